@@ -1,0 +1,36 @@
+"""lifelong: experiments in lifelong learning, configured by Hydra and run by Lightning.
+
+Shapes in docstrings and at line ends use these letters: b batch, n images of a split, c channels
+(or, where the text says so, configurations), h height, w width, t task, k classes of a task,
+d layers of a body, f features of a body.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from lifelong.data import Batch as Batch
+    from lifelong.data import Task as Task
+    from lifelong.data import TaskStream as TaskStream
+    from lifelong.strategies import Round as Round
+    from lifelong.strategies import Strategy as Strategy
+
+# Loaded at first use, so that `--help` and configuration errors answer without importing torch.
+_HOMES = {
+    "Batch": "lifelong.data",
+    "Task": "lifelong.data",
+    "TaskStream": "lifelong.data",
+    "Round": "lifelong.strategies",
+    "Strategy": "lifelong.strategies",
+}
+__all__ = ["Batch", "Round", "Strategy", "Task", "TaskStream", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'lifelong' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

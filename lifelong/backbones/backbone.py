@@ -1,0 +1,90 @@
+"""The layer and the stack of layers that every body is made of."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+BIAS = 0.2  # initial bias of plain layers (LASEM's released code)
+DEVIATION = 0.05  # of their initial weights, cut at two deviations
+
+
+class Layer(nn.Module):
+    """One layer that can be shared: a linear map with weight and bias, and what follows it.
+
+    The map and the rest are apart so that the map can use other weights than the layer's own, and
+    so that several maps can be mixed before the rest.
+
+    Attributes:
+        skip: the number of the layer whose output is added to this one's, or None.
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def __init__(self, weight_shape: Iterable[int], skip: int | None = None) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(*weight_shape))
+        self.bias = nn.Parameter(torch.empty(self.weight.shape[0]))
+        self.skip = skip
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the weights: normal(0, 0.05) cut at two deviations; biases are 0.2."""
+        with torch.no_grad():
+            truncated_normal(self.weight)
+            self.bias.fill_(BIAS)
+
+    def fresh(self) -> Self:
+        """A new layer of the same shape with newly drawn weights."""
+        twin = copy.deepcopy(self).requires_grad_()
+        twin.reset_parameters()
+        return twin
+
+    def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The linear map."""
+        raise NotImplementedError
+
+    def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+        """What follows the map: non-linearity, skip addition, pooling."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        return self.finish(self.map(x, self.weight, self.bias), skip)
+
+
+def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> Tensor:
+    """Fills `tensor` from normal(0, std), drawn again beyond two deviations."""
+    return nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std)
+
+
+class Backbone(nn.Sequential):
+    """Layers in the order of the data; the output is flat.
+
+    Attributes:
+        features: length of the output of one image.
+    """
+
+    def __init__(self, layers: Iterable[Layer], features: int) -> None:
+        super().__init__(*layers)
+        self.features = features
+
+    @property
+    def layers(self) -> list[Layer]:
+        return [layer for layer in self if isinstance(layer, Layer)]
+
+    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        outputs: list[Tensor] = []
+        for layer in self.layers:
+            x = layer(x, None if layer.skip is None else outputs[layer.skip])
+            outputs.append(x)
+        return flat(x)
+
+
+def flat(x: Tensor) -> Tensor:
+    """(b, c, h, w) to (b, f) in the order row, column, channel: no copy of a channels-last x."""
+    return x.permute(0, 2, 3, 1).flatten(1) if x.dim() == 4 else x.flatten(1)

@@ -1,0 +1,85 @@
+"""What watches a training: seeds of epochs, the best epoch, saving, logging. None of it learns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Checkpoint as LastCallback  # called after all others
+from lightning.pytorch.loggers import Logger
+from torch import Tensor
+
+from lifelong.seeds import derive
+from lifelong.strategies import Strategy
+
+
+class EpochSeeds(Callback):
+    """Every epoch begins with a seed of its own, so a resumed one draws what it would have drawn."""
+
+    def __init__(self, seed: int, first_epoch: int) -> None:
+        self.seed, self.first_epoch = seed, first_epoch
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        torch.manual_seed(derive(self.seed, "epoch", self.first_epoch + trainer.current_epoch))
+
+
+class Validation(Callback):
+    """Keeps what is trained as it was in the earliest epoch of highest validation accuracy.
+
+    Attributes:
+        best: accuracy, epoch and tensors of that epoch; None before the first validation.
+        seconds: spent on validation.
+    """
+
+    def __init__(self, first_epoch: int, best: dict[str, Any] | None) -> None:
+        self.first_epoch, self.best = first_epoch, best
+        self.seconds = self._begun = 0.0
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._begun = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Strategy)
+        accuracy = float(pl_module.scores.mean())
+        if self.best is None or accuracy > self.best["accuracy"]:
+            tensors = {name: value.detach().clone() for name, value in changing(pl_module).items()}
+            epoch = self.first_epoch + trainer.current_epoch
+            self.best = {"accuracy": accuracy, "epoch": epoch, "tensors": tensors}
+        self.seconds += time.perf_counter() - self._begun
+
+
+def changing(strategy: Strategy) -> dict[str, Tensor]:
+    """What training changes: parameters that are not frozen, and buffers."""
+    trained = {name: p for name, p in strategy.named_parameters() if p.requires_grad}
+    return trained | dict(strategy.named_buffers())
+
+
+class Saving(LastCallback):
+    """Calls `save(epochs done)` after every n-th epoch, when the epoch's hooks are through."""
+
+    def __init__(self, every: int, first_epoch: int, save: Callable[[int, Trainer], None]) -> None:
+        self.every, self.first_epoch, self.save = every, first_epoch, save
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        done = self.first_epoch + trainer.current_epoch + 1
+        if self.every and done % self.every == 0:
+            self.save(done, trainer)
+
+
+class Logging(LastCallback):
+    """Hands what the strategy logged to the loggers, against the epochs of the whole stream."""
+
+    def __init__(self, loggers: list[Logger]) -> None:
+        self.loggers = loggers
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module, Strategy)
+        if self.loggers:
+            values = {name: float(value) for name, value in trainer.callback_metrics.items()}
+            values["lr"] = trainer.optimizers[0].param_groups[0]["lr"]
+            for logger in self.loggers:
+                logger.log_metrics(values, step=pl_module.epochs_trained)

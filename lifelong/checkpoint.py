@@ -1,0 +1,70 @@
+"""Checkpoints: one file from which a run goes on, written atomically, loaded without pickles.
+
+`task_03.ckpt` is written when the fourth visit of the stream is finished; `partial.ckpt` inside a
+task. A checkpoint holds plain values and tensors only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lifelong.files import write_with
+
+PARTIAL = "partial.ckpt"
+
+
+@dataclass
+class Checkpoint:
+    """The state of a run.
+
+    Attributes:
+        step: visit of the stream.
+        finished: whether the visit is finished.
+        strategy: state of the strategy, network included.
+        record: what was measured.
+        rounds: metrics of the finished rounds of an unfinished visit.
+        epoch: epochs done of the round after those.
+        optimizer: state of its optimizer.
+        best: its best epoch on the validation images.
+    """
+
+    step: int
+    finished: bool
+    strategy: dict[str, Any]
+    record: dict[str, Any]
+    rounds: list[dict[str, float]] = field(default_factory=list)
+    epoch: int = 0
+    optimizer: dict[str, Any] | None = None
+    best: dict[str, Any] | None = None
+
+    def save(self, folder: Path, keep: str) -> None:
+        """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
+        path = folder / (f"task_{self.step:02d}.ckpt" if self.finished else PARTIAL)
+        write_with(path, lambda temporary: torch.save(asdict(self), temporary))
+        if self.finished:
+            (folder / PARTIAL).unlink(missing_ok=True)
+            if keep == "latest":
+                for old in sorted(folder.glob("task_*.ckpt"))[:-2]:
+                    old.unlink()
+
+
+def latest(folder: Path) -> Checkpoint | None:
+    """The checkpoint that is furthest on, or None.
+
+    Raises:
+        ValueError: a file that cannot be read.
+    """
+    found = []
+    for path in (*sorted(folder.glob("task_*.ckpt"))[-1:], folder / PARTIAL):
+        if path.exists():
+            try:
+                content = torch.load(path, map_location="cpu", weights_only=True)
+                found.append(Checkpoint(**content))
+            except Exception as error:  # of many kinds, for a damaged or foreign file
+                reason = str(error).splitlines()[0]
+                raise ValueError(f"{path}: not a checkpoint of a run ({reason})") from None
+    return max(found, key=lambda checkpoint: checkpoint.step, default=None)

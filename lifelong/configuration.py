@@ -1,0 +1,159 @@
+"""The composed configuration: where it lies, what is refused, what two runs differ in.
+
+Nothing here imports torch, so that help and refusals answer at once.
+"""
+
+from __future__ import annotations
+
+import numbers
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+_PACKAGE = Path(__file__).resolve().parent
+# Beside the package in a checkout, inside it when installed.
+FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
+
+PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
+# What may differ between the two parts of a resumed run, because it changes no result.
+HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
+
+_WHOLE = {  # least values of the whole numbers at the top level
+    "seed": 0,
+    "seeds.init": 0,
+    "seeds.batches": 0,
+    "data.seed": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "tasks": 1,
+    "evaluate_every": 0,
+    "checkpoint_every": 0,
+}
+_CHOICES = {
+    "evaluate": ("task", "both"),
+    "fidelity": ("authors", "clean"),
+    "keep": ("latest", "all"),
+}
+
+
+def complete(config: DictConfig) -> None:
+    """Checks the values at the top level and fills in the protocol's where they are null.
+
+    Raises:
+        ValueError: the option, its value, and what would do.
+    """
+    for key in PROTOCOL:
+        if config[key] is None:
+            config[key] = config.protocol[key]
+    for key, least in _WHOLE.items():
+        value = OmegaConf.select(config, key)
+        if value is None and key == "tasks":
+            continue
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"{key}={value}: give a whole number, {least} or more")
+    lr = config.lr
+    if not isinstance(lr, numbers.Real) or isinstance(lr, bool) or not 0 < lr < float("inf"):
+        raise ValueError(f"lr={lr}: give a learning rate above 0")
+    for key, allowed in _CHOICES.items():
+        if config[key] not in allowed:
+            raise ValueError(f"{key}={config[key]}: give {' or '.join(allowed)}")
+    if not isinstance(config.download, bool):
+        raise ValueError(f"download={config.download}: give true or false")
+
+
+def check_types(node: Any, path: str = "") -> None:
+    """Compares the plain values of nodes with a `_target_` with the target's annotations.
+
+    Raises:
+        ValueError: the option, its value and the type that would do; or a target that is not there.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_object
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+    if isinstance(node, ListConfig):
+        for index, value in enumerate(node):
+            check_types(value, f"{path}[{index}]")
+    if not isinstance(node, DictConfig):
+        return
+    hints: dict[str, Any] = {}
+    if "_target_" in node:
+        try:
+            target = get_object(node["_target_"])
+        except (ImportError, ValueError, InstantiationException) as error:
+            reason = str(error).splitlines()[0]
+            raise ValueError(f"{path}._target_={node['_target_']}: {reason}") from None
+        hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
+    for key in node:
+        name = f"{path}.{key}" if path else str(key)
+        value = node[key]
+        if not isinstance(value, DictConfig):
+            plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+            try:
+                check_type(
+                    plain,
+                    hints.get(str(key), Any),
+                    collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
+                )
+            except TypeCheckError:
+                wanted = re.sub(r"[a-z_]+\.", "", str(_shown(hints[str(key)])))
+                raise ValueError(f"{name}={plain}: give {wanted}") from None
+        check_types(value, name)
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("NoneType", "null")
+
+
+def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
+    """The run's folder: the one to resume, the one that was asked for, or a new dated one."""
+    if config.resume not in (None, "auto"):
+        folder = Path(config.resume)
+        if not (folder / "config.yaml").exists():
+            raise ValueError(
+                f"resume={folder}: holds no run (no config.yaml); give the folder of a run, or "
+                "resume=auto with paths.output_dir"
+            )
+        return folder
+    if config.paths.output_dir is not None:
+        return Path(config.paths.output_dir)
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    base, number = Path("outputs") / f"{stamp}_{strategy}_{data}", 1
+    folder = base
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}_{number}")
+    return folder
+
+
+def differences(old: DictConfig, new: DictConfig) -> list[str]:
+    """What would change results between two configurations, as `key: old, now new`."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{key}: was {before.get(key, 'absent')}, is now {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]
+
+
+def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    for key in HARMLESS:
+        resolved.pop(key, None)
+    paths = {str(value) for value in config.paths.values() if value is not None}
+    yield from _flat(resolved, "", paths)
+
+
+def _flat(value: Any, path: str, ignored: set[str]) -> Iterator[tuple[str, Any]]:
+    """Leaves by dotted key, but for copies of paths and of the download switch."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if key not in ("data_dir", "download"):
+                yield from _flat(entry, f"{path}.{key}" if path else str(key), ignored)
+    elif str(value) not in ignored:
+        yield path, value

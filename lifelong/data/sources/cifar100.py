@@ -1,0 +1,141 @@
+"""CIFAR-100 (Krizhevsky 2009): 100 classes of 32 x 32 colour images, numbered by fine label."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifelong.data.sources.folder import image_folder
+from lifelong.data.sources.source import Source, prepared
+
+ARCHIVE = "cifar-100-python.tar.gz"
+FOLDER = "cifar-100-python"
+ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar.html"
+SHAPE = (3, 32, 32)
+
+
+def cifar100(data_dir: str | Path, *, download: bool = True) -> Source:
+    """CIFAR-100, whole or in part, from `data_dir`.
+
+    Looks for the official archive or its unpacked folder, for an image folder `cifar100` or
+    `cifar100.zip` (`train/<class>/*`, `test/<class>/*`; its 100 class folders in the order of their
+    names are the fine labels), for a copy prepared earlier, and at last for the network.
+
+    Raises:
+        ValueError: nothing found, an unreadable archive, or not 100 classes.
+    """
+    folder = Path(data_dir).expanduser()
+    for official in (folder / ARCHIVE, folder / FOLDER):
+        if official.exists():
+            return _official(official, folder)
+    for images in (folder / "cifar100", folder / "cifar100.zip"):
+        if images.exists():
+            source = image_folder(images, shape=SHAPE, cache=folder, name="cifar100")
+            if len(source.classes) != 100:
+                raise ValueError(
+                    f"{images}: has {len(source.classes)} class folders; the 100 of CIFAR-100 are "
+                    "needed, because their order gives the labels"
+                )
+            return source
+    source_or_none = prepared("cifar100", None, folder, _never)
+    if source_or_none is not None:
+        return source_or_none
+    if download:
+        return _download(folder)
+    raise _missing(folder, "and download=false")
+
+
+def _never() -> Source:
+    raise AssertionError("only called for an origin that exists")
+
+
+def _missing(folder: Path, why: str) -> ValueError:
+    return ValueError(
+        f"cifar100: no images in paths.data_dir={folder} {why}. Looked for {folder / ARCHIVE}, "
+        f"{folder / FOLDER}/, {folder / 'cifar100'}/{{train,test}}/<class>/*.png and "
+        f"{folder / 'cifar100.zip'}. The official archive is at {ADDRESS}; "
+        "data=digits runs at once without any"
+    )
+
+
+def _download(folder: Path) -> Source:
+    from torchvision.datasets import CIFAR100
+
+    try:
+        CIFAR100(str(folder), train=True, download=True)
+    except Exception as error:  # whatever the network does, the user is told what to do instead
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise _missing(folder, f"and the download failed ({reason})") from None
+    return _official(folder / FOLDER, folder)
+
+
+def _official(path: Path, folder: Path) -> Source:
+    source = prepared("cifar100-official", path, folder, lambda: _read_official(path))
+    assert source is not None
+    return source
+
+
+def _read_official(path: Path) -> Source:
+    if path.is_dir():
+        return _from_pickles(lambda name: (path / name).read_bytes(), path)
+    try:
+        with tarfile.open(path) as archive:
+
+            def member(name: str) -> bytes:
+                file = archive.extractfile(f"{FOLDER}/{name}")
+                if file is None:
+                    raise KeyError(name)
+                return file.read()
+
+            return _from_pickles(member, path)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+
+
+def _from_pickles(read: Callable[[str], bytes], path: Path) -> Source:
+    try:
+        train, test, meta = (_unpickle(read(name)) for name in ("train", "test", "meta"))
+        arrays: list[Any] = []
+        for part in (train, test):
+            data = np.asarray(part["data"], dtype=np.uint8).reshape(-1, *SHAPE)
+            arrays += [data, np.asarray(part["fine_labels"], dtype=np.int64)]
+        classes = tuple(str(name) for name in meta["fine_label_names"])
+    except (KeyError, FileNotFoundError) as error:
+        raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
+    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+    return Source("cifar100", *arrays, classes=classes, origin=path.name)
+
+
+class _Plain(pickle.Unpickler):
+    """Loads numbers, texts, lists and arrays, and refuses every other class or function."""
+
+    ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy.core.numeric", "_frombuffer"),
+            ("numpy._core.numeric", "_frombuffer"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+            ("_codecs", "encode"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in self.ALLOWED:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _unpickle(content: bytes) -> dict[str, Any]:
+    loaded = _Plain(io.BytesIO(content), encoding="latin1").load()
+    if not isinstance(loaded, dict):
+        raise pickle.UnpicklingError("it is no dictionary")
+    return loaded

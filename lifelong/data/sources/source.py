@@ -1,0 +1,147 @@
+"""What a source returns, and its prepared copy on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifelong.files import write_json, write_with
+
+FORMAT = 1  # of the prepared copies; a new number makes them anew
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set as arrays.
+
+    Images are uint8 (n, c, h, w), labels int64 (n,) numbering `classes`.
+
+    Raises:
+        ValueError: labels outside the class list, or counts that do not match.
+    """
+
+    name: str
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int64]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    origin: str
+
+    def __post_init__(self) -> None:
+        for part, images, labels in (
+            ("training", self.train_images, self.train_labels),
+            ("test", self.test_images, self.test_labels),
+        ):
+            if len(images) != len(labels):
+                raise ValueError(
+                    f"{self.name}: {len(images)} {part} images but {len(labels)} labels "
+                    f"in {self.origin}"
+                )
+            if len(labels) and not 0 <= labels.min() <= labels.max() < len(self.classes):
+                wrong = labels.max() if labels.max() >= len(self.classes) else labels.min()
+                raise ValueError(
+                    f"{self.name}: {part} label {wrong} in {self.origin} is outside the class "
+                    f"list of {len(self.classes)} names (0 to {len(self.classes) - 1})"
+                )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(c, h, w) of an image."""
+        return self.train_images.shape[1:]
+
+
+def prepared(
+    name: str, origin: Path | None, folder: Path, read: Callable[[], Source]
+) -> Source | None:
+    """The prepared copy of `origin` in `folder/.cache`, made by `read` if it is not there.
+
+    With no origin, the newest prepared copy of the source, or None. The copy is an array file that
+    is mapped, not read, into memory, and a checksum is kept with it. Where `folder` cannot be
+    written, the user's cache folder is used.
+    """
+    cache = _cache_folder(folder)
+    if origin is None:
+        for index in sorted(cache.glob(f"{name}-*.json"), key=_age):
+            return _load(index) or None
+        return None
+    index = cache / f"{name}-{_fingerprint(name, origin)}.json"
+    found = _load(index)
+    if found is None:
+        _store(index, read())
+        found = _load(index)
+    return found
+
+
+def _age(path: Path) -> float:
+    return -path.stat().st_mtime
+
+
+def _cache_folder(folder: Path) -> Path:
+    target = folder if folder.exists() else folder.absolute().parent
+    if folder.exists() and not (os.access(target, os.W_OK) and target.stat().st_mode & 0o222):
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        return Path(home) / "lifelong"
+    return folder / ".cache"
+
+
+def _fingerprint(name: str, origin: Path) -> str:
+    """Changes when a file of `origin` is added, removed, resized or rewritten."""
+    digest = hashlib.sha256(f"{FORMAT} {name} {origin.resolve()}".encode())
+    files = sorted(path for path in origin.rglob("*")) if origin.is_dir() else [origin]
+    for path in files:
+        status = path.stat()
+        stamp = f"{path.name} {status.st_size} {status.st_mtime_ns}" if path.is_file() else path
+        digest.update(f"{stamp}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _store(index: Path, source: Source) -> None:
+    images = np.concatenate([source.train_images, source.test_images])
+    write_with(index.with_suffix(".npy"), lambda path: _save(path, images))
+    write_json(
+        index,
+        {
+            "name": source.name,
+            "origin": source.origin,
+            "classes": source.classes,
+            "checksum": zlib.crc32(np.ascontiguousarray(images)),
+            "train_labels": source.train_labels.tolist(),
+            "test_labels": source.test_labels.tolist(),
+        },
+    )
+
+
+def _save(path: Path, images: NDArray[np.uint8]) -> None:
+    with path.open("wb") as file:
+        np.save(file, images, allow_pickle=False)
+
+
+def _load(index: Path) -> Source | None:
+    """The prepared copy, or None if it is missing or damaged (it is then made anew)."""
+    try:
+        about: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        images = np.load(index.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
+        if zlib.crc32(images) != about["checksum"]:
+            return None
+    except (OSError, ValueError, KeyError):
+        return None
+    train = len(about["train_labels"])
+    return Source(
+        about["name"],
+        images[:train],
+        np.asarray(about["train_labels"], dtype=np.int64),
+        images[train:],
+        np.asarray(about["test_labels"], dtype=np.int64),
+        tuple(about["classes"]),
+        about["origin"],
+    )

@@ -1,0 +1,228 @@
+"""Ways to turn the images of a source into a stream of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lifelong.data.sources.folder import image_folder
+from lifelong.data.sources.source import Source
+from lifelong.data.stream import TaskStream
+from lifelong.data.task import Images, Task
+from lifelong.seeds import derive
+
+Standardize = Literal["split", "train", "none"]
+
+# LASEM's released tables round down at this one level (10 % of 500 images: 41 + 9 a class).
+_RELEASE_COUNTS = {(500, 50): (41, 9)}
+
+
+def by_class(
+    source: Source,
+    *,
+    name: str,
+    shape: Sequence[int],
+    batch_size: int,
+    classes: Sequence[Sequence[int]] | None = None,
+    tasks: int | None = None,
+    shuffle_classes: bool = False,
+    fraction: float = 1.0,
+    images_per_class: int | None = None,
+    per_class: Sequence[int] | None = None,
+    validation: float = 1 / 6,
+    standardize: Standardize = "train",
+    release_split: bool = False,
+    seed: int = 0,
+    shuffle_seed: int = 0,
+    drop_last: bool = False,
+    order: Sequence[int] | None = None,
+    limit: int | None = None,
+) -> TaskStream:
+    """A stream whose tasks are groups of classes.
+
+    The training images of each class are shuffled once and cut into a validation pool (the share
+    `validation`) and a training pool; every task that has the class takes the first images of
+    both pools, so a class that recurs brings the same images.
+
+    Args:
+        source: the images.
+        name: of the stream.
+        shape: (c, h, w) that the images must have.
+        batch_size: images of a training batch.
+        classes: class numbers of each task in label order; or null, then `tasks` is given.
+        tasks: cut all classes into so many tasks of (nearly) equal size.
+        shuffle_classes: draw which classes form a task, by `seed`; only with `tasks`.
+        fraction: of the training images to use, validation images among them, in (0, 1].
+        images_per_class: what `fraction` refers to; null for what the source has. A part of
+            a data set then gives the same counts as the whole.
+        per_class: training and validation images of each class; overrides the three above.
+        validation: share of the images used that is kept for validation, in [0, 1).
+        standardize: pixels to mean 0 and deviation 1 per channel with the statistics of each
+            split itself (`split`), of the task's training images (`train`), or not (`none`).
+        release_split: draw the images with seed 0 whatever `seed` is, as released programs that
+            gave all trials the same images.
+        seed: of the draw of images and classes.
+        shuffle_seed: of the order of batches.
+        drop_last: leave out an incomplete last training batch.
+        order: the order of visits to the tasks.
+        limit: stop after so many visits.
+
+    Raises:
+        ValueError: options that do not fit the source, by name.
+    """
+    if tuple(shape) != source.shape:
+        raise ValueError(
+            f"data.shape={list(shape)}: the images of {source.name} are {list(source.shape)}"
+        )
+    groups = _groups(source, classes, tasks, derive(seed, "classes") if shuffle_classes else None)
+    if not 0 < fraction <= 1:
+        raise ValueError(f"data.fraction={fraction}: give a share above 0, at most 1")
+    if not 0 <= validation < 1:
+        raise ValueError(f"data.validation={validation}: give a share from 0 to below 1")
+    draw = 0 if release_split else seed
+    train_rows, val_rows, test_rows = {}, {}, {}
+    for label in sorted({label for group in groups for label in group}):
+        rows = np.flatnonzero(source.train_labels == label)
+        np.random.default_rng(derive(draw, "images", label)).shuffle(rows)
+        pool = int(len(rows) * validation)
+        counts = _counts(len(rows), fraction, images_per_class, per_class, validation)
+        _check_pools(source.classes[label], counts, len(rows) - pool, pool)
+        val_rows[label] = rows[:pool][: counts[1]]
+        train_rows[label] = rows[pool:][: counts[0]]
+        test_rows[label] = np.flatnonzero(source.test_labels == label)
+    made = []
+    for index, group in enumerate(groups):
+        train, train_y = _gather(source.train_images, train_rows, group)
+        val, val_y = _gather(source.train_images, val_rows, group)
+        test, test_y = _gather(source.test_images, test_rows, group)
+        if not len(test):
+            raise ValueError(f"{source.name}: no test images for the classes of task {index}")
+        sets = [
+            _images(pixels, labels, index, pixels if standardize == "split" else train, standardize)
+            for pixels, labels in ((train, train_y), (val, val_y), (test, test_y))
+        ]
+        made.append(Task(index, index, False, f"task {index}", tuple(group), *sets))
+    return TaskStream(
+        name,
+        made,
+        batch_size=batch_size,
+        seed=shuffle_seed,
+        drop_last=drop_last,
+        order=order,
+        limit=limit,
+        origin=source.origin,
+    )
+
+
+def folder(
+    root: str, *, shape: Sequence[int], data_dir: str, test: float = 0.2, **split: object
+) -> TaskStream:
+    """A stream over a user's own images; the other options are those of `by_class`.
+
+    Args:
+        root: a folder or zip file with `train/<class>/*` and `test/<class>/*`, or just
+            `<class>/*`, of which every class then gives the share `test` for testing.
+        shape: (c, h, w) to which images are brought: 1 channel is grey, 3 is RGB.
+        data_dir: folder for the prepared copy.
+        test: share of test images where the folder has no test part, in (0, 1).
+    """
+    source = image_folder(root, shape=shape, cache=data_dir, test=test)
+    return by_class(source, shape=shape, **split)  # type: ignore[arg-type]
+
+
+def _groups(
+    source: Source,
+    classes: Sequence[Sequence[int]] | None,
+    tasks: int | None,
+    seed: int | None,
+) -> list[list[int]]:
+    available = len(source.classes)
+    if classes is not None:
+        for group in classes:
+            wrong = [label for label in group if label not in range(available)]
+            if wrong:
+                raise ValueError(
+                    f"data.classes: {wrong[0]} is no class of {source.name}, "
+                    f"which has the classes 0 to {available - 1}"
+                )
+        return [list(group) for group in classes]
+    if tasks is None or not 1 <= tasks <= available:
+        raise ValueError(
+            f"data.tasks={tasks}: {source.name} has {available} classes; "
+            f"give a number of tasks from 1 to {available}"
+        )
+    labels = np.arange(available)
+    if seed is not None:
+        np.random.default_rng(seed).shuffle(labels)
+    return [part.tolist() for part in np.array_split(labels, tasks)]
+
+
+def _counts(
+    available: int,
+    fraction: float,
+    images_per_class: int | None,
+    per_class: Sequence[int] | None,
+    validation: float,
+) -> tuple[int, int]:
+    """Training and validation images to take of a class with `available` training images."""
+    if per_class is not None:
+        if len(per_class) != 2 or min(per_class) < 0 or per_class[0] < 1:
+            raise ValueError(
+                f"data.per_class={list(per_class)}: give two numbers, training and validation "
+                "images of a class"
+            )
+        return per_class[0], per_class[1]
+    whole = available if images_per_class is None else images_per_class
+    total = round(fraction * whole)
+    if (whole, total) in _RELEASE_COUNTS and validation == 1 / 6:
+        return _RELEASE_COUNTS[whole, total]
+    if total == available:
+        val = int(available * validation)
+        return available - val, val
+    train = round(total * (1 - validation))
+    return train, total - train
+
+
+def _check_pools(name: str, counts: tuple[int, int], train: int, val: int) -> None:
+    if counts[0] < 1 or counts[0] > train or counts[1] > val:
+        raise ValueError(
+            f"data.fraction or data.per_class asks for {counts[0]} training and {counts[1]} "
+            f"validation images of class {name!r}; there are {train} and {val}"
+        )
+
+
+def _gather(
+    images: NDArray[np.generic], rows: dict[int, NDArray[np.int64]], group: list[int]
+) -> tuple[Tensor, Tensor]:
+    """Images of the classes of a task, and their labels within the task."""
+    picked = np.concatenate([rows[label] for label in group])
+    labels = np.repeat(np.arange(len(group)), [len(rows[label]) for label in group])
+    return torch.from_numpy(images[picked]), torch.from_numpy(labels)
+
+
+def _images(
+    pixels: Tensor, labels: Tensor, index: int, reference: Tensor, standardize: Standardize
+) -> Images:
+    t = torch.full((len(labels),), index)
+    if standardize not in ("split", "train", "none"):
+        raise ValueError(f"data.standardize={standardize}: give split, train or none")
+    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
+    mean, std = torch.zeros(pixels.shape[1]), torch.full((pixels.shape[1],), scale)
+    if standardize != "none" and len(reference):
+        mean, std = moments(reference, scale)
+    return Images(pixels, labels, t, mean, std)
+
+
+def moments(images: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Mean and deviation per channel of (n, c, h, w), in stored units, each (c,).
+
+    The deviation is at least `scale` / sqrt(n h w), as in TensorFlow's standardisation.
+    """
+    values = images.double().transpose(0, 1).flatten(1)  # (c, n h w)
+    floor = scale / values.shape[1] ** 0.5
+    return values.mean(1), values.std(1, correction=0).clamp(min=floor)

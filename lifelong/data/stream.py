@@ -1,0 +1,139 @@
+"""A stream of tasks, as Lightning's data module: the loaders serve the task that is current."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from lightning import LightningDataModule
+from torch import Tensor
+from torch.utils.data import DataLoader, Sampler
+
+from lifelong.data.task import Batch, Images, Task
+from lifelong.seeds import derive
+
+EVALUATION_BATCH = 500
+
+
+class Shuffled(Sampler[Tensor]):
+    """Batches of shuffled indices; the order is a function of `seed` and the epoch alone."""
+
+    def __init__(self, size: int, batch_size: int, drop_last: bool, seed: int, first_epoch: int):
+        self.size, self.batch_size, self.drop_last = size, batch_size, drop_last
+        self.seed, self.first_epoch, self.epoch = seed, first_epoch, first_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning with the epoch since this training began."""
+        self.epoch = self.first_epoch + epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = torch.Generator().manual_seed(derive(self.seed, self.epoch))
+        order = torch.randperm(self.size, generator=generator)
+        return iter(order.split(self.batch_size)[: len(self)])
+
+
+class TaskStream(LightningDataModule):
+    """The tasks in the order they are met: `for task in stream`.
+
+    Args:
+        name: what the stream is called in results.
+        tasks: every task once, numbered from 0.
+        batch_size: images of a training batch.
+        seed: of the order of training batches.
+        drop_last: leave out an incomplete last training batch.
+        order: task indices in the order of the visits; null visits each task once.
+        limit: stop after this many visits; null for all.
+        origin: where the images came from, for the record.
+
+    Raises:
+        ValueError: a batch larger than a task, an order or limit that does not fit the tasks.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        tasks: Sequence[Task],
+        *,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
+        order: Sequence[int] | None = None,
+        limit: int | None = None,
+        origin: str = "",
+    ) -> None:
+        super().__init__()
+        self.name, self.origin = name, origin
+        self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
+        visits = list(range(len(tasks))) if order is None else list(order)
+        if not visits or any(index not in range(len(tasks)) for index in visits):
+            raise ValueError(
+                f"data.order={visits}: names tasks by their numbers, 0 to {len(tasks) - 1}"
+            )
+        if limit is not None and not 1 <= limit <= len(visits):
+            raise ValueError(
+                f"tasks={limit}: the stream {name} has {len(visits)} tasks; "
+                f"give a number from 1 to {len(visits)}, or null for all"
+            )
+        visits = visits[:limit]
+        if sorted(set(visits)) != list(range(len(set(visits)))):
+            raise ValueError(f"data.order={visits}: leaves out a task below its highest number")
+        self.visits = [
+            replace(tasks[index], step=step, last=step == len(visits) - 1)
+            for step, index in enumerate(visits)
+        ]
+        self.tasks = list(tasks[: len(set(visits))])
+        for task in self.tasks:
+            if batch_size > len(task.train):
+                raise ValueError(
+                    f"batch_size={batch_size}: {task.name} of {name} has only {len(task.train)} "
+                    f"training images; give at most that"
+                )
+        self._train: Images = self.tasks[0].train
+        self._val: Images = self.tasks[0].val
+        self._epoch_seed, self._first_epoch = seed, 0
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.visits)
+
+    def __len__(self) -> int:
+        return len(self.visits)
+
+    def to(self, device: torch.device) -> None:
+        """Puts all images on `device`, where batches are then cut and normalised."""
+        for task in self.tasks:
+            for images in (task.train, task.val, task.test):
+                images.to(device)
+
+    def serve(
+        self, task: Task, train: Images | None = None, round: int = 0, first_epoch: int = 0
+    ) -> None:
+        """Makes `task` the current one; `train` replaces its training images if given."""
+        self._train, self._val = train if train is not None else task.train, task.val
+        self._epoch_seed = derive(self.seed, "batches", task.step, round)
+        self._first_epoch = first_epoch
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        sampler = Shuffled(
+            len(self._train), self.batch_size, self.drop_last, self._epoch_seed, self._first_epoch
+        )
+        return DataLoader(self._train, batch_size=None, sampler=sampler)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.loader(self._val)
+
+    def loader(self, images: Images) -> DataLoader[Batch]:
+        """One plain pass over `images` in large batches, for evaluation and importances."""
+        batches = torch.arange(len(images)).split(EVALUATION_BATCH)
+        return DataLoader(images, batch_size=None, sampler=batches)  # type: ignore[arg-type]
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Any:
+        """Moves pixels and labels; the task indices stay on the CPU."""
+        return Batch(batch.x.to(device), batch.y.to(device), batch.t)

@@ -1,0 +1,89 @@
+"""What a method sees of the data: a batch, the images of a split, a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+class Batch(NamedTuple):
+    """What a loader yields and every loss takes.
+
+    `t` stays on the CPU: which layers and heads are used is decided there, without waiting for
+    the device.
+    """
+
+    x: Tensor  # (b, c, h, w) float
+    y: Tensor  # (b,) label within the task, from 0
+    t: Tensor  # (b,) task index, from 0, on the CPU
+
+
+class Images(Dataset[Batch]):
+    """The labelled images of one split of one task, in memory; indexed by many indices at once.
+
+    Args:
+        x: uint8 or float32 (n, c, h, w), as stored.
+        y: int64 (n,), labels within the task.
+        t: int64 (n,), task indices.
+        mean: per channel (c,), in units of the stored values.
+        std: per channel (c,), likewise. A batch is `(x - mean) / std`.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        y: Tensor,
+        t: Tensor,
+        mean: Tensor | None = None,
+        std: Tensor | None = None,
+    ) -> None:
+        channels = x.shape[1]
+        mean = torch.zeros(channels) if mean is None else mean
+        std = torch.ones(channels) if std is None else std
+        self.x, self.y, self.t = x, y, t
+        self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
+        self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        """The images at `indices` (int64, on the CPU), normalised on the device they live on."""
+        here = indices.to(self.x.device)
+        x = torch.addcmul(self.shift, self.x[here].float(), self.scale)
+        return Batch(x, self.y[here], self.t[indices])
+
+    def to(self, device: torch.device) -> Images:
+        """The same images with pixels and labels on `device`."""
+        for name in ("x", "y", "scale", "shift"):
+            setattr(self, name, getattr(self, name).to(device))
+        return self
+
+    @staticmethod
+    def joined(parts: Sequence[Images]) -> Images:
+        """All images of several splits, each normalised by its own mean and deviation."""
+        batches = [part[torch.arange(len(part))] for part in parts]
+        return Images(*(torch.cat([batch[i] for batch in batches]) for i in range(3)))
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task of a stream.
+
+    A stream may visit a task more than once: `index` says which task it is, `step` which visit of
+    the stream, `last` whether the stream ends with it.
+    """
+
+    index: int
+    step: int
+    last: bool
+    name: str
+    classes: tuple[int, ...]  # class number of each label of the task
+    train: Images
+    val: Images
+    test: Images

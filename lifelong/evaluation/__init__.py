@@ -1,0 +1,1 @@
+"""The accuracy matrix, metrics as pure functions of it, tables, figures and the report."""

@@ -1,0 +1,119 @@
+"""Metrics of lifelong learning as pure functions of the accuracy matrix.
+
+The matrix A has a row for every visit to a task and a column for every task; A[k, j] is the test
+accuracy of task j after visit k, in [0, 1], NaN where task j was not yet met or nothing was measured.
+`visits[k]` is the task that visit k learned. A metric that the matrix does not define is NaN.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float64]
+
+
+def learned_at(visits: Sequence[int]) -> dict[int, int]:
+    """The row after which each task was last learned.
+
+    >>> learned_at([0, 1, 0])
+    {0: 2, 1: 1}
+    """
+    return {task: row for row, task in enumerate(visits)}
+
+
+def final_accuracy(a: Matrix) -> float:
+    """Mean of the last row: (1/T) sum_t A[T, t]."""
+    return _mean(a[-1])
+
+
+def average_accuracy(a: Matrix) -> float:
+    """Mean over rows of the mean accuracy of the tasks met so far (average incremental accuracy)."""
+    return _mean([_mean(row) for row in a])
+
+
+def learning_accuracy(a: Matrix, visits: Sequence[int]) -> float:
+    """Accuracy of each task just after it was learned: (1/T) sum_t A[t, t] (TAG)."""
+    return _mean(list(_learned(a, visits).values()))
+
+
+def forgetting(a: Matrix, visits: Sequence[int]) -> float:
+    """Mean over tasks but the last of max_i A[i, j] - A[T, j], i over all rows (TAG's program)."""
+    return _mean([_nanmax(a[:, task]) - a[-1, task] for task in _earlier(visits)])
+
+
+def forgetting_before_last(a: Matrix, visits: Sequence[int]) -> float:
+    """As `forgetting`, but the best row is sought before the last one; may be negative (TAG)."""
+    return _mean([_nanmax(a[:-1, task]) - a[-1, task] for task in _earlier(visits)])
+
+
+def forgetting_ratio(a: Matrix, visits: Sequence[int]) -> float:
+    """Mean over tasks but the last of A[T, t] / A[t, t]; 1 is no forgetting (LASEM)."""
+    learned = _learned(a, visits)
+    return _mean([_ratio(a[-1, task], learned[task]) for task in _earlier(visits)])
+
+
+def forgetting_ratio_with_last(a: Matrix, visits: Sequence[int]) -> float:
+    """As `forgetting_ratio`, the last task counted in, which is 1 by definition."""
+    return _mean([_ratio(a[-1, task], value) for task, value in _learned(a, visits).items()])
+
+
+def forgetting_ratio_to_peak(a: Matrix, peak: Sequence[float]) -> float:
+    """Mean over all tasks of A[T, t] / peak_t."""
+    return _mean([_ratio(a[-1, task], value) for task, value in enumerate(peak)])
+
+
+def backward_transfer(a: Matrix, visits: Sequence[int]) -> float:
+    """Mean over tasks but the last of A[T, t] - A[t, t]; negative is forgetting."""
+    learned = _learned(a, visits)
+    return _mean([a[-1, task] - learned[task] for task in _earlier(visits)])
+
+
+def metrics(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> dict[str, float | None]:
+    """All of them by name; None where the matrix does not define one.
+
+    Args:
+        a: (visits, tasks).
+        visits: task of each row.
+        peak: for each task the test accuracy of its best-validation epoch while it was learned.
+    """
+    values = {
+        "final_accuracy": final_accuracy(a),
+        "peak_accuracy": _mean(peak),
+        "learning_accuracy": learning_accuracy(a, visits),
+        "average_accuracy": average_accuracy(a),
+        "forgetting": forgetting(a, visits),
+        "forgetting_before_last": forgetting_before_last(a, visits),
+        "forgetting_ratio": forgetting_ratio(a, visits),
+        "forgetting_ratio_with_last": forgetting_ratio_with_last(a, visits),
+        "forgetting_ratio_to_peak": forgetting_ratio_to_peak(a, peak),
+        "backward_transfer": backward_transfer(a, visits),
+    }
+    return {name: None if np.isnan(value) else value for name, value in values.items()}
+
+
+def _learned(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
+    return {task: float(a[row, task]) for task, row in sorted(learned_at(visits).items())}
+
+
+def _earlier(visits: Sequence[int]) -> list[int]:
+    return sorted(set(visits) - {visits[-1]})
+
+
+def _ratio(final: float, reference: float) -> float:
+    return final / reference if reference > 0 else float("nan")
+
+
+def _mean(values: Sequence[float] | Matrix) -> float:
+    """Mean of the values that are numbers; NaN if there is none."""
+    numbers = [float(value) for value in values if not np.isnan(value)]
+    return sum(numbers) / len(numbers) if numbers else float("nan")
+
+
+def _nanmax(values: Matrix) -> float:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        return float(np.nanmax(values)) if len(values) else float("nan")

@@ -1,0 +1,130 @@
+"""What a run has found out so far, and the files that say so."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lifelong.evaluation.matrix import Matrix, metrics
+from lifelong.files import write_json, write_text
+
+TEST = "test"
+BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
+CLASS = "test_without_task"
+PEAK = "test_at_best_epoch"
+
+
+class Record:
+    """Right answers and images of every evaluation, and times.
+
+    Args:
+        strategy: name of the method.
+        data: name of the stream.
+        seed: of the run.
+        visits: task of each visit of the stream.
+        names: of the tasks.
+    """
+
+    def __init__(
+        self, strategy: str, data: str, seed: int, visits: Sequence[int], names: Sequence[str]
+    ) -> None:
+        self.strategy, self.data, self.seed = strategy, data, seed
+        self.visits, self.names = list(visits), list(names)
+        self.rows: list[list[Any]] = []  # [after visit, on task, split, right, total]
+        self.seconds = {"setup": 0.0, "train": 0.0, "evaluate": 0.0}
+        self.parameters: list[int] = []  # kept after each visit
+        self.images: dict[str, Any] = {}
+
+    def add(self, step: int, split: str, right: Sequence[int], total: Sequence[int]) -> None:
+        """Enters the counts of the tasks that have images."""
+        for task, (hits, images) in enumerate(zip(right, total, strict=True)):
+            if images:
+                self.rows.append([step, task, split, int(hits), int(images)])
+
+    def matrix(self, split: str = TEST) -> Matrix:
+        """Accuracies of a split in [0, 1], one row for each visit so far, NaN where unmeasured."""
+        steps = 1 + max((row[0] for row in self.rows), default=-1)
+        matrix = np.full((steps, len(self.names)), math.nan)
+        for step, task, name, right, total in self.rows:
+            if name == split:
+                matrix[step, task] = right / total
+        return matrix
+
+    def peak(self) -> list[float]:
+        """For each task the test accuracy of its best-validation epoch, at its last learning."""
+        matrix = self.matrix(PEAK)
+        last = {task: row for row, task in enumerate(self.visits[: len(matrix)])}
+        return [
+            float(matrix[last[task], task]) if task in last else math.nan
+            for task in range(len(self.names))
+        ]
+
+    def metrics(self, split: str = TEST) -> dict[str, float | None]:
+        """The metrics of the visits so far; empty before the first."""
+        matrix = self.matrix(split)
+        if not len(matrix):
+            return {}
+        return metrics(matrix, self.visits[: len(matrix)], self.peak())
+
+    def results(self, status: str, method: dict[str, Any]) -> dict[str, Any]:
+        """The content of results.json."""
+        found = self.metrics()
+        if self.has(BEFORE):
+            before = self.metrics(BEFORE)
+            for name in ("final_accuracy", "forgetting_ratio"):
+                found[f"{name}_before_commit"] = before[name]
+        results = {
+            "strategy": self.strategy,
+            "data": self.data,
+            "seed": self.seed,
+            "status": status,
+            "tasks": self.names,
+            "visits": self.visits,
+            "accuracy": _plain(self.matrix()),
+            "metrics": found,
+            "parameters": self.parameters[-1] if self.parameters else None,
+            "parameters_after_task": self.parameters,
+            "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "images": self.images,
+            "method": method,
+        }
+        for key, split in (("accuracy_class", CLASS), ("accuracy_before_commit", BEFORE)):
+            if self.has(split):
+                results[key] = _plain(self.matrix(split))
+        return results
+
+    def has(self, split: str) -> bool:
+        """Whether anything of the split was measured."""
+        return any(row[2] == split for row in self.rows)
+
+    def write(self, folder: Path, status: str, method: dict[str, Any]) -> None:
+        """Writes results.json and accuracy.csv."""
+        write_json(folder / "results.json", self.results(status, method))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(
+            ["strategy", "data", "seed", "after_task", "on_task", "split", "accuracy", "n"]
+        )
+        for step, task, split, right, total in self.rows:
+            table.writerow(
+                [self.strategy, self.data, self.seed, step, task, split, right / total, total]
+            )
+        write_text(folder / "accuracy.csv", text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows, "seconds": self.seconds, "parameters": self.parameters}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows, self.parameters = state["rows"], state["parameters"]
+        self.seconds = state["seconds"]
+
+
+def _plain(matrix: Matrix) -> list[list[float | None]]:
+    return [[None if math.isnan(value) else float(value) for value in row] for row in matrix]

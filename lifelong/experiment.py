@@ -1,0 +1,232 @@
+"""The experiment on one page: a strategy learns a stream; the only place that knows the Trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.loggers import Logger
+
+from lifelong.callbacks import EpochSeeds, Logging, Saving, Validation, changing
+from lifelong.checkpoint import Checkpoint
+from lifelong.data import Images, Task, TaskStream
+from lifelong.evaluation.record import BEFORE, CLASS, PEAK, TEST, Record
+from lifelong.seeds import derive
+from lifelong.strategies import Round, Strategy
+from lifelong.strategies.strategy import Rounds
+from lifelong.terminal import ProgressBar, Terminal
+
+
+@dataclass
+class Experiment:
+    """All that a run is made of.
+
+    Attributes:
+        stream: the tasks.
+        strategy: learns them.
+        record: what is measured.
+        make_trainer: makes a Trainer of further options; a new one serves each round, because a
+            Trainer that has fitted once trains no more.
+        folder: where the run's files go.
+        epochs: of a round, unless the round says otherwise.
+        init_seed: of new weights.
+        batch_seed: of dropout and the like.
+        evaluate_every: epochs between two looks at the validation images; 0 for none.
+        checkpoint_every: epochs between two checkpoints inside a task; 0 for none.
+        keep: `latest` or `all` checkpoints of finished tasks.
+        saved: where to go on.
+    """
+
+    stream: TaskStream
+    strategy: Strategy
+    record: Record
+    make_trainer: Callable[..., Trainer]
+    folder: Path
+    terminal: Terminal
+    epochs: int
+    init_seed: int = 0
+    batch_seed: int = 0
+    evaluate_every: int = 1
+    checkpoint_every: int = 0
+    keep: str = "latest"
+    loggers: Sequence[Logger] = ()
+    saved: Checkpoint | None = None
+    _rounds: list[dict[str, float]] = field(default_factory=list)
+
+    def run(self) -> Record:
+        """Learns the tasks one after the other; writes the record after each."""
+        self.device = self._trainer().strategy.root_device
+        self.stream.to(self.device)
+        if self.saved is not None:
+            self.record.load_state_dict(self.saved.record)
+        for task in self.stream:
+            torch.manual_seed(derive(self.init_seed, "init", task.step))
+            self.strategy.begin_task(task)
+            if self.saved is None or task.step > self.saved.step:
+                self._learn(task, None)
+            elif task.step == self.saved.step and not self.saved.finished:
+                self._learn(task, self.saved)
+            elif task.step == self.saved.step:
+                self.strategy.load_state_dict(self.saved.strategy)
+        return self.record
+
+    def _learn(self, task: Task, saved: Checkpoint | None) -> None:
+        self.terminal.begin(task.step, "begins")
+        best, trained = self._train(task, saved)
+        self.strategy.to(self.device)
+        if trained:
+            self._evaluate_before(task, best)
+        with self._clock("train"):
+            self.strategy.end_task(task, self.stream.loader(task.train))
+        if trained:
+            self._evaluate(task)
+        self.record.parameters.append(self.strategy.network.size())
+        self.record.write(self.folder, "running", self.strategy.method)
+        self._checkpoint(task, finished=True).save(self.folder, self.keep)
+        self._report(task)
+
+    def _train(self, task: Task, saved: Checkpoint | None) -> tuple[dict[str, Any] | None, bool]:
+        """Runs the rounds of a task; gives the best epoch of the last, and whether there was one."""
+        rounds, metrics, best = self.strategy.rounds(task), None, None
+        self._rounds = []
+        while (now := _advance(rounds, metrics)) is not None:
+            number = len(self._rounds)
+            if saved is not None and number < len(saved.rounds):
+                metrics = saved.rounds[number]  # replayed; its outcome is in the checkpoint
+            else:
+                here = saved if saved is not None and number == len(saved.rounds) else None
+                metrics, best = self._fit(task, now, number, here)
+            self._rounds.append(metrics)
+        return best, bool(self._rounds)
+
+    def _fit(
+        self, task: Task, now: Round, number: int, saved: Checkpoint | None
+    ) -> tuple[dict[str, float], dict[str, Any] | None]:
+        """Trains one round, from its begin or from a checkpoint inside it."""
+        first, best = 0, None
+        if saved is not None:
+            self.strategy.load_state_dict(saved.strategy)
+            self.strategy.optimizer_state = saved.optimizer
+            first, best = saved.epoch, saved.best
+        epochs = self.epochs if now.epochs is None else now.epochs
+        self.stream.serve(task, now.train, number, first)
+        validation = Validation(first, best)
+
+        def save(done: int, trainer: Trainer) -> None:
+            state = self._checkpoint(task, finished=False)
+            state.epoch, state.best = done, validation.best
+            state.optimizer = trainer.optimizers[0].state_dict()["state"]
+            state.save(self.folder, self.keep)
+
+        seed = derive(self.batch_seed, "noise", task.step, number)
+        callbacks = [EpochSeeds(seed, first), validation, Logging(list(self.loggers))]
+        if self.checkpoint_every:
+            callbacks.append(Saving(self.checkpoint_every, first, save))
+        if not self.terminal.progress.disable:
+            callbacks.append(ProgressBar(self.terminal, task.step, epochs, first))
+        validates = self.evaluate_every > 0 and len(task.val) > 0
+        trainer = self._trainer(
+            max_epochs=epochs - first,
+            callbacks=callbacks,
+            enable_checkpointing=True,  # the callbacks called last are of that kind
+            limit_val_batches=1.0 if validates else 0,
+            check_val_every_n_epoch=self.evaluate_every or None,
+        )
+        with self._clock("train"):
+            trainer.fit(self.strategy, datamodule=self.stream)
+        self.record.seconds["train"] -= validation.seconds
+        self.record.seconds["evaluate"] += validation.seconds
+        metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        return metrics, validation.best
+
+    def _evaluate_before(self, task: Task, best: dict[str, Any] | None) -> None:
+        """Measures what the end of the task may change: the best epoch, and earlier tasks."""
+        if best is not None:
+            now = {name: value.clone() for name, value in changing(self.strategy).items()}
+            self._load(best["tensors"])
+            self._test(task.step, PEAK, [task])
+            self._load(now)
+        if self.strategy.rolls_back:
+            self._test(task.step, BEFORE, self._seen(task))
+
+    def _evaluate(self, task: Task) -> None:
+        self._test(task.step, TEST, self._seen(task))
+        self._test(task.step, "train", [task], [task.train])
+        if len(task.val):
+            self._test(task.step, "val", [task], [task.val])
+        if not any(row[0] == task.step and row[2] == PEAK for row in self.record.rows):
+            learned = [row for row in self.record.rows if row[:3] == [task.step, task.index, TEST]]
+            self.record.rows += [[*row[:2], PEAK, *row[3:]] for row in learned]
+
+    def _seen(self, task: Task) -> list[Task]:
+        met = sorted({visit.index for visit in self.stream.visits[: task.step + 1]})
+        return [self.stream.tasks[index] for index in met]
+
+    def _load(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, value in changing(self.strategy).items():
+                value.copy_(tensors[name])
+
+    def _test(
+        self, step: int, split: str, tasks: Sequence[Task], images: Sequence[Images] | None = None
+    ) -> None:
+        """Counts right answers on the test images of `tasks`, or on other `images`."""
+        loaders = [self.stream.loader(part) for part in images or [task.test for task in tasks]]
+        with self._clock("evaluate"):
+            self._trainer().test(self.strategy, dataloaders=loaders, verbose=False)
+        counts = [(split, self.strategy.scores)]
+        if self.strategy.evaluate_classes and split == TEST:
+            counts.append((CLASS, self.strategy.class_scores))
+        for name, scores in counts:
+            self.record.add(step, name, scores.right.tolist(), scores.total.tolist())
+
+    def _checkpoint(self, task: Task, finished: bool) -> Checkpoint:
+        return Checkpoint(
+            step=task.step,
+            finished=finished,
+            strategy=self.strategy.state_dict(),
+            record=self.record.state_dict(),
+            rounds=[] if finished else list(self._rounds),
+        )
+
+    def _report(self, task: Task) -> None:
+        row = self.record.matrix()[task.step]
+        known = row[row == row]
+        if len(known):
+            self.terminal.say(
+                f"{self.record.names[task.index]} ({task.step + 1} of {len(self.stream)}): "
+                f"accuracy {100 * row[task.index]:.1f} %, mean of tasks so far "
+                f"{100 * known.mean():.1f} %, {self.record.seconds['train']:.0f} s of training"
+            )
+        for logger in self.loggers:
+            values = {f"accuracy/task_{j:02d}": v for j, v in enumerate(row) if v == v}
+            found = {f"metrics/{k}": v for k, v in self.record.metrics().items() if v is not None}
+            logger.log_metrics(values | found, step=self.strategy.epochs_trained)
+
+    def _trainer(self, **options: Any) -> Trainer:
+        quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+        return self.make_trainer(
+            num_sanity_val_steps=0, **{"enable_checkpointing": False, **quiet, **options}
+        )
+
+    @contextmanager
+    def _clock(self, what: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.record.seconds[what] += time.perf_counter() - begun
+
+
+def _advance(rounds: Rounds, metrics: dict[str, float] | None) -> Round | None:
+    """The next round, the last one's metrics handed over; None when the task is through."""
+    try:
+        return next(rounds) if metrics is None else rounds.send(metrics)
+    except StopIteration:
+        return None

@@ -1,0 +1,6 @@
+"""Whole networks: a body and heads."""
+
+from lifelong.networks.heads import Head, Heads, MultiHead, SingleHead
+from lifelong.networks.network import Independent, Network, TaskNetwork
+
+__all__ = ["Head", "Heads", "Independent", "MultiHead", "Network", "SingleHead", "TaskNetwork"]

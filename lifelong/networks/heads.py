@@ -1,0 +1,91 @@
+"""Heads: from features to the classes of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.backbones import LinearLayer
+from lifelong.backbones.backbone import BIAS, truncated_normal
+
+
+class Head(nn.Sequential):
+    """Dropout, hidden layers with ReLU, a linear output; weights as in `Layer`."""
+
+    def __init__(self, features: int, classes: int, hidden: Sequence[int], dropout: float) -> None:
+        widths = [features, *hidden]
+        body = [LinearLayer(a, b) for a, b in zip(widths, hidden, strict=False)]
+        output = nn.Linear(widths[-1], classes)
+        with torch.no_grad():
+            truncated_normal(output.weight)
+            output.bias.fill_(BIAS)
+        super().__init__(nn.Dropout(dropout), *body, output)
+        self.classes = classes
+
+
+class Heads(nn.Module):
+    """One head or several: `heads(features, task)`.
+
+    Args:
+        features: length of the body's output.
+        hidden: widths of the hidden layers of a head.
+        dropout: probability of dropping a feature.
+    """
+
+    def __init__(self, features: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"heads.dropout={dropout}: give a probability from 0 to below 1")
+        self.features, self.hidden, self.dropout = features, tuple(hidden), dropout
+        self.all = nn.ModuleDict()
+
+    def add_task(self, task: int, classes: int) -> None:
+        """Makes the head of a new task; nothing for a task that has one."""
+        raise NotImplementedError
+
+    def of(self, task: int) -> Head:
+        """The head that serves `task`."""
+        raise NotImplementedError
+
+    def _make(self, key: str, classes: int) -> None:
+        if key not in self.all:
+            self.all[key] = Head(self.features, classes, self.hidden, self.dropout)
+
+    def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
+        logits: Tensor = self.of(task)(features)
+        return logits
+
+
+class MultiHead(Heads):
+    """A head for every task: the task is known when the network is asked."""
+
+    def add_task(self, task: int, classes: int) -> None:
+        self._make(str(task), classes)
+
+    def of(self, task: int) -> Head:
+        head = self.all[str(task)]
+        assert isinstance(head, Head)
+        return head
+
+
+class SingleHead(Heads):
+    """One head for all tasks, which must have equally many classes.
+
+    Raises:
+        ValueError: a task with another number of classes.
+    """
+
+    def add_task(self, task: int, classes: int) -> None:
+        self._make("shared", classes)
+        if self.of(task).classes != classes:
+            raise ValueError(
+                f"heads=single: task {task} has {classes} classes and the head "
+                f"{self.of(task).classes}; use heads=multi"
+            )
+
+    def of(self, task: int) -> Head:
+        head = self.all["shared"]
+        assert isinstance(head, Head)
+        return head

@@ -1,0 +1,110 @@
+"""Networks that know tasks: a plain one, and one of its own for every task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.backbones import Backbone
+from lifelong.networks.heads import Heads
+
+MakeBackbone = Callable[[], Backbone]
+MakeHeads = Callable[[int], Heads]
+
+
+class TaskNetwork(nn.Module):
+    """A network that learns tasks one after the other.
+
+    A subclass says how one task's logits come about; batches of mixed tasks are done here.
+    """
+
+    def add_task(self, task: int, classes: int) -> None:
+        """Makes what a new task needs; nothing for a task that is known."""
+        raise NotImplementedError
+
+    def logits(self, x: Tensor, task: int) -> Tensor:  # (b, c, h, w) -> (b, k)
+        """Class scores under one task."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Class scores of a batch whose images belong to the tasks `t` (b,), on the CPU.
+
+        The columns beyond a task's classes are -inf where the tasks have unequally many.
+        """
+        return by_task(lambda rows, task: self.logits(x if rows is None else x[rows], task), t)
+
+    def size(self) -> int:
+        """Parameters needed to answer for all tasks learned so far."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def by_task(score: Callable[[Tensor | None, int], Tensor], t: Tensor) -> Tensor:
+    """Joins `score(rows, task)` over the tasks of a batch; `rows` is None for the whole batch."""
+    first = int(t[0])
+    if bool((t == first).all()):
+        return score(None, first)
+    groups = [(task, torch.nonzero(t == task).flatten()) for task in t.unique().tolist()]
+    parts = [score(rows, task) for task, rows in groups]
+    width = max(part.shape[1] for part in parts)
+    logits = parts[0].new_full((len(t), width), -torch.inf)
+    for (_, rows), part in zip(groups, parts, strict=True):
+        logits[rows.to(part.device), : part.shape[1]] = part
+    return logits
+
+
+class Network(TaskNetwork):
+    """One body for all tasks, and heads.
+
+    Args:
+        backbone: makes the body.
+        heads: makes the heads for a number of features.
+    """
+
+    def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
+        super().__init__()
+        self.body = backbone()
+        self.heads = heads(self.body.features)
+
+    def add_task(self, task: int, classes: int) -> None:
+        self.heads.add_task(task, classes)
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        scores: Tensor = self.heads(self.body(x), task)
+        return scores
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        features = self.body(x)  # (b, f), once for all tasks of the batch
+        return by_task(
+            lambda rows, task: self.heads(features if rows is None else features[rows], task), t
+        )
+
+
+class Independent(TaskNetwork):
+    """A network of its own for every task: nothing is shared, nothing forgotten.
+
+    Args:
+        backbone: makes a body.
+        heads: makes heads for a number of features.
+    """
+
+    def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
+        super().__init__()
+        self.backbone, self.heads = backbone, heads
+        self.networks = nn.ModuleDict()
+
+    def add_task(self, task: int, classes: int) -> None:
+        if str(task) not in self.networks:
+            self.networks[str(task)] = Network(self.backbone, self.heads)
+            self._network(task).add_task(task, classes)
+        for key, network in self.networks.items():
+            network.requires_grad_(key == str(task))
+
+    def _network(self, task: int) -> Network:
+        network = self.networks[str(task)]
+        assert isinstance(network, Network)
+        return network
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        return self._network(task).logits(x, task)

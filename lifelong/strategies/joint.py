@@ -1,0 +1,28 @@
+"""Joint training: all tasks at once, the usual upper bound of sequential learning."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lifelong.data import Images, Task
+from lifelong.strategies.strategy import Round, Rounds, Strategy
+
+
+class Joint(Strategy):
+    """Trains once, when the last task is met, on the images of all tasks.
+
+    The protocol's epochs are passes over the images of all tasks, so that each task takes as many
+    steps as in sequential training.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._met: dict[int, Images] = {}
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self._met[task.index] = task.train
+
+    def rounds(self, task: Task) -> Rounds:
+        if task.last:
+            yield Round("all tasks at once", train=Images.joined(list(self._met.values())))

@@ -1,0 +1,234 @@
+"""Lifelong architecture search via EM.
+
+Paper: Lee, Behpour, Eaton, "Sharing Less is More: Lifelong Learning in Deep Networks with Selective
+Layer Transfer", ICML 2021 (PMLR 139:6065-6075). The authors' released program departs from it in
+the likelihood and the prior; `em` selects either, and the paper's is the default.
+
+Departures from the released program:
+- one pass through the body serves the E-step and the M-step (dropout stands only behind the body),
+  and prefixes that configurations have in common are computed once;
+- likelihoods are kept as logarithms, so the product of probabilities cannot underflow;
+- a task that is visited again trains on in its configuration (the program stops there).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Task
+from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.transfer import TransferConfig, TransferNetwork, explicit
+from lifelong.transfer.config import text
+
+Likelihood = Literal["product", "mean", "geometric_mean"]
+Prior = Literal["count", "running_mean", "fixed"]
+PRESETS: dict[str, tuple[Likelihood, Prior]] = {
+    "paper": ("product", "count"),
+    "release": ("mean", "running_mean"),
+}
+HISTORY = 200  # points kept of a task's prior, at most
+
+
+class LASEM(Strategy):
+    """Learns with each task which layers it shares (selective layer transfer).
+
+    Every mini-batch: E-step, the posterior over configurations from the prior and the likelihood of
+    the batch under each; M-step, a step on the posterior-weighted loss; then the prior is updated.
+    At the end of a task the configuration with the highest prior is kept.
+
+    Args:
+        network: a transfer network with the candidate configurations.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        em: preset of likelihood and prior, `paper` or `release`.
+        likelihood: of a batch: `product` of the images' probabilities, their `mean`, or
+            `geometric_mean`; null for the preset's.
+        prior: `count` of batches won, `running_mean` of posteriors, or `fixed`; null for the
+            preset's.
+        pseudo_count: added to each count.
+        reset_prior_each_epoch: counts or means begin anew in every epoch.
+        fixed: with `prior=fixed`, the configuration that gets `fixed_probability`, e.g. "1100".
+        fixed_probability: the others share the rest equally.
+    """
+
+    rolls_back: ClassVar[bool] = True
+    network: TransferNetwork
+    prior: Tensor
+    counts: Tensor
+
+    def __init__(
+        self,
+        network: TransferNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        em: Literal["paper", "release"] = "paper",
+        likelihood: Likelihood | None = None,
+        prior: Prior | None = None,
+        pseudo_count: float = 1.0,
+        reset_prior_each_epoch: bool = False,
+        fixed: str | None = None,
+        fixed_probability: float = 0.9,
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
+        self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
+        number = len(network.candidates)
+        self._fixed = torch.full((number,), 1 / number)
+        if self.prior_rule == "fixed":
+            self._fixed = self._fixed_prior(fixed, fixed_probability)
+        self.method = {
+            "likelihood": self.likelihood,
+            "prior": self.prior_rule,
+            "configurations": [text(config) for config in network.candidates],
+            "tasks": {},
+        }
+        self.register_buffer("prior", self._fixed.clone())  # (c,) pi
+        self.register_buffer("counts", torch.zeros(number))  # (c,) batches won, or sum of q
+        self.register_buffer("entropy", torch.zeros(2))  # of the posteriors of an epoch: sum, n
+
+    def _fixed_prior(self, fixed: str | None, probability: float) -> Tensor:
+        depth, candidates = len(self.network.layers), self.network.candidates
+        [config] = explicit(depth, fixed or "")
+        if config not in candidates or not 0 < probability <= 1:
+            raise ValueError(
+                f"strategy.fixed={fixed}, strategy.fixed_probability={probability}: give one of "
+                f"the {len(candidates)} candidates and a probability above 0, at most 1"
+            )
+        rest = (1 - probability) / max(len(candidates) - 1, 1)
+        values = [probability if candidate == config else rest for candidate in candidates]
+        return torch.tensor(values)
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self._task = task.index
+        self._restart()
+
+    @property
+    def searching(self) -> bool:
+        """Whether the current task's configuration is still open."""
+        return self.network.searching is not None
+
+    def _restart(self) -> None:
+        self.prior.copy_(self._fixed)
+        self.counts.zero_()
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        self.entropy.zero_()
+        if self.searching and self.reset_each_epoch:
+            self._restart()
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        if not self.searching:
+            return super().training_loss(batch)
+        head = self.network.heads.of(self._task)
+        features = self.network.tree_features(batch.x, self._task)  # (c b, f)
+        labels = batch.y.repeat(len(self.prior))  # (c b,)
+        with torch.no_grad():
+            head.eval()  # no dropout in the E-step
+            nll = F.cross_entropy(head(features), labels, reduction="none")
+            head.train()
+            posterior = self.posterior(-nll.view(len(self.prior), -1))  # (c,)
+        loss = F.cross_entropy(head(features), labels, reduction="none")
+        self.update_prior(posterior)
+        return posterior @ loss.view(len(self.prior), -1).mean(1)
+
+    def posterior(self, log_p: Tensor) -> Tensor:
+        """q(c) from log-probabilities of the true classes, (c, b): the E-step."""
+        return posterior(self.prior, log_p, self.likelihood)
+
+    def update_prior(self, posterior: Tensor) -> None:
+        """pi(c) after a batch; the posteriors' entropy is kept for the record."""
+        self.entropy += torch.stack([torch.special.entr(posterior).sum(), self.entropy.new_ones(())])
+        if self.prior_rule == "count":
+            self.counts[first_max(posterior)] += 1
+            weights = self.counts + self.pseudo_count
+            self.prior.copy_(weights / weights.sum())
+        elif self.prior_rule == "running_mean":
+            self.counts += posterior
+            self.prior.copy_(self.counts / self.counts.sum())
+
+    def choice(self) -> TransferConfig:
+        """The configuration with the highest prior; of equals the first."""
+        return self.network.candidates[int(first_max(self.prior))]
+
+    def _choose(self) -> None:
+        if self.searching:
+            self.network.configs[self._task] = self.choice()
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._choose()
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self._choose()
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if not self.searching:
+            return
+        mean_entropy = self.entropy[0] / self.entropy[1].clamp(min=1)
+        self.log("lasem/entropy", mean_entropy)
+        self.log("lasem/highest_prior", self.prior.max())
+        self._remember(float(mean_entropy))
+
+    def _remember(self, entropy: float) -> None:
+        """Keeps the prior and the entropy of some of the epochs, evenly spread."""
+        entry = self._report()
+        done = entry["epochs_done"] = entry.get("epochs_done", 0) + 1
+        stride = entry.setdefault("every", 1)
+        if done % stride == 0:
+            entry["epochs"].append(done)
+            entry["prior"].append([round(value, 6) for value in self.prior.tolist()])
+            entry["entropy"].append(round(entropy, 6))
+        if len(entry["epochs"]) > HISTORY:
+            for name in ("epochs", "prior", "entropy"):
+                entry[name] = entry[name][1::2]
+            entry["every"] = 2 * stride
+
+    def _report(self) -> dict[str, Any]:
+        """What is reported of the current task."""
+        new: dict[str, Any] = {"epochs": [], "prior": [], "entropy": []}
+        entry: dict[str, Any] = self.method["tasks"].setdefault(str(self._task), new)
+        return entry
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        super().end_task(task, loader)
+        if self.searching:
+            choice = self.choice()
+            self.network.commit(task.index, choice)
+            self._report().update(chosen=text(choice), final_prior=self.prior.tolist())
+
+
+def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:
+    """q(c) = pi(c) L(c) / sum over c' of pi(c') L(c').
+
+    Args:
+        prior: pi, (c,).
+        log_p: log-probabilities of the true classes, (c, b).
+        likelihood: how the images' probabilities make the batch likelihood L(c).
+
+    Returns:
+        q, (c,). Finite for any probabilities above zero, as all is done in logarithms.
+    """
+    batch = log_p.shape[1]
+    log_likelihood = {
+        "product": lambda: log_p.sum(1),
+        "mean": lambda: log_p.logsumexp(1) - math.log(batch),
+        "geometric_mean": lambda: log_p.mean(1),
+    }[likelihood]()
+    return torch.softmax(prior.log() + log_likelihood, 0)
+
+
+def first_max(values: Tensor) -> Tensor:
+    """Index of the highest value; of equal ones the first (which `argmax` does not promise)."""
+    return (values == values.max()).nonzero()[0, 0]

@@ -1,0 +1,168 @@
+"""The base of all methods, which is fine-tuning: train on each task in turn.
+
+A method overrides what it changes of `begin_task`, `rounds`, `training_loss` and `end_task`, and
+calls `super()`. What must survive a kill is a parameter, a buffer, or an entry of `self.method`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Images, Task
+from lifelong.evaluation.accuracy import TaskAccuracy
+from lifelong.networks import TaskNetwork
+from lifelong.optim.schedules import Schedule, constant
+
+MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+
+
+@dataclass(frozen=True)
+class Round:
+    """One training of the network within a task, with an optimizer of its own.
+
+    Attributes:
+        name: shown while it runs.
+        epochs: passes over the data; None for the protocol's number.
+        train: other training images than the task's.
+    """
+
+    name: str = "train"
+    epochs: int | None = None
+    train: Images | None = None
+
+
+Rounds = Generator[Round, dict[str, float], None]
+
+
+class Strategy(LightningModule):
+    """Fine-tuning, and what every method has in common.
+
+    Args:
+        network: learns the tasks.
+        optimizer: makes an optimizer of parameters; a fresh one serves each round.
+        schedule: factor on the learning rate by epochs since the begin of the stream.
+
+    Attributes:
+        method: what the method reports (numbers, texts, lists, dicts); saved with the results.
+        rolls_back: whether `end_task` changes earlier tasks; accuracy is then also measured before.
+        refuses: for each of `devices`, `precision` that the method cannot do, the reason.
+    """
+
+    rolls_back: ClassVar[bool] = False
+    refuses: ClassVar[dict[str, str]] = {
+        "devices": "batches are cut on one device; run several seeds side by side instead"
+    }
+
+    def __init__(
+        self, network: TaskNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.make_optimizer = optimizer
+        self.schedule = schedule
+        self.method: dict[str, Any] = {}
+        self.epochs_trained = 0  # since the begin of the stream
+        self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
+        self.evaluate_classes = False  # whether tests also ask without the task given
+        self.optimizer_state: dict[str, Any] | None = None  # to go on from, inside a round
+        self._loss = torch.zeros(())
+
+    # What a method overrides.
+
+    def begin_task(self, task: Task) -> None:
+        """Prepares for a task; also replayed for earlier tasks before a checkpoint is loaded."""
+        self.classes[task.index] = task.classes
+        self.network.add_task(task.index, len(task.classes))
+
+    def rounds(self, task: Task) -> Rounds:
+        """The trainings of a task: `metrics = yield Round(...)` runs one and hands its metrics."""
+        yield Round()
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        """The loss of a training batch, a scalar. Here: mean cross-entropy."""
+        return F.cross_entropy(self(batch.x, batch.t), batch.y)
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        """Closes a task; `loader` passes once over its training images."""
+
+    # What is written once, for all methods.
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Class scores (b, k) of images x (b, c, h, w) of the tasks t (b,)."""
+        scores: Tensor = self.network(x, t)
+        return scores
+
+    def on_train_epoch_start(self) -> None:
+        self._loss = torch.zeros((), device=self.device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.training_loss(batch)
+        self._loss += loss.detach()
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.epochs_trained += 1
+        self.log("train/loss", self._loss / self.trainer.num_training_batches)
+
+    def on_validation_epoch_start(self) -> None:
+        self._count()
+
+    def on_test_epoch_start(self) -> None:
+        self._count()
+
+    def _count(self) -> None:
+        self.scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
+        self.class_scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.scores.update(self(batch.x, batch.t).argmax(1) == batch.y, batch.t)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.validation_step(batch, batch_idx)
+        if self.evaluate_classes:
+            self.class_scores.update(self.predict_class(batch.x) == self.class_of(batch), batch.t)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/accuracy", self.scores.mean())
+
+    def predict_class(self, x: Tensor) -> Tensor:
+        """Class numbers (b,) without the task given: arg max over all classes of all tasks met."""
+        tasks = [torch.full((len(x),), task) for task in self.classes]
+        scores = torch.cat([self(x, t) for t in tasks], 1)  # (b, sum of k)
+        numbers = [number for classes in self.classes.values() for number in classes]
+        return torch.tensor(numbers, device=x.device)[scores.argmax(1)]
+
+    def class_of(self, batch: Batch) -> Tensor:
+        """Class numbers (b,) of the labels of a batch."""
+        width = max(len(classes) for classes in self.classes.values())
+        table = torch.zeros(max(self.classes) + 1, width, dtype=torch.long)
+        for task, classes in self.classes.items():
+            table[task, : len(classes)] = torch.tensor(classes)
+        return table[batch.t].to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
+
+    def configure_optimizers(self) -> Any:
+        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.optimizer_state is not None:  # the groups stay: the schedule sets their rate
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": self.optimizer_state, "param_groups": groups})
+            self.optimizer_state = None
+        first = self.epochs_trained
+        scheduler = LambdaLR(optimizer, lambda epoch: self.schedule(first + epoch))
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"epochs_trained": self.epochs_trained, "method": self.method}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.epochs_trained = state["epochs_trained"]
+        self.method = state["method"]

@@ -1,0 +1,123 @@
+"""What a person sees while a run goes on: lines, one live bar, the closing table."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from lifelong.evaluation.record import Record
+
+REFRESH = 0.25  # seconds between two looks at the loss
+
+
+class Terminal:
+    """Prints, and keeps in `train.log` what was printed.
+
+    Args:
+        folder: of the run.
+        visits: of the stream.
+    """
+
+    def __init__(self, folder: Path, visits: int) -> None:
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.log = (folder / "train.log").open("a", encoding="utf-8")
+        self.visits = visits
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[values]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        live = self.console.is_terminal
+        self.progress = Progress(*columns, console=self.console, disable=not live, transient=True)
+        self.bar = self.progress.add_task("", total=visits, values="")
+
+    def say(self, content: Any) -> None:
+        """Prints a text or table above the bar, and into the log."""
+        self.console.print(content)
+        Console(file=self.log, width=100, highlight=False).print(content)
+        self.log.flush()
+
+    def begin(self, step: int, name: str) -> None:
+        """The bar shows that visit `step` begins."""
+        self.progress.start()
+        description = f"task {step + 1} of {self.visits}"
+        self.progress.update(self.bar, completed=step, description=description, values=name)
+
+    def close(self) -> None:
+        self.progress.stop()
+        self.log.close()
+
+
+class ProgressBar(Callback):
+    """Moves the bar, a few times a second."""
+
+    def __init__(self, terminal: Terminal, step: int, epochs: int, first_epoch: int) -> None:
+        self.terminal, self.step = terminal, step
+        self.epochs, self.first_epoch = epochs, first_epoch
+        self._next = 0.0
+
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + REFRESH
+        epoch = self.first_epoch + trainer.current_epoch
+        accuracy = trainer.callback_metrics.get("val/accuracy")
+        seen = "" if accuracy is None else f"  val {100 * float(accuracy):.1f} %"
+        values = f"epoch {epoch + 1}/{self.epochs}  loss {float(outputs['loss']):.3f}{seen}"
+        self.terminal.progress.update(
+            self.terminal.bar, completed=self.step + epoch / self.epochs, values=values
+        )
+
+
+def closing_table(record: Record) -> Table:
+    """The last row of the matrix and the headline metrics."""
+    table = Table(title=f"{record.strategy} on {record.data}, seed {record.seed}")
+    table.add_column("task")
+    table.add_column("when learned", justify="right")
+    table.add_column("at the end", justify="right")
+    matrix = record.matrix()
+    last = {task: row for row, task in enumerate(record.visits[: len(matrix)])}
+    for task, row in sorted(last.items()):
+        cells = (matrix[row, task], matrix[-1, task])
+        table.add_row(record.names[task], *(_percent(value) for value in cells))
+    table.add_section()
+    for name, value in record.metrics().items():
+        if name in ("final_accuracy", "peak_accuracy", "learning_accuracy"):
+            table.add_row(name.replace("_", " "), "", _percent(value))
+        elif name in ("forgetting", "forgetting_ratio") and value is not None:
+            table.add_row(name.replace("_", " "), "", f"{value:.3f}")
+    for name, seconds in record.seconds.items():
+        table.add_row(f"seconds: {name}", "", f"{seconds:.1f}")
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{100 * value:.1f} %"
+
+

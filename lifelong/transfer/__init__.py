@@ -1,0 +1,33 @@
+"""Networks some of whose layers are shared between tasks, and the patterns that say which."""
+
+from lifelong.transfer.config import (
+    Pattern,
+    TransferConfig,
+    alternating,
+    bottom,
+    code,
+    every,
+    explicit,
+    index_of,
+    top,
+)
+from lifelong.transfer.hard import HardTransferLayer
+from lifelong.transfer.layer import TransferLayer
+from lifelong.transfer.network import TransferNetwork
+from lifelong.transfer.tree import PrefixTree
+
+__all__ = [
+    "HardTransferLayer",
+    "Pattern",
+    "PrefixTree",
+    "TransferConfig",
+    "TransferLayer",
+    "TransferNetwork",
+    "alternating",
+    "bottom",
+    "code",
+    "every",
+    "explicit",
+    "index_of",
+    "top",
+]

@@ -1,0 +1,136 @@
+"""Transfer configurations: which layers of a body a task shares (LASEM, ICML 2021).
+
+A configuration c has one entry a layer, input first; c_l = 1: the layer is shared. A pattern maps
+the depth d of a body to the candidate configurations: one for a fixed pattern, all for a search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+TransferConfig = tuple[bool, ...]
+Pattern = Callable[[int], list[TransferConfig]]
+
+GROUPS = {
+    "4g": (5, 4, 4, 4),
+    "5g": (5, 4, 4, 2, 2),
+    "6g": (5, 4, 2, 2, 2, 2),
+    "7g": (5, 2, 2, 2, 2, 2, 2),
+    "8g": (3, 2, 2, 2, 2, 2, 2, 2),
+}  # sizes of the layer groups of the 17-layer body
+
+# Predefined configurations of the released program by number (specified for 4, 6 and 8 layers).
+_NUMBERED = {
+    4: ("1111", "0001", "0011", "0111", "1000", "1100", "1110", "0101", "1010"),
+    6: (
+        *("111111", "000001", "000011", "000111", "001111", "011111"),
+        *("100000", "110000", "111000", "111100", "111110", "010101"),
+    ),
+    8: (
+        *("11111111", "00000011", "00001111", "00111111"),
+        *("11000000", "11110000", "11111100", "01010101", "10101010"),
+    ),
+    9: ("1" * 9,),
+    17: ("1" * 17,),
+}
+
+
+def index_of(config: Sequence[bool]) -> int:
+    """Number of a configuration: sum over layers of (1 - c_l) 2^(l-1); 0 shares every layer."""
+    return sum((not shared) << layer for layer, shared in enumerate(config))
+
+
+def text(config: Sequence[bool]) -> str:
+    """A configuration as figures, input first.
+
+    >>> text((True, False, True, False))
+    '1010'
+    """
+    return "".join("1" if shared else "0" for shared in config)
+
+
+def top(depth: int, layers: int | None = None) -> list[TransferConfig]:
+    """Shares the `layers` layers nearest the output; null for all of them."""
+    count = _count("top", depth, layers)
+    return [(False,) * (depth - count) + (True,) * count]
+
+
+def bottom(depth: int, layers: int) -> list[TransferConfig]:
+    """Shares the `layers` layers nearest the input."""
+    count = _count("bottom", depth, layers)
+    return [(True,) * count + (False,) * (depth - count)]
+
+
+def _count(name: str, depth: int, layers: int | None) -> int:
+    count = depth if layers is None else layers
+    if not 0 <= count <= depth:
+        raise ValueError(
+            f"transfer.layers={layers} ({name}): the backbone has {depth} layers; "
+            f"give a number from 0 to {depth}"
+        )
+    return count
+
+
+def alternating(depth: int, first: bool = False) -> list[TransferConfig]:
+    """Shares every second layer, beginning with the first if `first`, else with the second."""
+    return [tuple(bool(layer % 2) != first for layer in range(depth))]
+
+
+def explicit(depth: int, layers: Sequence[int] | str) -> list[TransferConfig]:
+    """Shares the layers marked 1 in a list or text of noughts and ones, input first.
+
+    Raises:
+        ValueError: other entries, or not one entry a layer.
+    """
+    entries = [str(int(entry)) if not isinstance(entry, str) else entry for entry in layers]
+    if len(entries) != depth or not set(entries) <= {"0", "1"}:
+        raise ValueError(
+            f"transfer.layers={list(layers)}: give {depth} entries of 0 or 1, one for each layer "
+            f"of the backbone, input first; there are {len(entries)}"
+        )
+    return [tuple(entry == "1" for entry in entries)]
+
+
+def code(depth: int, code: int) -> list[TransferConfig]:
+    """The configuration that the released program calls 5 i + j: i picks it, j its regulariser.
+
+    Raises:
+        ValueError: a code that the program does not have for this depth.
+    """
+    if depth not in _NUMBERED:
+        raise ValueError(
+            f"transfer.code={code}: the release numbers patterns for bodies of "
+            f"{', '.join(map(str, _NUMBERED))} layers; the backbone has {depth}"
+        )
+    patterns = _NUMBERED[depth]
+    if not 0 <= code < 5 * len(patterns):
+        raise ValueError(
+            f"transfer.code={code}: for {depth} layers give a code from 0 to {5 * len(patterns) - 1}"
+        )
+    return explicit(depth, patterns[code // 5])
+
+
+def every(depth: int, groups: str | Sequence[int] | None = None) -> list[TransferConfig]:
+    """All configurations, or all that are constant within groups of layers, by `index_of`.
+
+    Args:
+        depth: layers of the body.
+        groups: sizes of the groups, input first; or a name: 4g, 5g, 6g, 7g, 8g.
+
+    Raises:
+        ValueError: an unknown name, or sizes that do not add up to the depth.
+    """
+    if isinstance(groups, str) and groups.lower() not in GROUPS:
+        raise ValueError(f"transfer.groups={groups}: give {', '.join(GROUPS)} or a list of sizes")
+    sizes = GROUPS[groups.lower()] if isinstance(groups, str) else groups or (1,) * depth
+    if sum(sizes) != depth or min(sizes) < 1:
+        raise ValueError(
+            f"transfer.groups={groups}: the sizes {list(sizes)} add up to {sum(sizes)}; "
+            f"the backbone has {depth} layers"
+        )
+    return [
+        tuple(
+            not number >> group & 1 for group, size in enumerate(sizes) for _ in range(size)
+        )
+        for number in range(2 ** len(sizes))
+    ]

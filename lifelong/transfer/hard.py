@@ -1,0 +1,20 @@
+"""Hard parameter sharing (HPS): the tasks use the same weights (Caruana 1997)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lifelong.backbones import Layer
+from lifelong.transfer.layer import TransferLayer
+
+
+class HardTransferLayer(TransferLayer):
+    """S_l holds the weight and bias themselves; there is no mapping."""
+
+    def make_slot(self) -> nn.Module:
+        return self.template.fresh()
+
+    def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
+        slot = self.slot
+        assert isinstance(slot, Layer)
+        return slot.weight, slot.bias

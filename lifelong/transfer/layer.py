@@ -1,0 +1,106 @@
+"""A layer in two forms: from knowledge that all tasks share, or with weights of the task's own."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+
+from torch import Tensor, nn
+
+from lifelong.backbones import Layer
+
+
+class TransferLayer(nn.Module):
+    """Layer l of a network that shares: slot S_l, mappings M_{t,l}, private weights K_{t,l}.
+
+    A kind of sharing is a subclass that says what a slot holds, what a mapping holds, and what
+    weights the two give: `make_slot`, `make_mapping`, `shared_weight`.
+
+    Args:
+        layer: the layer of the body; its shape is used, and its drawing of weights.
+    """
+
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.skip = layer.skip
+        self._template = (layer,)  # in a tuple: not a submodule
+        self.slot = self.make_slot()
+        self.occupied = False  # whether a finished task uses the slot
+        self.private = nn.ModuleDict()
+        self.mapping = nn.ModuleDict()
+        self.before: nn.Module | None = None  # the slot as it was before a search
+
+    @property
+    def template(self) -> Layer:
+        return self._template[0]
+
+    def make_slot(self) -> nn.Module:
+        """New shared knowledge S_l."""
+        raise NotImplementedError
+
+    def make_mapping(self) -> nn.Module:
+        """New mapping M_{t,l} of a task; without parameters where a kind needs none."""
+        return nn.Module()
+
+    def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the layer for `task`, from slot and mapping."""
+        raise NotImplementedError
+
+    def weight(self, task: int, shared: bool) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the layer for `task` in one of its forms."""
+        if shared:
+            return self.shared_weight(task)
+        own = self.private[str(task)]
+        assert isinstance(own, Layer)
+        return own.weight, own.bias
+
+    def map(self, x: Tensor, task: int, shared: bool) -> Tensor:
+        return self.template.map(x, *self.weight(task, shared))
+
+    def finish(self, z: Tensor, skip: Tensor | None) -> Tensor:
+        return self.template.finish(z, skip)
+
+    def add_task(self, task: int, forms: Iterable[bool]) -> None:
+        """Makes what `task` needs for the forms it may take, and freezes what it does not.
+
+        A slot that no task uses is drawn anew when a task may use it.
+        """
+        forms = set(forms)
+        for own in (*self.private.values(), *self.mapping.values()):
+            own.requires_grad_(False)
+        if True in forms:
+            if not self.occupied:
+                self.slot = self.make_slot()
+            _renew(self.mapping, task, self.make_mapping)
+        if False in forms:
+            _renew(self.private, task, self.template.fresh)
+        self.slot.requires_grad_(True in forms)
+        self.before = copy.deepcopy(self.slot).requires_grad_(False) if len(forms) == 2 else None
+
+    def commit(self, task: int, shared: bool) -> None:
+        """Ends a task that takes one form: puts back a slot it does not use, drops the rest."""
+        if self.before is not None and not shared:
+            self.slot = self.before
+        self.before = None
+        self.occupied = self.occupied or shared
+        self.keep(task, shared)
+
+    def keep(self, task: int, shared: bool) -> None:
+        """Drops what `task` holds for the other form."""
+        dropped = self.private if shared else self.mapping
+        if str(task) in dropped:
+            del dropped[str(task)]
+
+    def size(self) -> int:
+        """Parameters kept: those of a slot in use, of mappings and of private weights."""
+        kept = [*self.private.values(), *self.mapping.values()]
+        if self.occupied:
+            kept.append(self.slot)
+        return sum(parameter.numel() for part in kept for parameter in part.parameters())
+
+
+def _renew(store: nn.ModuleDict, task: int, make: Callable[[], nn.Module]) -> None:
+    """Makes what a new task holds, and lets what a known one holds be trained again."""
+    if str(task) not in store:
+        store[str(task)] = make()
+    store[str(task)].requires_grad_()

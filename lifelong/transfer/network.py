@@ -1,0 +1,151 @@
+"""A network whose layers are shared or private, task by task (LASEM, ICML 2021)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.backbones import Layer
+from lifelong.backbones.backbone import flat
+from lifelong.networks import TaskNetwork
+from lifelong.networks.network import MakeBackbone, MakeHeads
+from lifelong.transfer.config import Pattern, TransferConfig, text
+from lifelong.transfer.layer import TransferLayer
+from lifelong.transfer.tree import Level, PrefixTree
+
+Kind = Callable[[Layer], TransferLayer]
+
+
+class TransferNetwork(TaskNetwork):
+    """A body of transfer layers, and heads; heads and all weights of earlier tasks are frozen.
+
+    With one candidate configuration every task takes it. With several, a new task holds both forms
+    of each layer until `commit` decides.
+
+    Args:
+        backbone: makes the body whose layers are shared.
+        heads: makes the heads for a number of features.
+        kind: makes a transfer layer of a layer.
+        pattern: candidate configurations for a depth.
+
+    Attributes:
+        candidates: the candidate configurations.
+        configs: what each task takes; of a task in search, the choice so far.
+    """
+
+    def __init__(
+        self, backbone: MakeBackbone, heads: MakeHeads, kind: Kind, pattern: Pattern
+    ) -> None:
+        super().__init__()
+        body = backbone()
+        self.layers = nn.ModuleList(kind(layer) for layer in body.layers)
+        self.heads = heads(body.features)
+        self.candidates = pattern(len(self.layers))
+        self.tree = PrefixTree(self.candidates)
+        self.configs: dict[int, TransferConfig] = {}
+        self.searching: int | None = None  # the task whose configuration is not decided
+
+    def transfer_layers(self) -> list[TransferLayer]:
+        return [layer for layer in self.layers if isinstance(layer, TransferLayer)]
+
+    def add_task(self, task: int, classes: int) -> None:
+        """Makes what a new task needs; a known task goes on in its configuration."""
+        known = task in self.configs
+        if not known:
+            self.configs[task] = self.candidates[0]
+            self.searching = task if len(self.candidates) > 1 else None
+        options = [self.configs[task]] if known else self.candidates
+        for layer, forms in zip(self.transfer_layers(), zip(*options, strict=True), strict=True):
+            layer.add_task(task, forms)
+        self.heads.requires_grad_(False)
+        self.heads.add_task(task, classes)
+        self.heads.of(task).requires_grad_()
+        if self.searching is None:
+            self.commit(task, self.configs[task])
+
+    def commit(self, task: int, config: TransferConfig) -> None:
+        """Decides the configuration of `task`: drops what it does not use, rolls back slots."""
+        self.configs[task] = config
+        self.searching = None
+        for layer, shared in zip(self.transfer_layers(), config, strict=True):
+            layer.commit(task, shared)
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        scores: Tensor = self.heads(self.features(x, task, self.configs[task]), task)
+        return scores
+
+    def features(self, x: Tensor, task: int, config: Sequence[bool]) -> Tensor:
+        """Features of a batch under one configuration, (b, f)."""
+        outputs: list[Tensor] = []
+        for layer, shared in zip(self.transfer_layers(), config, strict=True):
+            skip = None if layer.skip is None else outputs[layer.skip]
+            x = layer.finish(layer.map(x, task, shared), skip)
+            outputs.append(x)
+        return flat(x)
+
+    def tree_features(self, x: Tensor, task: int) -> Tensor:
+        """Features of a batch under all candidates, (c b, f), block i under candidate i.
+
+        Prefixes that candidates have in common are computed once: two maps a layer.
+        """
+        size = len(x)
+        outputs: list[Tensor] = []
+        for number, (layer, level) in enumerate(
+            zip(self.transfer_layers(), self.tree.levels, strict=True)
+        ):
+            skip = None
+            if layer.skip is not None:
+                skip = blocks_of(outputs[layer.skip], self.tree.ancestors(number, layer.skip), size)
+            x = _branch(layer, level, x, task, skip, size)
+            outputs.append(x)
+        return flat(blocks_of(x, self.tree.order, size))
+
+    def size(self) -> int:
+        """Parameters kept: slots in use, mappings and private weights that are used, heads."""
+        heads = sum(parameter.numel() for parameter in self.heads.parameters())
+        return heads + sum(layer.size() for layer in self.transfer_layers())
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """What decides which parameters there are."""
+        return {
+            "configs": {task: text(config) for task, config in self.configs.items()},
+            "searching": self.searching,
+            "occupied": [layer.occupied for layer in self.transfer_layers()],
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Brings the structure, made by replaying `add_task`, to that of the saved network."""
+        self.searching = state["searching"]
+        for task, figures in state["configs"].items():
+            self.configs[task] = tuple(figure == "1" for figure in figures)
+            if task != self.searching:
+                for layer, shared in zip(self.transfer_layers(), self.configs[task], strict=True):
+                    layer.keep(task, shared)
+        for layer, occupied in zip(self.transfer_layers(), state["occupied"], strict=True):
+            layer.occupied = occupied
+            if self.searching is None:
+                layer.before = None
+
+
+def blocks_of(x: Tensor, blocks: Sequence[int] | None, size: int) -> Tensor:
+    """The named blocks of `size` rows each; all of x if None."""
+    if blocks is None:
+        return x
+    return torch.cat([x[block * size : (block + 1) * size] for block in blocks])
+
+
+def _branch(
+    layer: TransferLayer, level: Level, x: Tensor, task: int, skip: Tensor | None, size: int
+) -> Tensor:
+    """One layer for all prefixes: the shared children, then the private ones."""
+    parts = []
+    for shared, parents in ((True, level.shared), (False, level.private)):
+        if parents != []:
+            parts.append(layer.map(blocks_of(x, parents, size), task, shared))
+    rows = [len(part) for part in parts]
+    skips = [None] * len(parts) if skip is None else list(skip.split(rows))
+    done = [layer.finish(part, own) for part, own in zip(parts, skips, strict=True)]
+    return done[0] if len(done) == 1 else torch.cat(done)
