@@ -57,9 +57,13 @@ class Layer(nn.Module):
         return self.finish(self.map(x, self.weight, self.bias), skip)
 
 
-def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> Tensor:
-    """Fills `tensor` from normal(0, std), drawn again beyond two deviations."""
-    return nn.init.trunc_normal_(tensor, std=std, a=-2 * std, b=2 * std)
+def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> None:
+    """Fills `tensor` from normal(0, std), drawn again beyond two deviations.
+
+    The values do not depend on the tensor's device or memory layout.
+    """
+    drawn = nn.init.trunc_normal_(torch.empty(tensor.shape), std=std, a=-2 * std, b=2 * std)
+    tensor.copy_(drawn)
 
 
 class Backbone(nn.Sequential):

@@ -1,0 +1,78 @@
+"""What several tests need: small networks, toy streams, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifelong.backbones import convnet
+from lifelong.data import Images, Task
+from lifelong.networks import MultiHead
+from lifelong.transfer import HardTransferLayer, Pattern, TransferNetwork
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _one_seed() -> None:
+    torch.manual_seed(0)
+
+
+def small_body(shape: tuple[int, int, int] = (2, 6, 6), depth: int = 4) -> Callable[[], object]:
+    """Makes bodies of `depth` small layers."""
+    channels = [3, 4, 3, 4, 3, 4, 3, 4][:depth]
+    pools = [1, 2] * (depth // 2) + [1] * (depth % 2)
+    return partial(convnet, shape, channels, pools)
+
+
+def transfer_network(
+    pattern: Pattern, body: object = None, dropout: float = 0.0
+) -> TransferNetwork:
+    """A small transfer network in float64, without tasks."""
+    heads = partial(MultiHead, hidden=[5], dropout=dropout)
+    return TransferNetwork(body or small_body(), heads, HardTransferLayer, pattern)
+
+
+def images(n: int, shape: tuple[int, ...] = (2, 6, 6), classes: int = 3, task: int = 0) -> Images:
+    """Random images whose mean tells their class."""
+    y = torch.arange(n) % classes
+    x = torch.randn(n, *shape) + y.view(-1, 1, 1, 1)
+    return Images(x, y, torch.full((n,), task))
+
+
+def toy_task(index: int = 0, step: int | None = None, last: bool = False, n: int = 24) -> Task:
+    """A task of three classes."""
+    parts = [images(size, task=index) for size in (n, 12, 12)]
+    classes = tuple(range(3 * index, 3 * index + 3))
+    return Task(index, index if step is None else step, last, f"task {index}", classes, *parts)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `python -m lifelong.run` in an empty folder, as a user would."""
+
+    def run(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "OMP_NUM_THREADS": "1",
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "WANDB_SILENT": "true",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "lifelong.run", *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    return run

@@ -1,0 +1,200 @@
+"""LASEM's steps against hand calculations and plain networks (LASEM spec, checks 1, 2, 5)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lifelong.data import Batch
+from lifelong.optim import TensorFlowRMSProp
+from lifelong.strategies import LASEM, Strategy
+from lifelong.strategies.lasem import first_max, posterior
+from lifelong.transfer import Pattern, every, explicit, top
+from tests.conftest import small_body, toy_task, transfer_network
+
+PROBABILITIES = torch.tensor([(0.5, 0.2), (0.4, 0.4), (0.9, 0.1), (0.3, 0.3)]).double()
+
+
+def lasem(pattern: Pattern = every, depth: int = 4, dropout: float = 0.0, **options: Any) -> LASEM:
+    network = transfer_network(pattern, small_body(depth=depth), dropout)
+    return LASEM(network, partial(TensorFlowRMSProp, lr=0.01), **options)
+
+
+@pytest.mark.parametrize(
+    ("em", "posteriors", "priors"),
+    [
+        (
+            "paper",
+            [(0.2273, 0.3636, 0.2045, 0.2045), (0.1667, 0.5333, 0.15, 0.15)],
+            [(0.2, 0.4, 0.2, 0.2), (1 / 6, 1 / 2, 1 / 6, 1 / 6)],
+        ),
+        (
+            "release",
+            [(0.2258, 0.2581, 0.3226, 0.1935), (0.1968, 0.2570, 0.4016, 0.1446)],
+            [(0.2258, 0.2581, 0.3226, 0.1935), (0.2113, 0.2575, 0.3621, 0.1691)],
+        ),
+    ],
+)
+def test_posterior_and_prior_by_hand(em: Any, posteriors: Any, priors: Any) -> None:
+    strategy = lasem(depth=2, em=em)
+    for q, pi in zip(posteriors, priors, strict=True):
+        found = strategy.posterior(PROBABILITIES.log().float())
+        torch.testing.assert_close(found, torch.tensor(q), rtol=0, atol=6e-5)
+        strategy.update_prior(found)
+        torch.testing.assert_close(strategy.prior, torch.tensor(pi), rtol=0, atol=6e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("likelihood", ["product", "mean", "geometric_mean"])
+def test_posterior_equals_bayes(depth: int, likelihood: Any) -> None:
+    p = torch.rand(2**depth, 5, dtype=torch.double)
+    prior = torch.rand(2**depth, dtype=torch.double)
+    prior /= prior.sum()
+    batch = {"product": p.prod(1), "mean": p.mean(1), "geometric_mean": p.prod(1) ** 0.2}[likelihood]
+    expected = prior * batch / (prior * batch).sum()
+    torch.testing.assert_close(posterior(prior, p.log(), likelihood), expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("likelihood", ["product", "mean", "geometric_mean"])
+def test_posterior_is_finite_for_tiny_probabilities(likelihood: Any) -> None:
+    log_p = torch.tensor([[1e-300] * 10, [1e-299] * 10, [1e-300] * 10, [1e-300] * 10]).double().log()
+    log_p = torch.full((4, 10), -690.0, dtype=torch.double)
+    log_p[1] += 2.0
+    q = posterior(torch.full((4,), 0.25, dtype=torch.double), log_p, likelihood)
+    assert q.isfinite().all()
+    assert q.sum() == pytest.approx(1.0)
+    assert q.argmax() == 1
+
+
+def test_ties_go_to_the_first() -> None:
+    assert first_max(torch.tensor([0.1, 0.4, 0.4, 0.1])) == 1
+
+
+def steps(strategy: Strategy, number: int = 3) -> None:
+    """Optimizer steps on fixed batches, without Lightning."""
+    optimizer = strategy.make_optimizer([p for p in strategy.parameters() if p.requires_grad])
+    generator = torch.Generator().manual_seed(5)
+    for _ in range(number):
+        x = torch.randn(4, 2, 6, 6, generator=generator)
+        loss = strategy.training_loss(Batch(x, torch.tensor([0, 1, 2, 0]), torch.zeros(4).long()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize("figures", ["1111", "0000", "0110"])
+def test_certain_posterior_is_plain_training(figures: str) -> None:
+    """Check 5: one-hot on a configuration equals a step of the network that has it."""
+    config = explicit(4, figures)
+    certain = lasem(prior="fixed", fixed=figures, fixed_probability=1.0)
+    plain = Strategy(transfer_network(lambda depth: config), partial(TensorFlowRMSProp, lr=0.01))
+    task = toy_task()
+    certain.begin_task(task)
+    plain.begin_task(task)
+    slots = [dict(layer.slot.state_dict()) for layer in certain.network.transfer_layers()]
+    slots = [{k: v.clone() for k, v in slot.items()} for slot in slots]
+    for ours, theirs in zip(
+        certain.network.transfer_layers(), plain.network.transfer_layers(), strict=True
+    ):
+        theirs.slot.load_state_dict(ours.slot.state_dict())
+        for key, own in theirs.private.items():
+            own.load_state_dict(ours.private[key].state_dict())
+    plain.network.heads.load_state_dict(certain.network.heads.state_dict())
+    steps(certain)
+    steps(plain)
+    x = torch.randn(4, 2, 6, 6)
+    for ours, theirs in zip(
+        certain.network.transfer_layers(), plain.network.transfer_layers(), strict=True
+    ):
+        for key, value in theirs.state_dict().items():
+            torch.testing.assert_close(ours.state_dict()[key], value, rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        certain.network.heads(certain.network.features(x, 0, config[0]), 0),
+        plain.network.logits(x, 0),
+        rtol=0,
+        atol=1e-6,
+    )
+    for shared, layer, slot in zip(
+        config[0], certain.network.transfer_layers(), slots, strict=True
+    ):
+        moved = any(not torch.equal(v, layer.slot.state_dict()[k]) for k, v in slot.items())
+        assert moved == shared
+
+
+def test_fixed_prior() -> None:
+    strategy = lasem(prior="fixed", fixed="1100", fixed_probability=0.7)
+    index = strategy.network.candidates.index(explicit(4, "1100")[0])
+    assert strategy.prior[index] == pytest.approx(0.7)
+    assert strategy.prior.sum() == pytest.approx(1.0)
+    strategy.begin_task(toy_task())
+    before = strategy.prior.clone()
+    steps(strategy)
+    assert torch.equal(strategy.prior, before)
+    assert strategy.choice() == strategy.network.candidates[index]
+
+
+def test_counts_add_one_a_batch_and_begin_anew_with_a_task() -> None:
+    strategy = lasem()
+    strategy.begin_task(toy_task(0))
+    steps(strategy, 7)
+    assert strategy.counts.sum() == 7
+    torch.testing.assert_close(strategy.prior, (strategy.counts + 1) / (16 + 7))
+    strategy.network.commit(0, strategy.choice())
+    strategy.begin_task(toy_task(1))
+    assert torch.equal(strategy.prior, torch.full((16,), 1 / 16))
+
+
+def test_before_training_everything_is_shared() -> None:
+    strategy = lasem()
+    strategy.begin_task(toy_task())
+    assert strategy.choice() == top(4)[0]
+
+
+def test_dropout_masks_differ_between_configurations_and_not_in_the_e_step() -> None:
+    strategy = lasem(dropout=0.5)
+    strategy.begin_task(toy_task())
+    seen = []
+
+    def watch(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        seen.append((module.training, inputs[0], output))
+
+    strategy.network.heads.of(0)[0].register_forward_hook(watch)
+    steps(strategy, 1)
+    (first_training, first_in, first_out), (second_training, second_in, second_out) = seen
+    assert not first_training
+    assert second_training
+    assert torch.equal(first_in, first_out)
+    assert torch.equal(first_in, second_in)
+    masks = (second_out != 0).view(16, -1)
+    assert len({tuple(mask.tolist()) for mask in masks}) > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prior": "fixed", "fixed": "110"}, "give 4 entries"),
+        ({"prior": "fixed", "fixed": "1100", "fixed_probability": 0.0}, "fixed_probability=0.0"),
+    ],
+)
+def test_refusals(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lasem(**options)
+
+
+def test_loss_is_the_posterior_weighted_mean() -> None:
+    strategy = lasem()
+    strategy.begin_task(toy_task())
+    x, y = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
+    losses = []
+    for config in strategy.network.candidates:
+        scores = strategy.network.heads(strategy.network.features(x, 0, config), 0)
+        losses.append(F.cross_entropy(scores, y, reduction="none"))
+    log_p = -torch.stack(losses)
+    q = torch.softmax(log_p.sum(1), 0)
+    expected = (q * -log_p.mean(1)).sum()
+    found = strategy.training_loss(Batch(x, y, torch.zeros(4).long()))
+    torch.testing.assert_close(found, expected)

@@ -1,0 +1,63 @@
+import pytest
+
+from lifelong.transfer import alternating, bottom, code, every, explicit, index_of, top
+from lifelong.transfer.config import GROUPS, text
+
+
+@pytest.mark.parametrize(
+    ("depth", "number", "expected"),
+    [(4, 10, "0011"), (4, 30, "1110"), (6, 55, "010101"), (4, 0, "1111"), (8, 9, "00000011")],
+)
+def test_codes_of_the_release(depth: int, number: int, expected: str) -> None:
+    assert text(code(depth, number)[0]) == expected
+
+
+def test_named_patterns() -> None:
+    assert text(top(4)[0]) == "1111"
+    assert text(top(4, 0)[0]) == "0000"
+    assert text(top(4, 2)[0]) == "0011"
+    assert text(bottom(4, 3)[0]) == "1110"
+    assert text(alternating(4)[0]) == "0101"
+    assert text(alternating(4, first=True)[0]) == "1010"
+    assert text(explicit(4, [1, 0, 1, 0])[0]) == "1010"
+    assert text(explicit(4, "1010")[0]) == "1010"
+
+
+@pytest.mark.parametrize("depth", [2, 4, 6])
+def test_all_configurations_stand_in_the_order_of_their_index(depth: int) -> None:
+    configs = every(depth)
+    assert [index_of(config) for config in configs] == list(range(2**depth))
+    assert all(configs[0])
+    assert not any(configs[-1])
+
+
+@pytest.mark.parametrize(("name", "number"), [("4g", 16), ("5g", 32), ("6g", 64), ("7g", 128)])
+def test_groups(name: str, number: int) -> None:
+    configs = every(17, name)
+    assert len(set(configs)) == len(configs) == number
+    assert all(configs[0])
+    indices = [index_of(config) for config in configs]
+    assert indices == sorted(indices)
+    for config in configs:
+        begin = 0
+        for size in GROUPS[name]:
+            assert len(set(config[begin : begin + size])) == 1
+            begin += size
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: explicit(4, [1, 0, 1]), r"transfer.layers=\[1, 0, 1\]: give 4 entries"),
+        (lambda: explicit(4, [1, 0, 1, 2]), "0 or 1"),
+        (lambda: top(4, 5), "transfer.layers=5"),
+        (lambda: code(4, 45), "transfer.code=45"),
+        (lambda: code(5, 0), "backbone has 5"),
+        (lambda: every(4, "4g"), "add up to 17; the backbone has 4 layers"),
+        (lambda: every(4, "9g"), "transfer.groups=9g"),
+    ],
+)
+def test_refusals(make: object, message: str) -> None:
+    assert callable(make)
+    with pytest.raises(ValueError, match=message):
+        make()
