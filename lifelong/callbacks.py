@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint as LastCallback  # called aft
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from lifelong.evaluation.history import remember
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 
@@ -30,13 +31,20 @@ class EpochSeeds(Callback):
 class Validation(Callback):
     """Keeps what is trained as it was in the earliest epoch of highest validation accuracy.
 
+    Args:
+        first_epoch: of this training.
+        best: see below.
+        curve: where the accuracies are noted.
+
     Attributes:
         best: accuracy, epoch and tensors of that epoch; None before the first validation.
         seconds: spent on validation.
     """
 
-    def __init__(self, first_epoch: int, best: dict[str, Any] | None) -> None:
-        self.first_epoch, self.best = first_epoch, best
+    def __init__(
+        self, first_epoch: int, best: dict[str, Any] | None, curve: dict[str, Any]
+    ) -> None:
+        self.first_epoch, self.best, self.curve = first_epoch, best, curve
         self.seconds = self._begun = 0.0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -45,6 +53,7 @@ class Validation(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Strategy)
         accuracy = float(pl_module.scores.mean())
+        remember(self.curve, accuracy=round(accuracy, 6))
         if self.best is None or accuracy > self.best["accuracy"]:
             tensors = {name: value.detach().clone() for name, value in changing(pl_module).items()}
             epoch = self.first_epoch + trainer.current_epoch

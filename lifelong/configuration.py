@@ -35,7 +35,6 @@ _WHOLE = {  # least values of the whole numbers at the top level
 }
 _CHOICES = {
     "evaluate": ("task", "both"),
-    "fidelity": ("authors", "clean"),
     "keep": ("latest", "all"),
 }
 

@@ -116,7 +116,8 @@ class Experiment:
             first, best = saved.epoch, saved.best
         epochs = self.epochs if now.epochs is None else now.epochs
         self.stream.serve(task, now.train, number, first)
-        validation = Validation(first, best)
+        curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
+        validation = Validation(first, best, curve)
 
         def save(done: int, trainer: Trainer) -> None:
             state = self._checkpoint(task, finished=False)
@@ -196,18 +197,22 @@ class Experiment:
         )
 
     def _report(self, task: Task) -> None:
+        """Tells person and loggers how it stands; a task without training has nothing to tell."""
+        if self.record.steps <= task.step:
+            return
         row = self.record.matrix()[task.step]
-        known = row[row == row]
-        if len(known):
-            self.terminal.say(
-                f"{self.record.names[task.index]} ({task.step + 1} of {len(self.stream)}): "
-                f"accuracy {100 * row[task.index]:.1f} %, mean of tasks so far "
-                f"{100 * known.mean():.1f} %, {self.record.seconds['train']:.0f} s of training"
-            )
+        met = row[row == row]
+        self.terminal.say(
+            f"{self.record.names[task.index]} ({task.step + 1} of {len(self.stream)}): "
+            f"accuracy {100 * row[task.index]:.1f} %, mean of the tasks so far "
+            f"{100 * met.mean():.1f} %, {self.record.seconds['train']:.0f} s of training"
+        )
+        values = {f"accuracy/task_{j:02d}": value for j, value in enumerate(row) if value == value}
+        for name, value in self.record.metrics().items():
+            if value is not None:
+                values[f"metrics/{name}"] = value
         for logger in self.loggers:
-            values = {f"accuracy/task_{j:02d}": v for j, v in enumerate(row) if v == v}
-            found = {f"metrics/{k}": v for k, v in self.record.metrics().items() if v is not None}
-            logger.log_metrics(values | found, step=self.strategy.epochs_trained)
+            logger.log_metrics(values, step=self.strategy.epochs_trained)
 
     def _trainer(self, **options: Any) -> Trainer:
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}

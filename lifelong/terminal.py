@@ -19,6 +19,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lifelong.evaluation.matrix import learned_at
 from lifelong.evaluation.record import Record
 
 REFRESH = 0.25  # seconds between two looks at the loss
@@ -102,8 +103,7 @@ def closing_table(record: Record) -> Table:
     table.add_column("when learned", justify="right")
     table.add_column("at the end", justify="right")
     matrix = record.matrix()
-    last = {task: row for row, task in enumerate(record.visits[: len(matrix)])}
-    for task, row in sorted(last.items()):
+    for task, row in sorted(learned_at(record.visits[: record.steps]).items()):
         cells = (matrix[row, task], matrix[-1, task])
         table.add_row(record.names[task], *(_percent(value) for value in cells))
     table.add_section()

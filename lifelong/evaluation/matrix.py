@@ -7,7 +7,7 @@ accuracy of task j after visit k, in [0, 1], NaN where task j was not yet met or
 
 from __future__ import annotations
 
-import warnings
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -27,12 +27,12 @@ def learned_at(visits: Sequence[int]) -> dict[int, int]:
 
 def final_accuracy(a: Matrix) -> float:
     """Mean of the last row: (1/T) sum_t A[T, t]."""
-    return _mean(a[-1])
+    return _mean(_met(a[-1]))
 
 
 def average_accuracy(a: Matrix) -> float:
     """Mean over rows of the mean accuracy of the tasks met so far (average incremental accuracy)."""
-    return _mean([_mean(row) for row in a])
+    return _mean([_mean(_met(row)) for row in a])
 
 
 def learning_accuracy(a: Matrix, visits: Sequence[int]) -> float:
@@ -42,12 +42,12 @@ def learning_accuracy(a: Matrix, visits: Sequence[int]) -> float:
 
 def forgetting(a: Matrix, visits: Sequence[int]) -> float:
     """Mean over tasks but the last of max_i A[i, j] - A[T, j], i over all rows (TAG's program)."""
-    return _mean([_nanmax(a[:, task]) - a[-1, task] for task in _earlier(visits)])
+    return _mean([best - a[-1, task] for task, best in _best(a, visits).items()])
 
 
 def forgetting_before_last(a: Matrix, visits: Sequence[int]) -> float:
     """As `forgetting`, but the best row is sought before the last one; may be negative (TAG)."""
-    return _mean([_nanmax(a[:-1, task]) - a[-1, task] for task in _earlier(visits)])
+    return _mean([best - a[-1, task] for task, best in _best(a[:-1], visits).items()])
 
 
 def forgetting_ratio(a: Matrix, visits: Sequence[int]) -> float:
@@ -61,9 +61,9 @@ def forgetting_ratio_with_last(a: Matrix, visits: Sequence[int]) -> float:
     return _mean([_ratio(a[-1, task], value) for task, value in _learned(a, visits).items()])
 
 
-def forgetting_ratio_to_peak(a: Matrix, peak: Sequence[float]) -> float:
+def forgetting_ratio_to_peak(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> float:
     """Mean over all tasks of A[T, t] / peak_t."""
-    return _mean([_ratio(a[-1, task], value) for task, value in enumerate(peak)])
+    return _mean([_ratio(a[-1, task], peak[task]) for task in sorted(set(visits))])
 
 
 def backward_transfer(a: Matrix, visits: Sequence[int]) -> float:
@@ -82,20 +82,21 @@ def metrics(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> dict[str
     """
     values = {
         "final_accuracy": final_accuracy(a),
-        "peak_accuracy": _mean(peak),
+        "peak_accuracy": _mean([peak[task] for task in sorted(set(visits))]),
         "learning_accuracy": learning_accuracy(a, visits),
         "average_accuracy": average_accuracy(a),
         "forgetting": forgetting(a, visits),
         "forgetting_before_last": forgetting_before_last(a, visits),
         "forgetting_ratio": forgetting_ratio(a, visits),
         "forgetting_ratio_with_last": forgetting_ratio_with_last(a, visits),
-        "forgetting_ratio_to_peak": forgetting_ratio_to_peak(a, peak),
+        "forgetting_ratio_to_peak": forgetting_ratio_to_peak(a, visits, peak),
         "backward_transfer": backward_transfer(a, visits),
     }
-    return {name: None if np.isnan(value) else value for name, value in values.items()}
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def _learned(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
+    """A[t, t]: the accuracy of each task just after it was last learned."""
     return {task: float(a[row, task]) for task, row in sorted(learned_at(visits).items())}
 
 
@@ -103,17 +104,23 @@ def _earlier(visits: Sequence[int]) -> list[int]:
     return sorted(set(visits) - {visits[-1]})
 
 
+def _best(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
+    """The best accuracy of each task but the last in any row; NaN if none followed its learning."""
+    best = {}
+    for task in _earlier(visits):
+        measured = not math.isnan(a[visits.index(task), task])
+        best[task] = float(np.nanmax(a[:, task])) if measured else math.nan
+    return best
+
+
 def _ratio(final: float, reference: float) -> float:
-    return final / reference if reference > 0 else float("nan")
+    return final / reference if reference > 0 else math.nan
 
 
-def _mean(values: Sequence[float] | Matrix) -> float:
-    """Mean of the values that are numbers; NaN if there is none."""
-    numbers = [float(value) for value in values if not np.isnan(value)]
-    return sum(numbers) / len(numbers) if numbers else float("nan")
+def _met(row: Matrix) -> list[float]:
+    return [float(value) for value in row if not math.isnan(value)]
 
 
-def _nanmax(values: Matrix) -> float:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return float(np.nanmax(values)) if len(values) else float("nan")
+def _mean(values: Sequence[float]) -> float:
+    """The mean; NaN if there is nothing, or a part is undefined."""
+    return sum(float(value) for value in values) / len(values) if values else math.nan

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lifelong.evaluation.matrix import Matrix, metrics
+from lifelong.evaluation.matrix import Matrix, learned_at, metrics
 from lifelong.files import write_json, write_text
 
 TEST = "test"
@@ -40,6 +40,7 @@ class Record:
         self.seconds = {"setup": 0.0, "train": 0.0, "evaluate": 0.0}
         self.parameters: list[int] = []  # kept after each visit
         self.images: dict[str, Any] = {}
+        self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
     def add(self, step: int, split: str, right: Sequence[int], total: Sequence[int]) -> None:
         """Enters the counts of the tasks that have images."""
@@ -47,10 +48,14 @@ class Record:
             if images:
                 self.rows.append([step, task, split, int(hits), int(images)])
 
+    @property
+    def steps(self) -> int:
+        """Visits for which something was measured, or that lie before one."""
+        return 1 + max((row[0] for row in self.rows), default=-1)
+
     def matrix(self, split: str = TEST) -> Matrix:
         """Accuracies of a split in [0, 1], one row for each visit so far, NaN where unmeasured."""
-        steps = 1 + max((row[0] for row in self.rows), default=-1)
-        matrix = np.full((steps, len(self.names)), math.nan)
+        matrix = np.full((self.steps, len(self.names)), math.nan)
         for step, task, name, right, total in self.rows:
             if name == split:
                 matrix[step, task] = right / total
@@ -59,7 +64,7 @@ class Record:
     def peak(self) -> list[float]:
         """For each task the test accuracy of its best-validation epoch, at its last learning."""
         matrix = self.matrix(PEAK)
-        last = {task: row for row, task in enumerate(self.visits[: len(matrix)])}
+        last = learned_at(self.visits[: self.steps])
         return [
             float(matrix[last[task], task]) if task in last else math.nan
             for task in range(len(self.names))
@@ -67,10 +72,9 @@ class Record:
 
     def metrics(self, split: str = TEST) -> dict[str, float | None]:
         """The metrics of the visits so far; empty before the first."""
-        matrix = self.matrix(split)
-        if not len(matrix):
+        if not self.steps:
             return {}
-        return metrics(matrix, self.visits[: len(matrix)], self.peak())
+        return metrics(self.matrix(split), self.visits[: self.steps], self.peak())
 
     def results(self, status: str, method: dict[str, Any]) -> dict[str, Any]:
         """The content of results.json."""
@@ -93,6 +97,7 @@ class Record:
             "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "images": self.images,
+            "validation": self.validation,
             "method": method,
         }
         for key, split in (("accuracy_class", CLASS), ("accuracy_before_commit", BEFORE)):
@@ -119,11 +124,14 @@ class Record:
         write_text(folder / "accuracy.csv", text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows, "seconds": self.seconds, "parameters": self.parameters}
+        return {name: getattr(self, name) for name in _STATE}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.rows, self.parameters = state["rows"], state["parameters"]
-        self.seconds = state["seconds"]
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+
+_STATE = ("rows", "seconds", "parameters", "validation")
 
 
 def _plain(matrix: Matrix) -> list[list[float | None]]:

@@ -1,2 +1,146 @@
-"""report"""
-def write_report(folder): ...
+"""report.html and figures/*.png: one self-contained page about a run, made from its files.
+
+`python -m lifelong.evaluation.report FOLDER` makes it anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lifelong.evaluation.figures import figures
+from lifelong.files import write_text, write_with
+
+_HEADLINES = {
+    "final_accuracy": "mean accuracy of all tasks at the end",
+    "peak_accuracy": "mean accuracy of each task at its best validation epoch",
+    "learning_accuracy": "mean accuracy of each task just after it was learned",
+    "forgetting": "mean loss from a task's best accuracy to its last",
+    "forgetting_ratio": "mean of last accuracy / accuracy when learned; 1 is none",
+    "backward_transfer": "mean of last accuracy - accuracy when learned",
+}
+_CAPTIONS = {
+    "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
+    "accuracy_curves": "Test accuracy of each task along the stream.",
+    "validation_curves": "Validation accuracy of each task while it is learned.",
+    "chosen_layers": "Which layers each task shares with the others.",
+    "configuration_prior": "Probability of each configuration through the training of each task; "
+    "the title names the one chosen.",
+    "posterior_entropy": "Mean entropy of the posterior over configurations in each epoch; "
+    "dotted: all equally likely.",
+}
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#222831;max-width:62rem;margin:0 auto;padding:1rem}
+h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+.cards{display:flex;flex-wrap:wrap;gap:.7rem}
+.card{flex:1 1 9rem;border:1px solid #d8dde3;border-radius:.5rem;padding:.6rem .8rem}
+.card b{display:block;font-size:1.5rem}.card span{font-size:.8rem;color:#5b6570}
+figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{font-size:.9rem;color:#5b6570}
+table{border-collapse:collapse;font-size:.9rem}td,th{padding:.2rem .7rem;text-align:right}
+th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left}
+.wide{overflow-x:auto}pre{background:#f4f6f8;padding:1rem;overflow-x:auto;font-size:.8rem}
+"""
+
+
+def write_report(folder: Path) -> None:
+    """Draws the figures of the run in `folder` and writes its page."""
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    pictures = []
+    for name, figure in figures(results).items():
+        image = io.BytesIO()
+        figure.savefig(image, format="png")
+        write_with(
+            folder / "figures" / f"{name}.png",
+            lambda path, content=image.getvalue(): path.write_bytes(content),
+        )
+        code = base64.b64encode(image.getvalue()).decode()
+        pictures.append(
+            f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'
+            f"<figcaption>{escape(_CAPTIONS[name])}</figcaption></figure>"
+        )
+    title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
+    files = {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("config.yaml", "environment.json")
+    }
+    body = [
+        f"<h1>{title}</h1>",
+        _cards(results),
+        *pictures,
+        "<h2>Tasks</h2>",
+        _table(results),
+        "<h2>Figures of the run</h2>",
+        _facts(results),
+        *(f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in files.items()),
+    ]
+    write_text(
+        folder / "report.html",
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style>{''.join(body)}</html>\n",
+    )
+
+
+def _cards(results: dict[str, Any]) -> str:
+    cards = []
+    for name, meaning in _HEADLINES.items():
+        value = results["metrics"].get(name)
+        if value is not None:
+            shown = f"{value:.3f}" if "ratio" in name else f"{100 * value:.1f} %"
+            cards.append(
+                f'<div class="card">{name.replace("_", " ")}<b>{shown}</b>'
+                f"<span>{escape(meaning)}</span></div>"
+            )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _table(results: dict[str, Any]) -> str:
+    chosen = {
+        int(task): entry.get("chosen", "")
+        for task, entry in results["method"].get("tasks", {}).items()
+    }
+    learned = {task: row for row, task in enumerate(results["visits"])}
+    head = ["task", "when learned, %", "peak, %", "at the end, %", "training images"]
+    rows = []
+    for task, name in enumerate(results["tasks"]):
+        values = [
+            results["accuracy"][learned[task]][task],
+            results["peak_accuracy_of_task"][task],
+            results["accuracy"][-1][task],
+        ]
+        cells = [name, *("-" if value is None else f"{100 * value:.1f}" for value in values)]
+        rows.append([*cells, str(results["images"]["train"][task]), chosen.get(task, "")])
+    if chosen:
+        head.append("configuration")
+    else:
+        rows = [row[:-1] for row in rows]
+    return _html_table(head, rows)
+
+
+def _facts(results: dict[str, Any]) -> str:
+    metrics = [
+        [name.replace("_", " "), "-" if value is None else f"{value:.4f}"]
+        for name, value in results["metrics"].items()
+    ]
+    seconds = [[f"seconds: {name}", f"{value:.1f}"] for name, value in results["seconds"].items()]
+    parameters = [["parameters kept", f"{results['parameters']:,}"]]
+    return _html_table(["figure", "value"], metrics + parameters + seconds)
+
+
+def _html_table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
+
+
+if __name__ == "__main__":
+    for argument in sys.argv[1:]:
+        write_report(Path(argument))
+        print(Path(argument) / "report.html")

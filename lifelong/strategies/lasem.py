@@ -22,8 +22,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Task
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.strategy import MakeOptimizer, Strategy
 from lifelong.transfer import TransferConfig, TransferNetwork, explicit
 from lifelong.transfer.config import text
 
@@ -33,7 +34,6 @@ PRESETS: dict[str, tuple[Likelihood, Prior]] = {
     "paper": ("product", "count"),
     "release": ("mean", "running_mean"),
 }
-HISTORY = 200  # points kept of a task's prior, at most
 
 
 class LASEM(Strategy):
@@ -179,26 +179,12 @@ class LASEM(Strategy):
         mean_entropy = self.entropy[0] / self.entropy[1].clamp(min=1)
         self.log("lasem/entropy", mean_entropy)
         self.log("lasem/highest_prior", self.prior.max())
-        self._remember(float(mean_entropy))
-
-    def _remember(self, entropy: float) -> None:
-        """Keeps the prior and the entropy of some of the epochs, evenly spread."""
-        entry = self._report()
-        done = entry["epochs_done"] = entry.get("epochs_done", 0) + 1
-        stride = entry.setdefault("every", 1)
-        if done % stride == 0:
-            entry["epochs"].append(done)
-            entry["prior"].append([round(value, 6) for value in self.prior.tolist()])
-            entry["entropy"].append(round(entropy, 6))
-        if len(entry["epochs"]) > HISTORY:
-            for name in ("epochs", "prior", "entropy"):
-                entry[name] = entry[name][1::2]
-            entry["every"] = 2 * stride
+        prior = [round(value, 6) for value in self.prior.tolist()]
+        remember(self._report(), prior=prior, entropy=round(float(mean_entropy), 6))
 
     def _report(self) -> dict[str, Any]:
         """What is reported of the current task."""
-        new: dict[str, Any] = {"epochs": [], "prior": [], "entropy": []}
-        entry: dict[str, Any] = self.method["tasks"].setdefault(str(self._task), new)
+        entry: dict[str, Any] = self.method["tasks"].setdefault(str(self._task), {})
         return entry
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:

@@ -1,0 +1,196 @@
+"""Figures of a run, made from the content of results.json alone."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+INK, GRID = "#222831", "#d8dde3"
+COLOURS = (
+    *("#1f6fb4", "#e07b39", "#3a9b6e", "#b8458f", "#8c6bb1"),
+    *("#a0762c", "#4fa9c9", "#c44e52", "#6b7780", "#9aa83c"),
+)
+
+Results = dict[str, Any]
+
+
+def figures(results: Results) -> dict[str, Figure]:
+    """All figures that the results give rise to, by file name without ending."""
+    made = {
+        "accuracy_matrix": accuracy_matrix(results),
+        "accuracy_curves": accuracy_curves(results),
+    }
+    if any(curve.get("epochs") for curve in results["validation"].values()):
+        made["validation_curves"] = validation_curves(results)
+    if "configurations" in results["method"]:
+        made["chosen_layers"] = chosen_layers(results)
+        made["configuration_prior"] = configuration_prior(results)
+        made["posterior_entropy"] = posterior_entropy(results)
+    return made
+
+
+def accuracy_matrix(results: Results) -> Figure:
+    """Test accuracy of each task (columns) after each visit (rows), as a heat map."""
+    matrix = _matrix(results)
+    rows, columns = matrix.shape
+    size = min(0.55, 9 / max(columns, 1))
+    figure, axes = _axes(1.8 + size * columns, 1.5 + size * rows)
+    picture = axes.imshow(100 * matrix, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    if columns <= 20:
+        for row, column in zip(*np.nonzero(~np.isnan(matrix)), strict=True):
+            value = 100 * matrix[row, column]
+            colour = "white" if value < 60 else "black"
+            axes.text(
+                column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8
+            )
+    axes.set(xlabel="accuracy on task", ylabel="after learning task")
+    axes.set_xticks(range(0, columns, _step(columns)))
+    axes.set_yticks(range(0, rows, _step(rows)))
+    axes.set_yticklabels([str(results["visits"][row]) for row in range(0, rows, _step(rows))])
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label="test accuracy, %")
+    return figure
+
+
+def accuracy_curves(results: Results) -> Figure:
+    """Accuracy of each task along the stream, and the mean of the tasks met."""
+    matrix = 100 * _matrix(results)
+    figure, axes = _axes(7, 3.8)
+    steps = np.arange(len(matrix))
+    for task in range(matrix.shape[1]):
+        axes.plot(
+            steps, matrix[:, task], "o-", color=_colour(task), lw=1.2, ms=3, label=f"task {task}"
+        )
+    means = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else math.nan for row in matrix]
+    axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
+    axes.set(xlabel="after learning task", ylabel="test accuracy, %", ylim=(0, 102))
+    axes.set_xticks(steps[:: _step(len(steps))])
+    axes.set_xticklabels([str(results["visits"][step]) for step in steps[:: _step(len(steps))]])
+    if matrix.shape[1] <= 10:
+        _legend(axes)
+    return figure
+
+
+def validation_curves(results: Results) -> Figure:
+    """Validation accuracy of each task while it is learned."""
+    figure, axes = _axes(7, 3.4)
+    for key, curve in results["validation"].items():
+        step, _, round_number = key.partition(".")
+        if curve.get("epochs"):
+            task = results["visits"][int(step)]
+            label = f"task {task}" if round_number == "0" else None
+            values = 100 * np.array(curve["accuracy"])
+            axes.plot(curve["epochs"], values, color=_colour(task), lw=1.1, label=label)
+    axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
+    if len(results["tasks"]) <= 10:
+        _legend(axes)
+    return figure
+
+
+def chosen_layers(results: Results) -> Figure:
+    """Which layers each task shares."""
+    tasks = {int(task): entry for task, entry in results["method"]["tasks"].items()}
+    chosen = {task: entry["chosen"] for task, entry in sorted(tasks.items()) if "chosen" in entry}
+    grid = np.array([[int(figure) for figure in config] for config in chosen.values()]).T
+    depth, count = grid.shape
+    figure, axes = _axes(1.6 + 0.42 * count, 1.2 + 0.32 * depth)
+    axes.imshow(grid, cmap="Blues", vmin=-0.25, vmax=1.25, aspect="auto", origin="lower")
+    for layer, column in zip(*np.nonzero(grid + 1), strict=True):
+        word = "shared" if grid[layer, column] else "own"
+        colour = "white" if grid[layer, column] else INK
+        axes.text(column, layer, word, ha="center", va="center", color=colour, fontsize=6)
+    axes.set_xticks(range(count), [str(task) for task in chosen])
+    axes.set_yticks(range(depth), [str(layer + 1) for layer in range(depth)])
+    axes.set(xlabel="task", ylabel="layer (1: input)")
+    axes.grid(False)
+    return figure
+
+
+def configuration_prior(results: Results) -> Figure:
+    """Probability of each configuration through the training of each task."""
+    method = results["method"]
+    tasks = sorted((int(task), entry) for task, entry in method["tasks"].items())
+    columns = min(len(tasks), 5)
+    rows = -(-len(tasks) // columns)
+    figure, grid = _panels(rows, columns, 2.1 * columns + 1.2, 2.0 * rows + 0.9)
+    names = method["configurations"]
+    picture = None
+    for axes, (task, entry) in zip(grid, tasks, strict=False):
+        prior = np.array(entry["prior"]).T  # (c, epochs)
+        end = entry["epochs"][-1]
+        picture = axes.imshow(
+            prior,
+            cmap="magma_r",
+            vmin=0,
+            vmax=1,
+            aspect="auto",
+            extent=(0, end, len(names) - 0.5, -0.5),
+        )
+        axes.set_title(f"task {task}: {entry.get('chosen', '')}", fontsize=8)
+        axes.grid(False)
+        axes.tick_params(labelsize=6)
+        step = max(1, len(names) // 16)
+        axes.set_yticks(range(0, len(names), step))
+        axes.set_yticklabels(names[::step] if axes in grid[::columns] else [], family="monospace")
+    for axes in grid[len(tasks) :]:
+        axes.set_visible(False)
+    figure.supxlabel("epoch of the task", fontsize=9)
+    figure.supylabel("configuration (1: layer shared, input first)", fontsize=9)
+    if picture is not None:
+        figure.colorbar(picture, ax=grid, label="probability")
+    return figure
+
+
+def posterior_entropy(results: Results) -> Figure:
+    """Mean entropy of the batches' posteriors through the training of each task."""
+    figure, axes = _axes(7, 3.0)
+    method = results["method"]
+    for task, entry in sorted((int(key), entry) for key, entry in method["tasks"].items()):
+        axes.plot(
+            entry["epochs"], entry["entropy"], color=_colour(task), lw=1.1, label=f"task {task}"
+        )
+    highest = math.log(len(method["configurations"]))
+    axes.axhline(highest, color=INK, lw=0.8, ls=":")
+    axes.set(xlabel="epoch of the task", ylabel="entropy of the posterior, nats")
+    axes.set_ylim(0, 1.08 * highest or 1)
+    if len(method["tasks"]) <= 10:
+        _legend(axes)
+    return figure
+
+
+def _matrix(results: Results) -> Any:
+    rows = [[math.nan if v is None else v for v in row] for row in results["accuracy"]]
+    return np.array(rows, dtype=float).reshape(len(rows), len(results["tasks"]))
+
+
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    figure, [axes] = _panels(1, 1, width, height)
+    return figure, axes
+
+
+def _panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.grid(True, color=GRID, lw=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    return figure, list(grid.flat)
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(fontsize=7, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+
+
+def _colour(task: int) -> str:
+    return COLOURS[task % len(COLOURS)]
+
+
+def _step(count: int) -> int:
+    """Distance of ticks, at most about twenty."""
+    return max(1, math.ceil(count / 20))

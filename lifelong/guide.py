@@ -1,0 +1,83 @@
+"""The page that `--help` prints: what can be chosen, with one line each."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from pathlib import Path
+
+GROUPS = {
+    "strategy": "the method",
+    "data": "the stream of tasks",
+    "transfer": "the layers that are shared, for strategies that share by layer",
+    "backbone": "the body of the network; by default the data set's",
+    "heads": "from features to classes; by default the strategy's or the data set's",
+    "optimizer": "the update rule; by default the protocol's",
+    "schedule": "of the learning rate; by default the protocol's",
+    "trainer": "where it runs",
+    "logger": "where the numbers of each epoch go",
+    "experiment": "whole configurations",
+}
+
+_HEAD = """\
+lifelong: experiments in lifelong learning
+
+    python -m lifelong.run strategy=lasem_hps data=cifar100
+    python -m lifelong.run strategy=hps transfer=top2 data=digits epochs=10 seed=3
+    python -m lifelong.run -m strategy=hps,lasem_hps data=digits seed=1,2,3
+
+strategy and data alone select a published protocol: network, batch, epochs, rate, optimizer.
+Everything else is an override: key=value. A member's own options stand under its group, for example
+strategy.em=release, data.seed=3, transfer=pattern transfer.layers=[1,0,1,0].
+"""
+
+_TAIL = """\
+--cfg job prints the composed configuration, -m (--multirun) runs every combination of the values
+given with commas, --config-dir DIR adds a folder of your own configurations, --hydra-help says more.
+"""
+
+
+def guide(folder: Path) -> str:
+    """The page, made from the first comment of each file below `folder`, and of each option."""
+    parts = [_HEAD]
+    for group, what in GROUPS.items():
+        members = {path.stem: summary(path) for path in _members(folder / group)}
+        if members:
+            width = max(len(name) for name in members) + 2
+            lines = [f"{group}=  {what}"]
+            lines += [f"    {name:<{width}}{text}" for name, text in members.items()]
+            parts.append("\n".join(lines) + "\n")
+    parts.append("options at the top level, with their defaults\n" + _options(folder / "config.yaml"))
+    return "\n".join([*parts, _TAIL])
+
+
+def _members(folder: Path) -> list[Path]:
+    def natural(path: Path) -> list[str]:
+        return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
+
+    return sorted(folder.glob("*.yaml"), key=natural)
+
+
+def summary(path: Path) -> str:
+    """The first comment of a configuration file that says what it is."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def _options(path: Path) -> str:
+    """Keys of the main file that carry a comment on their line."""
+    lines, parent = [], ""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        key, _, rest = line.partition(":")
+        if not line.startswith(" "):
+            parent = key
+        if "#" in rest and not line.startswith("#"):
+            value, _, comment = rest.partition("#")
+            name = f"{parent}.{key.strip()}" if line.startswith(" ") else key
+            option = f"{name}={value.strip()}"
+            lines += textwrap.wrap(
+                comment.strip(), 100, initial_indent=f"    {option:<26}", subsequent_indent=" " * 30
+            )
+    return "\n".join(lines) + "\n"
