@@ -19,7 +19,7 @@ from lifelong.strategies import Strategy
 
 
 class EpochSeeds(Callback):
-    """Every epoch begins with a seed of its own, so a resumed one draws what it would have drawn."""
+    """Each epoch begins with a seed of its own: a resumed one draws what it would have drawn."""
 
     def __init__(self, seed: int, first_epoch: int) -> None:
         self.seed, self.first_epoch = seed, first_epoch

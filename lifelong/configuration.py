@@ -5,7 +5,7 @@ Nothing here imports torch, so that help and refusals answer at once.
 
 from __future__ import annotations
 
-import numbers
+import inspect
 import re
 from collections.abc import Iterator
 from datetime import datetime
@@ -36,6 +36,7 @@ _WHOLE = {  # least values of the whole numbers at the top level
 _CHOICES = {
     "evaluate": ("task", "both"),
     "keep": ("latest", "all"),
+    "download": (True, False),
 }
 
 
@@ -49,19 +50,20 @@ def complete(config: DictConfig) -> None:
         if config[key] is None:
             config[key] = config.protocol[key]
     for key, least in _WHOLE.items():
-        value = OmegaConf.select(config, key)
-        if value is None and key == "tasks":
-            continue
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"{key}={value}: give a whole number, {least} or more")
+        _check_whole(key, OmegaConf.select(config, key), least)
     lr = config.lr
-    if not isinstance(lr, numbers.Real) or isinstance(lr, bool) or not 0 < lr < float("inf"):
+    if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < float("inf"):
         raise ValueError(f"lr={lr}: give a learning rate above 0")
     for key, allowed in _CHOICES.items():
         if config[key] not in allowed:
-            raise ValueError(f"{key}={config[key]}: give {' or '.join(allowed)}")
-    if not isinstance(config.download, bool):
-        raise ValueError(f"download={config.download}: give true or false")
+            raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
+
+
+def _check_whole(key: str, value: Any, least: int) -> None:
+    if value is None and key == "tasks":
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{key}={value}: give a whole number, {least} or more")
 
 
 def check_types(node: Any, path: str = "") -> None:
@@ -70,42 +72,40 @@ def check_types(node: Any, path: str = "") -> None:
     Raises:
         ValueError: the option, its value and the type that would do; or a target that is not there.
     """
-    from hydra.errors import InstantiationException
-    from hydra.utils import get_object
-    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
-
     if isinstance(node, ListConfig):
         for index, value in enumerate(node):
             check_types(value, f"{path}[{index}]")
-    if not isinstance(node, DictConfig):
-        return
-    hints: dict[str, Any] = {}
-    if "_target_" in node:
-        try:
-            target = get_object(node["_target_"])
-        except (ImportError, ValueError, InstantiationException) as error:
-            reason = str(error).splitlines()[0]
-            raise ValueError(f"{path}._target_={node['_target_']}: {reason}") from None
-        hints = get_type_hints(target.__init__ if isinstance(target, type) else target)
-    for key in node:
-        name = f"{path}.{key}" if path else str(key)
-        value = node[key]
-        if not isinstance(value, DictConfig):
-            plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
-            try:
-                check_type(
-                    plain,
-                    hints.get(str(key), Any),
-                    collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS,
-                )
-            except TypeCheckError:
-                wanted = re.sub(r"[a-z_]+\.", "", str(_shown(hints[str(key)])))
-                raise ValueError(f"{name}={plain}: give {wanted}") from None
-        check_types(value, name)
+    elif isinstance(node, DictConfig):
+        hints = _annotations(node["_target_"], path) if "_target_" in node else {}
+        for key in node:
+            name = f"{path}.{key!s}" if path else str(key)
+            if not isinstance(node[key], DictConfig) and key in hints:
+                _check_type(name, node[key], hints[str(key)])
+            check_types(node[key], name)
 
 
-def _shown(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("NoneType", "null")
+def _annotations(target: str, path: str) -> dict[str, Any]:
+    from hydra.utils import get_object
+
+    try:
+        found = get_object(target)
+    except Exception as error:  # whatever importing a module of the user's brings up
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}._target_={target}: {reason}") from error
+    return get_type_hints(inspect.getattr_static(found, "__init__", found))
+
+
+def _check_type(name: str, value: Any, hint: Any) -> None:
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+    plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+    try:
+        every = CollectionCheckStrategy.ALL_ITEMS
+        check_type(plain, hint, collection_check_strategy=every)
+    except TypeCheckError:
+        wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("None", "null")
+        wanted = re.sub(r"\b[\w.]+\.(?=\w)", "", wanted)  # without module names
+        raise ValueError(f"{name}={plain}: give {wanted}") from None
 
 
 def output_folder(config: DictConfig, strategy: str, data: str) -> Path:

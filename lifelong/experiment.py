@@ -92,7 +92,7 @@ class Experiment:
         self._report(task)
 
     def _train(self, task: Task, saved: Checkpoint | None) -> tuple[dict[str, Any] | None, bool]:
-        """Runs the rounds of a task; gives the best epoch of the last, and whether there was one."""
+        """Runs the rounds of a task; gives the last one's best epoch, and whether there was one."""
         rounds, metrics, best = self.strategy.rounds(task), None, None
         self._rounds = []
         while (now := _advance(rounds, metrics)) is not None:

@@ -33,6 +33,12 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` to `path` atomically."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` to `path` as JSON, atomically. NaN is not JSON: say null."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")

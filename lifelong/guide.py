@@ -27,13 +27,13 @@ lifelong: experiments in lifelong learning
     python -m lifelong.run -m strategy=hps,lasem_hps data=digits seed=1,2,3
 
 strategy and data alone select a published protocol: network, batch, epochs, rate, optimizer.
-Everything else is an override: key=value. A member's own options stand under its group, for example
+Everything else is an override: key=value. A member's own options stand under its group, as in
 strategy.em=release, data.seed=3, transfer=pattern transfer.layers=[1,0,1,0].
 """
 
 _TAIL = """\
 --cfg job prints the composed configuration, -m (--multirun) runs every combination of the values
-given with commas, --config-dir DIR adds a folder of your own configurations, --hydra-help says more.
+given with commas, --config-dir DIR adds a folder of configurations, --hydra-help says more.
 """
 
 
@@ -47,7 +47,9 @@ def guide(folder: Path) -> str:
             lines = [f"{group}=  {what}"]
             lines += [f"    {name:<{width}}{text}" for name, text in members.items()]
             parts.append("\n".join(lines) + "\n")
-    parts.append("options at the top level, with their defaults\n" + _options(folder / "config.yaml"))
+    parts.append(
+        "options at the top level, with their defaults\n" + _options(folder / "config.yaml")
+    )
     return "\n".join([*parts, _TAIL])
 
 

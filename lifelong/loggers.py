@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,9 @@ def wandb(
         entity: user or team; null for the account's own.
         mode: online, offline or disabled.
     """
-    from wandb.util import generate_id
-
     path = folder / "wandb_id.txt"
     if not path.exists():
-        write_text(path, generate_id())
+        write_text(path, secrets.token_hex(4))
     options: dict[str, Any] = {"entity": entity, "mode": mode, "resume": "allow"}
     logger = WandbLogger(
         name=folder.name, save_dir=folder, project=project, id=path.read_text().strip(), **options

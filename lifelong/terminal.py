@@ -119,5 +119,3 @@ def closing_table(record: Record) -> Table:
 
 def _percent(value: float | None) -> str:
     return "-" if value is None or value != value else f"{100 * value:.1f} %"
-
-

@@ -130,6 +130,7 @@ def folder(
         shape: (c, h, w) to which images are brought: 1 channel is grey, 3 is RGB.
         data_dir: folder for the prepared copy.
         test: share of test images where the folder has no test part, in (0, 1).
+        **split: options of `by_class`.
     """
     source = image_folder(root, shape=shape, cache=data_dir, test=test)
     return by_class(source, shape=shape, **split)  # type: ignore[arg-type]

@@ -130,7 +130,7 @@ class TaskStream(LightningDataModule):
     def loader(self, images: Images) -> DataLoader[Batch]:
         """One plain pass over `images` in large batches, for evaluation and importances."""
         batches = torch.arange(len(images)).split(EVALUATION_BATCH)
-        return DataLoader(images, batch_size=None, sampler=batches)  # type: ignore[arg-type]
+        return DataLoader(images, batch_size=None, sampler=batches)
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

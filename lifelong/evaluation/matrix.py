@@ -1,7 +1,7 @@
 """Metrics of lifelong learning as pure functions of the accuracy matrix.
 
 The matrix A has a row for every visit to a task and a column for every task; A[k, j] is the test
-accuracy of task j after visit k, in [0, 1], NaN where task j was not yet met or nothing was measured.
+accuracy of task j after visit k, in [0, 1], NaN where task j was not yet met or not measured.
 `visits[k]` is the task that visit k learned. A metric that the matrix does not define is NaN.
 """
 
@@ -31,7 +31,7 @@ def final_accuracy(a: Matrix) -> float:
 
 
 def average_accuracy(a: Matrix) -> float:
-    """Mean over rows of the mean accuracy of the tasks met so far (average incremental accuracy)."""
+    """Mean over rows of the mean accuracy of the tasks met (average incremental accuracy)."""
     return _mean([_mean(_met(row)) for row in a])
 
 

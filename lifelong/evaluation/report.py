@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lifelong.evaluation.figures import figures
-from lifelong.files import write_text, write_with
+from lifelong.files import write_bytes, write_text
 
 _HEADLINES = {
     "final_accuracy": "mean accuracy of all tasks at the end",
@@ -54,10 +54,7 @@ def write_report(folder: Path) -> None:
     for name, figure in figures(results).items():
         image = io.BytesIO()
         figure.savefig(image, format="png")
-        write_with(
-            folder / "figures" / f"{name}.png",
-            lambda path, content=image.getvalue(): path.write_bytes(content),
-        )
+        write_bytes(folder / "figures" / f"{name}.png", image.getvalue())
         code = base64.b64encode(image.getvalue()).decode()
         pictures.append(
             f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'

@@ -56,7 +56,7 @@ class TensorFlowRMSProp(Optimizer):
         return loss
 
     def _update(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [weight.grad for weight in weights]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         squares = [self._square(weight, group["initial"]) for weight in weights]
         torch._foreach_mul_(squares, group["alpha"])
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - group["alpha"])

@@ -62,6 +62,7 @@ class LASEM(Strategy):
     network: TransferNetwork
     prior: Tensor
     counts: Tensor
+    entropy: Tensor
 
     def __init__(
         self,
@@ -147,7 +148,9 @@ class LASEM(Strategy):
 
     def update_prior(self, posterior: Tensor) -> None:
         """pi(c) after a batch; the posteriors' entropy is kept for the record."""
-        self.entropy += torch.stack([torch.special.entr(posterior).sum(), self.entropy.new_ones(())])
+        self.entropy += torch.stack(
+            [torch.special.entr(posterior).sum(), self.entropy.new_ones(())]
+        )
         if self.prior_rule == "count":
             self.counts[first_max(posterior)] += 1
             weights = self.counts + self.pseudo_count

@@ -105,7 +105,7 @@ def code(depth: int, code: int) -> list[TransferConfig]:
     patterns = _NUMBERED[depth]
     if not 0 <= code < 5 * len(patterns):
         raise ValueError(
-            f"transfer.code={code}: for {depth} layers give a code from 0 to {5 * len(patterns) - 1}"
+            f"transfer.code={code}: for {depth} layers give 0 to {5 * len(patterns) - 1}"
         )
     return explicit(depth, patterns[code // 5])
 
@@ -129,8 +129,6 @@ def every(depth: int, groups: str | Sequence[int] | None = None) -> list[Transfe
             f"the backbone has {depth} layers"
         )
     return [
-        tuple(
-            not number >> group & 1 for group, size in enumerate(sizes) for _ in range(size)
-        )
+        tuple(not number >> group & 1 for group, size in enumerate(sizes) for _ in range(size))
         for number in range(2 ** len(sizes))
     ]

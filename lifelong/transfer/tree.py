@@ -45,12 +45,10 @@ class PrefixTree:
             }
             blocks = [(*above[block], form) for form in (True, False) for block in children[form]]
             everyone = list(range(len(above)))
-            self.levels.append(
-                Level(
-                    *(None if children[form] == everyone else children[form] for form in (True, False)),
-                    blocks=blocks,
-                )
+            shared, private = (
+                None if children[form] == everyone else children[form] for form in (True, False)
             )
+            self.levels.append(Level(shared, private, blocks))
             above = blocks
         order = [above.index(config) for config in self.configs]
         self.order = None if order == list(range(len(above))) else order

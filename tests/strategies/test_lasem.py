@@ -54,14 +54,18 @@ def test_posterior_equals_bayes(depth: int, likelihood: Any) -> None:
     p = torch.rand(2**depth, 5, dtype=torch.double)
     prior = torch.rand(2**depth, dtype=torch.double)
     prior /= prior.sum()
-    batch = {"product": p.prod(1), "mean": p.mean(1), "geometric_mean": p.prod(1) ** 0.2}[likelihood]
+    batch = {"product": p.prod(1), "mean": p.mean(1), "geometric_mean": p.prod(1) ** 0.2}[
+        likelihood
+    ]
     expected = prior * batch / (prior * batch).sum()
     torch.testing.assert_close(posterior(prior, p.log(), likelihood), expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("likelihood", ["product", "mean", "geometric_mean"])
 def test_posterior_is_finite_for_tiny_probabilities(likelihood: Any) -> None:
-    log_p = torch.tensor([[1e-300] * 10, [1e-299] * 10, [1e-300] * 10, [1e-300] * 10]).double().log()
+    log_p = (
+        torch.tensor([[1e-300] * 10, [1e-299] * 10, [1e-300] * 10, [1e-300] * 10]).double().log()
+    )
     log_p = torch.full((4, 10), -690.0, dtype=torch.double)
     log_p[1] += 2.0
     q = posterior(torch.full((4,), 0.25, dtype=torch.double), log_p, likelihood)

@@ -99,7 +99,10 @@ def test_gradient_is_the_posterior_weighted_sum() -> None:
         for total, gradient in zip(sums, found, strict=True):
             if gradient is not None:
                 total += share * gradient
-    assert {name.split(".")[2] for name in names if name.startswith("layers")} == {"slot", "private"}
+    assert {name.split(".")[2] for name in names if name.startswith("layers")} == {
+        "slot",
+        "private",
+    }
     for one, other in zip(ours, sums, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
@@ -120,7 +123,10 @@ def test_layers_absent_from_all_likely_configurations_get_no_gradient() -> None:
 
 def test_nothing_shared_equals_independent_networks_bit_for_bit() -> None:
     heads = partial(MultiHead, hidden=[5], dropout=0.5)
-    networks = [transfer_network(partial(top, layers=0), dropout=0.5), Independent(small_body(), heads)]
+    networks = [
+        transfer_network(partial(top, layers=0), dropout=0.5),
+        Independent(small_body(), heads),
+    ]
     outcomes = []
     for network in networks:
         for task in range(2):
@@ -177,43 +183,49 @@ def search_step(network: TransferNetwork, task: int) -> None:
 
 
 def test_commit_rolls_back_and_drops() -> None:
-    """Check 7."""
+    """Check 7: slots, private weights and answers before and after two commits."""
     network = transfer_network(every)
+    layers = network.transfer_layers()
     network.add_task(0, 3)
     search_step(network, 0)
     network.commit(0, explicit(4, "1100")[0])
-    slots = [layer.slot for layer in network.transfer_layers()]
-    assert [layer.occupied for layer in network.transfer_layers()] == [True, True, False, False]
-    assert ["0" in layer.private for layer in network.transfer_layers()] == [False, False, True, True]
+    slots = [layer.slot for layer in layers]
+    assert [layer.occupied for layer in layers] == [True, True, False, False]
+    assert ["0" in layer.private for layer in layers] == [False, False, True, True]
 
-    network.add_task(1, 3)
-    assert [a is b for a, b in zip(slots, (la.slot for la in network.transfer_layers()), strict=True)] == [
-        True, True, False, False,  # the two empty slots are drawn anew
-    ]  # fmt: skip
-    before = [{k: v.clone() for k, v in la.slot.state_dict().items()} for la in network.transfer_layers()]
-    x = torch.randn(5, 2, 6, 6)
+    network.add_task(1, 3)  # draws the two empty slots anew
+    kept = [layer.slot is slot for layer, slot in zip(layers, slots, strict=True)]
+    assert kept == [True, True, False, False]
+    before = [clones(layer.slot) for layer in layers]
     search_step(network, 1)
-    for layer, old in zip(network.transfer_layers(), before, strict=True):
-        assert not torch.equal(layer.slot.state_dict()["weight"], old["weight"])
+    for layer, old in zip(layers, before, strict=True):
+        assert not same(layer.slot, old)
     choice = explicit(4, "0110")[0]
+    x = torch.randn(5, 2, 6, 6)
     expected = network.heads(network.features(x, 1, choice), 1)
     network.commit(1, choice)
 
     assert torch.equal(network.logits(x, 1), expected)  # own answers do not change
-    for shared, layer, old in zip(choice, network.transfer_layers(), before, strict=True):
-        same = all(torch.equal(layer.slot.state_dict()[name], old[name]) for name in old)
-        assert same != shared
-        assert ("1" in layer.private) != shared
-        assert layer.before is None
-    assert [layer.occupied for layer in network.transfer_layers()] == [True, True, True, False]
-    own = [layer.private["0"] for layer in network.transfer_layers()[2:]]
-    z = x
-    for layer, part in zip(
-        network.transfer_layers(), [*(la.slot for la in network.transfer_layers()[:2]), *own], strict=True
-    ):
-        z = layer.finish(layer.template.map(z, part.weight, part.bias), None)
+    assert [same(layer.slot, old) for layer, old in zip(layers, before, strict=True)] == [
+        not shared for shared in choice
+    ]
+    assert ["1" in layer.private for layer in layers] == [not shared for shared in choice]
+    assert [layer.occupied for layer in layers] == [True, True, True, False]
+    assert all(layer.before is None for layer in layers)
+    weights = [layers[0].slot, layers[1].slot, layers[2].private["0"], layers[3].private["0"]]
+    z = x  # the first task answers from these, by hand
+    for layer, part in zip(layers, weights, strict=True):
+        z = layer.template.finish(layer.template.map(z, part.weight, part.bias))
     by_hand = network.heads(z.permute(0, 2, 3, 1).flatten(1), 0)
-    assert torch.equal(network.logits(x, 0), by_hand)  # the first task answers from these slots
+    assert torch.equal(network.logits(x, 0), by_hand)
+
+
+def clones(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def same(module: torch.nn.Module, values: dict[str, Tensor]) -> bool:
+    return all(torch.equal(value, values[name]) for name, value in module.state_dict().items())
 
 
 def test_earlier_tasks_are_frozen() -> None:
@@ -222,7 +234,9 @@ def test_earlier_tasks_are_frozen() -> None:
     network.add_task(0, 3)
     search_step(network, 0)
     network.commit(0, explicit(4, "0011")[0])
-    own = {k: v.clone() for k, v in network.state_dict().items() if ".0." in k and torch.is_tensor(v)}
+    own = {
+        k: v.clone() for k, v in network.state_dict().items() if ".0." in k and torch.is_tensor(v)
+    }
     names = [name for name in own if "private.0" in name or "heads.all.0" in name]
     assert len(names) == 2 * 2 + 4
     network.add_task(1, 3)

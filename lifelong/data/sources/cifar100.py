@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.source import Source, prepared
@@ -101,16 +102,18 @@ def _read_official(path: Path) -> Source:
 def _from_pickles(read: Callable[[str], bytes], path: Path) -> Source:
     try:
         train, test, meta = (_unpickle(read(name)) for name in ("train", "test", "meta"))
-        arrays: list[Any] = []
-        for part in (train, test):
-            data = np.asarray(part["data"], dtype=np.uint8).reshape(-1, *SHAPE)
-            arrays += [data, np.asarray(part["fine_labels"], dtype=np.int64)]
+        arrays = [_arrays(part) for part in (train, test)]
         classes = tuple(str(name) for name in meta["fine_label_names"])
     except (KeyError, FileNotFoundError) as error:
         raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
     except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
-    return Source("cifar100", *arrays, classes=classes, origin=path.name)
+    return Source("cifar100", *arrays[0], *arrays[1], classes, path.name)
+
+
+def _arrays(part: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    images = np.asarray(part["data"], dtype=np.uint8).reshape(-1, *SHAPE)
+    return images, np.asarray(part["fine_labels"], dtype=np.int64)
 
 
 class _Plain(pickle.Unpickler):

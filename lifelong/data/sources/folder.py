@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,14 +105,16 @@ def _read(name: str, path: Path, shape: Sequence[int], test: float) -> Source:
     parts = _parts(tree.paths, path, test)
     classes = sorted({file.parts[-2] for files in parts for file in files})
     number = {label: index for index, label in enumerate(classes)}
-    arrays = []
-    for part, files in zip(("training", "test"), parts, strict=True):
+
+    def load(part: str, files: Sequence[PurePosixPath]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         images = np.empty((len(files), *shape), dtype=np.uint8)
         for row, file in enumerate(track(files, f"{name}: {part} images", disable=not files)):
             images[row] = _pixels(tree.read(file), shape, f"{path}: {file}")
         labels = np.array([number[file.parts[-2]] for file in files], dtype=np.int64)
-        arrays += [images, labels]
-    return Source(name, *arrays, classes=tuple(classes), origin=path.name)
+        return images, labels
+
+    train, tested = (load(*part) for part in zip(("training", "test"), parts, strict=True))
+    return Source(name, *train, *tested, tuple(classes), path.name)
 
 
 def _parts(
@@ -138,7 +140,8 @@ def _parts(
 def _divided(
     paths: Sequence[PurePosixPath], share: float
 ) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
-    train, test = [], []
+    train: list[PurePosixPath] = []
+    test: list[PurePosixPath] = []
     for label in sorted({path.parts[0] for path in paths}):
         files = [path for path in paths if path.parts[0] == label]
         for row, path in enumerate(files):
@@ -149,8 +152,8 @@ def _divided(
 def _pixels(content: bytes, shape: Sequence[int], name: str) -> NDArray[np.uint8]:
     channels, height, width = shape
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            image = image.convert("L" if channels == 1 else "RGB")
+        with Image.open(io.BytesIO(content)) as file:
+            image = file.convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
             pixels = np.asarray(image)

@@ -114,11 +114,15 @@ def _store(index: Path, source: Source) -> None:
             "name": source.name,
             "origin": source.origin,
             "classes": source.classes,
-            "checksum": zlib.crc32(np.ascontiguousarray(images)),
+            "checksum": _checksum(images),
             "train_labels": source.train_labels.tolist(),
             "test_labels": source.test_labels.tolist(),
         },
     )
+
+
+def _checksum(images: NDArray[np.uint8]) -> int:
+    return zlib.crc32(np.ascontiguousarray(images).reshape(-1).data)
 
 
 def _save(path: Path, images: NDArray[np.uint8]) -> None:
@@ -131,7 +135,7 @@ def _load(index: Path) -> Source | None:
     try:
         about: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
         images = np.load(index.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        if zlib.crc32(images) != about["checksum"]:
+        if _checksum(images) != about["checksum"]:
             return None
     except (OSError, ValueError, KeyError):
         return None
