@@ -6,11 +6,12 @@ Nothing here imports torch, so that help and refusals answer at once.
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterator
+import pkgutil
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -46,6 +47,9 @@ def complete(config: DictConfig) -> None:
     Raises:
         ValueError: the option, its value, and what would do.
     """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
     for key in PROTOCOL:
         if config[key] is None:
             config[key] = config.protocol[key]
@@ -85,14 +89,12 @@ def check_types(node: Any, path: str = "") -> None:
 
 
 def _annotations(target: str, path: str) -> dict[str, Any]:
-    from hydra.utils import get_object
-
     try:
-        found = get_object(target)
+        found = pkgutil.resolve_name(target)
     except Exception as error:  # whatever importing a module of the user's brings up
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path}._target_={target}: {reason}") from error
-    return get_type_hints(inspect.getattr_static(found, "__init__", found))
+        raise ValueError(f"{path}._target_={target}: {error}") from None
+    constructor = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
+    return get_type_hints(constructor)
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:
@@ -103,9 +105,22 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
         every = CollectionCheckStrategy.ALL_ITEMS
         check_type(plain, hint, collection_check_strategy=every)
     except TypeCheckError:
-        wanted = hint.__name__ if isinstance(hint, type) else str(hint).replace("None", "null")
-        wanted = re.sub(r"\b[\w.]+\.(?=\w)", "", wanted)  # without module names
-        raise ValueError(f"{name}={plain}: give {wanted}") from None
+        shown = "null" if plain is None else plain
+        raise ValueError(f"{name}={shown}: give {_wanted(hint)}") from None
+
+
+def _wanted(hint: Any) -> str:
+    """A type in words."""
+    if hint is type(None):
+        return "null"
+    if get_origin(hint) is Literal:
+        return " or ".join(str(value) for value in get_args(hint))
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_wanted(part) for part in get_args(hint))
+    if get_origin(hint) is not None and issubclass(get_origin(hint), Sequence):
+        return f"a list of {_wanted(get_args(hint)[0])}"
+    words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 
 def output_folder(config: DictConfig, strategy: str, data: str) -> Path:

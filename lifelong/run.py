@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
 import time
@@ -95,7 +96,9 @@ def execute(config: DictConfig, strategy: str, data: str) -> int:
         warnings.filterwarnings("ignore", module="lightning")
         try:
             experiment = _assemble(config, strategy, data, folder, going_on)
-        except (ValueError, TypeError, OSError, hydra.errors.InstantiationException) as error:
+        except Exception as error:  # what cannot be put together is the user's to mend
+            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+                raise
             return _fail(_told(error))
         return _carry_out(experiment, folder, begun)
 
@@ -261,7 +264,7 @@ def _told(error: BaseException) -> str:
     """The message of the error that started it all."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error)
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def _fail(message: str) -> int:

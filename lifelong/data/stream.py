@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -122,7 +121,7 @@ class TaskStream(LightningDataModule):
         sampler = Shuffled(
             len(self._train), self.batch_size, self.drop_last, self._epoch_seed, self._first_epoch
         )
-        return DataLoader(self._train, batch_size=None, sampler=sampler)
+        return _loader(self._train, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self._val)
@@ -130,10 +129,9 @@ class TaskStream(LightningDataModule):
     def loader(self, images: Images) -> DataLoader[Batch]:
         """One plain pass over `images` in large batches, for evaluation and importances."""
         batches = torch.arange(len(images)).split(EVALUATION_BATCH)
-        return DataLoader(images, batch_size=None, sampler=batches)
+        return _loader(images, batches)
 
-    def transfer_batch_to_device(
-        self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Any:
-        """Moves pixels and labels; the task indices stay on the CPU."""
-        return Batch(batch.x.to(device), batch.y.to(device), batch.t)
+
+def _loader(images: Images, batches: Iterable[Tensor]) -> DataLoader[Batch]:
+    """Cuts batches by index. Its generator keeps the loader from drawing on the global one."""
+    return DataLoader(images, batch_size=None, sampler=batches, generator=torch.Generator())

@@ -150,6 +150,12 @@ class Strategy(LightningModule):
             table[task, : len(classes)] = torch.tensor(classes)
         return table[batch.t].to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Moves pixels and labels; the task indices stay on the CPU."""
+        return Batch(batch.x.to(device), batch.y.to(device), batch.t)
+
     def configure_optimizers(self) -> Any:
         optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
         if self.optimizer_state is not None:  # the groups stay: the schedule sets their rate

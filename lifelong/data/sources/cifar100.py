@@ -68,9 +68,12 @@ def _missing(folder: Path, why: str) -> ValueError:
 def _download(folder: Path) -> Source:
     from torchvision.datasets import CIFAR100
 
+    there = folder.exists()
     try:
         CIFAR100(str(folder), train=True, download=True)
     except Exception as error:  # whatever the network does, the user is told what to do instead
+        if not there and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise _missing(folder, f"and the download failed ({reason})") from None
     return _official(folder / FOLDER, folder)

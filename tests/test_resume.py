@@ -1,0 +1,131 @@
+"""A run that is killed and resumed ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import ROOT
+
+OPTIONS = {
+    "lasem": ["strategy=lasem_hps", "epochs=4", "checkpoint_every=1"],
+    "release": ["strategy=lasem_hps", "strategy.em=release", "epochs=4", "checkpoint_every=3"],
+    "hps": ["strategy=hps", "transfer=top2", "epochs=10", "checkpoint_every=2"],
+    "finetune": ["strategy=finetune", "optimizer=adam", "epochs=8", "checkpoint_every=0"],
+}
+SHORT = ["data=digits", "batch_size=32", "tasks=3", "trainer=cpu"]
+
+
+def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "lifelong.run", *OPTIONS[name], *SHORT]
+    return subprocess.Popen(
+        [*command, "resume=auto", f"paths.output_dir={folder}"],
+        cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors.decode()
+
+
+def outcome(folder: Path) -> dict[str, Any]:
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    assert results["status"] == "finished"
+    del results["seconds"]
+    return results
+
+
+def assert_same_checkpoints(one: Path, other: Path) -> None:
+    files = sorted(path.name for path in one.glob("*.ckpt"))
+    assert (
+        files
+        == sorted(path.name for path in other.glob("*.ckpt"))
+        == ["task_01.ckpt", "task_02.ckpt"]
+    )
+    for file in files:
+        states = [torch.load(folder / file, weights_only=True) for folder in (one, other)]
+        first, second = (state["strategy"] for state in states)
+        assert first.keys() == second.keys()
+        for key, value in first.items():
+            same = (
+                torch.equal(value, second[key]) if torch.is_tensor(value) else value == second[key]
+            )
+            assert same, key
+
+
+def killed_and_resumed(tmp_path: Path, name: str, kills: int) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    finish(start(whole, name))
+    chance = random.Random(name)
+    begun = done = 0
+    while done < kills:
+        process = start(broken, name)
+        begun += 1
+        assert begun < 4 * kills
+        # Up to the first checkpoint of its own, then a random moment more.
+        seen = {path.name: path.stat().st_mtime_ns for path in broken.glob("*.ckpt")}
+        while process.poll() is None and seen == {
+            path.name: stat.st_mtime_ns for path in broken.glob("*.ckpt") if (stat := maybe(path))
+        }:
+            time.sleep(0.005)
+        time.sleep(chance.uniform(0, 0.25))
+        if process.poll() is not None:
+            break  # it was through
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        done += 1
+    finish(start(broken, name))
+    assert done >= min(kills, 2)
+    assert outcome(whole) == outcome(broken)
+    assert (whole / "accuracy.csv").read_text() == (broken / "accuracy.csv").read_text()
+    assert_same_checkpoints(whole, broken)
+    assert not list(broken.glob(".*.tmp")) or done
+
+
+def maybe(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None
+
+
+@pytest.mark.parametrize("name", ["lasem", "finetune"])
+def test_killed_and_resumed(tmp_path: Path, name: str) -> None:
+    killed_and_resumed(tmp_path, name, kills=3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(OPTIONS))
+def test_killed_ten_times(tmp_path: Path, name: str) -> None:
+    killed_and_resumed(tmp_path, name, kills=10)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "run"
+    process = start(folder, "lasem")
+    while process.poll() is None and not (folder / "partial.ckpt").exists():
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert b"Traceback" not in errors
+    assert f"resume=auto paths.output_dir={folder}" in (folder / "train.log").read_text().replace(
+        "\n", ""
+    )
+    finish(start(folder, "lasem"))
+    assert outcome(folder)
