@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 import pkgutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import UnionType
@@ -101,12 +102,12 @@ def _check_type(name: str, value: Any, hint: Any) -> None:
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
     plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
-    try:
-        every = CollectionCheckStrategy.ALL_ITEMS
-        check_type(plain, hint, collection_check_strategy=every)
-    except TypeCheckError:
-        shown = "null" if plain is None else plain
-        raise ValueError(f"{name}={shown}: give {_wanted(hint)}") from None
+    for form in (plain, tuple(plain)) if isinstance(plain, list) else (plain,):
+        with suppress(TypeCheckError):
+            check_type(form, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+            return
+    shown = "null" if plain is None else plain
+    raise ValueError(f"{name}={shown}: give {_wanted(hint)}")
 
 
 def _wanted(hint: Any) -> str:

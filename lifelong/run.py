@@ -155,12 +155,12 @@ def _assemble(
     _quiet()
     torch.backends.cudnn.deterministic = True
     configuration.check_types(config)
-    stream = instantiate(config.data)
+    stream = instantiate(config.data, _convert_="all")
     torch.manual_seed(derive(config.seeds.init, "network"))
-    strategy = instantiate(config.strategy)
+    strategy = instantiate(config.strategy, _convert_="all")
     strategy.evaluate_classes = config.evaluate == "both"
     _refuse(strategy, config)
-    make_trainer = instantiate(config.trainer)
+    make_trainer = instantiate(config.trainer, _convert_="all")
     make_trainer(logger=False)  # options that the Trainer refuses are refused now
     saved = latest(folder) if going_on else None
     visits = [task.index for task in stream]

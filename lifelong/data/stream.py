@@ -110,11 +110,11 @@ class TaskStream(LightningDataModule):
                 images.to(device)
 
     def serve(
-        self, task: Task, train: Images | None = None, round: int = 0, first_epoch: int = 0
+        self, task: Task, train: Images | None = None, number: int = 0, first_epoch: int = 0
     ) -> None:
-        """Makes `task` the current one; `train` replaces its training images if given."""
+        """Makes round `number` of `task` current; `train` replaces its training images."""
         self._train, self._val = train if train is not None else task.train, task.val
-        self._epoch_seed = derive(self.seed, "batches", task.step, round)
+        self._epoch_seed = derive(self.seed, "batches", task.step, number)
         self._first_epoch = first_epoch
 
     def train_dataloader(self) -> DataLoader[Batch]:
