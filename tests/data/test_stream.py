@@ -42,11 +42,12 @@ def test_order_differs_between_tasks_and_rounds() -> None:
 
 
 def test_loaders_do_not_touch_the_global_generator() -> None:
+    made = stream()
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    list(stream().train_dataloader())
-    list(stream().val_dataloader())
+    list(made.train_dataloader())
+    list(made.val_dataloader())
     assert torch.equal(torch.rand(1), expected)
 
 
