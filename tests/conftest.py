@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 
+from lifelong import configuration, run
 from lifelong.backbones import convnet
 from lifelong.data import Images, Task
 from lifelong.networks import MultiHead
@@ -76,3 +81,24 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+def configured(*overrides: str) -> DictConfig:
+    """A composed configuration; experiments stay quick."""
+    run._register()
+    with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
+        return compose("config", list(overrides))
+
+
+def execute(folder: Path, *overrides: str) -> int:
+    """Runs an experiment in this process; gives the exit status."""
+    config = configured(*overrides, f"paths.output_dir={folder}")
+    chosen = dict(override.split("=", 1) for override in overrides if "=" in override)
+    return run.execute(config, chosen.get("strategy", "lasem_hps"), chosen.get("data", "digits"))
+
+
+def results_of(folder: Path) -> dict[str, Any]:
+    """results.json without the times."""
+    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
+    del results["seconds"]
+    return results

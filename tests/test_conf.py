@@ -1,0 +1,115 @@
+"""Every member of every group composes and can be built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from lifelong import configuration
+from lifelong.guide import GROUPS, guide, summary
+from tests.conftest import configured
+
+MEMBERS = [
+    (group, path.stem)
+    for group in sorted(GROUPS)
+    for path in sorted((configuration.FOLDER / group).glob("*.yaml"))
+]
+NEEDED = {
+    ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
+    ("transfer", "code"): ["transfer.code=10"],
+    ("data", "folder"): ["data.root=images"],
+}
+
+
+@pytest.mark.parametrize(("group", "member"), MEMBERS)
+def test_member_composes_with_the_types_of_its_target(group: str, member: str) -> None:
+    config = configured(f"{group}={member}", *NEEDED.get((group, member), []))
+    configuration.complete(config)
+    configuration.check_types(config)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+
+
+@pytest.mark.parametrize(("group", "member"), [m for m in MEMBERS if m[0] not in ("data",)])
+def test_member_can_be_built(group: str, member: str) -> None:
+    config = configured(f"{group}={member}", *NEEDED.get((group, member), []))
+    configuration.complete(config)
+    built = instantiate(config[group], _convert_="all")
+    assert built is not None
+    if group == "transfer":
+        depth = 8 if member[-1].isdigit() else 4
+        assert all(len(candidate) == depth for candidate in built(depth))
+
+
+@pytest.mark.parametrize(("group", "member"), MEMBERS)
+def test_member_says_what_it_is(group: str, member: str) -> None:
+    assert 5 < len(summary(configuration.FOLDER / group / f"{member}.yaml")) < 100
+
+
+def test_guide_names_every_choice() -> None:
+    page = guide(configuration.FOLDER)
+    for group, member in MEMBERS:
+        assert f"{group}=" in page
+        assert f"    {member} " in page
+    assert max(len(line) for line in page.splitlines()) <= 100
+
+
+def test_files_are_short() -> None:
+    for path in Path(configuration.FOLDER).rglob("*.yaml"):
+        assert len(path.read_text().splitlines()) <= 75, path
+
+
+def test_protocol_of_the_pair() -> None:
+    config = configured("strategy=lasem_hps", "data=cifar100")
+    configuration.complete(config)
+    assert (config.epochs, config.batch_size, config.lr) == (2000, 10, 1e-4)
+    assert config.schedule == {
+        "_target_": "lifelong.optim.inverse_time", "_partial_": True, "decay": 0.00025,
+    }  # fmt: skip
+    assert config.optimizer._target_ == "lifelong.optim.TensorFlowRMSProp"
+    assert config.backbone.channels == [32, 32, 64, 64]
+    assert config.heads.hidden == [64]
+    assert config.heads._target_ == "lifelong.networks.MultiHead"
+    assert configured("strategy=finetune", "data=cifar100").heads._target_.endswith("SingleHead")
+    config = configured("strategy=hps", "data=cifar100", "epochs=5", "backbone=conv6", "lr=0.1")
+    configuration.complete(config)
+    assert (config.epochs, config.batch_size, config.lr) == (5, 10, 0.1)
+    assert len(config.backbone.channels) == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=-1", "epochs=-1: give a whole number, 1 or more"),
+        ("epochs=1.5", "epochs=1.5"),
+        ("batch_size=0", "batch_size=0: give a whole number, 1 or more"),
+        ("seed=abc", "seed=abc: give a whole number, 0 or more"),
+        ("lr=0", "lr=0: give a learning rate above 0"),
+        ("tasks=0", "tasks=0"),
+        ("keep=some", "keep=some: give latest or all"),
+        ("evaluate=never", "evaluate=never: give task or both"),
+        ("download=maybe", "download=maybe: give True or False"),
+        ("data.seed=x", "data.seed=x"),
+        ("data=folder", "data.root is not given"),
+    ],
+)
+def test_values_at_the_top_level(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        configuration.complete(configured(override))
+
+
+def test_null_is_the_protocol() -> None:
+    config = configured("epochs=null")
+    configuration.complete(config)
+    assert config.epochs == config.protocol.epochs
+
+
+def test_differences_name_what_would_change_results() -> None:
+    old, new = configured("epochs=3"), configured("epochs=4", "logger=none", "keep=all")
+    for config in (old, new):
+        configuration.complete(config)
+    old.paths.data_dir = "elsewhere"
+    assert configuration.differences(old, new) == ["epochs: was 3, is now 4"]
+    assert configuration.differences(old, old) == []

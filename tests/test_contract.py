@@ -1,0 +1,171 @@
+"""What every method must do, over every file in conf/strategy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong import configuration
+from lifelong.checkpoint import Checkpoint
+from lifelong.data import Batch, Images
+from lifelong.experiment import Experiment
+from tests.conftest import configured, execute, results_of
+
+STRATEGIES = sorted(path.stem for path in (configuration.FOLDER / "strategy").glob("*.yaml"))
+QUICK = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "trainer=cpu"]
+
+each = pytest.mark.parametrize("strategy", STRATEGIES)
+
+
+@each
+def test_learns(tmp_path: Path, strategy: str) -> None:
+    options = [f"strategy={strategy}", *QUICK, "epochs=15", "lr=0.005"]
+    assert execute(tmp_path, *options) == 0
+    results = results_of(tmp_path)
+    row = results["accuracy"][-1]
+    assert row[-1] > 0.9
+    assert results["status"] == "finished"
+    assert results["parameters"] > 0
+    if strategy != "finetune":  # which forgets freely
+        assert results["metrics"]["final_accuracy"] > 0.8
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@each
+@pytest.mark.parametrize("after", [2, 4, 5])
+def test_resumes_bit_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, after: int
+) -> None:
+    """Killed after a checkpoint inside a task or at its end; a third of the tasks is left."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    options = [f"strategy={strategy}", *QUICK, "epochs=3", "checkpoint_every=2", "resume=auto"]
+    assert execute(whole, *options) == 0
+    save, saved = Checkpoint.save, []
+
+    def save_and_die(self: Checkpoint, folder: Path, keep: str) -> None:
+        save(self, folder, keep)
+        saved.append(self)
+        if len(saved) == after:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", save_and_die)
+        if strategy == "joint" and after == 5:  # it has fewer
+            assert execute(broken, *options) == 0
+        else:
+            with pytest.raises(Killed):
+                execute(broken, *options)
+    assert execute(broken, *options) == 0
+    assert results_of(whole) == results_of(broken)
+    states = [
+        torch.load(folder / "task_02.ckpt", weights_only=True)["strategy"]
+        for folder in (whole, broken)
+    ]
+    assert states[0].keys() == states[1].keys()
+    for key, value in states[0].items():
+        if torch.is_tensor(value):
+            assert torch.equal(value, states[1][key]), key
+        else:
+            assert value == states[1][key], key
+
+
+@each
+def test_the_same_seed_gives_the_same_results(tmp_path: Path, strategy: str) -> None:
+    options = [f"strategy={strategy}", *QUICK, "tasks=2", "epochs=2"]
+    for name in ("one", "two"):
+        assert execute(tmp_path / name, *options) == 0
+    assert results_of(tmp_path / "one") == results_of(tmp_path / "two")
+
+
+@each
+def test_training_does_not_touch_test_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
+) -> None:
+    tests: set[int] = set()
+    training, looked = [False], []
+    fit, get = Experiment._fit, Images.__getitem__
+
+    def watched_fit(self: Experiment, *arguments: Any) -> Any:
+        tests.update(id(task.test) for task in self.stream.tasks)
+        training[0] = True
+        outcome = fit(self, *arguments)
+        training[0] = False
+        return outcome
+
+    def watched_get(self: Images, indices: torch.Tensor) -> Batch:
+        looked.append(training[0])
+        assert not (training[0] and id(self) in tests)
+        return get(self, indices)
+
+    monkeypatch.setattr(Experiment, "_fit", watched_fit)
+    monkeypatch.setattr(Images, "__getitem__", watched_get)
+    assert execute(tmp_path, f"strategy={strategy}", *QUICK, "tasks=2", "epochs=2") == 0
+    assert any(looked)
+    assert not all(looked)
+
+
+@each
+def test_earlier_results_do_not_depend_on_the_loggers_and_checkpoints(
+    tmp_path: Path, strategy: str
+) -> None:
+    options = [f"strategy={strategy}", *QUICK, "tasks=2", "epochs=2"]
+    assert execute(tmp_path / "one", *options) == 0
+    more = ["logger=csv", "checkpoint_every=1", "keep=all"]
+    assert execute(tmp_path / "two", *options, *more) == 0
+    assert results_of(tmp_path / "one") == results_of(tmp_path / "two")
+
+
+@each
+def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
+    options = [
+        f"strategy={strategy}",
+        *QUICK,
+        "tasks=3",
+        "data.order=[0,1,0]",
+        "epochs=12",
+        "lr=0.005",
+    ]
+    assert execute(tmp_path, *options) == 0
+    results = results_of(tmp_path)
+    assert results["visits"] == [0, 1, 0]
+    assert len(results["tasks"]) == 2
+    assert results["accuracy"][-1][0] > 0.9
+
+
+@each
+def test_refuses_an_unknown_option_and_a_wrong_type(
+    tmp_path: Path, strategy: str, capsys: Any
+) -> None:
+    assert execute(tmp_path, f"strategy={strategy}", *QUICK, "+strategy.nonsense=1") == 2
+    assert "nonsense" in capsys.readouterr().err
+    keys = [
+        key for key, value in configured(f"strategy={strategy}").strategy.items()
+        if isinstance(value, float)
+    ]  # fmt: skip
+    for key in keys:
+        assert execute(tmp_path, f"strategy={strategy}", *QUICK, f"strategy.{key}=abc") == 2
+        assert f"strategy.{key}=abc: give a number" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@each
+def test_both_readings_of_accuracy(tmp_path: Path, strategy: str) -> None:
+    options = [
+        f"strategy={strategy}",
+        "heads=multi",
+        *QUICK,
+        "tasks=2",
+        "epochs=4",
+        "evaluate=both",
+    ]
+    assert execute(tmp_path, *options) == 0
+    results = results_of(tmp_path)
+    given, open_ = results["accuracy"][-1], results["accuracy_class"][-1]
+    assert all(a >= b for a, b in zip(given, open_, strict=True))
+    assert min(open_) < min(given)
