@@ -1,0 +1,232 @@
+"""Ratios of speed, measured in one process: `python scripts/bench_lasem.py [--quick]`.
+
+(a) an EM step with a forward pass for each configuration / the step on the prefix tree
+(b) a LASEM step / a step of the network that shares every layer
+(c) an epoch of the framework / the same epoch as a bare PyTorch loop, sharing every layer
+(d) preparing a task's images one by one through a DataLoader / here, at once
+
+CIFAR-100 shapes, 4 layers, batch 10, 170 training images, one thread. The two sides of a ratio take
+turns; the median of the ratios of the pairs is printed with their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning import Trainer
+from rich.console import Console
+from rich.table import Table
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from lifelong.backbones import convnet
+from lifelong.callbacks import EpochSeeds, Logging, Validation
+from lifelong.data import Images, Task, TaskStream
+from lifelong.data.splits import moments
+from lifelong.networks import MultiHead
+from lifelong.optim import TensorFlowRMSProp, inverse_time
+from lifelong.strategies import LASEM, Strategy
+from lifelong.transfer import HardTransferLayer, Pattern, TransferNetwork, every, top
+
+BATCH, TRAIN, VALIDATION, CLASSES = 10, 170, 30, 10
+
+
+def network(pattern: Pattern) -> TransferNetwork:
+    torch.manual_seed(0)
+    body = partial(convnet, (3, 32, 32), [32, 32, 64, 64], [1, 2, 1, 2])
+    heads = partial(MultiHead, hidden=[64], dropout=0.5)
+    return TransferNetwork(body, heads, HardTransferLayer, pattern)
+
+
+def images(count: int) -> Images:
+    x = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8)
+    y = torch.arange(count) % CLASSES
+    return Images(x, y, torch.zeros(count, dtype=torch.long), *moments(x, 255.0))
+
+
+def task() -> Task:
+    parts = (images(count) for count in (TRAIN, VALIDATION, 1000))
+    return Task(0, 0, True, "task 0", tuple(range(CLASSES)), *parts)
+
+
+def strategy_of(kind: type[Strategy], pattern: Pattern) -> Strategy:
+    made = kind(
+        network(pattern),
+        partial(TensorFlowRMSProp, lr=1e-4),
+        partial(inverse_time, decay=1 / 4000),
+    )
+    made.begin_task(TASK)
+    made.train()
+    return made
+
+
+def step_of(
+    strategy: Strategy, loss: Callable[..., torch.Tensor] | None = None
+) -> Callable[[], None]:
+    """One optimizer step on a fixed batch."""
+    optimizer = strategy.make_optimizer([p for p in strategy.parameters() if p.requires_grad])
+    batch = TASK.train[torch.arange(BATCH)]
+    compute = strategy.training_loss if loss is None else partial(loss, strategy)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        compute(batch).backward()
+        optimizer.step()
+
+    return step
+
+
+def naive_loss(strategy: LASEM, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """The EM step as the algorithm is written: two forward passes for each configuration."""
+    net, (x, y, _) = strategy.network, batch
+    head = net.heads.of(0)
+    with torch.no_grad():
+        head.eval()
+        log_p = [
+            -F.cross_entropy(head(net.features(x, 0, c)), y, reduction="none")
+            for c in net.candidates
+        ]
+        head.train()
+        q = strategy.posterior(torch.stack(log_p))
+    losses = [F.cross_entropy(head(net.features(x, 0, c)), y) for c in net.candidates]
+    strategy.update_prior(q)
+    return q @ torch.stack(losses)
+
+
+def framework_epochs(epochs: int, validate: bool) -> Callable[[], None]:
+    """Epochs as a run trains them, with its callbacks."""
+
+    def train() -> None:
+        stream = TaskStream("bench", [TASK], batch_size=BATCH, seed=0, drop_last=True)
+        trainer = Trainer(
+            max_epochs=epochs, logger=False, enable_progress_bar=False, num_sanity_val_steps=0,
+            enable_model_summary=False, accelerator="cpu", enable_checkpointing=True,
+            limit_val_batches=1.0 if validate else 0,
+            callbacks=[EpochSeeds(0, 0), Validation(0, None, {}), Logging([])],
+        )  # fmt: skip
+        trainer.fit(strategy_of(Strategy, top), datamodule=stream)
+
+    return train
+
+
+def bare_epochs(epochs: int, validate: bool) -> Callable[[], None]:
+    """The same work by hand: same network, batches, optimizer, schedule."""
+
+    def train() -> None:
+        net = network(top)
+        net.add_task(0, CLASSES)
+        layers, head = [layer.slot for layer in net.transfer_layers()], net.heads.of(0)
+        optimizer = TensorFlowRMSProp([p for p in net.parameters() if p.requires_grad], lr=1e-4)
+        (x, y, _), (vx, vy, _) = (part[torch.arange(len(part))] for part in (TASK.train, TASK.val))
+
+        def scores(h: torch.Tensor) -> torch.Tensor:
+            h = h.contiguous(memory_format=torch.channels_last)
+            for layer in layers:
+                h = layer(h)
+            return head(h.permute(0, 2, 3, 1).flatten(1))
+
+        for epoch in range(epochs):
+            net.train()
+            for group in optimizer.param_groups:
+                group["lr"] = 1e-4 / (1 + epoch / 4000)
+            for rows in torch.randperm(TRAIN).split(BATCH):
+                loss = F.cross_entropy(scores(x[rows]), y[rows])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            if validate:
+                net.eval()
+                with torch.no_grad():
+                    (scores(vx).argmax(1) == vy).float().mean().item()
+
+    return train
+
+
+class OneByOne(Dataset[tuple[torch.Tensor, int]]):
+    """Images through per-image transforms, as data sets are usually written."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, mean: list[float], std: list[float]) -> None:
+        self.x, self.y = x.transpose(0, 2, 3, 1), y
+        self.transform = v2.Compose(
+            [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(mean, std)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        return self.transform(self.x[row]), int(self.y[row])
+
+
+def load_one_by_one() -> None:
+    x, y = TASK.train.x, TASK.train.y
+    mean, std = moments(x, 255.0)
+    data = OneByOne(x.numpy(), y.numpy(), (mean / 255).tolist(), (std / 255).tolist())
+    for _ in DataLoader(data, batch_size=BATCH, shuffle=True):
+        pass
+
+
+def load_at_once() -> None:
+    x = TASK.train.x
+    made = Images(x, TASK.train.y, TASK.train.t, *moments(x, 255.0))
+    for rows in torch.randperm(TRAIN).split(BATCH):
+        made[rows]
+
+
+def seconds(work: Callable[[], None], times: int) -> float:
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def ratio(
+    one: Callable[[], None], other: Callable[[], None], pairs: int, times: int
+) -> list[float]:
+    """Ratios of the times of two works that take turns, after one turn unmeasured."""
+    one(), other()
+    return [seconds(one, times) / seconds(other, times) for _ in range(pairs)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer pairs")
+    pairs, times = (3, 2) if parser.parse_args().quick else (7, 5)
+    lasem, naive = strategy_of(LASEM, every), strategy_of(LASEM, every)
+    shared = strategy_of(Strategy, top)
+    epochs = 4 * times
+    table = Table("ratio", "median", "least", "most", "target")
+    for name, one, other, repeat, target in (
+        ("(a) naive EM step / tree", step_of(naive, naive_loss), step_of(lasem), times, "over 1.8"),
+        ("(b) LASEM step / transfer-all step", step_of(lasem), step_of(shared), times, "-"),
+        (
+            "(c) epoch / bare loop",
+            framework_epochs(epochs, False), bare_epochs(epochs, False), 1, "at most 1.10",
+        ),
+        (
+            "(c') the same, validated each epoch",
+            framework_epochs(epochs, True), bare_epochs(epochs, True), 1, "-",
+        ),
+        ("(d) images one by one / at once", load_one_by_one, load_at_once, times, "over 1"),
+    ):  # fmt: skip
+        found = ratio(one, other, pairs, repeat)
+        low, high = min(found), max(found)
+        table.add_row(name, f"{statistics.median(found):.3f}", f"{low:.3f}", f"{high:.3f}", target)
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+    TASK = task()
+    main()

@@ -1,0 +1,204 @@
+"""The command line as a user meets it: what is refused, what is left behind, what is printed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests import wandb_file
+from tests.conftest import ROOT
+from tests.data.test_cifar100 import official
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "trainer=cpu"]
+
+
+def prepare(folder: Path) -> None:
+    """Files that refusals need."""
+    with zipfile.ZipFile(folder / "no_images.zip", "w") as archive:
+        archive.writestr("readme.txt", "no images")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "cifar-100-python.tar.gz").write_bytes(b"no archive")
+    (folder / "labels").mkdir()
+    official(folder / "labels", labels=range(101))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("strategy=nonsense", r"Could not find 'strategy/nonsense'[\s\S]*lasem_hps"),
+        ("data=nonsense", r"Could not find 'data/nonsense'[\s\S]*digits"),
+        ("nonsense=1", "Could not override 'nonsense'"),
+        ("strategy.wieght=1", r"Could not override 'strategy\.wieght'"),
+        ("epochs=-1", "epochs=-1: give a whole number, 1 or more"),
+        ("batch_size=0", "batch_size=0: give a whole number, 1 or more"),
+        ("seed=abc", "seed=abc: give a whole number, 0 or more"),
+        ("batch_size=1000", "batch_size=1000: task 0 of digits has only 261 training images"),
+        (
+            "strategy=hps transfer=pattern transfer.layers=[1,0,1]",
+            r"transfer\.layers=\[1, 0, 1\]: give 4 entries",
+        ),
+        ("strategy=lasem_hps strategy.em=best", r"strategy\.em=best: give paper or release"),
+        ("data=folder data.root=nowhere", r"data\.root=nowhere: no such folder or zip file"),
+        ("data=folder data.root=no_images.zip", "no_images.zip: holds no images"),
+        (
+            "data=cifar100 download=false paths.data_dir=missing",
+            r"cifar100: no images in paths\.data_dir=missing",
+        ),
+        ("data=cifar100 paths.data_dir=broken", "not a readable archive"),
+        ("data=cifar100 paths.data_dir=labels", "label 100 in .* is outside the class list"),
+        ("resume=nowhere", "resume=nowhere: holds no run"),
+        ("trainer.devices=2", r"trainer\.devices=2: LASEM cannot do that"),
+        ("strategy._target_=nowhere.Method", "No module named 'nowhere'"),
+    ],
+)
+def test_refusals(command: Command, tmp_path: Path, arguments: str, message: str) -> None:
+    prepare(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    done = command(*arguments.split())
+    assert done.returncode in (1, 2)
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
+    after = [path for path in sorted(tmp_path.rglob("*")) if "cache" not in str(path)]
+    assert after == before  # nothing is left behind
+
+
+def test_help_and_errors_answer_without_torch(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()  # hides the real one
+    (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('torch was imported')")
+    page = command("--help")
+    assert page.returncode == 0
+    assert "strategy=lasem_hps data=cifar100" in page.stdout
+    refused = command("epochs=-1")
+    assert "epochs=-1" in refused.stderr
+    assert "torch" not in refused.stderr
+
+
+def test_a_run_and_what_it_leaves(command: Command, tmp_path: Path) -> None:
+    done = command("strategy=lasem_hps", *QUICK, "paths.output_dir=run", "evaluate=both")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    folder = tmp_path / "run"
+    assert {path.name for path in folder.iterdir()} == {
+        *("config.yaml", "environment.json", "accuracy.csv", "results.json", "train.log"),
+        *("report.html", "figures", "logs", "task_00.ckpt", "task_01.ckpt"),
+    }
+    assert "final accuracy" in done.stdout
+    assert "final accuracy" in (folder / "train.log").read_text()
+    results = json.loads((folder / "results.json").read_text())
+    assert results["strategy"] == "lasem_hps"
+    assert results["data"] == "digits"
+    assert results["status"] == "finished"
+    assert results["accuracy"][0][1] is None
+    assert results["images"]["train"] == [261, 261]
+    assert results["images"]["origin"] == "scikit-learn"
+    for task in ("0", "1"):
+        entry = results["method"]["tasks"][task]
+        assert set(entry["chosen"]) <= {"0", "1"}
+        assert sum(entry["final_prior"]) == pytest.approx(1)
+    with (folder / "accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    named = {(row["after_task"], row["on_task"], row["split"]): row for row in rows}
+    assert float(named["1", "0", "test"]["accuracy"]) == results["accuracy"][1][0]
+    assert {row["split"] for row in rows} == {
+        *("test", "train", "val", "test_at_best_epoch", "test_before_commit", "test_without_task")
+    }
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert (config["epochs"], config["lr"]) == (2, 0.0005)
+    page = (folder / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(list((folder / "figures").iterdir())) == 6
+    assert "http" not in re.sub(r"base64,[^\"]*", "", page).replace("https://www.cs", "")
+
+    again = command("strategy=lasem_hps", *QUICK, "paths.output_dir=run", "evaluate=both")
+    assert again.returncode == 2
+    assert "paths.output_dir=run: holds a finished run" in again.stderr
+    other = command("strategy=hps", *QUICK, "paths.output_dir=run", "resume=auto")
+    assert other.returncode == 2
+    assert "has another configuration" in other.stderr
+    assert "strategy._target_: was lifelong.strategies.LASEM" in other.stderr
+    same = command("resume=run", "strategy=lasem_hps", *QUICK, "evaluate=both")
+    assert same.returncode == 0
+    assert "finished" in same.stdout
+
+
+def test_a_sweep_goes_on_after_a_failing_run_and_resumes(command: Command, tmp_path: Path) -> None:
+    sweep = ["-m", "strategy=hps", "batch_size=32,5000", "seed=1,2", *QUICK[:3], "logger=none"]
+    sweep.append("paths.output_dir=sweep")
+    done = command(*sweep)
+    assert done.returncode == 1
+    assert done.stderr.count("batch_size=5000: task 0") == 2
+    finished = sorted(path.parent for path in (tmp_path / "sweep").rglob("results.json"))
+    assert len(finished) == 2
+    assert len({folder.name for folder in finished}) == 2
+    assert all("batch_size=32" in folder.name for folder in finished)
+    times = [(folder / "results.json").stat().st_mtime_ns for folder in finished]
+    again = command(*sweep, "resume=auto")
+    assert again.returncode == 1
+    assert times == [(folder / "results.json").stat().st_mtime_ns for folder in finished]
+
+
+@pytest.mark.parametrize("name", ["tensorboard", "csv"])
+def test_loggers_hold_the_numbers(command: Command, tmp_path: Path, name: str) -> None:
+    done = command("strategy=hps", *QUICK, f"logger={name}", "paths.output_dir=run")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    if name == "csv":
+        with (tmp_path / "run" / "logs" / "from_task_00" / "metrics.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        losses = [(int(row["step"]), row["train/loss"]) for row in rows if row["train/loss"]]
+        assert [step for step, _ in losses] == [1, 2, 3, 4]
+        final = [
+            float(row["metrics/final_accuracy"]) for row in rows if row["metrics/final_accuracy"]
+        ]
+    else:
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+        events.Reload()
+        assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
+        final = [event.value for event in events.Scalars("metrics/final_accuracy")]
+    assert final[-1] == pytest.approx(results["metrics"]["final_accuracy"], abs=1e-6)
+
+
+def test_wandb_offline_is_read_back(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "strategy=lasem_hps", *QUICK, "logger=wandb", "logger.wandb.mode=offline",
+        "paths.output_dir=run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    [path] = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
+    rows, config = wandb_file.read(path)
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    losses = [row for row in rows if "train/loss" in row]
+    assert len(losses) == 4
+    assert all("lasem/entropy" in row for row in losses)
+    final = [row["metrics/final_accuracy"] for row in rows if "metrics/final_accuracy" in row]
+    assert final[-1] == pytest.approx(results["metrics"]["final_accuracy"])
+    assert config["epochs"] == 2
+
+
+def test_a_method_of_ones_own_in_one_file(command: Command, tmp_path: Path) -> None:
+    """The worked example of the README."""
+    text = (ROOT / "README.md").read_text()
+    [code] = re.findall(r"```python\n(# my_method\.py\n.*?)```", text, re.DOTALL)
+    (tmp_path / "my_method.py").write_text(code)
+    done = command(
+        *QUICK, "strategy=finetune", "strategy._target_=my_method.Anchored", "+strategy.weight=0.5",
+        "name=anchored", "heads=multi", "paths.output_dir=run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["strategy"] == "anchored"
+    wrong = command(
+        *QUICK, "strategy=finetune", "strategy._target_=my_method.Anchored", "+strategy.weight=abc"
+    )
+    assert wrong.returncode == 2
+    assert "strategy.weight=abc: give a number" in wrong.stderr
