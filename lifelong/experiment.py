@@ -120,11 +120,14 @@ class Experiment:
         validation = Validation(first, best, curve)
 
         def save(done: int, trainer: Trainer) -> None:
-            state = self._checkpoint(task, finished=False)
-            state.epoch, state.best = done, validation.best
-            state.optimizer = trainer.optimizers[0].state_dict()["state"]
-            state.save(self.folder, self.keep)
+            if done < epochs:  # what follows the last epoch is saved on its own
+                state = self._checkpoint(task, finished=False)
+                state.epoch, state.best = done, validation.best
+                state.optimizer = trainer.optimizers[0].state_dict()["state"]
+                state.save(self.folder, self.keep)
 
+        if number > 0 and saved is None:  # what the method did between rounds is in it
+            self._checkpoint(task, finished=False).save(self.folder, self.keep)
         seed = derive(self.batch_seed, "noise", task.step, number)
         callbacks = [EpochSeeds(seed, first), validation, Logging(list(self.loggers))]
         if self.checkpoint_every:

@@ -152,7 +152,7 @@ class LASEM(Strategy):
             [torch.special.entr(posterior).sum(), self.entropy.new_ones(())]
         )
         if self.prior_rule == "count":
-            self.counts[first_max(posterior)] += 1
+            self.counts += first_max(posterior)
             weights = self.counts + self.pseudo_count
             self.prior.copy_(weights / weights.sum())
         elif self.prior_rule == "running_mean":
@@ -161,7 +161,7 @@ class LASEM(Strategy):
 
     def choice(self) -> TransferConfig:
         """The configuration with the highest prior; of equals the first."""
-        return self.network.candidates[int(first_max(self.prior))]
+        return self.network.candidates[int(first_max(self.prior).argmax())]
 
     def _choose(self) -> None:
         if self.searching:
@@ -219,5 +219,6 @@ def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:
 
 
 def first_max(values: Tensor) -> Tensor:
-    """Index of the highest value; of equal ones the first (which `argmax` does not promise)."""
-    return (values == values.max()).nonzero()[0, 0]
+    """1 at the highest value, 0 elsewhere; of equal ones the first (`argmax` promises none)."""
+    highest = (values == values.max()).to(values.dtype)
+    return highest * (highest.cumsum(0) == 1)

@@ -1,0 +1,63 @@
+"""A method's rounds: feedback, and resuming between and within them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifelong.checkpoint import Checkpoint
+from tests.conftest import execute, results_of
+
+OPTIONS = [
+    "strategy=finetune", "strategy._target_=tests.pruning.Pruning", "data=digits", "tasks=2",
+    "batch_size=32", "logger=none", "trainer=cpu", "resume=auto",
+]  # fmt: skip
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_resuming_between_and_within_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    options = [*OPTIONS, f"checkpoint_every={every}"]
+    save = Checkpoint.save
+    kinds = []
+
+    def note(self: Checkpoint, folder: Path, keep: str) -> None:
+        save(self, folder, keep)
+        kinds.append((self.step, self.finished, len(self.rounds), self.epoch))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", note)
+        assert execute(tmp_path / "whole", *options) == 0
+    inside = [(0, False, 0, 2), (0, False, 1, 2), (0, False, 2, 2), (0, False, 2, 4)]
+    between = [(0, False, 1, 0), (0, False, 2, 0), (0, True, 0, 0)]
+    assert sorted(k for k in kinds if k[0] == 0) == sorted(between + (inside if every else []))
+
+    expected = results_of(tmp_path / "whole")
+    assert len(expected["method"]["losses"]) == 6
+    state = torch.load(tmp_path / "whole" / "task_01.ckpt", weights_only=True)["strategy"]
+    for after in range(1, len(kinds) + 1):
+        folder, left = tmp_path / f"after_{after}", [after]
+
+        def save_and_die(self: Checkpoint, folder: Path, keep: str, left: list[int] = left) -> None:
+            save(self, folder, keep)
+            left[0] -= 1
+            if not left[0]:
+                raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "save", save_and_die)
+            with pytest.raises(Killed):
+                execute(folder, *options)
+        assert execute(folder, *options) == 0
+        assert results_of(folder) == expected
+        found = torch.load(folder / "task_01.ckpt", weights_only=True)["strategy"]
+        for key, value in state.items():
+            if torch.is_tensor(value):
+                assert torch.equal(value, found[key]), (after, key)
