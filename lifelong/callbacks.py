@@ -53,10 +53,10 @@ class Validation(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Strategy)
         accuracy = float(pl_module.scores.mean())
-        remember(self.curve, accuracy=round(accuracy, 6))
+        epoch = self.first_epoch + trainer.current_epoch
+        remember(self.curve, epoch + 1, accuracy=round(accuracy, 6))
         if self.best is None or accuracy > self.best["accuracy"]:
             tensors = {name: value.detach().clone() for name, value in changing(pl_module).items()}
-            epoch = self.first_epoch + trainer.current_epoch
             self.best = {"accuracy": accuracy, "epoch": epoch, "tensors": tensors}
         self.seconds += time.perf_counter() - self._begun
 

@@ -6,7 +6,7 @@ task. A checkpoint holds plain values and tensors only.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,25 @@ class Checkpoint:
     def save(self, folder: Path, keep: str) -> None:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
         path = folder / (f"task_{self.step:02d}.ckpt" if self.finished else PARTIAL)
-        write_with(path, lambda temporary: torch.save(asdict(self), temporary))
+        write_with(path, lambda temporary: torch.save(vars(self), temporary))
         if self.finished:
             (folder / PARTIAL).unlink(missing_ok=True)
             if keep == "latest":
-                for old in sorted(folder.glob("task_*.ckpt"))[:-2]:
+                for old in _finished(folder)[:-2]:
                     old.unlink()
+
+
+def remove_leftovers(folder: Path, saved: Checkpoint | None) -> None:
+    """Removes what a killed run may have left: half-written files, an outdated partial file."""
+    for path in folder.glob(".*.tmp"):
+        path.unlink(missing_ok=True)
+    if saved is None or saved.finished:
+        (folder / PARTIAL).unlink(missing_ok=True)
+
+
+def _finished(folder: Path) -> list[Path]:
+    """Checkpoints of finished visits, in their order."""
+    return sorted(folder.glob("task_*.ckpt"), key=lambda path: int(path.stem.split("_")[1]))
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -59,7 +72,7 @@ def latest(folder: Path) -> Checkpoint | None:
         ValueError: a file that cannot be read.
     """
     found = []
-    for path in (*sorted(folder.glob("task_*.ckpt"))[-1:], folder / PARTIAL):
+    for path in (*_finished(folder)[-1:], folder / PARTIAL):
         if path.exists():
             try:
                 content = torch.load(path, map_location="cpu", weights_only=True)

@@ -5,8 +5,11 @@ Nothing here imports torch, so that help and refusals answer at once.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
+import json
 import pkgutil
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,6 +24,7 @@ _PACKAGE = Path(__file__).resolve().parent
 FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
+LONGEST = 120  # characters of the name of a run's folder in a sweep
 # What may differ between the two parts of a resumed run, because it changes no result.
 HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
 
@@ -42,6 +46,23 @@ _CHOICES = {
 }
 
 
+def register() -> None:
+    """Makes the resolvers known that name the folders of a sweep."""
+    OmegaConf.register_new_resolver(
+        "sweep_folder", lambda folder, now: folder or f"outputs/{now}_sweep", replace=True
+    )
+    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+
+
+def _run_folder(overrides: str) -> str:
+    """A folder's name from the overrides of a run: short enough, and distinct all the same."""
+    name = re.sub(r"[^\w.=+-]+", "_", overrides) or "run"
+    if len(name) > LONGEST:
+        digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
+        name = f"{name[:LONGEST]}_{digest}"
+    return name
+
+
 def complete(config: DictConfig) -> None:
     """Checks the values at the top level and fills in the protocol's where they are null.
 
@@ -56,12 +77,20 @@ def complete(config: DictConfig) -> None:
             config[key] = config.protocol[key]
     for key, least in _WHOLE.items():
         _check_whole(key, OmegaConf.select(config, key), least)
-    lr = config.lr
-    if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < float("inf"):
-        raise ValueError(f"lr={lr}: give a learning rate above 0")
+    _check_rate(config.lr)
     for key, allowed in _CHOICES.items():
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
+    if config.checkpoint_every % max(config.evaluate_every, 1):
+        raise ValueError(
+            f"checkpoint_every={config.checkpoint_every}: give a multiple of "
+            f"evaluate_every={config.evaluate_every}"
+        )
+
+
+def _check_rate(lr: Any) -> None:
+    if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < float("inf"):
+        raise ValueError(f"lr={lr}: give a learning rate above 0")
 
 
 def _check_whole(key: str, value: Any, least: int) -> None:
@@ -136,6 +165,8 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
         return folder
     if config.paths.output_dir is not None:
         return Path(config.paths.output_dir)
+    if config.resume == "auto":
+        raise ValueError("resume=auto: also give paths.output_dir, the folder of the run")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     base, number = Path("outputs") / f"{stamp}_{strategy}_{data}", 1
     folder = base
@@ -143,6 +174,43 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
         number += 1
         folder = base.with_name(f"{base.name}_{number}")
     return folder
+
+
+def finished(folder: Path) -> bool:
+    """Whether the folder's results are those of a finished run."""
+    try:
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(results.get("status") == "finished")
+
+
+def holds_this_run(folder: Path, config: DictConfig) -> bool:
+    """Whether the folder holds the beginning of this run.
+
+    Raises:
+        ValueError: it holds another run, or one that was not to be resumed.
+    """
+    path = folder / "config.yaml"
+    if folder.is_file():
+        raise ValueError(f"paths.output_dir={folder}: is a file; give a folder")
+    if not path.exists():
+        return False
+    if config.resume is None:
+        state = "a finished" if finished(folder) else "an unfinished"
+        raise ValueError(
+            f"paths.output_dir={folder}: holds {state} run; give another folder, or resume=auto "
+            "to go on with that one"
+        )
+    old = OmegaConf.load(path)
+    assert isinstance(old, DictConfig)
+    changed = "; ".join(differences(old, config))
+    if changed:
+        raise ValueError(
+            f"resume={config.resume}: the run in {folder} has another configuration; {changed}. "
+            "Give the same options, or another paths.output_dir"
+        )
+    return True
 
 
 def differences(old: DictConfig, new: DictConfig) -> list[str]:

@@ -79,14 +79,15 @@ class Experiment:
     def _learn(self, task: Task, saved: Checkpoint | None) -> None:
         self.terminal.begin(task.step, "begins")
         best, trained = self._train(task, saved)
-        self.strategy.to(self.device)
         if trained:
             self._evaluate_before(task, best)
+        self.strategy.to(self.device)  # a Trainer leaves it on the CPU
         with self._clock("train"):
             self.strategy.end_task(task, self.stream.loader(task.train))
         if trained:
             self._evaluate(task)
         self.record.parameters.append(self.strategy.network.size())
+        self.record.single_size = self.strategy.network.single_size(task.index)
         self.record.write(self.folder, "running", self.strategy.method)
         self._checkpoint(task, finished=True).save(self.folder, self.keep)
         self._report(task)
@@ -152,6 +153,7 @@ class Experiment:
     def _evaluate_before(self, task: Task, best: dict[str, Any] | None) -> None:
         """Measures what the end of the task may change: the best epoch, and earlier tasks."""
         if best is not None:
+            self.strategy.to(self.device)
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])
             self._test(task.step, PEAK, [task])

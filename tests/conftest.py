@@ -85,7 +85,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def configured(*overrides: str) -> DictConfig:
     """A composed configuration; experiments stay quick."""
-    run._register()
+    configuration.register()
     with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
         return compose("config", list(overrides))
 

@@ -37,6 +37,19 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
+def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The process ends right after the checkpoint of that number."""
+    save, saved = Checkpoint.save, []
+
+    def save_and_die(self: Checkpoint, folder: Path, keep: str) -> None:
+        save(self, folder, keep)
+        saved.append(self)
+        if len(saved) == number:
+            raise Killed
+
+    monkeypatch.setattr(Checkpoint, "save", save_and_die)
+
+
 @each
 @pytest.mark.parametrize("after", [1, 2, 5])
 def test_resumes_bit_equal(
@@ -46,21 +59,13 @@ def test_resumes_bit_equal(
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     options = [f"strategy={strategy}", *QUICK, "epochs=3", "checkpoint_every=2", "resume=auto"]
     assert execute(whole, *options) == 0
-    save, saved = Checkpoint.save, []
-
-    def save_and_die(self: Checkpoint, folder: Path, keep: str) -> None:
-        save(self, folder, keep)
-        saved.append(self)
-        if len(saved) == after:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Checkpoint, "save", save_and_die)
-        if strategy == "joint" and after == 5:  # it has fewer
-            assert execute(broken, *options) == 0
-        else:
-            with pytest.raises(Killed):
-                execute(broken, *options)
+    die_at(monkeypatch, after)
+    if strategy == "joint" and after == 5:  # it has fewer
+        assert execute(broken, *options) == 0
+    else:
+        with pytest.raises(Killed):
+            execute(broken, *options)
+    monkeypatch.undo()
     assert execute(broken, *options) == 0
     assert results_of(whole) == results_of(broken)
     states = [
@@ -136,6 +141,22 @@ def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
     assert results["visits"] == [0, 1, 0]
     assert len(results["tasks"]) == 2
     assert results["accuracy"][-1][0] > 0.9
+
+
+@each
+@pytest.mark.parametrize("after", [5, 6])
+def test_a_second_visit_resumes_bit_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, after: int
+) -> None:
+    options = [f"strategy={strategy}", *QUICK, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
+    options += ["checkpoint_every=2", "evaluate_every=2"]
+    assert execute(tmp_path / "whole", *options) == 0
+    die_at(monkeypatch, after + 2 if strategy != "joint" else 3)
+    with pytest.raises(Killed):
+        execute(tmp_path / "broken", *options)
+    monkeypatch.undo()
+    assert execute(tmp_path / "broken", *options) == 0
+    assert results_of(tmp_path / "whole") == results_of(tmp_path / "broken")
 
 
 @each

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import resource
+import signal
 import subprocess
+import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -143,6 +148,34 @@ def test_a_sweep_goes_on_after_a_failing_run_and_resumes(command: Command, tmp_p
     again = command(*sweep, "resume=auto")
     assert again.returncode == 1
     assert times == [(folder / "results.json").stat().st_mtime_ns for folder in finished]
+
+
+def test_the_short_experiment_within_its_memory(command: Command, tmp_path: Path) -> None:
+    """LASEM on images of CIFAR-100's size and number a class; peak memory below 2 GiB."""
+    (tmp_path / "data").mkdir()
+    official(tmp_path / "data", train=20)
+    done = command(
+        "experiment=lasem_short", "strategy=lasem_hps", "epochs=1", "tasks=2", "download=false",
+        "trainer=cpu", "paths.output_dir=run",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert results["images"]["train"] == [170, 170]
+    assert results["images"]["origin"] == "cifar-100-python.tar.gz"
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of all children so far
+    assert peak < 2 * 2**30
+
+
+def test_a_stop_while_it_starts(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lifelong.run", *QUICK],
+        cwd=tmp_path, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    time.sleep(1.5)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
+    assert b"Traceback" not in errors
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "csv"])

@@ -68,7 +68,8 @@ class Images(Dataset[Batch]):
     def joined(parts: Sequence[Images]) -> Images:
         """All images of several splits, each normalised by its own mean and deviation."""
         batches = [part[torch.arange(len(part))] for part in parts]
-        return Images(*(torch.cat([batch[i] for batch in batches]) for i in range(3)))
+        x, y, t = (torch.cat([batch[i] for batch in batches]) for i in range(3))
+        return Images(x, y, t).to(x.device)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ def figures(results: Results) -> dict[str, Figure]:
     }
     if any(curve.get("epochs") for curve in results["validation"].values()):
         made["validation_curves"] = validation_curves(results)
-    if "configurations" in results["method"]:
+    searched = results["method"].get("tasks", {}).values()
+    if any("chosen" in entry for entry in searched):
         made["chosen_layers"] = chosen_layers(results)
         made["configuration_prior"] = configuration_prior(results)
         made["posterior_entropy"] = posterior_entropy(results)

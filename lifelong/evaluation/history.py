@@ -7,25 +7,26 @@ from typing import Any
 LIMIT = 200
 
 
-def remember(history: dict[str, Any], **values: Any) -> None:
-    """Notes the values of one more epoch, of which evenly spaced ones are kept.
+def remember(history: dict[str, Any], epoch: int, **values: Any) -> None:
+    """Notes the values of an epoch; of the epochs noted, evenly spaced ones are kept.
 
     Args:
         history: holds `seen`, the epochs noted so far; `every`, the distance of the points kept;
-            `epochs`, their numbers from 1; and a list for each of `values`. Empty at first.
+            `epochs`, their numbers; and a list for each of `values`. Empty at first.
+        epoch: its number, from 1.
         values: of this epoch.
 
     >>> history = {}
-    >>> for epoch in range(500):
-    ...     remember(history, loss=epoch)
+    >>> for epoch in range(1, 501):
+    ...     remember(history, epoch, loss=-epoch)
     >>> history["every"], history["epochs"][:3], history["loss"][:3]
-    (4, [4, 8, 12], [3, 7, 11])
+    (4, [4, 8, 12], [-4, -8, -12])
     """
     history["seen"] = history.get("seen", 0) + 1
     every = history.setdefault("every", 1)
     if history["seen"] % every:
         return
-    row = {"epochs": history["seen"], **values}
+    row = {"epochs": epoch, **values}
     for name, value in row.items():
         history.setdefault(name, []).append(value)
     if len(history["epochs"]) > LIMIT:

@@ -39,6 +39,7 @@ class Record:
         self.rows: list[list[Any]] = []  # [after visit, on task, split, right, total]
         self.seconds = {"setup": 0.0, "train": 0.0, "evaluate": 0.0}
         self.parameters: list[int] = []  # kept after each visit
+        self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
@@ -94,6 +95,7 @@ class Record:
             "metrics": found,
             "parameters": self.parameters[-1] if self.parameters else None,
             "parameters_after_task": self.parameters,
+            "parameters_of_a_single_network": self.single_size,
             "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "images": self.images,
@@ -131,7 +133,7 @@ class Record:
             setattr(self, name, state[name])
 
 
-_STATE = ("rows", "seconds", "parameters", "validation")
+_STATE = ("rows", "seconds", "parameters", "validation", "images", "single_size")
 
 
 def _plain(matrix: Matrix) -> list[list[float | None]]:

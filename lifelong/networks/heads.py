@@ -32,7 +32,12 @@ class Heads(nn.Module):
         features: length of the body's output.
         hidden: widths of the hidden layers of a head.
         dropout: probability of dropping a feature.
+
+    Attributes:
+        distinguishes: whether the logits of different tasks stand for different classes.
     """
+
+    distinguishes = True
 
     def __init__(self, features: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
         super().__init__()
@@ -76,6 +81,8 @@ class SingleHead(Heads):
     Raises:
         ValueError: a task with another number of classes.
     """
+
+    distinguishes = False
 
     def add_task(self, task: int, classes: int) -> None:
         self._make("shared", classes)

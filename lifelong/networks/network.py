@@ -18,7 +18,14 @@ class TaskNetwork(nn.Module):
     """A network that learns tasks one after the other.
 
     A subclass says how one task's logits come about; batches of mixed tasks are done here.
+
+    Attributes:
+        choices: configurations among which a method must choose for each task; 1 for none.
+        distinguishes: whether the logits of different tasks stand for different classes.
     """
+
+    choices = 1
+    distinguishes = True
 
     def add_task(self, task: int, classes: int) -> None:
         """Makes what a new task needs; nothing for a task that is known."""
@@ -37,7 +44,16 @@ class TaskNetwork(nn.Module):
 
     def size(self) -> int:
         """Parameters needed to answer for all tasks learned so far."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        return count(self)
+
+    def single_size(self, task: int) -> int:
+        """Parameters of a plain network for `task` alone."""
+        raise NotImplementedError
+
+
+def count(*modules: nn.Module) -> int:
+    """Parameters of modules."""
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
 def by_task(score: Callable[[Tensor | None, int], Tensor], t: Tensor) -> Tensor:
@@ -66,6 +82,7 @@ class Network(TaskNetwork):
         super().__init__()
         self.body = backbone()
         self.heads = heads(self.body.features)
+        self.distinguishes = self.heads.distinguishes
 
     def add_task(self, task: int, classes: int) -> None:
         self.heads.add_task(task, classes)
@@ -73,6 +90,9 @@ class Network(TaskNetwork):
     def logits(self, x: Tensor, task: int) -> Tensor:
         scores: Tensor = self.heads(self.body(x), task)
         return scores
+
+    def single_size(self, task: int) -> int:
+        return count(self.body, self.heads.of(task))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         features = self.body(x)  # (b, f), once for all tasks of the batch
@@ -108,3 +128,6 @@ class Independent(TaskNetwork):
 
     def logits(self, x: Tensor, task: int) -> Tensor:
         return self._network(task).logits(x, task)
+
+    def single_size(self, task: int) -> int:
+        return self._network(task).single_size(task)

@@ -25,7 +25,7 @@ from lifelong.data import Batch, Task
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
-from lifelong.transfer import TransferConfig, TransferNetwork, explicit
+from lifelong.transfer import TransferConfig, TransferNetwork
 from lifelong.transfer.config import text
 
 Likelihood = Literal["product", "mean", "geometric_mean"]
@@ -54,11 +54,13 @@ class LASEM(Strategy):
             preset's.
         pseudo_count: added to each count.
         reset_prior_each_epoch: counts or means begin anew in every epoch.
-        fixed: with `prior=fixed`, the configuration that gets `fixed_probability`, e.g. "1100".
+        fixed: with `prior=fixed`, the configuration that has `fixed_probability` in prior and
+            posterior alike, e.g. "1100".
         fixed_probability: the others share the rest equally.
     """
 
     rolls_back: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
     network: TransferNetwork
     prior: Tensor
     counts: Tensor
@@ -81,6 +83,8 @@ class LASEM(Strategy):
         super().__init__(network, optimizer, schedule)
         self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
         self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
+        if fixed is not None and self.prior_rule != "fixed":
+            raise ValueError(f"strategy.fixed={fixed}: only with strategy.prior=fixed")
         number = len(network.candidates)
         self._fixed = torch.full((number,), 1 / number)
         if self.prior_rule == "fixed":
@@ -96,13 +100,18 @@ class LASEM(Strategy):
         self.register_buffer("entropy", torch.zeros(2))  # of the posteriors of an epoch: sum, n
 
     def _fixed_prior(self, fixed: str | None, probability: float) -> Tensor:
-        depth, candidates = len(self.network.layers), self.network.candidates
-        [config] = explicit(depth, fixed or "")
-        if config not in candidates or not 0 < probability <= 1:
+        candidates = self.network.candidates
+        names = [text(candidate) for candidate in candidates]
+        if fixed not in names:
             raise ValueError(
-                f"strategy.fixed={fixed}, strategy.fixed_probability={probability}: give one of "
-                f"the {len(candidates)} candidates and a probability above 0, at most 1"
+                f"strategy.fixed={fixed}: with strategy.prior=fixed give one of the "
+                f"{len(names)} configurations, such as {names[0]!r}"
             )
+        if not 0 < probability <= 1:
+            raise ValueError(
+                f"strategy.fixed_probability={probability}: give a share above 0, at most 1"
+            )
+        config = candidates[names.index(fixed)]
         rest = (1 - probability) / max(len(candidates) - 1, 1)
         values = [probability if candidate == config else rest for candidate in candidates]
         return torch.tensor(values)
@@ -144,6 +153,8 @@ class LASEM(Strategy):
 
     def posterior(self, log_p: Tensor) -> Tensor:
         """q(c) from log-probabilities of the true classes, (c, b): the E-step."""
+        if self.prior_rule == "fixed":
+            return self.prior
         return posterior(self.prior, log_p, self.likelihood)
 
     def update_prior(self, posterior: Tensor) -> None:
@@ -182,8 +193,13 @@ class LASEM(Strategy):
         mean_entropy = self.entropy[0] / self.entropy[1].clamp(min=1)
         self.log("lasem/entropy", mean_entropy)
         self.log("lasem/highest_prior", self.prior.max())
-        prior = [round(value, 6) for value in self.prior.tolist()]
-        remember(self._report(), prior=prior, entropy=round(float(mean_entropy), 6))
+        report = self._report()
+        remember(
+            report,
+            epoch=report.get("seen", 0) + 1,
+            prior=[round(value, 6) for value in self.prior.tolist()],
+            entropy=round(float(mean_entropy), 6),
+        )
 
     def _report(self) -> dict[str, Any]:
         """What is reported of the current task."""
@@ -196,6 +212,9 @@ class LASEM(Strategy):
             choice = self.choice()
             self.network.commit(task.index, choice)
             self._report().update(chosen=text(choice), final_prior=self.prior.tolist())
+            chosen = list(self.network.configs.values())
+            shares = [sum(layer) / len(chosen) for layer in zip(*chosen, strict=True)]
+            self.method["transfer_frequency"] = shares  # of each layer, over the tasks so far
 
 
 def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:

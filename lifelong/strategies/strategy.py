@@ -6,6 +6,7 @@ calls `super()`. What must survive a kill is a parameter, a buffer, or an entry 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +23,11 @@ from lifelong.data import Batch, Images, Task
 from lifelong.evaluation.accuracy import TaskAccuracy
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
+
+
+class Diverged(ArithmeticError):
+    """Training went wrong beyond repair."""
+
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 
@@ -55,10 +61,12 @@ class Strategy(LightningModule):
     Attributes:
         method: what the method reports (numbers, texts, lists, dicts); saved with the results.
         rolls_back: whether `end_task` changes earlier tasks; accuracy is then also measured before.
+        chooses: whether the method decides between several configurations of a network.
         refuses: for each of `devices`, `precision` that the method cannot do, the reason.
     """
 
     rolls_back: ClassVar[bool] = False
+    chooses: ClassVar[bool] = False
     refuses: ClassVar[dict[str, str]] = {
         "devices": "batches are cut on one device; run several seeds side by side instead"
     }
@@ -67,6 +75,11 @@ class Strategy(LightningModule):
         self, network: TaskNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
     ) -> None:
         super().__init__()
+        if network.choices > 1 and not self.chooses:
+            raise ValueError(
+                f"transfer: gives {network.choices} configurations to choose from, and "
+                f"{type(self).__name__} does not choose; use strategy=lasem_hps or one pattern"
+            )
         self.network = network
         self.make_optimizer = optimizer
         self.schedule = schedule
@@ -112,7 +125,10 @@ class Strategy(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1
-        self.log("train/loss", self._loss / self.trainer.num_training_batches)
+        loss = float(self._loss) / self.trainer.num_training_batches
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss became {loss}; try a smaller lr")
+        self.log("train/loss", loss)
 
     def on_validation_epoch_start(self) -> None:
         self._count()
@@ -122,7 +138,8 @@ class Strategy(LightningModule):
 
     def _count(self) -> None:
         self.scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
-        self.class_scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
+        if self.evaluate_classes:
+            self.class_scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.scores.update(self(batch.x, batch.t).argmax(1) == batch.y, batch.t)

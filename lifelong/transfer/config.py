@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 TransferConfig = tuple[bool, ...]
 Pattern = Callable[[int], list[TransferConfig]]
 
+MOST = 1024  # configurations in one search
 GROUPS = {
     "4g": (5, 4, 4, 4),
     "5g": (5, 4, 4, 2, 2),
@@ -127,6 +128,11 @@ def every(depth: int, groups: str | Sequence[int] | None = None) -> list[Transfe
         raise ValueError(
             f"transfer.groups={groups}: the sizes {list(sizes)} add up to {sum(sizes)}; "
             f"the backbone has {depth} layers"
+        )
+    if 2 ** len(sizes) > MOST:
+        raise ValueError(
+            f"transfer.groups={groups}: {depth} layers have 2^{len(sizes)} configurations, more "
+            f"than {MOST}; share in groups of layers: {', '.join(GROUPS)} or a list of sizes"
         )
     return [
         tuple(not number >> group & 1 for group, size in enumerate(sizes) for _ in range(size))

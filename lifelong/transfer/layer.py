@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from torch import Tensor, nn
 
@@ -61,21 +61,27 @@ class TransferLayer(nn.Module):
         return self.template.finish(z, skip)
 
     def add_task(self, task: int, forms: Iterable[bool]) -> None:
-        """Makes what `task` needs for the forms it may take, and freezes what it does not.
+        """Makes what `task` needs for the forms it may take, and freezes the rest.
 
         A slot that no task uses is drawn anew when a task may use it.
         """
-        forms = set(forms)
-        for own in (*self.private.values(), *self.mapping.values()):
-            own.requires_grad_(False)
+        forms, key = set(forms), str(task)
         if True in forms:
             if not self.occupied:
                 self.slot = self.make_slot()
-            _renew(self.mapping, task, self.make_mapping)
-        if False in forms:
-            _renew(self.private, task, self.template.fresh)
-        self.slot.requires_grad_(True in forms)
+            if key not in self.mapping:
+                self.mapping[key] = self.make_mapping()
+        if False in forms and key not in self.private:
+            self.private[key] = self.template.fresh()
+        self.train_only(task)
         self.before = copy.deepcopy(self.slot).requires_grad_(False) if len(forms) == 2 else None
+
+    def train_only(self, task: int) -> None:
+        """Freezes all but what `task` holds, and the slot if the task may use it."""
+        for store in (self.private, self.mapping):
+            for key, own in store.items():
+                own.requires_grad_(key == str(task))
+        self.slot.requires_grad_(str(task) in self.mapping)
 
     def commit(self, task: int, shared: bool) -> None:
         """Ends a task that takes one form: puts back a slot it does not use, drops the rest."""
@@ -97,10 +103,3 @@ class TransferLayer(nn.Module):
         if self.occupied:
             kept.append(self.slot)
         return sum(parameter.numel() for part in kept for parameter in part.parameters())
-
-
-def _renew(store: nn.ModuleDict, task: int, make: Callable[[], nn.Module]) -> None:
-    """Makes what a new task holds, and lets what a known one holds be trained again."""
-    if str(task) not in store:
-        store[str(task)] = make()
-    store[str(task)].requires_grad_()

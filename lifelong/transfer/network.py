@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lifelong.backbones import Layer
 from lifelong.backbones.backbone import flat
 from lifelong.networks import TaskNetwork
-from lifelong.networks.network import MakeBackbone, MakeHeads
+from lifelong.networks.network import MakeBackbone, MakeHeads, count
 from lifelong.transfer.config import Pattern, TransferConfig, text
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.tree import Level, PrefixTree
@@ -44,16 +44,19 @@ class TransferNetwork(TaskNetwork):
         self.layers = nn.ModuleList(kind(layer) for layer in body.layers)
         self.heads = heads(body.features)
         self.candidates = pattern(len(self.layers))
+        self.choices = len(self.candidates)
+        self.distinguishes = self.heads.distinguishes
         self.tree = PrefixTree(self.candidates)
         self.configs: dict[int, TransferConfig] = {}
         self.searching: int | None = None  # the task whose configuration is not decided
+        self.current = 0  # the task that was added last
 
     def transfer_layers(self) -> list[TransferLayer]:
         return [layer for layer in self.layers if isinstance(layer, TransferLayer)]
 
     def add_task(self, task: int, classes: int) -> None:
         """Makes what a new task needs; a known task goes on in its configuration."""
-        known = task in self.configs
+        self.current, known = task, task in self.configs
         if not known:
             self.configs[task] = self.candidates[0]
             self.searching = task if len(self.candidates) > 1 else None
@@ -105,8 +108,11 @@ class TransferNetwork(TaskNetwork):
 
     def size(self) -> int:
         """Parameters kept: slots in use, mappings and private weights that are used, heads."""
-        heads = sum(parameter.numel() for parameter in self.heads.parameters())
-        return heads + sum(layer.size() for layer in self.transfer_layers())
+        return count(self.heads) + sum(layer.size() for layer in self.transfer_layers())
+
+    def single_size(self, task: int) -> int:
+        bodies = [layer.template for layer in self.transfer_layers()]
+        return count(self.heads.of(task), *bodies)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What decides which parameters there are."""
@@ -126,6 +132,7 @@ class TransferNetwork(TaskNetwork):
                     layer.keep(task, shared)
         for layer, occupied in zip(self.transfer_layers(), state["occupied"], strict=True):
             layer.occupied = occupied
+            layer.train_only(self.current)
             if self.searching is None:
                 layer.before = None
 

@@ -50,7 +50,8 @@ class PrefixTree:
             )
             self.levels.append(Level(shared, private, blocks))
             above = blocks
-        order = [above.index(config) for config in self.configs]
+        number = {prefix: block for block, prefix in enumerate(above)}
+        order = [number[config] for config in self.configs]
         self.order = None if order == list(range(len(above))) else order
 
     def ancestors(self, layer: int, earlier: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 import tarfile
 import zipfile
 from collections import Counter
@@ -19,7 +20,7 @@ from PIL import Image
 
 from lifelong import configuration
 from lifelong.data import TaskStream, by_class
-from lifelong.data.sources import cifar100
+from lifelong.data.sources import cifar100, image_folder
 from lifelong.data.sources.source import Source
 
 NAMES = [f"class_{number:02d}" for number in range(100)]
@@ -146,6 +147,26 @@ def test_truncated_archive(tmp_path: Path) -> None:
     path = official(tmp_path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(ValueError, match="not a readable archive"):
+        cifar100(tmp_path, download=False)
+
+
+@pytest.mark.parametrize("form", ["tar", "zip"])
+def test_flipped_bytes_in_an_archive(tmp_path: Path, form: str) -> None:
+    path = official(tmp_path) if form == "tar" else image_zip(tmp_path)
+    content = bytearray(path.read_bytes())
+    for position in range(len(content) // 3, len(content) // 3 + 400):
+        content[position] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        cifar100(tmp_path, download=False)
+
+
+def test_a_folder_of_a_like_name_is_not_taken_for_the_data_set(tmp_path: Path) -> None:
+    """Only copies of CIFAR-100 itself serve when its archive is gone."""
+    image_folder(
+        image_zip(tmp_path, classes=3, name="cifar100-mine.zip"), shape=(3, 32, 32), cache=tmp_path
+    )
+    with pytest.raises(ValueError, match="no images in"):
         cifar100(tmp_path, download=False)
 
 

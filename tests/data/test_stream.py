@@ -70,6 +70,22 @@ def test_normalisation_of_a_batch() -> None:
     assert batch.y.tolist() == [4, 1]
 
 
+def test_joined_images_stay_on_their_device() -> None:
+    """On the meta device, which computes nothing but says where a tensor is."""
+    part = images(4).to(torch.device("meta"))
+    joined = Images.joined([part, part])
+    assert {t.device.type for t in (joined.x, joined.y, joined.scale, joined.shift)} == {"meta"}
+    assert joined[torch.arange(3)].x.device.type == "meta"
+
+
+def test_checksum_tells_streams_apart() -> None:
+    torch.manual_seed(1)
+    first = stream()
+    torch.manual_seed(1)
+    assert stream().checksum() == first.checksum()
+    assert stream().checksum() != first.checksum()
+
+
 def test_joined_images_keep_their_own_normalisation() -> None:
     parts = [images(4, task=0), images(3, task=1)]
     parts[1].scale = parts[1].scale * 2

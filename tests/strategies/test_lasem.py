@@ -63,12 +63,9 @@ def test_posterior_equals_bayes(depth: int, likelihood: Any) -> None:
 
 @pytest.mark.parametrize("likelihood", ["product", "mean", "geometric_mean"])
 def test_posterior_is_finite_for_tiny_probabilities(likelihood: Any) -> None:
-    log_p = (
-        torch.tensor([[1e-300] * 10, [1e-299] * 10, [1e-300] * 10, [1e-300] * 10]).double().log()
-    )
-    log_p = torch.full((4, 10), -690.0, dtype=torch.double)
-    log_p[1] += 2.0
-    q = posterior(torch.full((4,), 0.25, dtype=torch.double), log_p, likelihood)
+    p = torch.full((4, 10), 1e-300, dtype=torch.double)
+    p[1] *= 5
+    q = posterior(torch.full((4,), 0.25, dtype=torch.double), p.log(), likelihood)
     assert q.isfinite().all()
     assert q.sum() == pytest.approx(1.0)
     assert q.argmax() == 1
@@ -136,6 +133,9 @@ def test_fixed_prior() -> None:
     assert strategy.prior.sum() == pytest.approx(1.0)
     strategy.begin_task(toy_task())
     before = strategy.prior.clone()
+    lopsided = torch.zeros(16, 4)
+    lopsided[3] = 50.0
+    assert torch.equal(strategy.posterior(lopsided), before)  # pi = q = this vector
     steps(strategy)
     assert torch.equal(strategy.prior, before)
     assert strategy.choice() == strategy.network.candidates[index]
@@ -180,7 +180,9 @@ def test_dropout_masks_differ_between_configurations_and_not_in_the_e_step() -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"prior": "fixed", "fixed": "110"}, "give 4 entries"),
+        ({"prior": "fixed", "fixed": "110"}, "strategy.fixed=110: with strategy.prior=fixed give"),
+        ({"prior": "fixed"}, "strategy.fixed=None: with strategy.prior=fixed give one of the 16"),
+        ({"fixed": "1100"}, "strategy.fixed=1100: only with strategy.prior=fixed"),
         ({"prior": "fixed", "fixed": "1100", "fixed_probability": 0.0}, "fixed_probability=0.0"),
     ],
 )

@@ -55,6 +55,7 @@ def test_groups(name: str, number: int) -> None:
         (lambda: code(5, 0), "backbone has 5"),
         (lambda: every(4, "4g"), "add up to 17; the backbone has 4 layers"),
         (lambda: every(4, "9g"), "transfer.groups=9g"),
+        (lambda: every(17), r"17 layers have 2\^17 configurations, more than 1024"),
     ],
 )
 def test_refusals(make: object, message: str) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lifelong.data.sources.folder import image_folder
-from lifelong.data.sources.source import Source, prepared
+from lifelong.data.sources.folder import DAMAGED, image_folder
+from lifelong.data.sources.source import Source, newest_copy, prepared
 
 ARCHIVE = "cifar-100-python.tar.gz"
 FOLDER = "cifar-100-python"
@@ -44,16 +44,12 @@ def cifar100(data_dir: str | Path, *, download: bool = True) -> Source:
                     "needed, because their order gives the labels"
                 )
             return source
-    source_or_none = prepared("cifar100", None, folder, _never)
-    if source_or_none is not None:
-        return source_or_none
+    copy = newest_copy("cifar100-official", folder) or newest_copy("cifar100-3x32x32-0.2", folder)
+    if copy is not None:
+        return copy
     if download:
         return _download(folder)
     raise _missing(folder, "and download=false")
-
-
-def _never() -> Source:
-    raise AssertionError("only called for an origin that exists")
 
 
 def _missing(folder: Path, why: str) -> ValueError:
@@ -80,9 +76,7 @@ def _download(folder: Path) -> Source:
 
 
 def _official(path: Path, folder: Path) -> Source:
-    source = prepared("cifar100-official", path, folder, lambda: _read_official(path))
-    assert source is not None
-    return source
+    return prepared("cifar100-official", path, folder, lambda: _read_official(path))
 
 
 def _read_official(path: Path) -> Source:
@@ -98,7 +92,7 @@ def _read_official(path: Path) -> Source:
                 return file.read()
 
             return _from_pickles(member, path)
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, *DAMAGED) as error:
         raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
 
 

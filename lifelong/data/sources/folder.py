@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from rich.progress import track
 
 from lifelong.data.sources.source import Source, prepared
 
+DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged archive brings up
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
@@ -54,7 +56,7 @@ class _Zip:
     def read(self, path: PurePosixPath) -> bytes:
         try:
             return self.archive.read(self.names[path])
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
+        except (*DAMAGED, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"{self.archive.filename}: {path} is damaged ({error})") from None
 
 
@@ -93,9 +95,7 @@ def image_folder(
     channels, height, width = shape
     called = name or path.stem
     key = f"{called}-{channels}x{height}x{width}-{test}"
-    source = prepared(key, path, Path(cache), lambda: _read(called, path, shape, test))
-    assert source is not None
-    return source
+    return prepared(key, path, Path(cache), lambda: _read(called, path, shape, test))
 
 
 def _read(name: str, path: Path, shape: Sequence[int], test: float) -> Source:

@@ -60,30 +60,35 @@ class Source:
         return self.train_images.shape[1:]
 
 
-def prepared(
-    name: str, origin: Path | None, folder: Path, read: Callable[[], Source]
-) -> Source | None:
+def prepared(key: str, origin: Path, folder: Path, read: Callable[[], Source]) -> Source:
     """The prepared copy of `origin` in `folder/.cache`, made by `read` if it is not there.
 
-    With no origin, the newest prepared copy of the source, or None. The copy is an array file that
-    is mapped, not read, into memory, and a checksum is kept with it. Where `folder` cannot be
-    written, the user's cache folder is used.
+    The copy is an array file that is mapped into memory after its checksum was compared. Where
+    `folder` cannot be written, the user's cache folder is used.
+
+    Args:
+        key: of the source and of the options that make its arrays.
+        origin: the file or folder that `read` reads; a change in it makes the copy anew.
+        folder: of the data sets.
+        read: makes the arrays.
     """
-    cache = _cache_folder(folder)
-    if origin is None:
-        for index in sorted(cache.glob(f"{name}-*.json"), key=_age):
-            return _load(index) or None
-        return None
-    index = cache / f"{name}-{_fingerprint(name, origin)}.json"
+    index = _cache_folder(folder) / f"{key}-{_fingerprint(key, origin)}.json"
     found = _load(index)
     if found is None:
-        _store(index, read())
-        found = _load(index)
+        source = read()
+        _store(index, source)
+        found = _load(index) or source
     return found
 
 
-def _age(path: Path) -> float:
-    return -path.stat().st_mtime
+def newest_copy(key: str, folder: Path) -> Source | None:
+    """The newest prepared copy of a source whose origin is gone, or None."""
+    found = _cache_folder(folder).glob(f"{key}-{'[0-9a-f]' * 16}.json")
+    for index in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+        source = _load(index)
+        if source is not None:
+            return source
+    return None
 
 
 def _cache_folder(folder: Path) -> Path:

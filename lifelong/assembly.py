@@ -1,0 +1,122 @@
+"""Builds the experiment that a configuration describes; what does not fit is refused here."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from lifelong import configuration
+from lifelong.checkpoint import Checkpoint, latest, remove_leftovers
+from lifelong.data import TaskStream
+from lifelong.environment import environment
+from lifelong.evaluation.record import Record
+from lifelong.experiment import Experiment
+from lifelong.files import write_json, write_text
+from lifelong.seeds import derive
+from lifelong.strategies import Strategy
+from lifelong.terminal import Terminal
+
+
+def assemble(
+    config: DictConfig, strategy_name: str, data_name: str, folder: Path, going_on: bool
+) -> Experiment:
+    """Builds all objects, then the folder with config.yaml and environment.json.
+
+    Args:
+        config: complete.
+        strategy_name: of the method in the results, unless `name` says otherwise.
+        data_name: of the stream in the results.
+        folder: of the run.
+        going_on: whether the folder holds this run's beginning.
+
+    Raises:
+        ValueError: options that do not fit each other. Nothing is written then.
+    """
+    _quiet()
+    torch.backends.cudnn.deterministic = True
+    configuration.check_types(config)
+    stream: TaskStream = instantiate(config.data, _convert_="all")
+    torch.manual_seed(derive(config.seeds.init, "network"))
+    strategy: Strategy = instantiate(config.strategy, _convert_="all")
+    strategy.evaluate_classes = config.evaluate == "both"
+    _refuse(strategy, config)
+    make_trainer = instantiate(config.trainer, _convert_="all")
+    make_trainer(logger=False)  # options that the Trainer refuses are refused now
+    record = _record(config, strategy_name, data_name, stream)
+    saved = latest(folder) if going_on else None
+    if saved is not None:
+        _check_images(saved, record, config)
+    start = 0 if saved is None else saved.step + saved.finished
+    loggers = [
+        make(folder=folder, config=config, start=start)
+        for make in instantiate(config.logger).values()
+    ]
+    remove_leftovers(folder, saved)
+    write_json(folder / "environment.json", environment())
+    if not going_on:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    return Experiment(
+        stream=stream,
+        strategy=strategy,
+        record=record,
+        make_trainer=make_trainer,
+        folder=folder,
+        terminal=Terminal(folder, len(stream)),
+        epochs=config.epochs,
+        init_seed=config.seeds.init,
+        batch_seed=config.seeds.batches,
+        evaluate_every=config.evaluate_every,
+        checkpoint_every=config.checkpoint_every,
+        keep=config.keep,
+        loggers=loggers,
+        saved=saved,
+    )
+
+
+def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:
+    visits, names = [task.index for task in stream], [task.name for task in stream.tasks]
+    record = Record(config.name or strategy, data, config.seed, visits, names)
+    record.images = {"origin": stream.origin, "checksum": stream.checksum()}
+    for part in ("train", "val", "test"):
+        record.images[part] = [len(getattr(task, part)) for task in stream.tasks]
+    return record
+
+
+def _check_images(saved: Checkpoint, record: Record, config: DictConfig) -> None:
+    began_with = saved.record["images"]
+    if began_with["checksum"] != record.images["checksum"]:
+        raise ValueError(
+            f"resume={config.resume}: the images are not those that the run began with "
+            f"(from {began_with['origin']}, now from {record.images['origin']} in "
+            f"paths.data_dir={config.paths.data_dir})"
+        )
+
+
+def _refuse(strategy: Strategy, config: DictConfig) -> None:
+    """Combinations that the method says it cannot do, or that mean nothing."""
+    plain = ("32", "32-true", "64", "64-true", "None")
+    wanted = {
+        "devices": config.trainer.devices != 1,
+        "precision": str(config.trainer.precision) not in plain,
+    }
+    for option, asked in wanted.items():
+        if asked and option in strategy.refuses:
+            raise ValueError(
+                f"trainer.{option}={config.trainer[option]}: {type(strategy).__name__} cannot do "
+                f"that: {strategy.refuses[option]}"
+            )
+    if strategy.evaluate_classes and not strategy.network.distinguishes:
+        raise ValueError(
+            "evaluate=both: a single head does not tell the classes of different tasks apart; "
+            "use heads=multi"
+        )
+
+
+def _quiet() -> None:
+    """Silences what Lightning says of every Trainer; a run may make dozens."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from lifelong.checkpoint import PARTIAL, Checkpoint, latest, remove_leftovers
+
+
+def save(folder: Path, step: int, finished: bool = True, keep: str = "latest") -> None:
+    Checkpoint(step, finished, {"step": step}, {}).save(folder, keep)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_the_latest_two_of_more_than_a_hundred(tmp_path: Path) -> None:
+    for step in (98, 99, 100):
+        save(tmp_path, step)
+    assert names(tmp_path) == ["task_100.ckpt", "task_99.ckpt"]
+    found = latest(tmp_path)
+    assert found is not None
+    assert found.step == 100
+
+
+def test_all_are_kept_on_request(tmp_path: Path) -> None:
+    for step in range(4):
+        save(tmp_path, step, keep="all")
+    assert len(names(tmp_path)) == 4
+
+
+def test_the_one_that_is_furthest_on(tmp_path: Path) -> None:
+    assert latest(tmp_path) is None
+    save(tmp_path, 0)
+    save(tmp_path, 1, finished=False)
+    found = latest(tmp_path)
+    assert found is not None
+    assert (found.step, found.finished) == (1, False)
+    save(tmp_path, 1)
+    assert PARTIAL not in names(tmp_path)
+
+
+def test_leftovers_of_a_kill_are_removed(tmp_path: Path) -> None:
+    save(tmp_path, 1, finished=False)
+    save(tmp_path, 0, finished=False)
+    (tmp_path / ".task_00.ckpt.77.tmp").write_text("half")
+    remove_leftovers(tmp_path, latest(tmp_path))
+    assert names(tmp_path) == [PARTIAL]
+    save(tmp_path, 0)
+    (tmp_path / PARTIAL).write_text("old")
+    remove_leftovers(tmp_path, Checkpoint(0, True, {}, {}))
+    assert names(tmp_path) == ["task_00.ckpt"]
+
+
+def test_a_foreign_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "task_00.ckpt").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match=r"task_00\.ckpt: not a checkpoint of a run"):
+        latest(tmp_path)

@@ -1,0 +1,173 @@
+"""Runs in this process: refusals that need the objects, and ends of runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from lifelong import run
+from lifelong.experiment import Experiment
+from lifelong.strategies import Strategy
+from tests.conftest import configured, execute, results_of
+
+QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "trainer=cpu"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["strategy=hps", "transfer=search"], "gives 16 configurations to choose from"),
+        (["strategy=finetune", "evaluate=both"], "evaluate=both: a single head"),
+        (["strategy=lasem_hps", "backbone=resnet17"], "transfer.groups=None: 17 layers"),
+        (["checkpoint_every=3", "evaluate_every=2"], "give a multiple of evaluate_every=2"),
+        (["heads=single", "data.tasks=3", "tasks=null"], "heads=single: task 1 has 3 classes"),
+    ],
+)
+def test_refusals(tmp_path: Path, capsys: Any, options: list[str], message: str) -> None:
+    if "heads=single" in options:  # found when the second task is met
+        with pytest.raises(ValueError, match=message):
+            execute(tmp_path, *QUICK, *options)
+        return
+    assert execute(tmp_path, *QUICK, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_resume_auto_needs_a_folder(capsys: Any) -> None:
+    assert run.execute(configured(*QUICK, "resume=auto"), "lasem_hps", "digits") == 2
+    assert "resume=auto: also give paths.output_dir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["strategy=lasem_hps", "transfer=all"],  # one candidate: nothing to choose
+        ["strategy=lasem_hps", "transfer=search", "transfer.groups=[2,2]"],
+        ["strategy=hps", "evaluate_every=0", "data.validation=0"],
+        ["strategy=hps", "schedule=inverse_time", "optimizer=adam", "backbone=mlp"],
+        ["strategy=lasem_hps", "strategy.prior=fixed", "strategy.fixed='1100'"],
+        ["strategy=hps", "data.order=[0,1,0]", "tasks=null"],
+    ],
+)
+def test_uncommon_combinations_run(tmp_path: Path, options: list[str]) -> None:
+    assert execute(tmp_path, *QUICK, *options) == 0
+    assert results_of(tmp_path)["status"] == "finished"
+    assert (tmp_path / "report.html").exists()
+
+
+@pytest.mark.parametrize("data", ["digits", "cifar100"])
+@pytest.mark.parametrize("schedule", ["constant", "inverse_time"])
+def test_every_schedule_goes_with_every_stream(data: str, schedule: str) -> None:
+    from hydra.utils import instantiate
+
+    config = configured(f"data={data}", f"schedule={schedule}")
+    assert instantiate(config.schedule)(0) == 1.0
+
+
+def test_a_diverged_run_says_so(tmp_path: Path, capsys: Any) -> None:
+    assert execute(tmp_path, *QUICK, "strategy=hps", "optimizer=sgd", "lr=1e30") == 1
+    assert "the training loss became" in capsys.readouterr().out
+    assert results_of(tmp_path)["status"] == "failed"
+
+
+def test_a_failing_method_leaves_its_report_of_what_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learn = Experiment._learn
+
+    def fail(self: Experiment, task: Any, saved: Any) -> None:
+        if task.step == 1:
+            raise RuntimeError("planted")
+        learn(self, task, saved)
+
+    monkeypatch.setattr(Experiment, "_learn", fail)
+    with pytest.raises(RuntimeError, match="planted"):
+        execute(tmp_path, *QUICK, "strategy=lasem_hps")
+    results = results_of(tmp_path)
+    assert results["status"] == "failed"
+    assert "chosen" in results["method"]["tasks"]["0"]
+    monkeypatch.undo()
+    assert execute(tmp_path, *QUICK, "strategy=lasem_hps", "resume=auto") == 0
+    assert results_of(tmp_path)["status"] == "finished"
+
+
+def test_a_report_that_was_not_written_is_made_on_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("lifelong.evaluation.report.write_report", die)
+        with pytest.raises(KeyboardInterrupt):
+            execute(tmp_path, *QUICK, "strategy=hps")
+    assert not (tmp_path / "report.html").exists()
+    assert execute(tmp_path, *QUICK, "strategy=hps", "resume=auto") == 0
+    assert (tmp_path / "report.html").exists()
+
+
+def test_other_images_are_noticed(tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "run"
+    assert execute(folder, *QUICK, "strategy=hps") == 0
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {"status": "running"}))
+    path = folder / "task_01.ckpt"
+    import torch
+
+    state = torch.load(path, weights_only=True)
+    state["record"]["images"]["checksum"] += 1
+    torch.save(state, path)
+    assert execute(folder, *QUICK, "strategy=hps", "resume=auto") == 2
+    assert "the images are not those that the run began with" in capsys.readouterr().err
+
+
+def test_end_task_finds_the_network_where_the_images_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Trainer leaves the network on the CPU; it is brought back before the task ends."""
+    calls: list[str] = []
+    for name in ("to", "cpu", "end_task"):
+        original = getattr(Strategy, name)
+
+        def noted(
+            self: Strategy, *arguments: Any, _name: str = name, _original: Any = original
+        ) -> Any:
+            calls.append(_name)
+            return _original(self, *arguments)
+
+        monkeypatch.setattr(Strategy, name, noted)
+    assert execute(tmp_path, *QUICK, "strategy=hps") == 0
+    for position in (i for i, call in enumerate(calls) if call == "end_task"):
+        assert calls[position - 1] == "to"
+
+
+def test_the_configuration_is_kept_as_composed(tmp_path: Path) -> None:
+    assert execute(tmp_path, *QUICK, "strategy=hps", "lr=0.01") == 0
+    kept = OmegaConf.load(tmp_path / "config.yaml")
+    assert (kept.lr, kept.optimizer.lr, kept.epochs) == (0.01, 0.01, 2)
+
+
+def test_sizes_and_frequency_are_reported(tmp_path: Path) -> None:
+    assert execute(tmp_path, *QUICK, "strategy=lasem_hps") == 0
+    results = results_of(tmp_path)
+    single = results["parameters_of_a_single_network"]
+    assert single < results["parameters"] <= 2 * single
+    chosen = [entry["chosen"] for entry in results["method"]["tasks"].values()]
+    shares = [sum(int(config[layer]) for config in chosen) / 2 for layer in range(4)]
+    assert results["method"]["transfer_frequency"] == shares
+
+
+@pytest.mark.slow
+def test_lasem_is_no_worse_than_sharing_everything_on_digits(tmp_path: Path) -> None:
+    """The default job over seeds 1 to 3."""
+    final = {"hps": 0.0, "lasem_hps": 0.0}
+    for strategy in final:
+        for seed in (1, 2, 3):
+            folder = tmp_path / f"{strategy}_{seed}"
+            assert execute(folder, f"strategy={strategy}", f"seed={seed}", "logger=none") == 0
+            final[strategy] += results_of(folder)["metrics"]["final_accuracy"] / 3
+    assert final["lasem_hps"] >= final["hps"] - 0.005
