@@ -20,7 +20,13 @@ from lifelong import configuration, run
 from lifelong.backbones import convnet
 from lifelong.data import Images, Task
 from lifelong.networks import MultiHead
-from lifelong.transfer import HardTransferLayer, Pattern, TransferNetwork
+from lifelong.transfer import (
+    DeconvolvedTransferLayer,
+    HardTransferLayer,
+    Pattern,
+    TensorFactoredTransferLayer,
+    TransferNetwork,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,12 +43,19 @@ def small_body(shape: tuple[int, int, int] = (2, 6, 6), depth: int = 4) -> Calla
     return partial(convnet, shape, channels, pools)
 
 
+KINDS: dict[str, Any] = {
+    "hard": HardTransferLayer,
+    "tensor_factored": TensorFactoredTransferLayer,
+    "deconvolved": partial(DeconvolvedTransferLayer, sizes=[(2, 3, 3, 4)] * 8),
+}
+
+
 def transfer_network(
-    pattern: Pattern, body: object = None, dropout: float = 0.0
+    pattern: Pattern, body: object = None, dropout: float = 0.0, kind: str = "hard"
 ) -> TransferNetwork:
-    """A small transfer network in float64, without tasks."""
+    """A small transfer network without tasks."""
     heads = partial(MultiHead, hidden=[5], dropout=dropout)
-    return TransferNetwork(body or small_body(), heads, HardTransferLayer, pattern)
+    return TransferNetwork(body or small_body(), heads, KINDS[kind], pattern)
 
 
 def images(n: int, shape: tuple[int, ...] = (2, 6, 6), classes: int = 3, task: int = 0) -> Images:

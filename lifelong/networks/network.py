@@ -42,6 +42,10 @@ class TaskNetwork(nn.Module):
         """
         return by_task(lambda rows, task: self.logits(x if rows is None else x[rows], task), t)
 
+    def penalty(self, task: int) -> Tensor | float:
+        """What the network's own regularisers add to the loss of `task`."""
+        return 0.0
+
     def size(self) -> int:
         """Parameters needed to answer for all tasks learned so far."""
         return count(self)

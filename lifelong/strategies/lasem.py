@@ -65,6 +65,7 @@ class LASEM(Strategy):
     prior: Tensor
     counts: Tensor
     entropy: Tensor
+    sharing: Tensor
 
     def __init__(
         self,
@@ -97,6 +98,8 @@ class LASEM(Strategy):
         }
         self.register_buffer("prior", self._fixed.clone())  # (c,) pi
         self.register_buffer("counts", torch.zeros(number))  # (c,) batches won, or sum of q
+        sharing = torch.tensor(network.candidates, dtype=torch.float32)  # (c, d)
+        self.register_buffer("sharing", sharing, persistent=False)
         self.register_buffer("entropy", torch.zeros(2))  # of the posteriors of an epoch: sum, n
 
     def _fixed_prior(self, fixed: str | None, probability: float) -> Tensor:
@@ -149,7 +152,9 @@ class LASEM(Strategy):
             posterior = self.posterior(-nll.view(len(self.prior), -1))  # (c,)
         loss = F.cross_entropy(head(features), labels, reduction="none")
         self.update_prior(posterior)
-        return posterior @ loss.view(len(self.prior), -1).mean(1)
+        shares = posterior @ self.sharing  # (d,): Pr_q(c_l = 1)
+        penalty = self.network.weighted_penalty(self._task, shares)
+        return posterior @ loss.view(len(self.prior), -1).mean(1) + penalty
 
     def posterior(self, log_p: Tensor) -> Tensor:
         """q(c) from log-probabilities of the true classes, (c, b): the E-step."""

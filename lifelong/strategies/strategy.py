@@ -102,8 +102,11 @@ class Strategy(LightningModule):
         yield Round()
 
     def training_loss(self, batch: Batch) -> Tensor:
-        """The loss of a training batch, a scalar. Here: mean cross-entropy."""
-        return F.cross_entropy(self(batch.x, batch.t), batch.y)
+        """The loss of a training batch, a scalar.
+
+        Here: mean cross-entropy, and the regularisers of the network.
+        """
+        return F.cross_entropy(self(batch.x, batch.t), batch.y) + self.penalty(batch.t)
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         """Closes a task; `loader` passes once over its training images."""
@@ -114,6 +117,11 @@ class Strategy(LightningModule):
         """Class scores (b, k) of images x (b, c, h, w) of the tasks t (b,)."""
         scores: Tensor = self.network(x, t)
         return scores
+
+    def penalty(self, t: Tensor) -> Tensor | float:
+        """The network's regularisers for the tasks of a batch."""
+        tasks = t.unique().tolist() if bool((t != t[0]).any()) else [int(t[0])]
+        return sum((self.network.penalty(task) for task in tasks), 0.0)
 
     def on_train_epoch_start(self) -> None:
         self._loss = torch.zeros((), device=self.device)

@@ -11,15 +11,19 @@ from lifelong.transfer.config import (
     index_of,
     top,
 )
+from lifelong.transfer.deconvolved import DeconvolvedTransferLayer
 from lifelong.transfer.hard import HardTransferLayer
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.network import TransferNetwork
+from lifelong.transfer.tensor_factored import TensorFactoredTransferLayer
 from lifelong.transfer.tree import PrefixTree
 
 __all__ = [
+    "DeconvolvedTransferLayer",
     "HardTransferLayer",
     "Pattern",
     "PrefixTree",
+    "TensorFactoredTransferLayer",
     "TransferConfig",
     "TransferLayer",
     "TransferNetwork",

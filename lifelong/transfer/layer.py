@@ -18,9 +18,10 @@ class TransferLayer(nn.Module):
 
     Args:
         layer: the layer of the body; its shape is used, and its drawing of weights.
+        number: of the layer in the body, from 0.
     """
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self, layer: Layer, number: int) -> None:
         super().__init__()
         self.skip = layer.skip
         self._template = (layer,)  # in a tuple: not a submodule
@@ -45,6 +46,10 @@ class TransferLayer(nn.Module):
     def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
         """Weight and bias of the layer for `task`, from slot and mapping."""
         raise NotImplementedError
+
+    def penalty(self, task: int) -> Tensor | None:
+        """What the shared form adds to the loss of `task`; None for nothing."""
+        return None
 
     def weight(self, task: int, shared: bool) -> tuple[Tensor, Tensor]:
         """Weight and bias of the layer for `task` in one of its forms."""

@@ -16,7 +16,7 @@ from lifelong.transfer.config import Pattern, TransferConfig, text
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.tree import Level, PrefixTree
 
-Kind = Callable[[Layer], TransferLayer]
+Kind = Callable[[Layer, int], TransferLayer]
 
 
 class TransferNetwork(TaskNetwork):
@@ -28,7 +28,7 @@ class TransferNetwork(TaskNetwork):
     Args:
         backbone: makes the body whose layers are shared.
         heads: makes the heads for a number of features.
-        kind: makes a transfer layer of a layer.
+        kind: makes a transfer layer of a layer and its number.
         pattern: candidate configurations for a depth.
 
     Attributes:
@@ -41,7 +41,7 @@ class TransferNetwork(TaskNetwork):
     ) -> None:
         super().__init__()
         body = backbone()
-        self.layers = nn.ModuleList(kind(layer) for layer in body.layers)
+        self.layers = nn.ModuleList(kind(layer, n) for n, layer in enumerate(body.layers))
         self.heads = heads(body.features)
         self.candidates = pattern(len(self.layers))
         self.choices = len(self.candidates)
@@ -105,6 +105,20 @@ class TransferNetwork(TaskNetwork):
             x = _branch(layer, level, x, task, skip, size)
             outputs.append(x)
         return flat(blocks_of(x, self.tree.order, size))
+
+    def penalty(self, task: int) -> Tensor | float:
+        shares = [float(shared) for shared in self.configs[task]]
+        return self.weighted_penalty(task, shares)
+
+    def weighted_penalty(self, task: int, shares: Sequence[float] | Tensor) -> Tensor | float:
+        """Sum over layers of the penalty of the shared form times the share of it, (d,)."""
+        total: Tensor | float = 0.0
+        for layer, share in zip(self.transfer_layers(), shares, strict=True):
+            if not isinstance(share, float) or share:
+                penalty = layer.penalty(task)
+                if penalty is not None:
+                    total = total + share * penalty
+        return total
 
     def size(self) -> int:
         """Parameters kept: slots in use, mappings and private weights that are used, heads."""

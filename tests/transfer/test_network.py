@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from unittest.mock import patch
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from lifelong.backbones import convnet, resnet17
 from lifelong.networks import Independent, MultiHead, Network
 from lifelong.transfer import TransferNetwork, every, explicit, index_of, top
-from tests.conftest import small_body, transfer_network
+from tests.conftest import KINDS, small_body, transfer_network
 
 
 def separate(network: TransferNetwork, x: Tensor, task: int = 0) -> Tensor:
@@ -21,19 +22,24 @@ def separate(network: TransferNetwork, x: Tensor, task: int = 0) -> Tensor:
     return torch.cat([network.features(x, task, config) for config in network.candidates])
 
 
+kinds = pytest.mark.parametrize("kind", list(KINDS))
+
+
+@kinds
 @pytest.mark.parametrize("depth", [2, 4, 6])
-def test_tree_equals_separate_passes(depth: int) -> None:
-    network = transfer_network(every, small_body(depth=depth))
+def test_tree_equals_separate_passes(depth: int, kind: str) -> None:
+    network = transfer_network(every, small_body(depth=depth), kind=kind)
     network.add_task(0, 3)
     x = torch.randn(5, 2, 6, 6)
     torch.testing.assert_close(network.tree_features(x, 0), separate(network, x), rtol=0, atol=1e-5)
 
 
+@kinds
 @pytest.mark.parametrize("sizes", [[2, 2, 1], [1, 3, 1], [1, 1, 1, 1, 1]])
-def test_tree_equals_separate_passes_with_groups_and_skips(sizes: list[int]) -> None:
+def test_tree_equals_separate_passes_with_groups_and_skips(sizes: list[int], kind: str) -> None:
     skips = [None, None, 0, None, 2]  # they cross group boundaries
     body = partial(convnet, (2, 6, 6), [4, 4, 4, 4, 4], [2, 1, 1, 1, 1], skips=skips)
-    network = transfer_network(partial(every, groups=sizes), body)
+    network = transfer_network(partial(every, groups=sizes), body, kind=kind)
     network.add_task(0, 3)
     x = torch.randn(3, 2, 6, 6)
     torch.testing.assert_close(network.tree_features(x, 0), separate(network, x), rtol=0, atol=1e-5)
@@ -76,9 +82,10 @@ def test_blocks_are_in_the_order_of_the_index() -> None:
         torch.testing.assert_close(blocks[index_of(config)], expected, rtol=0, atol=1e-5)
 
 
-def test_gradient_is_the_posterior_weighted_sum() -> None:
-    """Check 3, in float64: for shared, private and head parameters."""
-    network = transfer_network(every).double()
+@kinds
+def test_gradient_is_the_posterior_weighted_sum(kind: str) -> None:
+    """Check 3, in float64: for slots, mappings, private weights and the head."""
+    network = transfer_network(every, kind=kind).double()
     network.add_task(0, 3)
     network.double()
     x, y = torch.randn(4, 2, 6, 6, dtype=torch.double), torch.tensor([0, 1, 2, 0])
@@ -99,10 +106,8 @@ def test_gradient_is_the_posterior_weighted_sum() -> None:
         for total, gradient in zip(sums, found, strict=True):
             if gradient is not None:
                 total += share * gradient
-    assert {name.split(".")[2] for name in names if name.startswith("layers")} == {
-        "slot",
-        "private",
-    }
+    parts = {name.split(".")[2] for name in names if name.startswith("layers")}
+    assert parts == {"slot", "private"} | ({"mapping"} if kind != "hard" else set())
     for one, other in zip(ours, sums, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
@@ -182,9 +187,10 @@ def search_step(network: TransferNetwork, task: int) -> None:
     optimizer.step()
 
 
-def test_commit_rolls_back_and_drops() -> None:
-    """Check 7: slots, private weights and answers before and after two commits."""
-    network = transfer_network(every)
+@kinds
+def test_commit_rolls_back_and_drops(kind: str) -> None:
+    """Check 7: slots, mappings, private weights and answers before and after two commits."""
+    network = transfer_network(every, kind=kind)
     layers = network.transfer_layers()
     network.add_task(0, 3)
     search_step(network, 0)
@@ -210,12 +216,14 @@ def test_commit_rolls_back_and_drops() -> None:
         not shared for shared in choice
     ]
     assert ["1" in layer.private for layer in layers] == [not shared for shared in choice]
+    assert ["1" in layer.mapping for layer in layers] == list(choice)
     assert [layer.occupied for layer in layers] == [True, True, True, False]
     assert all(layer.before is None for layer in layers)
-    weights = [layers[0].slot, layers[1].slot, layers[2].private["0"], layers[3].private["0"]]
+    weights = [layer.shared_weight(0) for layer in layers[:2]]
+    weights += [(layer.private["0"].weight, layer.private["0"].bias) for layer in layers[2:]]
     z = x  # the first task answers from these, by hand
-    for layer, part in zip(layers, weights, strict=True):
-        z = layer.template.finish(layer.template.map(z, part.weight, part.bias))
+    for layer, (weight, bias) in zip(layers, weights, strict=True):
+        z = layer.template.finish(layer.template.map(z, weight, bias))
     by_hand = network.heads(z.permute(0, 2, 3, 1).flatten(1), 0)
     assert torch.equal(network.logits(x, 0), by_hand)
 
@@ -228,17 +236,19 @@ def same(module: torch.nn.Module, values: dict[str, Tensor]) -> bool:
     return all(torch.equal(value, values[name]) for name, value in module.state_dict().items())
 
 
-def test_earlier_tasks_are_frozen() -> None:
+@kinds
+def test_earlier_tasks_are_frozen(kind: str) -> None:
     """Check 8."""
-    network = transfer_network(every)
+    network = transfer_network(every, kind=kind)
     network.add_task(0, 3)
     search_step(network, 0)
     network.commit(0, explicit(4, "0011")[0])
     own = {
         k: v.clone() for k, v in network.state_dict().items() if ".0." in k and torch.is_tensor(v)
     }
-    names = [name for name in own if "private.0" in name or "heads.all.0" in name]
-    assert len(names) == 2 * 2 + 4
+    names = [name for name in own if re.search(r"(private|mapping|all)\.0\.", name)]
+    mapped = {"hard": 0, "tensor_factored": 5, "deconvolved": 4}[kind]
+    assert len(names) == 2 * 2 + 4 + 2 * mapped
     network.add_task(1, 3)
     for _ in range(3):
         search_step(network, 1)
@@ -264,14 +274,15 @@ def test_a_known_task_goes_on_in_its_configuration() -> None:
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())
 
 
-def test_state_of_a_search_is_restored_in_a_new_network() -> None:
-    network = transfer_network(every)
+@kinds
+def test_state_of_a_search_is_restored_in_a_new_network(kind: str) -> None:
+    network = transfer_network(every, kind=kind)
     network.add_task(0, 3)
     search_step(network, 0)
     network.commit(0, explicit(4, "0110")[0])
     network.add_task(1, 3)
     search_step(network, 1)
-    again = transfer_network(every)
+    again = transfer_network(every, kind=kind)
     for task in range(2):
         again.add_task(task, 3)
     again.load_state_dict(network.state_dict())

@@ -1,0 +1,183 @@
+"""Tensor factors and deconvolutions against their formulas (LASEM spec, checks 9 and 10)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lifelong.backbones import ConvLayer, LinearLayer
+from lifelong.transfer import DeconvolvedTransferLayer, TensorFactoredTransferLayer
+from lifelong.transfer.glorot import glorot_uniform
+from tests.conftest import configured, transfer_network
+
+CONV4 = [(32, 3), (32, 32), (64, 32), (64, 64)]  # outputs, inputs
+
+
+def factored(outputs: int = 4, inputs: int = 3, **options: Any) -> TensorFactoredTransferLayer:
+    layer = TensorFactoredTransferLayer(ConvLayer(inputs, outputs), 0, **options)
+    layer.add_task(0, [True])
+    return layer.double()
+
+
+def test_factors_give_the_einsum() -> None:
+    layer = factored()
+    own, core = layer.mapping["0"], layer.slot.core
+    expected = torch.einsum(
+        "abio,ax,by,ij,op->xyjp", core, own.row, own.column, own.inputs, own.outputs
+    )
+    weight, bias = layer.shared_weight(0)
+    torch.testing.assert_close(weight.permute(2, 3, 1, 0), expected, rtol=0, atol=1e-12)
+    assert bias is own.bias
+
+
+def test_identity_factors_give_the_core_and_no_penalty() -> None:
+    layer = factored()
+    with torch.no_grad():
+        for factor in layer.mapping["0"].factors():
+            factor.copy_(torch.eye(len(factor)))
+    weight, _ = layer.shared_weight(0)
+    assert torch.equal(weight.permute(2, 3, 1, 0), layer.slot.core)
+    assert layer.penalty(0) == 0
+
+
+def test_penalty_by_hand_and_its_gradient() -> None:
+    layer = factored(orthogonality=0.3)
+    expected = 0.0
+    for factor in layer.mapping["0"].factors():
+        difference = factor.T @ factor - torch.eye(len(factor))
+        expected += float((difference**2).sum().sqrt().detach())
+    penalty = layer.penalty(0)
+    assert penalty.item() == pytest.approx(0.3 * expected)
+    penalty.backward()
+    assert layer.slot.core.grad is None
+    assert all(factor.grad.any() for factor in layer.mapping["0"].factors())
+    assert factored(orthogonality=0.0).penalty(0) is None
+
+
+def test_lasem_weighs_the_penalty_by_the_posterior() -> None:
+    network = transfer_network(lambda depth: [(True,) * depth], kind="tensor_factored")
+    network.add_task(0, 3)
+    single = [layer.penalty(0).item() for layer in network.transfer_layers()]
+    assert network.penalty(0).item() == pytest.approx(sum(single), rel=1e-6)
+    shares = torch.tensor([0.1, 0.0, 0.5, 1.0])
+    expected = sum(share * value for share, value in zip(shares.tolist(), single, strict=True))
+    assert network.weighted_penalty(0, shares).item() == pytest.approx(expected, rel=1e-6)
+
+
+def deconvolved(
+    outputs: int = 4, inputs: int = 3, kernel: int = 3, sizes: Any = (2, 5, 3, 6), **options: Any
+) -> DeconvolvedTransferLayer:
+    layer = ConvLayer(inputs, outputs, kernel)
+    made = DeconvolvedTransferLayer(layer, 0, sizes=[sizes], **options)
+    made.add_task(0, [True])
+    return made
+
+
+def test_deconvolution_by_hand() -> None:
+    """Every latent pixel adds its kernel at twice its place; SAME cuts (s - 1) / 2 on each side."""
+    layer = deconvolved().double()
+    own, latent = layer.mapping["0"], layer.slot.latent[0]
+    whole = torch.zeros(5, 5, 6, dtype=torch.double)  # stride 2: 2 (h - 1) + s
+    for row in range(2):
+        for column in range(2):
+            patch = torch.einsum("abuz,z->abu", own.kernel, latent[row, column])
+            whole[2 * row : 2 * row + 3, 2 * column : 2 * column + 3] += patch
+    d = whole[1:4, 1:4] + own.offset
+    expected = torch.einsum("abu,uio->oiab", d, own.mixing)
+    weight, bias = layer.shared_weight(0)
+    torch.testing.assert_close(weight, expected, rtol=0, atol=1e-12)
+    assert bias is own.bias
+
+
+SIZES = [
+    (3, (2, 16, 3, 24)),
+    (5, (3, 64, 3, 128)),
+    (7, (4, 12, 3, 24)),
+    (11, (6, 24, 5, 48)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "sizes"), SIZES)
+def test_kernel_sizes(kernel: int, sizes: tuple[int, ...]) -> None:
+    weight, _ = deconvolved(8, 3, kernel, sizes).shared_weight(0)
+    assert weight.shape == (8, 3, kernel, kernel)
+
+
+def test_weights_are_linear_in_latent_and_mixing() -> None:
+    layer = deconvolved().double()
+    own = layer.mapping["0"]
+    with torch.no_grad():
+        own.offset.zero_()
+        before, _ = layer.shared_weight(0)
+        layer.slot.latent.mul_(2)
+        torch.testing.assert_close(layer.shared_weight(0)[0], 2 * before)
+        own.mixing.mul_(3)
+        torch.testing.assert_close(layer.shared_weight(0)[0], 6 * before)
+
+
+def test_parameters_of_the_paper() -> None:
+    sizes = configured("data=cifar100").deconvolution
+    counts: dict[str, list[int]] = {"latent": [], "unfolding": [], "factors": [], "core": []}
+    for (outputs, inputs), own in zip(CONV4, sizes, strict=True):
+        deep = deconvolved(outputs, inputs, sizes=tuple(own))
+        tensor = factored(outputs, inputs)
+        for name, module in (
+            ("latent", deep.slot), ("unfolding", deep.mapping["0"]),
+            ("factors", tensor.mapping["0"]), ("core", tensor.slot),
+        ):  # fmt: skip
+            counts[name].append(sum(p.numel() for p in module.parameters()))
+    assert counts["latent"] == [64, 96, 128, 144]
+    assert counts["unfolding"] == [5816, 59_600, 149_632, 318_376]
+    assert counts["factors"] == [1083, 2098, 5202, 8274]
+    assert counts["core"] == [864, 9216, 18_432, 36_864]
+
+
+@pytest.mark.parametrize(
+    ("shape", "fans"),
+    [((7,), (7, 7)), ((4, 5), (4, 5)), ((3, 3, 6, 5), (54, 45)), ((1, 2, 2, 16), (4, 64))],
+)
+def test_glorot_bounds(shape: tuple[int, ...], fans: tuple[int, int]) -> None:
+    if shape == (1, 2, 2, 16):  # h h z inputs: the receptive field is 1 x h
+        fans = (2 * 2, 2 * 16)
+    bound = math.sqrt(6 / sum(fans))
+    values = torch.cat([glorot_uniform(shape).detach().flatten() for _ in range(400)])
+    assert values.abs().max() <= bound
+    assert values.abs().max() > 0.98 * bound
+    assert float(values.mean()) == pytest.approx(0, abs=0.05 * bound)
+
+
+def test_nominal_penalty() -> None:
+    layer = deconvolved(slot_penalty=0.2, mapping_penalty=0.4)
+    own = layer.mapping["0"]
+    expected = 0.1 * (layer.slot.latent**2).sum()
+    for part in (own.kernel, own.offset, own.mixing):
+        expected = expected + 0.2 * (part**2).sum()
+    torch.testing.assert_close(layer.penalty(0), expected)
+    assert deconvolved().penalty(0) is None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TensorFactoredTransferLayer(LinearLayer(2, 3), 1), "layer 2 is no convolution"),
+        (
+            lambda: DeconvolvedTransferLayer(ConvLayer(2, 3), 0, sizes=None),
+            "layer 1 of the backbone",
+        ),
+        (lambda: deconvolved(kernel=5), "layer 1 has kernel 5, which needs h = 3"),
+    ],
+)
+def test_refusals(make: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_generated_weights_convolve_as_any() -> None:
+    layer, x = deconvolved(), torch.randn(2, 3, 5, 5)
+    weight, bias = layer.shared_weight(0)
+    expected = F.conv2d(x, weight, bias, padding=1)
+    torch.testing.assert_close(layer.map(x, 0, True), expected)
