@@ -81,7 +81,6 @@ class Experiment:
         best, trained = self._train(task, saved)
         if trained:
             self._evaluate_before(task, best)
-        self.strategy.to(self.device)  # a Trainer leaves it on the CPU
         with self._clock("train"):
             self.strategy.end_task(task, self.stream.loader(task.train))
         if trained:
@@ -145,6 +144,7 @@ class Experiment:
         )
         with self._clock("train"):
             trainer.fit(self.strategy, datamodule=self.stream)
+            self.strategy.to(self.device)  # a Trainer leaves it on the CPU
         self.record.seconds["train"] -= validation.seconds
         self.record.seconds["evaluate"] += validation.seconds
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -153,7 +153,6 @@ class Experiment:
     def _evaluate_before(self, task: Task, best: dict[str, Any] | None) -> None:
         """Measures what the end of the task may change: the best epoch, and earlier tasks."""
         if best is not None:
-            self.strategy.to(self.device)
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])
             self._test(task.step, PEAK, [task])
@@ -186,6 +185,7 @@ class Experiment:
         loaders = [self.stream.loader(part) for part in images or [task.test for task in tasks]]
         with self._clock("evaluate"):
             self._trainer().test(self.strategy, dataloaders=loaders, verbose=False)
+            self.strategy.to(self.device)
         counts = [(split, self.strategy.scores)]
         if self.strategy.evaluate_classes and split == TEST:
             counts.append((CLASS, self.strategy.class_scores))

@@ -16,6 +16,7 @@ from tests.conftest import configured, execute, results_of
 
 STRATEGIES = sorted(path.stem for path in (configuration.FOLDER / "strategy").glob("*.yaml"))
 QUICK = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "trainer=cpu"]
+FAST = [*QUICK, "data.fraction=0.3"]  # where it need not learn much
 
 each = pytest.mark.parametrize("strategy", STRATEGIES)
 
@@ -57,7 +58,7 @@ def test_resumes_bit_equal(
 ) -> None:
     """Killed after a checkpoint inside a task or at its end; a third of the tasks is left."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = [f"strategy={strategy}", *QUICK, "epochs=3", "checkpoint_every=2", "resume=auto"]
+    options = [f"strategy={strategy}", *FAST, "epochs=3", "checkpoint_every=2", "resume=auto"]
     assert execute(whole, *options) == 0
     die_at(monkeypatch, after)
     if strategy == "joint" and after == 5:  # it has fewer
@@ -82,7 +83,7 @@ def test_resumes_bit_equal(
 
 @each
 def test_the_same_seed_gives_the_same_results(tmp_path: Path, strategy: str) -> None:
-    options = [f"strategy={strategy}", *QUICK, "tasks=2", "epochs=2"]
+    options = [f"strategy={strategy}", *FAST, "tasks=2", "epochs=2"]
     for name in ("one", "two"):
         assert execute(tmp_path / name, *options) == 0
     assert results_of(tmp_path / "one") == results_of(tmp_path / "two")
@@ -110,7 +111,7 @@ def test_training_does_not_touch_test_images(
 
     monkeypatch.setattr(Experiment, "_fit", watched_fit)
     monkeypatch.setattr(Images, "__getitem__", watched_get)
-    assert execute(tmp_path, f"strategy={strategy}", *QUICK, "tasks=2", "epochs=2") == 0
+    assert execute(tmp_path, f"strategy={strategy}", *FAST, "tasks=2", "epochs=2") == 0
     assert any(looked)
     assert not all(looked)
 
@@ -119,7 +120,7 @@ def test_training_does_not_touch_test_images(
 def test_earlier_results_do_not_depend_on_the_loggers_and_checkpoints(
     tmp_path: Path, strategy: str
 ) -> None:
-    options = [f"strategy={strategy}", *QUICK, "tasks=2", "epochs=2"]
+    options = [f"strategy={strategy}", *FAST, "tasks=2", "epochs=2"]
     assert execute(tmp_path / "one", *options) == 0
     more = ["logger=csv", "checkpoint_every=1", "keep=all"]
     assert execute(tmp_path / "two", *options, *more) == 0
@@ -148,7 +149,7 @@ def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
 def test_a_second_visit_resumes_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, after: int
 ) -> None:
-    options = [f"strategy={strategy}", *QUICK, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
+    options = [f"strategy={strategy}", *FAST, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
     options += ["checkpoint_every=2", "evaluate_every=2"]
     assert execute(tmp_path / "whole", *options) == 0
     die_at(monkeypatch, after + 2 if strategy != "joint" else 3)
@@ -163,14 +164,14 @@ def test_a_second_visit_resumes_bit_equal(
 def test_refuses_an_unknown_option_and_a_wrong_type(
     tmp_path: Path, strategy: str, capsys: Any
 ) -> None:
-    assert execute(tmp_path, f"strategy={strategy}", *QUICK, "+strategy.nonsense=1") == 2
+    assert execute(tmp_path, f"strategy={strategy}", *FAST, "+strategy.nonsense=1") == 2
     assert "nonsense" in capsys.readouterr().err
     keys = [
         key for key, value in configured(f"strategy={strategy}").strategy.items()
         if isinstance(value, float)
     ]  # fmt: skip
     for key in keys:
-        assert execute(tmp_path, f"strategy={strategy}", *QUICK, f"strategy.{key}=abc") == 2
+        assert execute(tmp_path, f"strategy={strategy}", *FAST, f"strategy.{key}=abc") == 2
         assert f"strategy.{key}=abc: give a number" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -180,7 +181,7 @@ def test_both_readings_of_accuracy(tmp_path: Path, strategy: str) -> None:
     options = [
         f"strategy={strategy}",
         "heads=multi",
-        *QUICK,
+        *FAST,
         "tasks=2",
         "epochs=4",
         "evaluate=both",
