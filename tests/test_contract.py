@@ -16,6 +16,7 @@ from tests.conftest import configured, execute, results_of
 
 STRATEGIES = sorted(path.stem for path in (configuration.FOLDER / "strategy").glob("*.yaml"))
 QUICK = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "trainer=cpu"]
+ADAM = ["optimizer=adam", "lr=0.003"]
 FAST = [*QUICK, "data.fraction=0.3"]  # where it need not learn much
 
 each = pytest.mark.parametrize("strategy", STRATEGIES)
@@ -23,7 +24,7 @@ each = pytest.mark.parametrize("strategy", STRATEGIES)
 
 @each
 def test_learns(tmp_path: Path, strategy: str) -> None:
-    options = [f"strategy={strategy}", *QUICK, "epochs=15", "lr=0.005"]
+    options = [f"strategy={strategy}", *QUICK, "epochs=12", *ADAM]
     assert execute(tmp_path, *options) == 0
     results = results_of(tmp_path)
     row = results["accuracy"][-1]
@@ -135,7 +136,7 @@ def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
         "tasks=3",
         "data.order=[0,1,0]",
         "epochs=12",
-        "lr=0.005",
+        *ADAM,
     ]
     assert execute(tmp_path, *options) == 0
     results = results_of(tmp_path)
