@@ -1,4 +1,4 @@
-"""Ratios of speed, measured in one process: `python scripts/bench_lasem.py [--quick]`.
+"""Ratios of speed, measured in one process: `python scripts/bench_lasem.py [--search tf 4g]`.
 
 (a) an EM step with a forward pass for each configuration / the step on the prefix tree
 (b) a LASEM step / a step of the network that shares every layer
@@ -28,23 +28,46 @@ from rich.table import Table
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from lifelong.backbones import convnet
+from lifelong.backbones import convnet, resnet17
 from lifelong.callbacks import EpochSeeds, Logging, Validation
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.splits import moments
 from lifelong.networks import MultiHead
 from lifelong.optim import TensorFlowRMSProp, inverse_time
 from lifelong.strategies import LASEM, Strategy
-from lifelong.transfer import HardTransferLayer, Pattern, TransferNetwork, every, top
+from lifelong.transfer import (
+    DeconvolvedTransferLayer,
+    HardTransferLayer,
+    Pattern,
+    TensorFactoredTransferLayer,
+    TransferLayer,
+    TransferNetwork,
+    every,
+    top,
+)
+from lifelong.transfer.config import GROUPS
 
 BATCH, TRAIN, VALIDATION, CLASSES = 10, 170, 30, 10
 
 
-def network(pattern: Pattern) -> TransferNetwork:
+SIZES = [(2, 16, 3, 24), (2, 24, 3, 48), (2, 32, 3, 64), (2, 36, 3, 72)]
+KINDS: dict[str, Callable[..., TransferLayer]] = {
+    "hps": HardTransferLayer,
+    "tf": TensorFactoredTransferLayer,
+    "dfcnn": partial(DeconvolvedTransferLayer, sizes=SIZES),
+}
+
+
+def network(pattern: Pattern, kind: str = "hps") -> TransferNetwork:
+    """The network of the CIFAR-100 stream, or with a name of groups the 17-layer one."""
     torch.manual_seed(0)
+    if kind in GROUPS:
+        heads = partial(MultiHead, hidden=[1000], dropout=0.5)
+        pattern = partial(every, groups=kind)
+        return TransferNetwork(partial(resnet17, (3, 32, 32)), heads, HardTransferLayer, pattern)
     body = partial(convnet, (3, 32, 32), [32, 32, 64, 64], [1, 2, 1, 2])
     heads = partial(MultiHead, hidden=[64], dropout=0.5)
-    return TransferNetwork(body, heads, HardTransferLayer, pattern)
+    return TransferNetwork(body, heads, KINDS[kind], pattern)
 
 
 def images(count: int) -> Images:
@@ -58,9 +81,9 @@ def task() -> Task:
     return Task(0, 0, True, "task 0", tuple(range(CLASSES)), *parts)
 
 
-def strategy_of(kind: type[Strategy], pattern: Pattern) -> Strategy:
-    made = kind(
-        network(pattern),
+def strategy_of(method: type[Strategy], pattern: Pattern, kind: str = "hps") -> Strategy:
+    made = method(
+        network(pattern, kind),
         partial(TensorFlowRMSProp, lr=1e-4),
         partial(inverse_time, decay=1 / 4000),
     )
@@ -99,7 +122,7 @@ def naive_loss(strategy: LASEM, batch: tuple[torch.Tensor, ...]) -> torch.Tensor
         q = strategy.posterior(torch.stack(log_p))
     losses = [F.cross_entropy(head(net.features(x, 0, c)), y) for c in net.candidates]
     strategy.update_prior(q)
-    return q @ torch.stack(losses)
+    return q @ torch.stack(losses) + net.weighted_penalty(0, q @ strategy.sharing)
 
 
 def framework_epochs(epochs: int, validate: bool) -> Callable[[], None]:
@@ -197,17 +220,36 @@ def ratio(
     return [seconds(one, times) / seconds(other, times) for _ in range(pairs)]
 
 
+def em_steps(kind: str) -> tuple[Callable[[], None], Callable[[], None]]:
+    """A step as the algorithm is written, and the same on the prefix tree."""
+    naive, tree = strategy_of(LASEM, every, kind), strategy_of(LASEM, every, kind)
+    return step_of(naive, naive_loss), step_of(tree)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="fewer pairs")
-    pairs, times = (3, 2) if parser.parse_args().quick else (7, 5)
-    lasem, naive = strategy_of(LASEM, every), strategy_of(LASEM, every)
-    shared = strategy_of(Strategy, top)
+    parser.add_argument(
+        "--search",
+        nargs="*",
+        default=["hps"],
+        choices=[*KINDS, *GROUPS],
+        help="networks for (a): kinds of sharing, or groups of the 17-layer body (slow)",
+    )
+    options = parser.parse_args()
+    pairs, times = (3, 2) if options.quick else (7, 5)
     epochs = 4 * times
+    searches = [
+        (f"(a) naive EM step / tree, {kind}", *em_steps(kind), 1, "over 1.8")
+        for kind in options.search
+    ]
     table = Table("ratio", "median", "least", "most", "target")
     for name, one, other, repeat, target in (
-        ("(a) naive EM step / tree", step_of(naive, naive_loss), step_of(lasem), times, "over 1.8"),
-        ("(b) LASEM step / transfer-all step", step_of(lasem), step_of(shared), times, "-"),
+        *searches,
+        (
+            "(b) LASEM step / transfer-all step",
+            step_of(strategy_of(LASEM, every)), step_of(strategy_of(Strategy, top)), times, "-",
+        ),
         (
             "(c) epoch / bare loop",
             framework_epochs(epochs, False), bare_epochs(epochs, False), 1, "at most 1.10",
