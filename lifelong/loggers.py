@@ -12,6 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong.files import write_text
 
 
+def close(logger: Logger, finished: bool) -> None:
+    """Writes out what is left; a W&B run is ended, so that the next of a sweep gets its own."""
+    logger.finalize("success" if finished else "failed")
+    if isinstance(logger, WandbLogger):
+        logger.experiment.finish(exit_code=0 if finished else 1)
+
+
 def csv(folder: Path, config: DictConfig, start: int) -> Logger:
     """Tables `logs/from_task_00/metrics.csv`; a resumed run begins a new one."""
     name, number = f"from_task_{start:02d}", 1

@@ -109,6 +109,7 @@ def execute(config: DictConfig, strategy: str, data: str, again: Path | None = N
 def _carry_out(experiment: Experiment, folder: Path, again: Path) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
     from lifelong.evaluation.report import write_report
+    from lifelong.loggers import close
     from lifelong.strategies.strategy import Diverged
     from lifelong.terminal import closing_table
 
@@ -134,7 +135,7 @@ def _carry_out(experiment: Experiment, folder: Path, again: Path) -> int:
     finally:
         terminal.close()
         for logger in experiment.loggers:
-            logger.finalize("success")
+            close(logger, configuration.finished(folder))
     return 0
 
 

@@ -218,6 +218,22 @@ def test_wandb_offline_is_read_back(command: Command, tmp_path: Path) -> None:
     assert config["epochs"] == 2
 
 
+def test_a_sweep_has_a_wandb_run_for_each_of_its_runs(command: Command, tmp_path: Path) -> None:
+    done = command(
+        "-m", "strategy=hps", "seed=1,2", *QUICK, "logger=wandb", "logger.wandb.mode=offline",
+        "paths.output_dir=sweep",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    paths = sorted((tmp_path / "sweep").glob("*/wandb/offline-run-*/run-*.wandb"))
+    assert len(paths) == 2
+    seeds = []
+    for path in paths:
+        rows, config = wandb_file.read(path)
+        assert len([row for row in rows if "train/loss" in row]) == 4
+        seeds.append(config["seed"])
+    assert sorted(seeds) == [1, 2]
+
+
 def test_a_method_of_ones_own_in_one_file(command: Command, tmp_path: Path) -> None:
     """The worked example of the README."""
     text = (ROOT / "README.md").read_text()

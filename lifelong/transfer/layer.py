@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from torch import Tensor, nn
 
 from lifelong.backbones import Layer
+from lifelong.networks.network import count
 
 
 class TransferLayer(nn.Module):
@@ -107,4 +108,4 @@ class TransferLayer(nn.Module):
         kept = [*self.private.values(), *self.mapping.values()]
         if self.occupied:
             kept.append(self.slot)
-        return sum(parameter.numel() for part in kept for parameter in part.parameters())
+        return count(*kept)
