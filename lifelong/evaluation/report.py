@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lifelong.evaluation.figures import figures
+from lifelong.evaluation.matrix import learned_at
 from lifelong.files import write_bytes, write_text
 
 _HEADLINES = {
@@ -101,7 +102,7 @@ def _table(results: dict[str, Any]) -> str:
         int(task): entry.get("chosen", "")
         for task, entry in results["method"].get("tasks", {}).items()
     }
-    learned = {task: row for row, task in enumerate(results["visits"])}
+    learned = learned_at(results["visits"])
     head = ["task", "when learned, %", "peak, %", "at the end, %", "training images"]
     rows = []
     for task, name in enumerate(results["tasks"]):
