@@ -43,7 +43,7 @@ def assemble(
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.evaluate_classes = config.evaluate == "both"
-    _refuse(strategy, config)
+    _refuse(strategy, stream, config)
     make_trainer = instantiate(config.trainer, _convert_="all")
     make_trainer(logger=False)  # options that the Trainer refuses are refused now
     record = _record(config, strategy_name, data_name, stream)
@@ -96,7 +96,7 @@ def _check_images(saved: Checkpoint, record: Record, config: DictConfig) -> None
         )
 
 
-def _refuse(strategy: Strategy, config: DictConfig) -> None:
+def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     """Combinations that the method says it cannot do, or that mean nothing."""
     plain = ("32", "32-true", "64", "64-true", "None")
     wanted = {
@@ -108,6 +108,14 @@ def _refuse(strategy: Strategy, config: DictConfig) -> None:
             raise ValueError(
                 f"trainer.{option}={config.trainer[option]}: {type(strategy).__name__} cannot do "
                 f"that: {strategy.refuses[option]}"
+            )
+    if strategy.needs_validation:
+        bare = [task.name for task in stream.tasks if not len(task.val)]
+        if bare or not config.evaluate_every:
+            option = f"{bare[0]} has no validation images" if bare else "evaluate_every=0"
+            raise ValueError(
+                f"{option}: {type(strategy).__name__} decides by validation images; give a larger "
+                "data.validation and evaluate_every=1"
             )
     if strategy.evaluate_classes and not strategy.network.distinguishes:
         raise ValueError(

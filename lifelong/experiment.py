@@ -78,9 +78,9 @@ class Experiment:
 
     def _learn(self, task: Task, saved: Checkpoint | None) -> None:
         self.terminal.begin(task.step, "begins")
-        best, trained = self._train(task, saved)
+        trained = self._train(task, saved)
         if trained:
-            self._evaluate_before(task, best)
+            self._evaluate_before(task)
         with self._clock("train"):
             self.strategy.end_task(task, self.stream.loader(task.train))
         if trained:
@@ -91,24 +91,24 @@ class Experiment:
         self._checkpoint(task, finished=True).save(self.folder, self.keep)
         self._report(task)
 
-    def _train(self, task: Task, saved: Checkpoint | None) -> tuple[dict[str, Any] | None, bool]:
-        """Runs the rounds of a task; gives the last one's best epoch, and whether there was one."""
-        rounds, metrics, best = self.strategy.rounds(task), None, None
-        self._rounds = []
+    def _train(self, task: Task, saved: Checkpoint | None) -> bool:
+        """Runs the rounds of a task; tells whether there was one."""
+        rounds, metrics = self.strategy.rounds(task), None
+        self._rounds, self.strategy.best = [], None
         while (now := _advance(rounds, metrics)) is not None:
             number = len(self._rounds)
             if saved is not None and number < len(saved.rounds):
                 metrics = saved.rounds[number]  # replayed; its outcome is in the checkpoint
             else:
                 here = saved if saved is not None and number == len(saved.rounds) else None
-                metrics, best = self._fit(task, now, number, here)
+                metrics = self._fit(task, now, number, here)
             self._rounds.append(metrics)
-        return best, bool(self._rounds)
+        return bool(self._rounds)
 
     def _fit(
         self, task: Task, now: Round, number: int, saved: Checkpoint | None
-    ) -> tuple[dict[str, float], dict[str, Any] | None]:
-        """Trains one round, from its begin or from a checkpoint inside it."""
+    ) -> dict[str, float]:
+        """Trains one round, from its begin or from a checkpoint inside it; gives its metrics."""
         first, best = 0, None
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
@@ -148,10 +148,14 @@ class Experiment:
         self.record.seconds["train"] -= validation.seconds
         self.record.seconds["evaluate"] += validation.seconds
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        return metrics, validation.best
+        if validation.best is not None:
+            metrics["val/best"] = validation.best["accuracy"]
+        self.strategy.best = validation.best
+        return metrics
 
-    def _evaluate_before(self, task: Task, best: dict[str, Any] | None) -> None:
+    def _evaluate_before(self, task: Task) -> None:
         """Measures what the end of the task may change: the best epoch, and earlier tasks."""
+        best = self.strategy.best
         if best is not None:
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])

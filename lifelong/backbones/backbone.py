@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 BIAS = 0.2  # initial bias of plain layers (LASEM's released code)
@@ -51,7 +52,11 @@ class Layer(nn.Module):
 
     def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
         """What follows the map: non-linearity, skip addition, pooling."""
-        raise NotImplementedError
+        return self.pooled(F.relu(z) if skip is None else F.relu(z) + skip)
+
+    def pooled(self, h: Tensor) -> Tensor:
+        """The pooling that ends the layer, if it has one."""
+        return h
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         return self.finish(self.map(x, self.weight, self.bias), skip)

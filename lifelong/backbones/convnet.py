@@ -38,8 +38,11 @@ class ConvLayer(Layer):
 
     def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
         if skip is None:  # the two commute, and ReLU has less to do after the pool
-            return F.relu(max_pool_same(z, self.pool))
-        return max_pool_same(F.relu(z) + skip, self.pool)
+            return F.relu(self.pooled(z))
+        return super().finish(z, skip)
+
+    def pooled(self, h: Tensor) -> Tensor:
+        return max_pool_same(h, self.pool)
 
 
 def max_pool_same(x: Tensor, size: int) -> Tensor:

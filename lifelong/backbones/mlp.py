@@ -20,9 +20,6 @@ class LinearLayer(Layer):
     def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.linear(x.flatten(1), weight, bias)
 
-    def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
-        return F.relu(z) if skip is None else F.relu(z) + skip
-
 
 def mlp(shape: Sequence[int], widths: Sequence[int]) -> Backbone:
     """A stack of `LinearLayer` on flattened images.

@@ -29,8 +29,14 @@ def figures(results: Results) -> dict[str, Figure]:
     searched = results["method"].get("tasks", {}).values()
     if any("chosen" in entry for entry in searched):
         made["chosen_layers"] = chosen_layers(results)
-        made["configuration_prior"] = configuration_prior(results)
-        made["posterior_entropy"] = posterior_entropy(results)
+    for key, (name, draw) in {
+        "prior": ("configuration_prior", configuration_prior),
+        "entropy": ("posterior_entropy", posterior_entropy),
+        "shares": ("selector_shares", selector_shares),
+        "validation_accuracy": ("candidate_accuracy", candidate_accuracy),
+    }.items():
+        if any(key in entry for entry in searched):
+            made[name] = draw(results)
     return made
 
 
@@ -143,6 +149,48 @@ def configuration_prior(results: Results) -> Figure:
     figure.supylabel("configuration (1: layer shared, input first)", fontsize=9)
     if picture is not None:
         figure.colorbar(picture, ax=grid, label="probability")
+    return figure
+
+
+def selector_shares(results: Results) -> Figure:
+    """How much each layer is shared through the training of each task (DARTS)."""
+    tasks = sorted((int(task), entry) for task, entry in results["method"]["tasks"].items())
+    columns = min(len(tasks), 5)
+    rows = -(-len(tasks) // columns)
+    figure, grid = _panels(rows, columns, 2.1 * columns + 1.2, 1.9 * rows + 0.7)
+    for axes, (task, entry) in zip(grid, tasks, strict=False):
+        for layer, shares in enumerate(zip(*entry["shares"], strict=True)):
+            label = f"layer {layer + 1}" if axes is grid[columns - 1] else None
+            axes.plot(entry["epochs"], shares, color=_colour(layer), lw=1.1, label=label)
+        axes.axhline(0.5, color=INK, lw=0.8, ls=":")
+        axes.set_title(f"task {task}: {entry.get('chosen', '')}", fontsize=8)
+        axes.tick_params(labelsize=6)
+    _legend(grid[columns - 1])
+    for axes in grid[len(tasks) :]:
+        axes.set_visible(False)
+    figure.supxlabel("epoch of the task", fontsize=9)
+    figure.supylabel("weight of the shared form", fontsize=9)
+    return figure
+
+
+def candidate_accuracy(results: Results) -> Figure:
+    """Best validation accuracy of each configuration for each task (brute force)."""
+    method = results["method"]
+    tasks = sorted((int(task), entry) for task, entry in method["tasks"].items())
+    tasks = [(task, entry) for task, entry in tasks if "validation_accuracy" in entry]
+    names = method["configurations"]
+    values = 100 * np.array([entry["validation_accuracy"] for _, entry in tasks]).T
+    figure, axes = _axes(2.6 + 0.55 * len(tasks), 1.0 + 0.2 * min(len(names), 40))
+    picture = axes.imshow(values, cmap="viridis", aspect="auto")
+    for column, (_, entry) in enumerate(tasks):
+        axes.plot(column, names.index(entry["chosen"]), "o", color="white", mec=INK, ms=6)
+    step = max(1, len(names) // 32)
+    axes.set_yticks(range(0, len(names), step))
+    axes.set_yticklabels(names[::step], family="monospace", fontsize=7)
+    axes.set_xticks(range(len(tasks)), [str(task) for task, _ in tasks])
+    axes.set(xlabel="task (dot: chosen)", ylabel="configuration (1: shared)")
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label="validation accuracy, %")
     return figure
 
 

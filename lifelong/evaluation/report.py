@@ -34,6 +34,9 @@ _CAPTIONS = {
     "the title names the one chosen.",
     "posterior_entropy": "Mean entropy of the posterior over configurations in each epoch; "
     "dotted: all equally likely.",
+    "selector_shares": "Weight of the shared form of each layer through the training of each task; "
+    "the title names the layers shared at the end.",
+    "candidate_accuracy": "Best validation accuracy of each configuration, by task.",
 }
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#222831;max-width:62rem;margin:0 auto;padding:1rem}

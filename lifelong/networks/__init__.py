@@ -2,5 +2,15 @@
 
 from lifelong.networks.heads import Head, Heads, MultiHead, SingleHead
 from lifelong.networks.network import Independent, Network, TaskNetwork
+from lifelong.networks.progressive import ProgressiveNetwork
 
-__all__ = ["Head", "Heads", "Independent", "MultiHead", "Network", "SingleHead", "TaskNetwork"]
+__all__ = [
+    "Head",
+    "Heads",
+    "Independent",
+    "MultiHead",
+    "Network",
+    "ProgressiveNetwork",
+    "SingleHead",
+    "TaskNetwork",
+]

@@ -1,7 +1,10 @@
 """Learning methods, one file each; the base is fine-tuning."""
 
+from lifelong.strategies.brute_force import BruteForce
+from lifelong.strategies.darts import DARTS
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
+from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Strategy
 
-__all__ = ["LASEM", "Joint", "Round", "Strategy"]
+__all__ = ["DARTS", "LASEM", "BruteForce", "Joint", "Round", "Search", "Strategy"]

@@ -14,7 +14,7 @@ Departures from the released program:
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,9 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Task
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
-from lifelong.transfer import TransferConfig, TransferNetwork
+from lifelong.strategies.search import Search
+from lifelong.strategies.strategy import MakeOptimizer
+from lifelong.transfer import PrefixTree, TransferConfig, TransferNetwork
 from lifelong.transfer.config import text
 
 Likelihood = Literal["product", "mean", "geometric_mean"]
@@ -36,7 +37,7 @@ PRESETS: dict[str, tuple[Likelihood, Prior]] = {
 }
 
 
-class LASEM(Strategy):
+class LASEM(Search):
     """Learns with each task which layers it shares (selective layer transfer).
 
     Every mini-batch: E-step, the posterior over configurations from the prior and the likelihood of
@@ -57,15 +58,16 @@ class LASEM(Strategy):
         fixed: with `prior=fixed`, the configuration that has `fixed_probability` in prior and
             posterior alike, e.g. "1100".
         fixed_probability: the others share the rest equally.
+        prune_below: configurations whose posteriors sum to less than this are left out, in [0, 1).
+            Which those are is asked anew with the first batch of every epoch, of that batch and of
+            the epoch before. 0 evaluates all configurations on every batch.
     """
 
-    rolls_back: ClassVar[bool] = True
-    chooses: ClassVar[bool] = True
-    network: TransferNetwork
     prior: Tensor
     counts: Tensor
     entropy: Tensor
     sharing: Tensor
+    recent: Tensor
 
     def __init__(
         self,
@@ -80,12 +82,16 @@ class LASEM(Strategy):
         reset_prior_each_epoch: bool = False,
         fixed: str | None = None,
         fixed_probability: float = 0.9,
+        prune_below: float = 0.0,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
         self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
         if fixed is not None and self.prior_rule != "fixed":
             raise ValueError(f"strategy.fixed={fixed}: only with strategy.prior=fixed")
+        if not 0 <= prune_below < 1:
+            raise ValueError(f"strategy.prune_below={prune_below}: give 0, or a share below 1")
+        self.prune_below = prune_below
         number = len(network.candidates)
         self._fixed = torch.full((number,), 1 / number)
         if self.prior_rule == "fixed":
@@ -101,6 +107,8 @@ class LASEM(Strategy):
         sharing = torch.tensor(network.candidates, dtype=torch.float32)  # (c, d)
         self.register_buffer("sharing", sharing, persistent=False)
         self.register_buffer("entropy", torch.zeros(2))  # of the posteriors of an epoch: sum, n
+        self.register_buffer("recent", torch.zeros(number + 1))  # their sum (c,), and their number
+        self._evaluate_all()
 
     def _fixed_prior(self, fixed: str | None, probability: float) -> Tensor:
         candidates = self.network.candidates
@@ -121,21 +129,34 @@ class LASEM(Strategy):
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
-        self._task = task.index
         self._restart()
-
-    @property
-    def searching(self) -> bool:
-        """Whether the current task's configuration is still open."""
-        return self.network.searching is not None
+        self.recent.zero_()
 
     def _restart(self) -> None:
         self.prior.copy_(self._fixed)
         self.counts.zero_()
 
+    def _evaluate_all(self) -> None:
+        self._tree, self._active, self._decided = self.network.tree, slice(None), False
+
+    def _prune(self, posterior: Tensor) -> None:
+        """Leaves out what neither this batch nor the epoch before found likely."""
+        self._decided = True
+        batches = float(self.recent[-1])
+        if batches > 0:
+            likely = torch.maximum(posterior, self.recent[:-1] / batches)  # (c,)
+            ascending, order = likely.sort()
+            active = order[ascending.cumsum(0) >= self.prune_below].sort().values
+            if len(active) < len(self._tree.configs):
+                candidates = self.network.candidates
+                self._tree = PrefixTree([candidates[index] for index in active.tolist()])
+                self._active = active
+        self.recent.zero_()
+
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
         self.entropy.zero_()
+        self._evaluate_all()
         if self.searching and self.reset_each_epoch:
             self._restart()
 
@@ -143,27 +164,33 @@ class LASEM(Strategy):
         if not self.searching:
             return super().training_loss(batch)
         head = self.network.heads.of(self._task)
-        features = self.network.tree_features(batch.x, self._task)  # (c b, f)
-        labels = batch.y.repeat(len(self.prior))  # (c b,)
+        active, number = self._active, len(self._tree.configs)
+        features = self.network.tree_features(batch.x, self._task, self._tree)  # (c b, f)
+        labels = batch.y.repeat(number)  # (c b,)
         with torch.no_grad():
             head.eval()  # no dropout in the E-step
             nll = F.cross_entropy(head(features), labels, reduction="none")
             head.train()
-            posterior = self.posterior(-nll.view(len(self.prior), -1))  # (c,)
+            posterior = torch.zeros_like(self.prior)
+            posterior[active] = self.posterior(-nll.view(number, -1), active)
         loss = F.cross_entropy(head(features), labels, reduction="none")
+        if self.prune_below and not self._decided:
+            self._prune(posterior)
         self.update_prior(posterior)
         shares = posterior @ self.sharing  # (d,): Pr_q(c_l = 1)
         penalty = self.network.weighted_penalty(self._task, shares)
-        return posterior @ loss.view(len(self.prior), -1).mean(1) + penalty
+        return posterior[active] @ loss.view(number, -1).mean(1) + penalty
 
-    def posterior(self, log_p: Tensor) -> Tensor:
-        """q(c) from log-probabilities of the true classes, (c, b): the E-step."""
+    def posterior(self, log_p: Tensor, active: Tensor | slice = slice(None)) -> Tensor:
+        """q(c) of the `active` configurations, from log-probabilities (c, b): the E-step."""
         if self.prior_rule == "fixed":
-            return self.prior
-        return posterior(self.prior, log_p, self.likelihood)
+            return self.prior[active]
+        return posterior(self.prior[active], log_p, self.likelihood)
 
     def update_prior(self, posterior: Tensor) -> None:
         """pi(c) after a batch; the posteriors' entropy is kept for the record."""
+        self.recent[:-1] += posterior
+        self.recent[-1] += 1
         self.entropy += torch.stack(
             [torch.special.entr(posterior).sum(), self.entropy.new_ones(())]
         )
@@ -179,18 +206,6 @@ class LASEM(Strategy):
         """The configuration with the highest prior; of equals the first."""
         return self.network.candidates[int(first_max(self.prior).argmax())]
 
-    def _choose(self) -> None:
-        if self.searching:
-            self.network.configs[self._task] = self.choice()
-
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._choose()
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        self._choose()
-
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
         if not self.searching:
@@ -198,7 +213,7 @@ class LASEM(Strategy):
         mean_entropy = self.entropy[0] / self.entropy[1].clamp(min=1)
         self.log("lasem/entropy", mean_entropy)
         self.log("lasem/highest_prior", self.prior.max())
-        report = self._report()
+        report = self.report()
         remember(
             report,
             epoch=report.get("seen", 0) + 1,
@@ -206,20 +221,10 @@ class LASEM(Strategy):
             entropy=round(float(mean_entropy), 6),
         )
 
-    def _report(self) -> dict[str, Any]:
-        """What is reported of the current task."""
-        entry: dict[str, Any] = self.method["tasks"].setdefault(str(self._task), {})
-        return entry
-
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
         if self.searching:
-            choice = self.choice()
-            self.network.commit(task.index, choice)
-            self._report().update(chosen=text(choice), final_prior=self.prior.tolist())
-            chosen = list(self.network.configs.values())
-            shares = [sum(layer) / len(chosen) for layer in zip(*chosen, strict=True)]
-            self.method["transfer_frequency"] = shares  # of each layer, over the tasks so far
+            self.report()["final_prior"] = self.prior.tolist()
+        super().end_task(task, loader)
 
 
 def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:

@@ -62,11 +62,15 @@ class Strategy(LightningModule):
         method: what the method reports (numbers, texts, lists, dicts); saved with the results.
         rolls_back: whether `end_task` changes earlier tasks; accuracy is then also measured before.
         chooses: whether the method decides between several configurations of a network.
+        needs_validation: whether the method cannot do without validation images.
+        best: accuracy on the validation images, epoch and tensors of the best epoch of the last
+            round; a method that goes back to an earlier round puts back that one's.
         refuses: for each of `devices`, `precision` that the method cannot do, the reason.
     """
 
     rolls_back: ClassVar[bool] = False
     chooses: ClassVar[bool] = False
+    needs_validation: bool = False
     refuses: ClassVar[dict[str, str]] = {
         "devices": "batches are cut on one device; run several seeds side by side instead"
     }
@@ -87,6 +91,7 @@ class Strategy(LightningModule):
         self.epochs_trained = 0  # since the begin of the stream
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.evaluate_classes = False  # whether tests also ask without the task given
+        self.best: dict[str, Any] | None = None
         self.optimizer_state: dict[str, Any] | None = None  # to go on from, inside a round
         self._loss = torch.zeros(())
 

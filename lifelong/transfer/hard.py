@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from lifelong.backbones import Layer
@@ -13,6 +14,13 @@ class HardTransferLayer(TransferLayer):
 
     def make_slot(self) -> nn.Module:
         return self.template.fresh()
+
+    def set_shared(self, weight: Tensor, bias: Tensor) -> None:
+        slot = self.slot
+        assert isinstance(slot, Layer)
+        with torch.no_grad():
+            slot.weight.copy_(weight)
+            slot.bias.copy_(bias)
 
     def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
         slot = self.slot

@@ -97,6 +97,29 @@ class TransferLayer(nn.Module):
         self.occupied = self.occupied or shared
         self.keep(task, shared)
 
+    def complete(self, task: int) -> None:
+        """Gives a task that holds one form the other as well, with the same weights, frozen.
+
+        Raises:
+            ValueError: the kind of sharing cannot express the task's own weights.
+        """
+        key = str(task)
+        if key not in self.private:
+            own = self.template.fresh().requires_grad_(False)
+            for to, value in zip((own.weight, own.bias), self.shared_weight(task), strict=True):
+                to.copy_(value.detach())
+            self.private[key] = own
+        elif key not in self.mapping:
+            self.set_shared(*self.weight(task, False))
+            self.mapping[key] = self.make_mapping().requires_grad_(False)
+
+    def set_shared(self, weight: Tensor, bias: Tensor) -> None:
+        """Makes the slot hold the given weights."""
+        raise ValueError(
+            f"strategy.first_task=none: {type(self).__name__} cannot express the first task's own "
+            "weights later; use strategy.first_task=all"
+        )
+
     def keep(self, task: int, shared: bool) -> None:
         """Drops what `task` holds for the other form."""
         dropped = self.private if shared else self.mapping

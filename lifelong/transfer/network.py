@@ -48,33 +48,53 @@ class TransferNetwork(TaskNetwork):
         self.distinguishes = self.heads.distinguishes
         self.tree = PrefixTree(self.candidates)
         self.configs: dict[int, TransferConfig] = {}
-        self.searching: int | None = None  # the task whose configuration is not decided
+        self.undecided: set[int] = set()  # tasks that hold both forms of a layer
         self.current = 0  # the task that was added last
 
     def transfer_layers(self) -> list[TransferLayer]:
         return [layer for layer in self.layers if isinstance(layer, TransferLayer)]
+
+    @property
+    def searching(self) -> bool:
+        """Whether the configuration of the current task is still open."""
+        return self.current in self.undecided
 
     def add_task(self, task: int, classes: int) -> None:
         """Makes what a new task needs; a known task goes on in its configuration."""
         self.current, known = task, task in self.configs
         if not known:
             self.configs[task] = self.candidates[0]
-            self.searching = task if len(self.candidates) > 1 else None
+            if len(self.candidates) > 1:
+                self.undecided.add(task)
         options = [self.configs[task]] if known else self.candidates
         for layer, forms in zip(self.transfer_layers(), zip(*options, strict=True), strict=True):
             layer.add_task(task, forms)
         self.heads.requires_grad_(False)
         self.heads.add_task(task, classes)
         self.heads.of(task).requires_grad_()
-        if self.searching is None:
+        if not self.searching:
             self.commit(task, self.configs[task])
 
     def commit(self, task: int, config: TransferConfig) -> None:
         """Decides the configuration of `task`: drops what it does not use, rolls back slots."""
         self.configs[task] = config
-        self.searching = None
+        self.undecided.discard(task)
         for layer, shared in zip(self.transfer_layers(), config, strict=True):
             layer.commit(task, shared)
+
+    def reopen(self, task: int) -> None:
+        """Gives a finished task both forms of every layer, with the same weights."""
+        self.undecided.add(task)
+        for layer in self.transfer_layers():
+            layer.complete(task)
+
+    def settle(self, task: int, config: TransferConfig) -> None:
+        """Decides anew on the configuration of an earlier task that was opened again."""
+        self.configs[task] = config
+        self.undecided.discard(task)
+        for number, layer in enumerate(self.transfer_layers()):
+            layer.keep(task, config[number])
+            layer.occupied = any(other[number] for other in self.configs.values())
 
     def logits(self, x: Tensor, task: int) -> Tensor:
         scores: Tensor = self.heads(self.features(x, task, self.configs[task]), task)
@@ -89,22 +109,27 @@ class TransferNetwork(TaskNetwork):
             outputs.append(x)
         return flat(x)
 
-    def tree_features(self, x: Tensor, task: int) -> Tensor:
+    def tree_features(self, x: Tensor, task: int, tree: PrefixTree | None = None) -> Tensor:
         """Features of a batch under all candidates, (c b, f), block i under candidate i.
 
         Prefixes that candidates have in common are computed once: two maps a layer.
+
+        Args:
+            x: (b, c, h, w).
+            task: which holds both forms of the layers.
+            tree: of other configurations than all candidates.
         """
-        size = len(x)
+        size, tree = len(x), tree or self.tree
         outputs: list[Tensor] = []
         for number, (layer, level) in enumerate(
-            zip(self.transfer_layers(), self.tree.levels, strict=True)
+            zip(self.transfer_layers(), tree.levels, strict=True)
         ):
             skip = None
             if layer.skip is not None:
-                skip = blocks_of(outputs[layer.skip], self.tree.ancestors(number, layer.skip), size)
+                skip = blocks_of(outputs[layer.skip], tree.ancestors(number, layer.skip), size)
             x = _branch(layer, level, x, task, skip, size)
             outputs.append(x)
-        return flat(blocks_of(x, self.tree.order, size))
+        return flat(blocks_of(x, tree.order, size))
 
     def penalty(self, task: int) -> Tensor | float:
         shares = [float(shared) for shared in self.configs[task]]
@@ -132,22 +157,22 @@ class TransferNetwork(TaskNetwork):
         """What decides which parameters there are."""
         return {
             "configs": {task: text(config) for task, config in self.configs.items()},
-            "searching": self.searching,
+            "undecided": sorted(self.undecided),
             "occupied": [layer.occupied for layer in self.transfer_layers()],
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Brings the structure, made by replaying `add_task`, to that of the saved network."""
-        self.searching = state["searching"]
+        self.undecided = set(state["undecided"])
         for task, figures in state["configs"].items():
             self.configs[task] = tuple(figure == "1" for figure in figures)
-            if task != self.searching:
+            if task not in self.undecided:
                 for layer, shared in zip(self.transfer_layers(), self.configs[task], strict=True):
                     layer.keep(task, shared)
         for layer, occupied in zip(self.transfer_layers(), state["occupied"], strict=True):
             layer.occupied = occupied
             layer.train_only(self.current)
-            if self.searching is None:
+            if not self.searching:
                 layer.before = None
 
 

@@ -1,0 +1,103 @@
+"""Brute-force search: each task is learned under every configuration, and the best one stays.
+
+The upper comparison of LASEM (ICML 2021), as in its released program: from the second task on every
+candidate starts from the state after the task before and is trained for the whole budget of epochs;
+the one with the highest validation accuracy in any epoch is chosen, with the parameters of its last
+epoch. The first task is learned once; while the second one is searched, the first is expressed
+anew in the same configuration as the second.
+
+Departure from the released program: all candidates of a task start from the same new weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+
+from lifelong.data import Task
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.search import Search
+from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
+from lifelong.transfer import TransferConfig, TransferNetwork
+from lifelong.transfer.config import text
+
+
+class BruteForce(Search):
+    """Trains every configuration for every task; of equally good ones the first is chosen.
+
+    Args:
+        network: a transfer network with the candidate configurations.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`; every candidate begins at the same epoch of it.
+        first_task: what the first task shares before the second is met: `none` or `all`. With
+            `none` its own weights become the shared ones, which only hard sharing can do.
+    """
+
+    rolls_back: ClassVar[bool] = False
+    needs_validation = True
+
+    def __init__(
+        self,
+        network: TransferNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        first_task: Literal["none", "all"] = "none",
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        self.first_task = first_task
+        self.method = {"configurations": [text(config) for config in network.candidates]}
+        self._start: dict[str, Any] | None = None  # what every candidate starts from
+        self._kept: dict[str, Any] | None = None  # the best candidate so far, after its training
+
+    def begin_task(self, task: Task) -> None:
+        new = task.index not in self.classes
+        super().begin_task(task)
+        if new and task.index == 0:
+            depth = len(self.network.transfer_layers())
+            self.network.commit(0, (self.first_task == "all",) * depth)
+        elif new and task.index == 1:
+            self.network.reopen(0)
+
+    def choice(self) -> TransferConfig:
+        return self.network.configs[self._task]
+
+    def rounds(self, task: Task) -> Rounds:
+        if not self.searching:
+            yield Round()
+            return
+        self._start = self._state()
+        accuracies: list[float] = []
+        for candidate in self.network.candidates:
+            self._restore(self._start)
+            self.network.configs[task.index] = candidate
+            metrics = yield Round(text(candidate))
+            accuracies.append(metrics["val/best"])
+            if accuracies.index(max(accuracies)) == len(accuracies) - 1:
+                self._kept = self._state()
+        assert self._kept is not None
+        self._restore(self._kept)
+        best = accuracies.index(max(accuracies))
+        self.network.configs[task.index] = self.network.candidates[best]
+        self.report().update(validation_accuracy=accuracies)
+        self._start = self._kept = None
+        if 0 in self.network.undecided and task.index == 1:
+            self.network.settle(0, self.network.configs[1])
+
+    def _state(self) -> dict[str, Any]:
+        trained = {n: p.detach().clone() for n, p in self.network.named_parameters() if p.requires_grad}
+        return {"weights": trained, "epochs_trained": self.epochs_trained, "best": self.best}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        with torch.no_grad():
+            for name, value in state["weights"].items():
+                self.network.get_parameter(name).copy_(value)
+        self.epochs_trained, self.best = state["epochs_trained"], state["best"]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**super().get_extra_state(), "start": self._start, "kept": self._kept}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self._start, self._kept = state["start"], state["kept"]

@@ -1,0 +1,190 @@
+"""DARTS over shared and private layers: a differentiable search, a baseline of LASEM (ICML 2021).
+
+Liu, Simonyan, Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, in the form that LASEM's
+released program gives it: every layer mixes its two forms by a softmax over two selectors; on every
+mini-batch the selectors take a step, then the weights, with the same optimizer and rate. A layer is
+shared if its selector for the shared form is higher; there is no training after that.
+
+Departure from the released program: the second-order form is that of the DARTS paper (one radius for
+all weights, perturbed around the current weights); the program mixes up radii of layers.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lifelong.backbones.backbone import flat
+from lifelong.data import Batch, Images, Task
+from lifelong.evaluation.history import remember
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.search import Search
+from lifelong.strategies.strategy import MakeOptimizer
+from lifelong.transfer import TransferConfig, TransferNetwork
+
+RADIUS = 0.01  # of the perturbation in the second-order form, over the norm of the gradient
+
+
+class DARTS(Search):
+    """Learns how much each layer is shared, and rounds that to shared or private.
+
+    Args:
+        network: a transfer network with all configurations as candidates.
+        optimizer: see `Strategy`; serves selectors and weights.
+        schedule: see `Strategy`.
+        order: 1, or 2 for selectors that look one plain gradient step of the weights ahead.
+        arch_data: images of the selectors' steps: the mini-batch of the weights' step (`train`,
+            as released), or as many drawn from the validation images (`valid`).
+
+    Raises:
+        ValueError: candidates that are not all configurations.
+    """
+
+    refuses: ClassVar[dict[str, str]] = Search.refuses | {
+        "precision": "the step of the selectors is taken without a gradient scaler"
+    }
+
+    def __init__(
+        self,
+        network: TransferNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        order: Literal[1, 2] = 1,
+        arch_data: Literal["train", "valid"] = "train",
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        depth = len(network.transfer_layers())
+        if len(network.candidates) != 2**depth:
+            raise ValueError(
+                f"transfer: gives {len(network.candidates)} configurations; DARTS mixes the two "
+                f"forms of every layer by itself and needs all {2**depth}; leave out transfer"
+            )
+        self.order, self.needs_validation = order, arch_data == "valid"
+        self.method = {"order": order, "arch_data": arch_data}
+        self.selectors = nn.Parameter(torch.zeros(depth, 2))  # alpha: private, shared
+        self._val: Images | None = None
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self._val = task.val if self.needs_validation else None
+        self.selectors.requires_grad_(self.searching)
+        with torch.no_grad():
+            self.selectors.zero_()
+
+    def choice(self) -> TransferConfig:
+        """Of equal selectors the private form's wins."""
+        return tuple((self.selectors[:, 1] > self.selectors[:, 0]).tolist())
+
+    def logits(self, x: Tensor, selectors: Tensor) -> Tensor:
+        """Class scores of the current task under mixed layers."""
+        features = mixed_features(self.network, x, self._task, selectors)
+        scores: Tensor = self.network.heads(features, self._task)
+        return scores
+
+    def mixed_loss(self, batch: Batch, selectors: Tensor) -> Tensor:
+        """Cross-entropy and regularisers of the current task under mixed layers."""
+        shares = selectors.softmax(1)[:, 1]
+        penalty = self.network.weighted_penalty(self._task, shares)
+        return F.cross_entropy(self.logits(batch.x, selectors), batch.y) + penalty
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        if not self.searching:
+            return super().training_loss(batch)
+        return self.mixed_loss(batch, self.selectors.detach())
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """The step of the selectors, before that of the weights."""
+        if not self.searching:
+            return
+        optimizer: Any = self.optimizers(use_pl_optimizer=False)
+        held_out = batch if self._val is None else self._drawn(len(batch.y))
+        rate = optimizer.param_groups[0]["lr"]
+        optimizer.zero_grad()
+        self.selectors.grad = self.selector_gradient(batch, held_out, rate)
+        optimizer.step()
+        self.selectors.grad = None
+
+    def _drawn(self, number: int) -> Batch:
+        assert self._val is not None
+        rows = torch.randint(len(self._val), (number,))
+        return self._val[rows]
+
+    def selector_gradient(self, batch: Batch, held_out: Batch, rate: float) -> Tensor:
+        """Gradient of the held-out loss in the selectors, (d, 2).
+
+        Args:
+            batch: of the weights' step.
+            held_out: on which the selectors are judged.
+            rate: eta of the plain step that the second-order form looks ahead.
+        """
+        alpha = self.selectors
+        if self.order == 1:
+            return torch.autograd.grad(self.mixed_loss(held_out, alpha), alpha)[0]
+        weights = [p for p in self.network.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in weights]
+        step = self._weight_gradients(batch, weights)
+        _move(weights, step, -rate)
+        ahead = torch.autograd.grad(self.mixed_loss(held_out, alpha), [alpha, *weights])
+        norm = torch.stack([g.norm() for g in ahead[1:]]).norm()
+        radius = float(RADIUS / norm.clamp(min=1e-12))
+        sides = []
+        for sign in (1, -1):
+            _set(weights, before)
+            _move(weights, list(ahead[1:]), sign * radius)
+            sides.append(torch.autograd.grad(self.mixed_loss(batch, alpha), alpha)[0])
+        _set(weights, before)
+        return ahead[0] - rate * (sides[0] - sides[1]) / (2 * radius)
+
+    def _weight_gradients(self, batch: Batch, weights: list[nn.Parameter]) -> list[Tensor]:
+        return list(torch.autograd.grad(self.mixed_loss(batch, self.selectors.detach()), weights))
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.searching:
+            shares = self.selectors.detach().softmax(1)[:, 1].tolist()
+            report = self.report()
+            report["sharing"] = [round(share, 6) for share in shares]
+            remember(
+                report,
+                epoch=report.get("seen", 0) + 1,
+                shares=[round(share, 6) for share in shares],
+            )
+
+
+def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Tensor) -> Tensor:
+    """Features (b, f) of layers that mix their forms: softmax(alpha)_l weighs the two outputs.
+
+    The forms are mixed behind ReLU and before the pool; a skip is added before the ReLU.
+
+    Args:
+        network: whose `task` holds both forms of every layer.
+        x: (b, c, h, w).
+        task: index.
+        selectors: alpha, (d, 2): private, shared.
+    """
+    outputs: list[Tensor] = []
+    for layer, (private, shared) in zip(
+        network.transfer_layers(), selectors.softmax(1).unbind(), strict=True
+    ):
+        skip = 0.0 if layer.skip is None else outputs[layer.skip]
+        own = F.relu(layer.map(x, task, False) + skip)
+        common = F.relu(layer.map(x, task, True) + skip)
+        x = layer.template.pooled(private * own + shared * common)
+        outputs.append(x)
+    return flat(x)
+
+
+@torch.no_grad()
+def _move(weights: list[nn.Parameter], direction: list[Tensor], by: float) -> None:
+    for weight, part in zip(weights, direction, strict=True):
+        weight.add_(part, alpha=by)
+
+
+@torch.no_grad()
+def _set(weights: list[nn.Parameter], values: list[Tensor]) -> None:
+    for weight, value in zip(weights, values, strict=True):
+        weight.copy_(value)

@@ -1,0 +1,65 @@
+"""What the methods have in common that choose a configuration of layers for each task."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Task
+from lifelong.strategies.strategy import Strategy
+from lifelong.transfer import TransferConfig, TransferNetwork
+from lifelong.transfer.config import text
+
+
+class Search(Strategy):
+    """Decides for each task which layers it shares; at the end of the task the choice is final.
+
+    While a task is learned it is evaluated under the choice so far. A task that is visited again
+    trains on in its configuration.
+    """
+
+    rolls_back: ClassVar[bool] = True
+    chooses: ClassVar[bool] = True
+    network: TransferNetwork
+
+    def choice(self) -> TransferConfig:
+        """The configuration that the current task would take now."""
+        raise NotImplementedError
+
+    def report(self) -> dict[str, Any]:
+        """What is reported of the current task, to be added to."""
+        tasks: dict[str, Any] = self.method.setdefault("tasks", {})
+        entry: dict[str, Any] = tasks.setdefault(str(self._task), {})
+        return entry
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self._task = task.index
+
+    @property
+    def searching(self) -> bool:
+        """Whether the current task's configuration is still open."""
+        return self.network.searching
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._take_choice()
+
+    def on_test_epoch_start(self) -> None:
+        super().on_test_epoch_start()
+        self._take_choice()
+
+    def _take_choice(self) -> None:
+        if self.searching:
+            self.network.configs[self._task] = self.choice()
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        super().end_task(task, loader)
+        if self.searching:
+            choice = self.choice()
+            self.network.commit(task.index, choice)
+            self.report()["chosen"] = text(choice)
+        chosen = list(self.network.configs.values())
+        shares = [sum(layer) / len(chosen) for layer in zip(*chosen, strict=True)]
+        self.method["transfer_frequency"] = shares  # of each layer, over the tasks so far
