@@ -1,10 +1,12 @@
 """Whole networks: a body and heads."""
 
+from lifelong.networks.channel_gated import ChannelGatedNetwork
 from lifelong.networks.heads import Head, Heads, MultiHead, SingleHead
 from lifelong.networks.network import Independent, Network, TaskNetwork
 from lifelong.networks.progressive import ProgressiveNetwork
 
 __all__ = [
+    "ChannelGatedNetwork",
     "Head",
     "Heads",
     "Independent",

@@ -1,6 +1,7 @@
 """Learning-rate schedules: the factor on the base rate in an epoch.
 
-The epoch is counted over the whole stream from 0, never reset at a task's begin.
+The epoch is counted over the whole stream from 0, never reset at a task's begin; a schedule that
+begins anew with each task is told the epochs of a task as its period.
 """
 
 from __future__ import annotations
@@ -13,6 +14,15 @@ Schedule = Callable[[int], float]
 def constant(epoch: int) -> float:
     """The base rate throughout."""
     return 1.0
+
+
+def exponential(epoch: int, decay: float, period: int | None = None) -> float:
+    """decay ** epoch, beginning anew every `period` epochs.
+
+    >>> exponential(22, decay=0.5, period=20)
+    0.25
+    """
+    return float(decay ** (epoch if period is None else epoch % period))
 
 
 def inverse_time(epoch: int, decay: float) -> float:

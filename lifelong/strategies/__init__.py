@@ -1,10 +1,22 @@
 """Learning methods, one file each; the base is fine-tuning."""
 
+from lifelong.strategies.apd import APD
 from lifelong.strategies.brute_force import BruteForce
+from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.darts import DARTS
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Strategy
 
-__all__ = ["DARTS", "LASEM", "BruteForce", "Joint", "Round", "Search", "Strategy"]
+__all__ = [
+    "APD",
+    "DARTS",
+    "LASEM",
+    "BruteForce",
+    "ChannelGated",
+    "Joint",
+    "Round",
+    "Search",
+    "Strategy",
+]

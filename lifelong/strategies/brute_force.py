@@ -11,7 +11,7 @@ Departure from the released program: all candidates of a task start from the sam
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 
@@ -34,7 +34,7 @@ class BruteForce(Search):
             `none` its own weights become the shared ones, which only hard sharing can do.
     """
 
-    rolls_back: ClassVar[bool] = False
+    rolls_back = False
     needs_validation = True
 
     def __init__(

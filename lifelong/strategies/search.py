@@ -19,7 +19,7 @@ class Search(Strategy):
     trains on in its configuration.
     """
 
-    rolls_back: ClassVar[bool] = True
+    rolls_back = True
     chooses: ClassVar[bool] = True
     network: TransferNetwork
 

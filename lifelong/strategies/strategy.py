@@ -68,7 +68,7 @@ class Strategy(LightningModule):
         refuses: for each of `devices`, `precision` that the method cannot do, the reason.
     """
 
-    rolls_back: ClassVar[bool] = False
+    rolls_back: bool = False
     chooses: ClassVar[bool] = False
     needs_validation: bool = False
     refuses: ClassVar[dict[str, str]] = {

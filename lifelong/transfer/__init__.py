@@ -1,5 +1,6 @@
 """Networks some of whose layers are shared between tasks, and the patterns that say which."""
 
+from lifelong.transfer.additive import AdditiveTransferLayer
 from lifelong.transfer.config import (
     Pattern,
     TransferConfig,
@@ -19,6 +20,7 @@ from lifelong.transfer.tensor_factored import TensorFactoredTransferLayer
 from lifelong.transfer.tree import PrefixTree
 
 __all__ = [
+    "AdditiveTransferLayer",
     "DeconvolvedTransferLayer",
     "HardTransferLayer",
     "Pattern",
