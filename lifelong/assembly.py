@@ -70,6 +70,7 @@ def assemble(
         init_seed=config.seeds.init,
         batch_seed=config.seeds.batches,
         evaluate_every=config.evaluate_every,
+        restore_best=config.restore_best,
         checkpoint_every=config.checkpoint_every,
         keep=config.keep,
         loggers=loggers,
@@ -109,12 +110,13 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
                 f"trainer.{option}={config.trainer[option]}: {type(strategy).__name__} cannot do "
                 f"that: {strategy.refuses[option]}"
             )
-    if strategy.needs_validation:
+    if strategy.needs_validation or config.restore_best:
+        who = type(strategy).__name__ if strategy.needs_validation else "restore_best"
         bare = [task.name for task in stream.tasks if not len(task.val)]
         if bare or not config.evaluate_every:
             option = f"{bare[0]} has no validation images" if bare else "evaluate_every=0"
             raise ValueError(
-                f"{option}: {type(strategy).__name__} decides by validation images; give a larger "
+                f"{option}: {who} decides by validation images; give a larger "
                 "data.validation and evaluate_every=1"
             )
     if strategy.evaluate_classes and not strategy.network.distinguishes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -35,16 +36,25 @@ class Validation(Callback):
         first_epoch: of this training.
         best: see below.
         curve: where the accuracies are noted.
+        late_from: first epoch that counts for `late`.
+        late: see below.
 
     Attributes:
         best: accuracy, epoch and tensors of that epoch; None before the first validation.
+        late: the same of the best epoch among the last ones; None if there is no `late_from`.
         seconds: spent on validation.
     """
 
     def __init__(
-        self, first_epoch: int, best: dict[str, Any] | None, curve: dict[str, Any]
+        self,
+        first_epoch: int,
+        best: dict[str, Any] | None,
+        curve: dict[str, Any],
+        late_from: float = math.inf,
+        late: dict[str, Any] | None = None,
     ) -> None:
         self.first_epoch, self.best, self.curve = first_epoch, best, curve
+        self.late_from, self.late = late_from, late
         self.seconds = self._begun = 0.0
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -55,9 +65,13 @@ class Validation(Callback):
         accuracy = float(pl_module.scores.mean())
         epoch = self.first_epoch + trainer.current_epoch
         remember(self.curve, epoch + 1, accuracy=round(accuracy, 6))
-        if self.best is None or accuracy > self.best["accuracy"]:
+        better = self.best is None or accuracy > self.best["accuracy"]
+        late = epoch >= self.late_from and (self.late is None or accuracy > self.late["accuracy"])
+        if better or late:
             tensors = {name: value.detach().clone() for name, value in changing(pl_module).items()}
-            self.best = {"accuracy": accuracy, "epoch": epoch, "tensors": tensors}
+            now = {"accuracy": accuracy, "epoch": epoch, "tensors": tensors}
+            self.best = now if better else self.best
+            self.late = now if late else self.late
         self.seconds += time.perf_counter() - self._begun
 
 

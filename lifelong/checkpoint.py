@@ -30,6 +30,7 @@ class Checkpoint:
         epoch: epochs done of the round after those.
         optimizer: state of its optimizer.
         best: its best epoch on the validation images.
+        late: its best epoch among the last ones, where that is asked for.
     """
 
     step: int
@@ -40,6 +41,7 @@ class Checkpoint:
     epoch: int = 0
     optimizer: dict[str, Any] | None = None
     best: dict[str, Any] | None = None
+    late: dict[str, Any] | None = None
 
     def save(self, folder: Path, keep: str) -> None:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""

@@ -38,6 +38,7 @@ _WHOLE = {  # least values of the whole numbers at the top level
     "tasks": 1,
     "evaluate_every": 0,
     "checkpoint_every": 0,
+    "restore_best": 0,
 }
 _CHOICES = {
     "evaluate": ("task", "both"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class Experiment:
         init_seed: of new weights.
         batch_seed: of dropout and the like.
         evaluate_every: epochs between two looks at the validation images; 0 for none.
+        restore_best: after a round, go back to the best of so many last epochs on the validation
+            images; 0 for none.
         checkpoint_every: epochs between two checkpoints inside a task; 0 for none.
         keep: `latest` or `all` checkpoints of finished tasks.
         saved: where to go on.
@@ -53,6 +56,7 @@ class Experiment:
     init_seed: int = 0
     batch_seed: int = 0
     evaluate_every: int = 1
+    restore_best: int = 0
     checkpoint_every: int = 0
     keep: str = "latest"
     loggers: Sequence[Logger] = ()
@@ -109,20 +113,21 @@ class Experiment:
         self, task: Task, now: Round, number: int, saved: Checkpoint | None
     ) -> dict[str, float]:
         """Trains one round, from its begin or from a checkpoint inside it; gives its metrics."""
-        first, best = 0, None
+        first, best, late = 0, None, None
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
             self.strategy.optimizer_state = saved.optimizer
-            first, best = saved.epoch, saved.best
+            first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
         self.stream.serve(task, now.train, number, first)
         curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
-        validation = Validation(first, best, curve)
+        late_from = epochs - self.restore_best if self.restore_best else math.inf
+        validation = Validation(first, best, curve, late_from, late)
 
         def save(done: int, trainer: Trainer) -> None:
             if done < epochs:  # what follows the last epoch is saved on its own
                 state = self._checkpoint(task, finished=False)
-                state.epoch, state.best = done, validation.best
+                state.epoch, state.best, state.late = done, validation.best, validation.late
                 state.optimizer = trainer.optimizers[0].state_dict()["state"]
                 state.save(self.folder, self.keep)
 
@@ -148,6 +153,8 @@ class Experiment:
         self.record.seconds["train"] -= validation.seconds
         self.record.seconds["evaluate"] += validation.seconds
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        if validation.late is not None:
+            self._load(validation.late["tensors"])
         if validation.best is not None:
             metrics["val/best"] = validation.best["accuracy"]
         self.strategy.best = validation.best

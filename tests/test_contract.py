@@ -19,19 +19,43 @@ QUICK = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "trainer=cpu"
 ADAM = ["optimizer=adam", "lr=0.003"]
 FAST = [*QUICK, "data.fraction=0.3"]  # where it need not learn much
 
-each = pytest.mark.parametrize("strategy", STRATEGIES)
+VARIANTS = [  # whose course is another than that of the file's defaults
+    "apd strategy.variant=full strategy.cluster_every=2",
+    "channel_gated strategy.variant=paper strategy.sparsity_from=2",
+    "darts_hps strategy.order=2 strategy.arch_data=valid",
+    "den strategy.expand_above=9",
+    "lasem_hps strategy.prune_below=0.01",
+]
+SMALLER = {  # fewer configurations than by default, because all of them are trained
+    "brute_force_hps": "transfer.groups=[2,2]",
+    "brute_force_tf": "transfer.groups=[2,2]",
+    "brute_force_dfcnn": "transfer.groups=[2,2]",
+    "lasem_group_hps": "backbone=conv_small transfer.groups=[2,2]",
+}
+FORGETS = ("finetune",)  # freely
+
+each = pytest.mark.parametrize("strategy", STRATEGIES + VARIANTS)
+
+
+def chosen(strategy: str) -> list[str]:
+    """The options of a strategy or variant."""
+    return [
+        f"strategy={strategy.split()[0]}",
+        *strategy.split()[1:],
+        *SMALLER.get(strategy, "").split(),
+    ]
 
 
 @each
 def test_learns(tmp_path: Path, strategy: str) -> None:
-    options = [f"strategy={strategy}", *QUICK, "epochs=12", *ADAM]
+    options = [*chosen(strategy), *QUICK, "epochs=12", *ADAM]
     assert execute(tmp_path, *options) == 0
     results = results_of(tmp_path)
     row = results["accuracy"][-1]
     assert row[-1] > 0.9
     assert results["status"] == "finished"
     assert results["parameters"] > 0
-    if strategy != "finetune":  # which forgets freely
+    if strategy not in FORGETS:
         assert results["metrics"]["final_accuracy"] > 0.8
 
 
@@ -59,7 +83,7 @@ def test_resumes_bit_equal(
 ) -> None:
     """Killed after a checkpoint inside a task or at its end; a third of the tasks is left."""
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    options = [f"strategy={strategy}", *FAST, "epochs=3", "checkpoint_every=2", "resume=auto"]
+    options = [*chosen(strategy), *FAST, "epochs=3", "checkpoint_every=2", "resume=auto"]
     assert execute(whole, *options) == 0
     die_at(monkeypatch, after)
     if strategy == "joint" and after == 5:  # it has fewer
@@ -84,7 +108,7 @@ def test_resumes_bit_equal(
 
 @each
 def test_the_same_seed_gives_the_same_results(tmp_path: Path, strategy: str) -> None:
-    options = [f"strategy={strategy}", *FAST, "tasks=2", "epochs=2"]
+    options = [*chosen(strategy), *FAST, "tasks=2", "epochs=2"]
     for name in ("one", "two"):
         assert execute(tmp_path / name, *options) == 0
     assert results_of(tmp_path / "one") == results_of(tmp_path / "two")
@@ -112,7 +136,7 @@ def test_training_does_not_touch_test_images(
 
     monkeypatch.setattr(Experiment, "_fit", watched_fit)
     monkeypatch.setattr(Images, "__getitem__", watched_get)
-    assert execute(tmp_path, f"strategy={strategy}", *FAST, "tasks=2", "epochs=2") == 0
+    assert execute(tmp_path, *chosen(strategy), *FAST, "tasks=2", "epochs=2") == 0
     assert any(looked)
     assert not all(looked)
 
@@ -121,7 +145,7 @@ def test_training_does_not_touch_test_images(
 def test_earlier_results_do_not_depend_on_the_loggers_and_checkpoints(
     tmp_path: Path, strategy: str
 ) -> None:
-    options = [f"strategy={strategy}", *FAST, "tasks=2", "epochs=2"]
+    options = [*chosen(strategy), *FAST, "tasks=2", "epochs=2"]
     assert execute(tmp_path / "one", *options) == 0
     more = ["logger=csv", "checkpoint_every=1", "keep=all"]
     assert execute(tmp_path / "two", *options, *more) == 0
@@ -131,7 +155,7 @@ def test_earlier_results_do_not_depend_on_the_loggers_and_checkpoints(
 @each
 def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
     options = [
-        f"strategy={strategy}",
+        *chosen(strategy),
         *QUICK,
         "tasks=3",
         "data.order=[0,1,0]",
@@ -150,7 +174,7 @@ def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
 def test_a_second_visit_resumes_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, after: int
 ) -> None:
-    options = [f"strategy={strategy}", *FAST, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
+    options = [*chosen(strategy), *FAST, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
     options += ["checkpoint_every=2", "evaluate_every=2"]
     assert execute(tmp_path / "whole", *options) == 0
     die_at(monkeypatch, after + 2 if strategy != "joint" else 3)
@@ -165,14 +189,14 @@ def test_a_second_visit_resumes_bit_equal(
 def test_refuses_an_unknown_option_and_a_wrong_type(
     tmp_path: Path, strategy: str, capsys: Any
 ) -> None:
-    assert execute(tmp_path, f"strategy={strategy}", *FAST, "+strategy.nonsense=1") == 2
+    assert execute(tmp_path, *chosen(strategy), *FAST, "+strategy.nonsense=1") == 2
     assert "nonsense" in capsys.readouterr().err
     keys = [
-        key for key, value in configured(f"strategy={strategy}").strategy.items()
+        key for key, value in configured(*chosen(strategy)).strategy.items()
         if isinstance(value, float)
     ]  # fmt: skip
     for key in keys:
-        assert execute(tmp_path, f"strategy={strategy}", *FAST, f"strategy.{key}=abc") == 2
+        assert execute(tmp_path, *chosen(strategy), *FAST, f"strategy.{key}=abc") == 2
         assert f"strategy.{key}=abc: give a number" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -180,7 +204,7 @@ def test_refuses_an_unknown_option_and_a_wrong_type(
 @each
 def test_both_readings_of_accuracy(tmp_path: Path, strategy: str) -> None:
     options = [
-        f"strategy={strategy}",
+        *chosen(strategy),
         "heads=multi",
         *FAST,
         "tasks=2",

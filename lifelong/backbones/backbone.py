@@ -61,6 +61,10 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         return self.finish(self.map(x, self.weight, self.bias), skip)
 
+    def forward_with(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """The layer with other weights than its own."""
+        return self.finish(self.map(x, weight, bias))
+
 
 def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> None:
     """Fills `tensor` from normal(0, std), drawn again beyond two deviations.

@@ -1,7 +1,8 @@
 """Sources of images, splits into tasks, and the stream that serves them."""
 
+from lifelong.data.altered import altered
 from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
 
-__all__ = ["Batch", "Images", "Task", "TaskStream", "by_class", "folder"]
+__all__ = ["Batch", "Images", "Task", "TaskStream", "altered", "by_class", "folder"]

@@ -28,9 +28,10 @@ def by_class(
     name: str,
     shape: Sequence[int],
     batch_size: int,
-    classes: Sequence[Sequence[int]] | None = None,
+    classes: Sequence[Sequence[int | str]] | None = None,
     tasks: int | None = None,
     shuffle_classes: bool = False,
+    shares: Sequence[float] | None = None,
     fraction: float = 1.0,
     images_per_class: int | None = None,
     per_class: Sequence[int] | None = None,
@@ -54,9 +55,11 @@ def by_class(
         name: of the stream.
         shape: (c, h, w) that the images must have.
         batch_size: images of a training batch.
-        classes: class numbers of each task in label order; or null, then `tasks` is given.
+        classes: class numbers or names of each task in label order; or null, then `tasks` is given.
         tasks: cut all classes into so many tasks of (nearly) equal size.
         shuffle_classes: draw which classes form a task, by `seed`; only with `tasks`.
+        shares: of the images of each class for training, validation and testing, each rounded
+            down, for a source without a test part; replaces the next four.
         fraction: of the training images to use, validation images among them, in (0, 1].
         images_per_class: what `fraction` refers to; null for what the source has. A part of
             a data set then gives the same counts as the whole.
@@ -86,9 +89,14 @@ def by_class(
         raise ValueError(f"data.validation={validation}: give a share from 0 to below 1")
     draw = 0 if release_split else seed
     train_rows, val_rows, test_rows = {}, {}, {}
+    test_images = source.test_images if shares is None else source.train_images
     for label in sorted({label for group in groups for label in group}):
         rows = np.flatnonzero(source.train_labels == label)
         np.random.default_rng(derive(draw, "images", label)).shuffle(rows)
+        if shares is not None:
+            cuts = _cut(source, rows, shares)
+            train_rows[label], val_rows[label], test_rows[label] = cuts
+            continue
         pool = int(len(rows) * validation)
         counts = _counts(len(rows), fraction, images_per_class, per_class, validation)
         _check_pools(source.classes[label], counts, len(rows) - pool, pool)
@@ -99,7 +107,7 @@ def by_class(
     for index, group in enumerate(groups):
         train, train_y = _gather(source.train_images, train_rows, group)
         val, val_y = _gather(source.train_images, val_rows, group)
-        test, test_y = _gather(source.test_images, test_rows, group)
+        test, test_y = _gather(test_images, test_rows, group)
         if not len(test):
             raise ValueError(f"{source.name}: no test images for the classes of task {index}")
         sets = [
@@ -138,20 +146,13 @@ def folder(
 
 def _groups(
     source: Source,
-    classes: Sequence[Sequence[int]] | None,
+    classes: Sequence[Sequence[int | str]] | None,
     tasks: int | None,
     seed: int | None,
 ) -> list[list[int]]:
     available = len(source.classes)
     if classes is not None:
-        for group in classes:
-            wrong = [label for label in group if label not in range(available)]
-            if wrong:
-                raise ValueError(
-                    f"data.classes: {wrong[0]} is no class of {source.name}, "
-                    f"which has the classes 0 to {available - 1}"
-                )
-        return [list(group) for group in classes]
+        return [[_number(source, label) for label in group] for group in classes]
     if tasks is None or not 1 <= tasks <= available:
         raise ValueError(
             f"data.tasks={tasks}: {source.name} has {available} classes; "
@@ -161,6 +162,34 @@ def _groups(
     if seed is not None:
         np.random.default_rng(seed).shuffle(labels)
     return [part.tolist() for part in np.array_split(labels, tasks)]
+
+
+def _number(source: Source, label: int | str) -> int:
+    """The number of a class given by number or name."""
+    if isinstance(label, str) and label in source.classes:
+        return source.classes.index(label)
+    if isinstance(label, str) or label not in range(len(source.classes)):
+        raise ValueError(
+            f"data.classes: {label} is no class of {source.name} in {source.origin}, which has the "
+            f"classes 0 to {len(source.classes) - 1}, {source.classes[0]} to {source.classes[-1]}"
+        )
+    return label
+
+
+def _cut(
+    source: Source, rows: NDArray[np.int64], shares: Sequence[float]
+) -> list[NDArray[np.int64]]:
+    """The images of a class for training, validation and testing."""
+    if len(source.test_labels):
+        raise ValueError(f"data.shares={list(shares)}: {source.name} has test images of its own")
+    if len(shares) != 3 or min(shares) < 0 or sum(shares) > 1 + 1e-9:
+        raise ValueError(
+            f"data.shares={list(shares)}: give three shares, for training, validation and testing, "
+            "that add up to at most 1"
+        )
+    # A share such as 0.3 is a little less than its decimal; 0.3 of 10 images are 3.
+    ends = np.cumsum([0, *(int(share * len(rows) + 1e-9) for share in shares)])
+    return [rows[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
 
 
 def _counts(

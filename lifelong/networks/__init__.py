@@ -1,12 +1,14 @@
 """Whole networks: a body and heads."""
 
 from lifelong.networks.channel_gated import ChannelGatedNetwork
+from lifelong.networks.expandable import ExpandableNetwork
 from lifelong.networks.heads import Head, Heads, MultiHead, SingleHead
 from lifelong.networks.network import Independent, Network, TaskNetwork
 from lifelong.networks.progressive import ProgressiveNetwork
 
 __all__ = [
     "ChannelGatedNetwork",
+    "ExpandableNetwork",
     "Head",
     "Heads",
     "Independent",

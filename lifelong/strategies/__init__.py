@@ -4,6 +4,7 @@ from lifelong.strategies.apd import APD
 from lifelong.strategies.brute_force import BruteForce
 from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.darts import DARTS
+from lifelong.strategies.den import DEN
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.search import Search
@@ -12,6 +13,7 @@ from lifelong.strategies.strategy import Round, Strategy
 __all__ = [
     "APD",
     "DARTS",
+    "DEN",
     "LASEM",
     "BruteForce",
     "ChannelGated",

@@ -86,7 +86,9 @@ class BruteForce(Search):
             self.network.settle(0, self.network.configs[1])
 
     def _state(self) -> dict[str, Any]:
-        trained = {n: p.detach().clone() for n, p in self.network.named_parameters() if p.requires_grad}
+        trained = {
+            n: p.detach().clone() for n, p in self.network.named_parameters() if p.requires_grad
+        }
         return {"weights": trained, "epochs_trained": self.epochs_trained, "best": self.best}
 
     def _restore(self, state: dict[str, Any]) -> None:

@@ -264,7 +264,7 @@ def test_a_known_task_goes_on_in_its_configuration() -> None:
         network.commit(task, explicit(4, text)[0])
     before = {k: v.clone() for k, v in network.state_dict().items() if torch.is_tensor(v)}
     network.add_task(0, 3)
-    assert network.searching is None
+    assert not network.searching
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert trained == {
         *(f"layers.{layer}.private.0.{p}" for layer in (0, 1) for p in ("weight", "bias")),

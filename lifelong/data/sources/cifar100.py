@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lifelong.data.sources.folder import DAMAGED, image_folder
 from lifelong.data.sources.source import Source, newest_copy, prepared
+from lifelong.data.sources.source import download as download_with
 
 ARCHIVE = "cifar-100-python.tar.gz"
 FOLDER = "cifar-100-python"
@@ -64,14 +65,11 @@ def _missing(folder: Path, why: str) -> ValueError:
 def _download(folder: Path) -> Source:
     from torchvision.datasets import CIFAR100
 
-    there = folder.exists()
-    try:
-        CIFAR100(str(folder), train=True, download=True)
-    except Exception as error:  # whatever the network does, the user is told what to do instead
-        if not there and folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise _missing(folder, f"and the download failed ({reason})") from None
+    download_with(
+        folder,
+        lambda: CIFAR100(str(folder), train=True, download=True),
+        lambda why: _missing(folder, why),
+    )
     return _official(folder / FOLDER, folder)
 
 

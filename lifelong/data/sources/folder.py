@@ -20,7 +20,7 @@ DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged archive brin
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 
 
-class _Tree(Protocol):
+class Tree(Protocol):
     """Image files by their path within a folder or an archive."""
 
     paths: list[PurePosixPath]
@@ -66,6 +66,19 @@ def _wrapped(paths: Sequence[PurePosixPath]) -> bool:
     return len(tops) == 1 and min(len(path.parts) for path in paths) > 2 and tops != {"train"}
 
 
+def open_tree(path: Path) -> Tree:
+    """The image files below a folder, or in a zip file.
+
+    Raises:
+        ValueError: a file of another kind, or an unreadable one.
+    """
+    if path.is_dir():
+        return _Folder(path)
+    if path.suffix.lower() != ".zip":
+        raise ValueError(f"{path}: neither a folder nor a zip file")
+    return _Zip(path)
+
+
 def image_folder(
     root: str | Path,
     *,
@@ -99,9 +112,7 @@ def image_folder(
 
 
 def _read(name: str, path: Path, shape: Sequence[int], test: float) -> Source:
-    if not path.is_dir() and path.suffix.lower() != ".zip":
-        raise ValueError(f"{path}: neither a folder nor a zip file")
-    tree: _Tree = _Folder(path) if path.is_dir() else _Zip(path)
+    tree = open_tree(path)
     parts = _parts(tree.paths, path, test)
     classes = sorted({file.parts[-2] for files in parts for file in files})
     number = {label: index for index, label in enumerate(classes)}
@@ -109,7 +120,7 @@ def _read(name: str, path: Path, shape: Sequence[int], test: float) -> Source:
     def load(part: str, files: Sequence[PurePosixPath]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         images = np.empty((len(files), *shape), dtype=np.uint8)
         for row, file in enumerate(track(files, f"{name}: {part} images", disable=not files)):
-            images[row] = _pixels(tree.read(file), shape, f"{path}: {file}")
+            images[row] = pixels(tree.read(file), shape, f"{path}: {file}")
         labels = np.array([number[file.parts[-2]] for file in files], dtype=np.int64)
         return images, labels
 
@@ -149,14 +160,15 @@ def _divided(
     return train, test
 
 
-def _pixels(content: bytes, shape: Sequence[int], name: str) -> NDArray[np.uint8]:
+def pixels(content: bytes, shape: Sequence[int], name: str) -> NDArray[np.uint8]:
+    """An image file brought to `shape` (c, h, w), bilinear with anti-aliasing."""
     channels, height, width = shape
     try:
         with Image.open(io.BytesIO(content)) as file:
             image = file.convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
                 image = image.resize((width, height), Image.Resampling.BILINEAR)
-            pixels = np.asarray(image)
+            found = np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{name} is not a readable image ({error})") from None
-    return pixels.reshape(height, width, channels).transpose(2, 0, 1)
+    return found.reshape(height, width, channels).transpose(2, 0, 1)

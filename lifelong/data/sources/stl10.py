@@ -1,0 +1,99 @@
+"""STL-10 (Coates, Lee, Ng, AISTATS 2011): 10 classes of 96 x 96 colour images."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifelong.data.sources.folder import DAMAGED
+from lifelong.data.sources.source import Source, newest_copy, prepared
+from lifelong.data.sources.source import download as download_with
+
+ARCHIVE = "stl10_binary.tar.gz"
+FOLDER = "stl10_binary"
+ADDRESS = "https://cs.stanford.edu/~acoates/stl10/"
+SHAPE = (3, 96, 96)
+
+
+def stl10(data_dir: str | Path, *, download: bool = True) -> Source:
+    """The labelled images of STL-10: 500 a class for training, 800 for testing.
+
+    Looks in `data_dir` for the official archive or its unpacked folder, for a copy prepared
+    earlier, and at last for the network.
+
+    Raises:
+        ValueError: nothing found, or an unreadable archive.
+    """
+    folder = Path(data_dir).expanduser()
+    for official in (folder / FOLDER, folder / ARCHIVE):
+        if official.exists():
+            return _official(official, folder)
+    copy = newest_copy("stl10", folder)
+    if copy is not None:
+        return copy
+    if not download:
+        raise _missing(folder, "and download=false")
+    from torchvision.datasets import STL10
+
+    download_with(
+        folder,
+        lambda: STL10(str(folder), split="train", download=True),
+        lambda why: _missing(folder, why),
+    )
+    return _official(folder / FOLDER, folder)
+
+
+def _missing(folder: Path, why: str) -> ValueError:
+    return ValueError(
+        f"stl10: no images in paths.data_dir={folder} {why}. Looked for {folder / ARCHIVE} and "
+        f"{folder / FOLDER}/ with train_X.bin, train_y.bin, test_X.bin, test_y.bin and "
+        f"class_names.txt. The official archive is at {ADDRESS}; data=digits runs at once without "
+        "any"
+    )
+
+
+def _official(path: Path, folder: Path) -> Source:
+    return prepared("stl10", path, folder, lambda: _read(path))
+
+
+def _read(path: Path) -> Source:
+    if path.is_dir():
+        return _from_files(lambda name: (path / name).read_bytes(), path)
+    try:
+        with tarfile.open(path) as archive:
+
+            def member(name: str) -> bytes:
+                file = archive.extractfile(f"{FOLDER}/{name}")
+                if file is None:
+                    raise KeyError(name)
+                return file.read()
+
+            return _from_files(member, path)
+    except (tarfile.TarError, *DAMAGED) as error:
+        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+
+
+def _from_files(read: Callable[[str], bytes], path: Path) -> Source:
+    try:
+        parts = [(_images(read(f"{p}_X.bin")), _labels(read(f"{p}_y.bin"))) for p in ("train", "test")]
+        classes = tuple(read("class_names.txt").decode().split())
+    except (KeyError, FileNotFoundError) as error:
+        raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+    return Source("stl10", *parts[0], *parts[1], classes, path.name)
+
+
+def _images(content: bytes) -> NDArray[np.uint8]:
+    """The file holds the columns of a channel one after the other."""
+    images = np.frombuffer(content, dtype=np.uint8).reshape(-1, *SHAPE)
+    return np.ascontiguousarray(images.transpose(0, 1, 3, 2))
+
+
+def _labels(content: bytes) -> NDArray[np.int64]:
+    """The file counts classes from 1."""
+    return np.frombuffer(content, dtype=np.uint8).astype(np.int64) - 1

@@ -1,0 +1,171 @@
+"""A body whose layers gain units, and heads that see the units that were there in their time (DEN)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lifelong.backbones import LinearLayer
+from lifelong.backbones.backbone import BIAS, Layer, truncated_normal
+from lifelong.networks.network import MakeBackbone, TaskNetwork, count
+
+
+class Growing(nn.Module):
+    """Weight and bias of a layer that can gain and lose units.
+
+    Attributes:
+        weight: (units, units below, ...): what follows the first two dimensions belongs to a pair
+            of units: a kernel, or the pixels of a channel below a linear layer.
+        bias: (units,).
+    """
+
+    weight: nn.Parameter
+    bias: nn.Parameter
+
+    def __init__(self, units: int, below: int, rest: Sequence[int] = ()) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(0, 0, *rest))
+        self.bias = nn.Parameter(torch.empty(0))
+        self.resize(units, below)
+
+    @torch.no_grad()
+    def resize(self, units: int, below: int) -> None:
+        """Keeps what fits, and draws the rest as in `Layer`."""
+        old, bias = self.weight, self.bias
+        weight = torch.empty(units, below, *old.shape[2:])
+        truncated_normal(weight)
+        weight = weight.to(old.device, old.dtype)
+        rows, columns = min(units, old.shape[0]), min(below, old.shape[1])
+        weight[:rows, :columns] = old[:rows, :columns]
+        offset = bias.new_full((units,), BIAS)
+        offset[:rows] = bias[:rows]
+        self._set(weight, offset)
+
+    @torch.no_grad()
+    def drop(self, units: Tensor | None = None, below: Tensor | None = None) -> None:
+        """Removes the marked units, or units below, given as bool over all of them."""
+        if units is not None:
+            self._set(self.weight[~units], self.bias[~units])
+        if below is not None:
+            self._set(self.weight[:, ~below], self.bias)
+
+    def _set(self, weight: Tensor, bias: Tensor) -> None:
+        wanted = self.weight.requires_grad
+        if weight.dim() == 4:
+            weight = weight.contiguous(memory_format=torch.channels_last)
+        self.weight = nn.Parameter(weight, requires_grad=wanted)
+        self.bias = nn.Parameter(bias.detach().clone(), requires_grad=wanted)
+
+
+class ExpandableNetwork(TaskNetwork):
+    """Layers that grow; a task is answered by the units that there were when it was learned.
+
+    Args:
+        backbone: makes the body, without skips.
+        hidden: widths of linear layers between body and outputs; they are shared and grow too.
+        dropout: probability of dropping an output of the body.
+
+    Attributes:
+        stamps: widths of the layers when a task was learned, by task.
+    """
+
+    def __init__(
+        self, backbone: MakeBackbone, hidden: Sequence[int] = (), dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        body = backbone()
+        if any(layer.skip is not None for layer in body.layers):
+            raise ValueError(
+                "backbone: has skips, whose channel counts must agree; DEN cannot grow it"
+            )
+        self._body = (body,)  # in a tuple: its weights are not used, only its maps and pools
+        self.dropout = nn.Dropout(dropout)
+        layers: list[Growing] = []
+        for layer in body.layers:
+            layers.append(Growing(*layer.weight.shape[:2], layer.weight.shape[2:]))
+        channels = len(body.layers[-1].bias)
+        pixels, below = body.features // channels, channels
+        for width in hidden:
+            layers.append(Growing(width, below, (pixels,) if pixels > 1 else ()))
+            pixels, below = 1, width
+        self._pixels = pixels  # of a unit of the last layer
+        self.layers = nn.ModuleList(layers)
+        self.heads = nn.ModuleDict()
+        self.stamps: dict[int, list[int]] = {}
+        self._first = count(self.layers)
+
+    def growing(self) -> list[Growing]:
+        return [layer for layer in self.layers if isinstance(layer, Growing)]
+
+    def head(self, task: int) -> Growing:
+        head = self.heads[str(task)]
+        assert isinstance(head, Growing)
+        return head
+
+    @property
+    def widths(self) -> list[int]:
+        """Units of each layer now."""
+        return [len(layer.bias) for layer in self.growing()]
+
+    def add_task(self, task: int, classes: int) -> None:
+        if str(task) not in self.heads:
+            rest = (self._pixels,) if self._pixels > 1 else ()
+            self.heads[str(task)] = Growing(classes, self.widths[-1], rest)
+        for key, head in self.heads.items():
+            head.requires_grad_(key == str(task))
+
+    def grow(self, task: int, units: Sequence[int]) -> None:
+        """Adds so many units to each layer, newly drawn, and links `task`'s head to them."""
+        below = None
+        for layer, more in zip(self.growing(), units, strict=True):
+            columns = layer.weight.shape[1] if below is None else below
+            layer.resize(len(layer.bias) + more, columns)
+            below = len(layer.bias)
+        head = self.head(task)
+        assert below is not None
+        head.resize(len(head.bias), below)
+
+    def drop(self, task: int, units: Sequence[Tensor]) -> None:
+        """Removes the marked units of each layer, bool over all of them."""
+        above: list[Growing] = [*self.growing()[1:], self.head(task)]
+        for layer, following, gone in zip(self.growing(), above, units, strict=True):
+            layer.drop(units=gone)
+            following.drop(below=gone)
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        widths = self.stamps.get(task, self.widths)
+        body, below = self._body[0].layers, None
+        for number, (layer, width) in enumerate(zip(self.growing(), widths, strict=True)):
+            weight, bias = layer.weight[:width], layer.bias[:width]
+            if below is not None:
+                weight = weight[:, :below]
+            if number < len(body):
+                x = body[number].forward_with(x, weight, bias)
+            else:
+                x = self.dropout(x) if number == len(body) else x
+                x = F.relu(F.linear(x.flatten(1), weight.flatten(1), bias))
+            below = width
+        x = self.dropout(x) if len(widths) == len(body) else x
+        head = self.head(task)
+        return F.linear(x.flatten(1), head.weight.flatten(1), head.bias)
+
+    def single_size(self, task: int) -> int:
+        return self._first + count(self.head(task))
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {
+            "stamps": self.stamps,
+            "shapes": [list(layer.weight.shape[:2]) for layer in self.growing()],
+            "heads": {key: list(self.head(int(key)).weight.shape[:2]) for key in self.heads},
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.stamps = state["stamps"]
+        for layer, shape in zip(self.growing(), state["shapes"], strict=True):
+            layer.resize(*shape)
+        for key, shape in state["heads"].items():
+            self.head(int(key)).resize(*shape)
