@@ -26,7 +26,7 @@ FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_d
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 LONGEST = 120  # characters of the name of a run's folder in a sweep
 # What may differ between the two parts of a resumed run, because it changes no result.
-HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
+HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "published")
 
 _WHOLE = {  # least values of the whole numbers at the top level
     "seed": 0,

@@ -42,6 +42,10 @@ def guide(folder: Path) -> str:
     parts = [_HEAD]
     for group, what in GROUPS.items():
         members = {path.stem: summary(path) for path in _members(folder / group)}
+        for below in sorted(path for path in (folder / group).glob("*") if path.is_dir()):
+            members[f"{below.name}/<row>"] = (
+                f"{len(_members(below))} rows; see {group}/{below.name}"
+            )
         if members:
             width = max(len(name) for name in members) + 2
             lines = [f"{group}=  {what}"]

@@ -71,7 +71,6 @@ class DARTS(Search):
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
         self._val = task.val if self.needs_validation else None
-        self.selectors.requires_grad_(self.searching)
         with torch.no_grad():
             self.selectors.zero_()
 

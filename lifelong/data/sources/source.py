@@ -81,7 +81,9 @@ def prepared(key: str, origin: Path, folder: Path, read: Callable[[], Source]) -
     return found
 
 
-def download(folder: Path, fetch: Callable[[], object], missing: Callable[[str], ValueError]) -> None:
+def download(
+    folder: Path, fetch: Callable[[], object], missing: Callable[[str], ValueError]
+) -> None:
     """Calls `fetch`, which fills `folder` from the network.
 
     Raises:

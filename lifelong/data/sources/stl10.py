@@ -79,7 +79,9 @@ def _read(path: Path) -> Source:
 
 def _from_files(read: Callable[[str], bytes], path: Path) -> Source:
     try:
-        parts = [(_images(read(f"{p}_X.bin")), _labels(read(f"{p}_y.bin"))) for p in ("train", "test")]
+        parts = [
+            (_images(read(f"{p}_X.bin")), _labels(read(f"{p}_y.bin"))) for p in ("train", "test")
+        ]
         classes = tuple(read("class_names.txt").decode().split())
     except (KeyError, FileNotFoundError) as error:
         raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None

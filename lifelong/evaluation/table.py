@@ -1,0 +1,125 @@
+"""`python -m lifelong.evaluation.table FOLDER...`: the runs below some folders as one table."""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+COLUMNS = {  # heading: key among the metrics, factor
+    "final %": ("final_accuracy", 100),
+    "peak %": ("peak_accuracy", 100),
+    "ratio": ("forgetting_ratio", 1),
+}
+PUBLISHED = {"peak_accuracy": "published peak %", "forgetting_ratio": "published ratio"}
+
+
+@dataclass
+class Row:
+    """The finished runs of one method on one stream under one protocol."""
+
+    method: str
+    data: str
+    protocol: str
+    runs: list[dict[str, Any]]
+    published: dict[str, list[float]]
+
+
+def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
+    """Finished runs below the folders in groups, in the order of their names; and unfinished ones.
+
+    Runs differ in a group by seed alone as far as method, stream, tasks, epochs, batch and rate go.
+
+    Raises:
+        ValueError: a folder without runs.
+    """
+    groups: dict[tuple[str, ...], Row] = {}
+    unfinished = []
+    for folder in folders:
+        found = sorted(folder.rglob("results.json"))
+        if not found:
+            raise ValueError(f"{folder}: holds no runs (no results.json)")
+        for path in found:
+            results = json.loads(path.read_text(encoding="utf-8"))
+            config: Any = OmegaConf.load(path.with_name("config.yaml"))
+            if results["status"] != "finished":
+                unfinished.append(path.parent)
+                continue
+            protocol = (
+                f"{len(results['tasks'])} tasks x {config.epochs} epochs, "
+                f"batch {config.batch_size}, lr {config.lr:g}"
+            )
+            key = (results["data"], protocol, results["strategy"])
+            published = OmegaConf.to_container(config.published) if config.published else {}
+            assert isinstance(published, dict)
+            group = groups.setdefault(key, Row(key[2], key[0], protocol, [], published))  # type: ignore[arg-type]
+            group.runs.append(results)
+    return [groups[key] for key in sorted(groups)], unfinished
+
+
+def cell(values: Sequence[float], factor: float, digits: int = 2) -> str:
+    """Mean and, of several, the sample standard deviation.
+
+    >>> cell([0.5, 0.6], 100, 1)
+    '55.0 +- 7.1'
+    """
+    scaled = [factor * value for value in values if value is not None and not math.isnan(value)]
+    if not scaled:
+        return "-"
+    mean = f"{statistics.mean(scaled):.{digits}f}"
+    return f"{mean} +- {statistics.stdev(scaled):.{digits}f}" if len(scaled) > 1 else mean
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """A table for each stream and protocol, ours beside the published figures."""
+    parts = []
+    for data, protocol in sorted({(row.data, row.protocol) for row in found}):
+        here = [row for row in found if (row.data, row.protocol) == (data, protocol)]
+        wanted = [name for name in PUBLISHED if any(name in row.published for row in here)]
+        heads = ["method", "n", *COLUMNS, *(PUBLISHED[name] for name in wanted)]
+        heads += ["parameters", "seconds of training"]
+        lines = [f"{data}: {protocol}", "", _line(heads), _line(["---"] * len(heads))]
+        for row in here:
+            cells = [f"`{row.method}`", str(len(row.runs))]
+            for key, factor in COLUMNS.values():
+                values = [run["metrics"][key] for run in row.runs]
+                cells.append(cell(values, factor, 1 if factor == 100 else 3))
+            for name in wanted:
+                pair = row.published.get(name)
+                cells.append("-" if pair is None else f"{pair[0]} +- {pair[1]}")
+            cells.append(f"{statistics.mean(run['parameters'] for run in row.runs):,.0f}")
+            cells.append(cell([run["seconds"]["train"] for run in row.runs], 1, 0))
+            lines.append(_line(cells))
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the table; the exit status is 2 for a mistake."""
+    if not arguments or set(arguments) & {"-h", "--help"}:
+        print("usage: python -m lifelong.evaluation.table FOLDER...", file=sys.stderr)
+        return 0 if arguments else 2
+    try:
+        found, unfinished = rows([Path(argument) for argument in arguments])
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(markdown(found))
+    for folder in unfinished:
+        print(f"not finished: {folder}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
