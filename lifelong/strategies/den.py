@@ -83,7 +83,8 @@ class DEN(Strategy):
             yield Round()
         else:
             yield from self._later_task()
-        self.network.stamps[task.index] = self.network.widths
+        if self._new:
+            self.network.stamps[task.index] = self.network.widths
         self.method["tasks"][str(task.index)] = {"widths": self.network.widths}
         self._phase, self._old = {}, []
 
