@@ -152,6 +152,10 @@ class Experiment:
             self.strategy.to(self.device)  # a Trainer leaves it on the CPU
         self.record.seconds["train"] -= validation.seconds
         self.record.seconds["evaluate"] += validation.seconds
+        return self._outcome(trainer, validation)
+
+    def _outcome(self, trainer: Trainer, validation: Validation) -> dict[str, float]:
+        """The metrics of a round; goes back to a late epoch if that is asked for."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if validation.late is not None:
             self._load(validation.late["tensors"])

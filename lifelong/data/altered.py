@@ -89,7 +89,7 @@ def altered(
     ):
         if not right:
             raise ValueError(f"data.{option}={value}: give a share from 0 to 1")
-    made = []
+    made: list[Task] = []
     draw = 0 if release_split else seed
     for index, design in enumerate(
         designs(len(source.classes), shape[0], tasks, classes_per_task, design_seed)
@@ -138,7 +138,7 @@ def designs(classes: int, channels: int, tasks: int, size: int, seed: int) -> li
     random = np.random.default_rng(derive(seed, "designs"))
     orders = list(itertools.permutations(range(channels)))
     used: set[frozenset[int]] = set()
-    made = []
+    made: list[Design] = []
     while len(made) < tasks:
         drawn = tuple(int(label) for label in random.choice(classes, size, replace=False))
         if frozenset(drawn) in used:

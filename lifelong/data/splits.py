@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -189,7 +190,7 @@ def _cut(
         )
     # A share such as 0.3 is a little less than its decimal; 0.3 of 10 images are 3.
     ends = np.cumsum([0, *(int(share * len(rows) + 1e-9) for share in shares)])
-    return [rows[begin:end] for begin, end in zip(ends, ends[1:], strict=False)]
+    return [rows[begin:end] for begin, end in pairwise(ends)]
 
 
 def _counts(

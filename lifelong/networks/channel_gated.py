@@ -64,19 +64,19 @@ class BinaryGate(nn.Module):
         self.temperature = temperature
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c_in, ...) -> (b, c_out)
-        z = self.first(x.flatten(2).mean(2) if x.dim() > 2 else x)
+        z: Tensor = self.first(x.flatten(2).mean(2) if x.dim() > 2 else x)
         if self.training and len(z) == 1:  # one image has no variance
             z = F.batch_norm(
                 z, self.norm.running_mean, self.norm.running_var, self.norm.weight, self.norm.bias
             )
         else:
             z = self.norm(z)
-        logits = self.second(F.relu(z))
+        logits: Tensor = self.second(F.relu(z))
         if not self.training:
             return (logits > 0).to(logits.dtype)
         uniform = torch.rand_like(logits).clamp(1e-6, 1 - 1e-6)
         soft = torch.sigmoid((logits + uniform.logit()) / self.temperature)
-        return (soft > 0.5).to(soft.dtype) + soft - soft.detach()
+        return (soft > 0.5).to(soft.dtype) + (soft - soft.detach())  # exactly 0 or 1
 
 
 class ChannelGatedNetwork(TaskNetwork):
@@ -132,7 +132,8 @@ class ChannelGatedNetwork(TaskNetwork):
         return SoftmaxGate(int(torch.tensor(shape).prod()), channels)
 
     def logits(self, x: Tensor, task: int) -> Tensor:
-        return self.gated(x, task)[0]
+        scores, _ = self.gated(x, task)
+        return scores
 
     def gated(self, x: Tensor, task: int) -> tuple[Tensor, list[Tensor]]:
         """Class scores (b, k), and the gates (b, c_out) of each layer."""
@@ -178,7 +179,8 @@ class ChannelGatedNetwork(TaskNetwork):
 @torch.no_grad()
 def _input_shapes(layers: Sequence[Layer], shape: Sequence[int]) -> list[tuple[int, ...]]:
     """Shape of the input of each layer, without the batch."""
-    x, outputs, shapes = torch.zeros(1, *shape), [], []
+    x, outputs = torch.zeros(1, *shape), list[Tensor]()
+    shapes = []
     for layer in layers:
         shapes.append(tuple(x.shape[1:]))
         x = layer(x, None if layer.skip is None else outputs[layer.skip])

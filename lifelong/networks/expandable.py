@@ -1,4 +1,4 @@
-"""A body whose layers gain units, and heads that see the units that were there in their time (DEN)."""
+"""A body whose layers gain units; a task sees those that were there in its time (DEN)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.backbones import LinearLayer
-from lifelong.backbones.backbone import BIAS, Layer, truncated_normal
+from lifelong.backbones.backbone import BIAS, truncated_normal
 from lifelong.networks.network import MakeBackbone, TaskNetwork, count
 
 
@@ -86,7 +85,8 @@ class ExpandableNetwork(TaskNetwork):
         self.dropout = nn.Dropout(dropout)
         layers: list[Growing] = []
         for layer in body.layers:
-            layers.append(Growing(*layer.weight.shape[:2], layer.weight.shape[2:]))
+            units, below, *rest = layer.weight.shape
+            layers.append(Growing(units, below, rest))
         channels = len(body.layers[-1].bias)
         pixels, below = body.features // channels, channels
         for width in hidden:

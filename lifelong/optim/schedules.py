@@ -17,7 +17,7 @@ def constant(epoch: int) -> float:
 
 
 def exponential(epoch: int, decay: float, period: int | None = None) -> float:
-    """decay ** epoch, beginning anew every `period` epochs.
+    """Decay ** epoch, beginning anew every `period` epochs.
 
     >>> exponential(22, decay=0.5, period=20)
     0.25

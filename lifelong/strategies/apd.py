@@ -1,4 +1,4 @@
-"""Additive parameter decomposition (APD): shared weights under masks, and sparse parts of the tasks.
+"""Additive parameter decomposition (APD): masked shared weights, and sparse parts of the tasks.
 
 Yoon, Kim, Yang, Hwang, "Scalable and Order-robust Continual Learning with Additive Parameter
 Decomposition", ICLR 2020. Two variants:

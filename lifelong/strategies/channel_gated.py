@@ -3,13 +3,13 @@
 Abati et al., "Conditional Channel Gated Networks for Task-Aware Continual Learning", CVPR 2020. Two
 variants:
 
-`release`, that of LASEM's released program (ICML 2021): gates are a sharp softmax over channels, the
-body is trained by every task and nothing is fixed. Its sparsity term is constant, because a softmax
-sums to one.
+`release`, that of LASEM's released program (ICML 2021): gates are a sharp softmax over channels,
+the body is trained by every task and nothing is fixed. Its sparsity term is constant, because a
+softmax sums to one.
 
-`paper`: gates are binary; after each task the kernels of channels that fire on its validation images
-are fixed, and the others are drawn anew. The paper's class-incremental mode, which predicts the task,
-is not part of this.
+`paper`: gates are binary; after each task the kernels of channels that fire on its validation
+images are fixed, and the others are drawn anew. The paper's class-incremental mode, which
+predicts the task, is not part of this.
 """
 
 from __future__ import annotations

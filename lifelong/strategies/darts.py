@@ -1,12 +1,13 @@
 """DARTS over shared and private layers: a differentiable search, a baseline of LASEM (ICML 2021).
 
-Liu, Simonyan, Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, in the form that LASEM's
-released program gives it: every layer mixes its two forms by a softmax over two selectors; on every
-mini-batch the selectors take a step, then the weights, with the same optimizer and rate. A layer is
-shared if its selector for the shared form is higher; there is no training after that.
+Liu, Simonyan, Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, in the form that
+LASEM's released program gives it: every layer mixes its two forms by a softmax over two
+selectors; on every mini-batch the selectors take a step, then the weights, with the same
+optimizer and rate. A layer is shared if its selector for the shared form is higher; there is no
+training after that.
 
-Departure from the released program: the second-order form is that of the DARTS paper (one radius for
-all weights, perturbed around the current weights); the program mixes up radii of layers.
+Departure from the released program: the second-order form is that of the DARTS paper (one radius
+for all weights, perturbed around the current weights); the program mixes up radii of layers.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 """Dynamically expandable networks (DEN): retrain a part, grow where that is not enough, split.
 
-Yoon, Yang, Lee, Hwang, "Lifelong Learning with Dynamically Expandable Networks", ICLR 2018. A unit is
-a filter of a convolution or a neuron. The method's public program is fully connected, and the one
-behind LASEM's numbers (ICML 2021) is not published; this follows the rules of the public program with
-the constants that LASEM's release names, and is an approximation of what LASEM compared with.
+Yoon, Yang, Lee, Hwang, "Lifelong Learning with Dynamically Expandable Networks", ICLR 2018. A
+unit is a filter of a convolution or a neuron. The method's public program is fully connected, and
+the one behind LASEM's numbers (ICML 2021) is not published; this follows the rules of the public
+program with the constants that LASEM's release names, and is an approximation of what LASEM
+compared with.
 
-Departures from the public program: softmax cross-entropy; fixed epochs for each phase instead of early
-stopping (a tenth of the budget for the output layer, the whole for each other phase); the group
-threshold is `group` times the learning rate, the proximal step: LASEM's constant 0.8 as such would
-remove every new unit at once.
+Departures from the public program: softmax cross-entropy; fixed epochs for each phase instead of
+early stopping (a tenth of the budget for the output layer, the whole for each other phase); the
+group threshold is `group` times the learning rate, the proximal step: LASEM's constant 0.8 as
+such would remove every new unit at once.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Values = tuple[Tensor, Tensor]  # weight and bias of a layer
 
 
 class DEN(Strategy):
-    """Phases of a task: output, selective, expansion if the loss stays high, split of drifted units.
+    """Phases of a task: output, selective, expansion if the loss stays high, split of what drifted.
 
     Args:
         network: whose layers can grow.
@@ -192,7 +193,8 @@ class DEN(Strategy):
         now = self.network.growing()[number].weight[: len(old), : old.shape[1]]
         distance = (now - old).flatten(1).norm(dim=1)
         order = distance.argsort(descending=True)[: self.grow]
-        return order[distance[order] > self.split_above]
+        chosen: Tensor = order[distance[order] > self.split_above]
+        return chosen
 
     # What happens at every step.
 

@@ -137,7 +137,8 @@ class LASEM(Search):
         self.counts.zero_()
 
     def _evaluate_all(self) -> None:
-        self._tree, self._active, self._decided = self.network.tree, slice(None), False
+        self._tree, self._decided = self.network.tree, False
+        self._active: Tensor | slice = slice(None)
 
     def _prune(self, posterior: Tensor) -> None:
         """Leaves out what neither this batch nor the epoch before found likely."""

@@ -2,8 +2,8 @@
 
 Yoon, Kim, Yang, Hwang, "Scalable and Order-robust Continual Learning with Additive Parameter
 Decomposition", ICLR 2020: theta_t = S * m_t + tau_t. Two forms: the paper's, with a mask for each
-output channel and biases of the task's own, and that of LASEM's released program (ICML 2021), with a
-mask for each weight and one shared bias.
+output channel and biases of the task's own, and that of LASEM's released program (ICML 2021),
+with a mask for each weight and one shared bias.
 """
 
 from __future__ import annotations
@@ -96,10 +96,9 @@ class AdditiveTransferLayer(TransferLayer):
     def own(self, task: int) -> Tensor:
         """tau, with what it has in common with other tasks; small entries only in training."""
         part = self.part(task)
-        tau = part.tau
-        if not self.training and self.threshold:
-            tau = tau * (tau.abs() >= self.threshold)
-        return tau + part.group
+        if self.training or not self.threshold:
+            return part.tau + part.group
+        return part.tau * (part.tau.abs() >= self.threshold) + part.group
 
     def masked_shared(self, task: int) -> Tensor:
         """S * sigmoid(Omega_t)."""

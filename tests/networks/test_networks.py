@@ -35,7 +35,7 @@ def test_a_single_head_refuses_another_number_of_classes() -> None:
     network.add_task(0, 3)
     network.add_task(1, 3)
     assert network.heads.of(0) is network.heads.of(1)
-    with pytest.raises(ValueError, match="heads=single: task 2 has 2 classes and the head 3"):
+    with pytest.raises(ValueError, match=r"heads=single: task 2 has 2 classes and the head 3"):
         network.add_task(2, 2)
 
 

@@ -204,3 +204,41 @@ def test_loss_is_the_posterior_weighted_mean() -> None:
     expected = (q * -log_p.mean(1)).sum()
     found = strategy.training_loss(Batch(x, y, torch.zeros(4).long()))
     torch.testing.assert_close(found, expected)
+
+
+def test_pruned_branches_are_not_evaluated_and_hardly_matter() -> None:
+    """From the second epoch on, what stays below the threshold is left out."""
+    certain = lasem(prune_below=1e-3)
+    whole = lasem()
+    for strategy in (certain, whole):
+        strategy.begin_task(toy_task())
+        strategy.counts[3] = 1e9  # configuration 3 wins
+        strategy.prior.copy_((strategy.counts + 1) / (strategy.counts + 1).sum())
+    whole.load_state_dict(certain.state_dict())
+    x, labels = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
+    data = Batch(x, labels, torch.zeros(4).long())
+    for epoch in range(2):
+        certain._evaluate_all()
+        for step in range(3):
+            losses = [strategy.training_loss(data) for strategy in (certain, whole)]
+            torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-3)
+            evaluated = len(certain._tree.configs)
+            # Asked with the first batch of an epoch, of it and of the epoch before.
+            assert evaluated == (1 if epoch == 1 else 16), (epoch, step)
+            if epoch == 1:
+                assert certain._tree.configs == [certain.network.candidates[3]]
+    torch.testing.assert_close(certain.prior, whole.prior)
+
+
+def test_pruning_keeps_branches_that_together_reach_the_threshold() -> None:
+    strategy = lasem(depth=2, prune_below=0.1)
+    strategy.begin_task(toy_task())
+    strategy.recent.copy_(torch.tensor([1.80, 0.10, 0.08, 0.04, 2.0]))
+    strategy._prune(torch.tensor([0.9, 0.05, 0.04, 0.02]))  # .02 + .04 < .1 <= .02 + .04 + .05
+    assert [strategy.network.candidates.index(c) for c in strategy._tree.configs] == [0, 1]
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0])
+def test_refuses_a_threshold_that_is_no_share(value: float) -> None:
+    with pytest.raises(ValueError, match=rf"strategy.prune_below={value}"):
+        lasem(prune_below=value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -45,10 +46,9 @@ def office_home(
     wanted = [known[_plain(name)] for name in domains]
     size = "x".join(map(str, shape))
     key = f"office_home-{size}-{'-'.join(_plain(name) for name in wanted)}"
-    for name in NAMES:
-        for path in (folder / name, folder / f"{name}.zip"):
-            if path.exists():
-                return prepared(key, path, folder, lambda path=path: _read(path, wanted, shape))
+    for path in (folder / f"{name}{ending}" for name in NAMES for ending in ("", ".zip")):
+        if path.exists():
+            return prepared(key, path, folder, partial(_read, path, wanted, shape))
     copy = newest_copy(key, folder)
     if copy is not None:
         return copy

@@ -1,0 +1,63 @@
+"""The table of several runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from lifelong.evaluation.table import cell, main, markdown, rows
+
+
+def run(folder: Path, strategy: str, seed: int, final: float, **changes: Any) -> None:
+    """A folder as a finished run leaves it."""
+    folder.mkdir(parents=True)
+    metrics = {"final_accuracy": final, "peak_accuracy": final, "forgetting_ratio": 0.9}
+    results = {
+        "strategy": strategy, "data": "toy", "seed": seed, "status": "finished",
+        "tasks": ["a", "b"], "metrics": metrics, "parameters": 1234, "seconds": {"train": 7.2},
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results | changes))
+    published = "{peak_accuracy: [39.3, 0.1]}" if strategy == "ours" else "null"
+    (folder / "config.yaml").write_text(
+        f"epochs: 3\nbatch_size: 10\nlr: 0.0001\npublished: {published}\n"
+    )
+
+
+def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.40)
+    run(tmp_path / "2", "ours", 2, 0.42)
+    run(tmp_path / "3", "theirs", 1, 0.3)
+    run(tmp_path / "4", "theirs", 2, 0.9, status="failed")
+    assert main([str(tmp_path)]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0] == "toy: 2 tasks x 3 epochs, batch 10, lr 0.0001"
+    assert lines[4] == (
+        "| `ours` | 2 | 41.0 +- 1.4 | 41.0 +- 1.4 | 0.900 +- 0.000 | 39.3 +- 0.1 | 1,234 | 7 +- 0 |"
+    )
+    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 0.900 | - | 1,234 | 7 |"
+    assert captured.err == f"not finished: {tmp_path / '4'}\n"
+
+
+def test_runs_under_other_protocols_are_not_averaged(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5)
+    text = (tmp_path / "2" / "config.yaml").read_text()
+    (tmp_path / "2" / "config.yaml").write_text(text.replace("epochs: 3", "epochs: 4"))
+    found, _ = rows([tmp_path])
+    assert [len(row.runs) for row in found] == [1, 1]
+    assert markdown(found).count("toy: ") == 2
+
+
+def test_cells() -> None:
+    assert cell([], 1) == "-"
+    assert cell([float("nan")], 1) == "-"
+    assert cell([0.5], 100, 1) == "50.0"
+
+
+def test_mistakes(tmp_path: Path, capsys: Any) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "holds no runs" in capsys.readouterr().err
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err

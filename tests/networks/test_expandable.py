@@ -1,0 +1,177 @@
+"""Layers that grow, and DEN's phases on them."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong.backbones import convnet
+from lifelong.networks import ExpandableNetwork, MultiHead, Network
+from lifelong.strategies import DEN
+from lifelong.strategies.den import _shrink, _soften
+from tests.conftest import small_body, toy_task
+
+
+def network(hidden: tuple[int, ...] = (5,), tasks: int = 1) -> ExpandableNetwork:
+    made = ExpandableNetwork(small_body(), hidden)
+    for task in range(tasks):
+        made.add_task(task, 3)
+    return made
+
+
+@pytest.mark.parametrize("hidden", [(), (5,), (6, 4)])
+def test_without_growth_it_is_a_plain_network(hidden: tuple[int, ...]) -> None:
+    made = network(hidden)
+    plain = Network(small_body(), partial(MultiHead, hidden=list(hidden)))
+    plain.add_task(0, 3)
+    target = [*plain.body.layers, *list(plain.heads.of(0))[1:]]
+    pixels = plain.body.features // 4
+    with torch.no_grad():
+        for own, layer in zip([*made.growing(), made.head(0)], target, strict=True):
+            weight = own.weight
+            if own.weight.dim() == 3:  # (u, channel, pixel): the plain one has pixel, channel
+                assert own.weight.shape[2] == pixels
+                weight = own.weight.transpose(1, 2).flatten(1)
+            layer.weight.copy_(weight)
+            layer.bias.copy_(own.bias)
+    x = torch.randn(4, 2, 6, 6)
+    torch.testing.assert_close(made.logits(x, 0), plain.logits(x, 0))
+    assert made.size() == plain.size()
+    assert made.single_size(0) == plain.single_size(0)
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)])
+def test_earlier_tasks_do_not_see_new_units(hidden: tuple[int, ...]) -> None:
+    made, x = network(hidden), torch.randn(4, 2, 6, 6)
+    before = made.logits(x, 0)
+    made.stamps[0] = made.widths
+    made.add_task(1, 3)
+    made.grow(1, [2] * len(made.widths))
+    assert torch.equal(made.logits(x, 0), before)
+    with torch.no_grad():  # nor what old units make of new ones
+        for layer, width in zip(made.growing()[1:], made.stamps[0], strict=False):
+            layer.weight[:, width:] += 5
+    assert torch.equal(made.logits(x, 0), before)
+    assert made.logits(x, 1).shape == (4, 3)
+
+
+def test_dropping_what_was_added_gives_the_network_back() -> None:
+    made, x = network(), torch.randn(4, 2, 6, 6)
+    before, widths = made.logits(x, 0), made.widths
+    made.grow(0, [2, 1, 0, 3, 2])
+    assert made.widths == [a + b for a, b in zip(widths, [2, 1, 0, 3, 2], strict=True)]
+    gone = [torch.arange(now) >= old for now, old in zip(made.widths, widths, strict=True)]
+    made.drop(0, gone)
+    assert made.widths == widths
+    assert torch.equal(made.logits(x, 0), before)
+
+
+def test_state_of_a_grown_network_loads_into_a_new_one() -> None:
+    made, x = network(tasks=2), torch.randn(4, 2, 6, 6)
+    made.stamps[0] = made.widths
+    made.grow(1, [2, 1, 0, 3, 2])
+    other = network(tasks=2)
+    other.load_state_dict(made.state_dict())
+    for task in (0, 1):
+        assert torch.equal(made.logits(x, task), other.logits(x, task))
+
+
+def test_refuses_skips() -> None:
+    body = partial(convnet, (2, 6, 6), [4, 4], [1, 1], skips=[None, 0])
+    with pytest.raises(ValueError, match=r"backbone: has skips"):
+        ExpandableNetwork(body)
+
+
+def test_thresholds() -> None:
+    weight = torch.tensor([[3.0, -4.0], [0.3, 0.4], [1.0, 0.0]])
+    _shrink(weight, torch.tensor([True, True, False]), 1.0)
+    torch.testing.assert_close(weight, torch.tensor([[2.4, -3.2], [0.0, 0.0], [1.0, 0.0]]))
+    _soften(weight, 0.5)
+    torch.testing.assert_close(weight, torch.tensor([[1.9, -2.7], [0.0, 0.0], [0.5, 0.0]]))
+
+
+def den(**options: Any) -> DEN:
+    made = DEN(network(tasks=0), partial(torch.optim.SGD, lr=0.1), epochs=20, **options)
+    made.begin_task(toy_task(0))
+    made.network.stamps[0] = made.network.widths
+    made.begin_task(toy_task(1))
+    return made
+
+
+def test_connected_weights_are_found_from_the_output_down() -> None:
+    made = den()
+    with torch.no_grad():
+        for layer in [*made.network.growing(), made.network.head(1)]:
+            layer.weight.zero_()
+        made.network.head(1).weight[0, 3] = 1
+        last, below = made.network.growing()[4], made.network.growing()[3]
+        last.weight[3, 2] = 1
+        last.weight[0, 1] = 1  # of a unit that the output does not use
+        below.weight[2, 0] = 1
+    masks = made._connected()
+    assert masks[4].nonzero().tolist() == [[3, 2]]
+    assert masks[3].nonzero().tolist() == [[2, 0]]
+    assert masks[2].nonzero().tolist() == []
+    made.network.growing()[2].weight.data[0, 1] = 1
+    assert made._connected()[2].nonzero().tolist() == [[0, 1]]
+
+
+def test_drifted_units_are_split() -> None:
+    made = den(split_above=0.5, grow=1)
+    made._old = made._values()
+    layer, following = made.network.growing()[1], made.network.growing()[2]
+    old = layer.weight.detach().clone()
+    with torch.no_grad():
+        layer.weight[2] += 1.0
+        layer.weight[0] += 0.9
+        layer.weight[1] += 0.001
+        layer.bias[2] = 7.0
+    moved, outgoing = layer.weight.detach().clone(), following.weight.detach().clone()
+    assert made._drifted(1).tolist() == [2]  # of two, the one that moved most
+    made._split()
+    assert made.network.widths == [3, 5, 3, 4, 5]
+    assert torch.equal(layer.weight[2], old[2])
+    assert layer.bias[2].item() == pytest.approx(0.2)
+    assert torch.equal(layer.weight[4], moved[2])
+    assert layer.bias[4] == 7.0
+    assert torch.equal(layer.weight[0], moved[0])
+    assert torch.equal(following.weight[:, 4], outgoing[:, 2])
+
+
+def test_new_units_without_inputs_are_removed() -> None:
+    made = den()
+    widths = made.network.widths
+    made.network.grow(1, [2, 2, 2, 2, 2])
+    with torch.no_grad():
+        made.network.growing()[1].weight[5] = 0
+        made.network.growing()[1].weight[0] = 0  # an old unit stays whatever it is
+    made._drop_dead(widths)
+    assert made.network.widths == [width + 2 - (number == 1) for number, width in enumerate(widths)]
+    assert made.network.growing()[2].weight.shape[1] == widths[1] + 1
+
+
+def test_phases() -> None:
+    """Output, selective; expansion only for a high loss, split only after drift."""
+    for entropy, drifted, names in (
+        (0.5, 0.0, ["output", "selective", "expansion"]),
+        (0.0, 0.0, ["output", "selective"]),
+        (0.0, 2.0, ["output", "selective", "split"]),
+        (0.5, 2.0, ["output", "selective", "expansion", "split"]),
+    ):
+        made = den()
+        metrics = {"train/cross_entropy": entropy, "den/drifted": drifted}
+        rounds, found = made.rounds(toy_task(1)), []
+        now = next(rounds)
+        while now is not None:
+            found.append((now.name, now.epochs))
+            try:
+                now = rounds.send(metrics)
+            except StopIteration:
+                now = None
+        assert [name for name, _ in found] == names
+        assert found[0] == ("output", 2)
+        assert {epochs for _, epochs in found[1:]} == {None}
+        assert made.network.stamps[1] == made.network.widths
