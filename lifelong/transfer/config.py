@@ -7,6 +7,7 @@ the depth d of a body to the candidate configurations: one for a fixed pattern, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 TransferConfig = tuple[bool, ...]
 Pattern = Callable[[int], list[TransferConfig]]
@@ -34,6 +35,13 @@ _NUMBERED = {
     9: ("1" * 9,),
     17: ("1" * 17,),
 }
+
+
+# The release's other table for 6 layers on Office-Home: the first two are never shared.
+_NUMBERED_OFFICE_HOME = (
+    *("001111", "000001", "000011", "000111", "001000"),
+    *("001100", "001110", "000101", "001010"),
+)
 
 
 def index_of(config: Sequence[bool]) -> int:
@@ -92,18 +100,29 @@ def explicit(depth: int, layers: Sequence[int] | str) -> list[TransferConfig]:
     return [tuple(entry == "1" for entry in entries)]
 
 
-def code(depth: int, code: int) -> list[TransferConfig]:
+def code(
+    depth: int, code: int, table: Literal["office_home"] | None = None
+) -> list[TransferConfig]:
     """The configuration that the released program calls 5 i + j: i picks it, j its regulariser.
+
+    Args:
+        depth: layers of the body.
+        code: number of the program.
+        table: `office_home` for the table that the program has for 6 layers on that data set.
 
     Raises:
         ValueError: a code that the program does not have for this depth.
     """
+    if table == "office_home" and depth != 6:
+        raise ValueError(
+            f"transfer.table={table}: is for bodies of 6 layers; the backbone has {depth}"
+        )
     if depth not in _NUMBERED:
         raise ValueError(
             f"transfer.code={code}: the release numbers patterns for bodies of "
             f"{', '.join(map(str, _NUMBERED))} layers; the backbone has {depth}"
         )
-    patterns = _NUMBERED[depth]
+    patterns = _NUMBERED_OFFICE_HOME if table == "office_home" else _NUMBERED[depth]
     if not 0 <= code < 5 * len(patterns):
         raise ValueError(
             f"transfer.code={code}: for {depth} layers give 0 to {5 * len(patterns) - 1}"
