@@ -65,9 +65,9 @@ def test_refusals(make: object, message: str) -> None:
 
 
 def test_codes_of_six_layers_on_office_home() -> None:
-    expected = ["001111", "000001", "000011", "000111", "001000", "001100", "001110", "000101", "001010"]
     found = [text(code(6, 5 * number, table="office_home")[0]) for number in range(9)]
-    assert found == expected
+    assert found[:5] == ["001111", "000001", "000011", "000111", "001000"]
+    assert found[5:] == ["001100", "001110", "000101", "001010"]
     with pytest.raises(ValueError, match=r"transfer\.table=office_home: is for bodies of 6"):
         code(4, 0, table="office_home")
     with pytest.raises(ValueError, match=r"transfer\.code=45: for 6 layers give 0 to 44"):
