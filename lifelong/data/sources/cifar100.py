@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pickle
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lifelong.data.sources.folder import DAMAGED, image_folder
+from lifelong.data.sources.archive import read_archive
+from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.source import Source, newest_copy, prepared
 from lifelong.data.sources.source import download as download_with
 
@@ -20,6 +20,7 @@ ARCHIVE = "cifar-100-python.tar.gz"
 FOLDER = "cifar-100-python"
 ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar.html"
 SHAPE = (3, 32, 32)
+Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def cifar100(data_dir: str | Path, *, download: bool = True) -> Source:
@@ -74,39 +75,20 @@ def _download(folder: Path) -> Source:
 
 
 def _official(path: Path, folder: Path) -> Source:
-    return prepared("cifar100-official", path, folder, lambda: _read_official(path))
+    return prepared("cifar100-official", path, folder, lambda: _read(path))
 
 
-def _read_official(path: Path) -> Source:
-    if path.is_dir():
-        return _from_pickles(lambda name: (path / name).read_bytes(), path)
-    try:
-        with tarfile.open(path) as archive:
-
-            def member(name: str) -> bytes:
-                file = archive.extractfile(f"{FOLDER}/{name}")
-                if file is None:
-                    raise KeyError(name)
-                return file.read()
-
-            return _from_pickles(member, path)
-    except (tarfile.TarError, *DAMAGED) as error:
-        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
-
-
-def _from_pickles(read: Callable[[str], bytes], path: Path) -> Source:
-    try:
+def _read(path: Path) -> Source:
+    def parse(read: Callable[[str], bytes]) -> tuple[Part, Part, tuple[str, ...]]:
         train, test, meta = (_unpickle(read(name)) for name in ("train", "test", "meta"))
-        arrays = [_arrays(part) for part in (train, test)]
-        classes = tuple(str(name) for name in meta["fine_label_names"])
-    except (KeyError, FileNotFoundError) as error:
-        raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
-    except (pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
-    return Source("cifar100", *arrays[0], *arrays[1], classes, path.name)
+        names = tuple(str(name) for name in meta["fine_label_names"])
+        return _arrays(train), _arrays(test), names
+
+    train, test, classes = read_archive(path, FOLDER, parse)
+    return Source("cifar100", *train, *test, classes, path.name)
 
 
-def _arrays(part: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _arrays(part: dict[str, Any]) -> Part:
     images = np.asarray(part["data"], dtype=np.uint8).reshape(-1, *SHAPE)
     return images, np.asarray(part["fine_labels"], dtype=np.int64)
 
@@ -133,7 +115,10 @@ class _Plain(pickle.Unpickler):
 
 
 def _unpickle(content: bytes) -> dict[str, Any]:
-    loaded = _Plain(io.BytesIO(content), encoding="latin1").load()
+    try:
+        loaded = _Plain(io.BytesIO(content), encoding="latin1").load()
+    except (pickle.UnpicklingError, AttributeError) as error:
+        raise ValueError(str(error)) from None
     if not isinstance(loaded, dict):
-        raise pickle.UnpicklingError("it is no dictionary")
+        raise ValueError("it is no dictionary")
     return loaded

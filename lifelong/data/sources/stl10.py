@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lifelong.data.sources.folder import DAMAGED
+from lifelong.data.sources.archive import read_archive
 from lifelong.data.sources.source import Source, newest_copy, prepared
 from lifelong.data.sources.source import download as download_with
 
@@ -17,6 +16,7 @@ ARCHIVE = "stl10_binary.tar.gz"
 FOLDER = "stl10_binary"
 ADDRESS = "https://cs.stanford.edu/~acoates/stl10/"
 SHAPE = (3, 96, 96)
+Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def stl10(data_dir: str | Path, *, download: bool = True) -> Source:
@@ -61,33 +61,15 @@ def _official(path: Path, folder: Path) -> Source:
 
 
 def _read(path: Path) -> Source:
-    if path.is_dir():
-        return _from_files(lambda name: (path / name).read_bytes(), path)
-    try:
-        with tarfile.open(path) as archive:
+    def parse(read: Callable[[str], bytes]) -> tuple[Part, Part, tuple[str, ...]]:
+        train, test = (
+            (_images(read(f"{part}_X.bin")), _labels(read(f"{part}_y.bin")))
+            for part in ("train", "test")
+        )
+        return train, test, tuple(read("class_names.txt").decode().split())
 
-            def member(name: str) -> bytes:
-                file = archive.extractfile(f"{FOLDER}/{name}")
-                if file is None:
-                    raise KeyError(name)
-                return file.read()
-
-            return _from_files(member, path)
-    except (tarfile.TarError, *DAMAGED) as error:
-        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
-
-
-def _from_files(read: Callable[[str], bytes], path: Path) -> Source:
-    try:
-        parts = [
-            (_images(read(f"{p}_X.bin")), _labels(read(f"{p}_y.bin"))) for p in ("train", "test")
-        ]
-        classes = tuple(read("class_names.txt").decode().split())
-    except (KeyError, FileNotFoundError) as error:
-        raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
-    return Source("stl10", *parts[0], *parts[1], classes, path.name)
+    train, test, classes = read_archive(path, FOLDER, parse)
+    return Source("stl10", *train, *test, classes, path.name)
 
 
 def _images(content: bytes) -> NDArray[np.uint8]:
