@@ -49,7 +49,8 @@ def guide(folder: Path) -> str:
         if members:
             width = max(len(name) for name in members) + 2
             lines = [f"{group}=  {what}"]
-            lines += [f"    {name:<{width}}{text}" for name, text in members.items()]
+            for name, text in members.items():
+                lines += _wrapped(text, f"    {name:<{width}}", 4 + width)
             parts.append("\n".join(lines) + "\n")
     parts.append(
         "options at the top level, with their defaults\n" + _options(folder / "config.yaml")
@@ -72,6 +73,10 @@ def summary(path: Path) -> str:
     return ""
 
 
+def _wrapped(text: str, begin: str, indent: int) -> list[str]:
+    return textwrap.wrap(text, 100, initial_indent=begin, subsequent_indent=" " * indent)
+
+
 def _options(path: Path) -> str:
     """Keys of the main file that carry a comment on their line."""
     lines, parent = [], ""
@@ -83,7 +88,5 @@ def _options(path: Path) -> str:
             value, _, comment = rest.partition("#")
             name = f"{parent}.{key.strip()}" if line.startswith(" ") else key
             option = f"{name}={value.strip()}"
-            lines += textwrap.wrap(
-                comment.strip(), 100, initial_indent=f"    {option:<26}", subsequent_indent=" " * 30
-            )
+            lines += _wrapped(comment.strip(), f"    {option:<26}", 30)
     return "\n".join(lines) + "\n"

@@ -50,6 +50,64 @@ def test_member_says_what_it_is(group: str, member: str) -> None:
     assert 5 < len(summary(configuration.FOLDER / group / f"{member}.yaml")) < 100
 
 
+EXPERIMENTS = sorted(
+    str(path.relative_to(configuration.FOLDER / "experiment").with_suffix(""))
+    for path in (configuration.FOLDER / "experiment").rglob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
+    config = configured(f"experiment={experiment}")
+    configuration.complete(config)
+    configuration.check_types(config)
+    path = configuration.FOLDER / "experiment" / f"{experiment}.yaml"
+    assert f"python -m lifelong.run experiment={experiment}" in path.read_text()
+    for metric, (mean, deviation) in (config.published or {}).items():
+        assert metric in ("peak_accuracy", "forgetting_ratio")
+        assert deviation >= 0
+        assert str(mean) in summary(path)  # the comment and the key agree
+
+
+def test_rows_of_the_lasem_paper() -> None:
+    rows = [name for name in EXPERIMENTS if name.startswith("lasem/")]
+    published = [name for name in rows if configured(f"experiment={name}").published]
+    assert len(published) == 18 + 5 + 5 + 4  # of the tables 8.1, 8.2 without repeats, 8.3
+    config = configured("experiment=lasem/cifar100_40_resnet_lasem_6g")
+    assert config.transfer.groups == "6g"
+    assert config.backbone._target_.endswith("resnet17")
+    assert len(config.data.classes) == 40
+    config = configured("experiment=lasem/office_home_den")
+    assert (config.strategy.grow, config.protocol.lr) == (32, 2e-5)
+    assert list(config.backbone.kernels) == [11, 5, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "data", "key", "value"),
+    [
+        ("lasem_tf", "stl10", "heads.hidden", [128]),
+        ("lasem_hps", "stl10", "heads.hidden", [128, 16]),
+        ("den", "cifar100", "heads.hidden", [128]),
+        ("progressive", "office_home", "strategy.network.reduction", 2),
+        ("progressive", "cifar100", "strategy.network.reduction", 1),
+    ],
+)
+def test_what_a_method_changes_on_one_stream(
+    strategy: str, data: str, key: str, value: object
+) -> None:
+    found = OmegaConf.select(configured(f"strategy={strategy}", f"data={data}"), key)
+    assert found == value
+
+
+def test_pairs_are_of_strategies_and_streams_that_exist() -> None:
+    names = {
+        f"{strategy.stem}_{data.stem}"
+        for strategy in (configuration.FOLDER / "strategy").glob("*.yaml")
+        for data in (configuration.FOLDER / "data").glob("*.yaml")
+    }
+    assert {path.stem for path in (configuration.FOLDER / "pair").glob("*.yaml")} <= names
+
+
 def test_guide_names_every_choice() -> None:
     page = guide(configuration.FOLDER)
     for group, member in MEMBERS:
