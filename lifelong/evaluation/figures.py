@@ -181,7 +181,8 @@ def candidate_accuracy(results: Results) -> Figure:
     names = method["configurations"]
     values = 100 * np.array([entry["validation_accuracy"] for _, entry in tasks]).T
     figure, axes = _axes(2.6 + 0.55 * len(tasks), 1.0 + 0.2 * min(len(names), 40))
-    picture = axes.imshow(values, cmap="viridis", aspect="auto")
+    lowest = min(values.min(), 95)
+    picture = axes.imshow(values, cmap="viridis", vmin=lowest, vmax=100, aspect="auto")
     for column, (_, entry) in enumerate(tasks):
         axes.plot(column, names.index(entry["chosen"]), "o", color="white", mec=INK, ms=6)
     step = max(1, len(names) // 32)
