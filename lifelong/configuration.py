@@ -112,10 +112,11 @@ def check_types(node: Any, path: str = "") -> None:
             check_types(value, f"{path}[{index}]")
     elif isinstance(node, DictConfig):
         hints = _annotations(node["_target_"], path) if "_target_" in node else {}
-        for key in node:
-            name = f"{path}.{key!s}" if path else str(key)
+        names = {key: f"{path}.{key!s}" if path else str(key) for key in node}
+        for key, name in names.items():  # before what lies deeper and may refer to it
             if not isinstance(node[key], DictConfig) and key in hints:
                 _check_type(name, node[key], hints[str(key)])
+        for key, name in names.items():
             check_types(node[key], name)
 
 

@@ -1,0 +1,262 @@
+"""Task-based accumulated gradients (TAG): step sizes that heed what earlier tasks needed.
+
+Malviya, Ravindran, Chandar, "TAG: Task-based Accumulated Gradients for Lifelong Learning", CoLLAs 2022
+(PMLR 199:366-389). The second moments of finished tasks enter the step of the current one, weighted by
+how its first moment points against theirs.
+
+Where paper and released program differ, this follows the program, which gave the published numbers:
+epsilon stands outside the root, and relatedness is taken for each tensor (`group="global"` as the paper
+writes it). Departure from both: a first moment that is zero has cosine 0 instead of an undefined one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import Optimizer
+
+BETA1 = 0.9
+BETA2 = {"rmsprop": 0.99, "adam": 0.999}
+TINY = 1e-30  # a norm below this counts as zero
+
+
+class TAG(Optimizer):
+    """RMSProp, Adagrad or Adam over the second moments of all tasks.
+
+    With mu and nu the moments of the current task k, u_j = mu_j / |mu_j| and nu_j those kept of
+    finished tasks: w_kj = exp(-b <mu / |mu|, u_j>), w_kk = exp(-b) (1 in the first task), and
+    S = w_kk nu + sum_j w_kj nu_j takes the place of the second moment.
+
+    Call `end_task()` after each task, and `begin_epoch()` before each epoch.
+
+    Args:
+        params: parameters or groups of them.
+        lr: learning rate.
+        b: how much relatedness matters, 0 or more.
+        rule: `rmsprop` and `adagrad`: lr g / (sqrt(S) + eps); `adam`: with the first moment and the
+            bias corrections of Adam, that of the second on the whole of S.
+        eps: epsilon.
+        group: cosines for each `tensor`, or one for all parameters together (`global`).
+        step_scope: the steps that Adam's correction counts: of an `epoch`, as released, or of a
+            `task`.
+        weights: `cosine`, or an ablation of the paper (A.3.6): `one` (TAG-1: all weights 1), `age`
+            (TAG-age: w_kj = k - j + 1), `gradients` (TAG-G: cosines between the first
+            `first_gradients` gradients of each task in place of the first moments).
+        first_gradients: B of TAG-G.
+        max_history: finished tasks that are remembered, the latest ones; None for all.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        b: float = 5.0,
+        rule: Literal["rmsprop", "adagrad", "adam"] = "rmsprop",
+        eps: float = 1e-8,
+        group: Literal["tensor", "global"] = "tensor",
+        step_scope: Literal["epoch", "task"] = "epoch",
+        weights: Literal["cosine", "one", "age", "gradients"] = "cosine",
+        first_gradients: int = 1,
+        max_history: int | None = None,
+    ) -> None:
+        for name, value, allowed in (
+            ("rule", rule, ("rmsprop", "adagrad", "adam")),
+            ("group", group, ("tensor", "global")),
+            ("step_scope", step_scope, ("epoch", "task")),
+            ("weights", weights, ("cosine", "one", "age", "gradients")),
+        ):
+            if value not in allowed:
+                raise ValueError(f"optimizer.{name}={value}: give {' or '.join(allowed)}")
+        if lr < 0 or b < 0 or eps < 0:
+            raise ValueError(f"optimizer: lr={lr}, b={b} and eps={eps} must not be negative")
+        if first_gradients < 1 or (max_history is not None and max_history < 0):
+            raise ValueError(
+                f"optimizer: first_gradients={first_gradients} must be 1 or more, and "
+                f"max_history={max_history} 0 or more"
+            )
+        super().__init__(params, {"lr": lr, "b": b, "eps": eps})
+        self.rule, self.group, self.step_scope = rule, group, step_scope
+        self.weights, self.first_gradients = weights, first_gradients
+        self.max_history = max_history
+        self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)
+
+    @property
+    def relatedness(self) -> list[list[float]]:
+        """For each finished task that is remembered, the last w_kj of each tensor."""
+        return [] if self._last is None else self._last.T.tolist()
+
+    def begin_epoch(self) -> None:
+        """Restarts the count of steps where it is that of an epoch."""
+        if self.step_scope == "epoch":
+            for state in self.state.values():
+                state["step"] = 0
+
+    @torch.no_grad()
+    def end_task(self) -> None:
+        """Keeps direction and second moment of the task for ever, and begins new ones."""
+        for state in self.state.values():
+            mean = state["mean"].flatten()
+            length = mean.norm()
+            direction = mean / length.clamp(min=TINY)
+            if self.weights == "gradients":
+                missing = self.first_gradients - len(state["gradients"])
+                direction = F.pad(state["gradients"], (0, 0, 0, missing))  # (B, n)
+            for name, new in (
+                ("directions", direction),
+                ("lengths", length),
+                ("squares", state["square"].flatten()),
+            ):
+                rows = torch.cat([state[name], new[None]])
+                first = 0 if self.max_history is None else max(len(rows) - self.max_history, 0)
+                state[name] = rows[first:].clone()
+            state["tasks"] += 1
+            state["step"] = 0
+            state["mean"], state["square"] = (
+                torch.zeros_like(state["mean"]),
+                torch.zeros_like(state["mean"]),
+            )
+            state["gradients"] = state["gradients"][:0].clone()
+        self._last = None
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        used = [(p, group) for group in self.param_groups for p in group["params"]]
+        used = [(p, group) for p, group in used if p.grad is not None]
+        if used:
+            self._update([p for p, _ in used], [group for _, group in used])
+        return loss
+
+    def _update(self, params: list[Tensor], groups: list[dict[str, Any]]) -> None:
+        gradients = [p.grad for p in params if p.grad is not None]
+        states = [self._state(p) for p in params]
+        means, squares = [s["mean"] for s in states], [s["square"] for s in states]
+        torch._foreach_lerp_(means, gradients, 1 - BETA1)
+        if self.rule == "adagrad":
+            torch._foreach_addcmul_(squares, gradients, gradients)
+        else:
+            beta2 = BETA2[self.rule]
+            torch._foreach_mul_(squares, beta2)
+            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
+        for state in states:
+            state["step"] += 1
+        totals = self._totals(gradients, states, groups)
+        self._move(params, gradients, totals, states, groups)
+
+    def _state(self, p: Tensor) -> dict[str, Any]:
+        state: dict[str, Any] = self.state[p]
+        if not state:
+            size = p.numel()
+            state["step"] = state["tasks"] = 0  # steps of the epoch or task; tasks finished
+            state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
+            state["squares"] = p.new_zeros((0, size))  # nu_j of finished tasks, (tasks, n)
+            several = (self.first_gradients,) if self.weights == "gradients" else ()
+            state["directions"] = p.new_zeros((0, *several, size))  # u_j
+            state["lengths"] = p.new_zeros(0)  # |mu_j|
+            state["gradients"] = p.new_zeros((0, size))
+        return state
+
+    def _totals(
+        self, gradients: list[Tensor], states: list[dict[str, Any]], groups: list[dict[str, Any]]
+    ) -> list[Tensor]:
+        """S of each tensor."""
+        squares = [s["square"] for s in states]
+        finished = [len(s["squares"]) for s in states]
+        if self.weights == "gradients":
+            self._keep(gradients, states)
+        if not any(s["tasks"] for s in states):
+            return squares
+        weights = self._weights(states, groups, max(finished))  # (tensors, tasks)
+        self._last = weights
+        plain = self.weights in ("one", "age")
+        own = [
+            1.0 if plain or not state["tasks"] else math.exp(-group["b"])
+            for state, group in zip(states, groups, strict=True)
+        ]
+        totals = torch._foreach_mul(squares, own)
+        earlier = [
+            (w[len(w) - len(s["squares"]) :] @ s["squares"]).view_as(square)
+            for s, w, square in zip(states, weights, squares, strict=True)
+        ]
+        torch._foreach_add_(totals, earlier)
+        return totals
+
+    def _keep(self, gradients: list[Tensor], states: list[dict[str, Any]]) -> None:
+        """Keeps the first gradients of the task as directions."""
+        for gradient, state in zip(gradients, states, strict=True):
+            if len(state["gradients"]) < self.first_gradients:
+                flat = gradient.flatten()
+                unit = flat / flat.norm().clamp(min=TINY)
+                state["gradients"] = torch.cat([state["gradients"], unit[None]])
+
+    def _weights(
+        self, states: list[dict[str, Any]], groups: list[dict[str, Any]], tasks: int
+    ) -> Tensor:
+        """w_kj of each tensor and each remembered task, (tensors, tasks)."""
+        like = states[0]["mean"]
+        if self.weights == "one":
+            return like.new_ones(len(states), tasks)
+        if self.weights == "age":  # k - j + 1 for j = k - tasks .. k - 1
+            ages = torch.arange(tasks, 0, -1, device=like.device, dtype=like.dtype) + 1
+            return ages.expand(len(states), tasks)
+        b = torch.tensor([g["b"] for g in groups], device=like.device, dtype=like.dtype)
+        return torch.exp(-b[:, None] * self._cosines(states, tasks))
+
+    def _cosines(self, states: list[dict[str, Any]], tasks: int) -> Tensor:
+        """Cosines between the current task and each remembered one, (tensors, tasks)."""
+        if self.weights == "gradients":
+            rows = [self._gradient_cosines(s, tasks) for s in states]
+            return torch.stack(rows)
+        means = [s["mean"].flatten() for s in states]
+        dots = torch.stack(
+            [_padded(s["directions"] @ mean, tasks) for s, mean in zip(states, means, strict=True)]
+        )
+        norms = torch.stack(torch._foreach_norm(means))
+        if self.group == "global":
+            # u_j are of unit length in each tensor; the lengths of mu_j give their shares back.
+            lengths = torch.stack([_padded(s["lengths"], tasks) for s in states])
+            whole = lengths.square().sum(0).sqrt() * norms.square().sum().sqrt()
+            return ((dots * lengths).sum(0) / whole.clamp(min=TINY)).expand_as(dots)
+        return dots / norms.clamp(min=TINY)[:, None]
+
+    def _gradient_cosines(self, state: dict[str, Any], tasks: int) -> Tensor:
+        now = state["gradients"]  # (<= B, n)
+        cosines = torch.einsum("tbn,bn->tb", state["directions"][:, : len(now)], now)
+        return _padded(cosines.mean(1), tasks)
+
+    def _move(
+        self,
+        params: list[Tensor],
+        gradients: list[Tensor],
+        totals: list[Tensor],
+        states: list[dict[str, Any]],
+        groups: list[dict[str, Any]],
+    ) -> None:
+        roots = torch._foreach_sqrt(totals)
+        rates = [g["lr"] for g in groups]
+        moves = gradients
+        if self.rule == "adam":
+            steps = [s["step"] for s in states]
+            torch._foreach_div_(roots, [(1 - BETA2["adam"] ** step) ** 0.5 for step in steps])
+            moves = [s["mean"] for s in states]
+            rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
+        torch._foreach_add_(roots, [g["eps"] for g in groups])
+        steps_taken = torch._foreach_div(moves, roots)
+        torch._foreach_mul_(steps_taken, rates)
+        torch._foreach_sub_(params, steps_taken)
+
+
+def _padded(row: Tensor, length: int) -> Tensor:
+    """A row with zeros before it: a parameter that joined later has fewer tasks."""
+    return F.pad(row, (length - len(row), 0))

@@ -1,0 +1,281 @@
+"""TAG against hand calculations, plain loops and the base optimizers (TAG spec, section 9)."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lifelong.optim import TAG
+
+RULES = ["rmsprop", "adagrad", "adam"]
+rules = pytest.mark.parametrize("rule", RULES)
+
+
+def vector(*values: float) -> torch.nn.Parameter:
+    return torch.nn.Parameter(torch.tensor(values, dtype=torch.double))
+
+
+def run(
+    optimizer: TAG, p: torch.nn.Parameter, tasks: list[list[tuple[float, ...]]]
+) -> list[tuple[list[float], list[list[float]]]]:
+    """Steps with given gradients; theta and the weights after each."""
+    seen = []
+    for gradients in tasks:
+        optimizer.begin_epoch()
+        for gradient in gradients:
+            p.grad = torch.tensor(gradient, dtype=p.dtype)
+            optimizer.step()
+            seen.append((p.detach().tolist(), optimizer.relatedness))
+        optimizer.end_task()
+    return seen
+
+
+HAND: list[list[tuple[float, ...]]] = [[(1, 0), (1, 2)], [(0, 1), (-1, 1)]]
+EXPECTED = {
+    "rmsprop": [
+        (0.000000100000, -2), (-0.708881054757, -2.999999950000),
+        (-0.708881054757, -3.658639281520), (0.034046675549, -4.183185037873),
+    ],
+    "adagrad": [
+        (0.900000001000, -2), (0.829289323381, -2.099999999500),
+        (0.829289323381, -2.165863936556), (0.903433783457, -2.218291987177),
+    ],
+    "adam": [
+        (0.900000001000, -2), (0.800000002000, -2.074413681831),
+        (0.800000002000, -2.140277618887), (0.855184631983, -2.214407288585),
+    ],
+}  # fmt: skip
+
+
+@rules
+def test_the_hand_example(rule: Any) -> None:
+    p = vector(1, -2)
+    seen = run(TAG([p], lr=0.1, b=1.0, rule=rule), p, HAND)
+    for (theta, _), expected in zip(seen, EXPECTED[rule], strict=True):
+        assert theta == pytest.approx(expected, abs=1e-11)
+    weights = [relatedness for _, relatedness in seen]
+    assert weights[0] == weights[1] == []
+    assert weights[2][0] == pytest.approx([0.484324843280], abs=1e-11)
+    assert weights[3][0] == pytest.approx([0.725580971519], abs=1e-11)
+
+
+def test_without_relatedness() -> None:
+    p = vector(1, -2)
+    seen = run(TAG([p], lr=0.1, b=0.0), p, HAND)
+    assert seen[-1][0] == pytest.approx([-0.1305661562356666, -3.8558024320281885], abs=1e-12)
+
+
+@rules
+@pytest.mark.parametrize(("epochs", "scope"), [(1, "epoch"), (2, "epoch"), (2, "task")])
+def test_one_task_is_the_base_optimizer(rule: Any, epochs: int, scope: Any) -> None:
+    base = {
+        "rmsprop": lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.99, eps=1e-8),
+        "adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01, eps=1e-8),
+        "adam": lambda p: torch.optim.Adam(p, lr=0.01, eps=1e-8),
+    }[rule]
+    ours, theirs = [torch.nn.Parameter(torch.arange(6.0, dtype=torch.double)) for _ in range(2)]
+    tag, plain = TAG([ours], lr=0.01, b=3.0, rule=rule, step_scope=scope), base([theirs])
+    for _ in range(epochs):
+        tag.begin_epoch()
+        for _ in range(100):
+            ours.grad = torch.randn(6, dtype=torch.double)
+            theirs.grad = ours.grad.clone()
+            tag.step()
+            plain.step()
+    same = torch.allclose(ours, theirs, rtol=0, atol=1e-12)
+    assert same == (rule != "adam" or epochs == 1 or scope == "task")
+
+
+def test_amplification_where_no_earlier_task_has_energy() -> None:
+    p = vector(1, -2)
+    seen = run(TAG([p], lr=0.1, b=5.0), p, [[(1, 0)], [(0, 1)]])
+    assert 1 - seen[0][0][0] == pytest.approx(0.9999999, abs=1e-9)
+    assert -2 - seen[1][0][1] == pytest.approx(-12.1824791 * -1, abs=1e-6)
+    assert seen[1][1] == [[1.0]]  # disjoint supports
+
+
+def test_scale_of_the_gradients_does_not_matter() -> None:
+    ends = []
+    for scale in (1, 1000):
+        p = vector(1, -2)
+        scaled = [[tuple(scale * g for g in gradient) for gradient in task] for task in HAND]
+        ends.append(run(TAG([p], lr=0.1, b=5.0), p, scaled)[-1][0][0])
+    assert ends[0] == pytest.approx(0.8587114, abs=2e-7)
+    assert ends[0] == pytest.approx(ends[1], rel=1e-6)
+
+
+@rules
+@pytest.mark.parametrize("group", ["tensor", "global"])
+def test_zero_gradients_stay_finite(rule: Any, group: Any) -> None:
+    p, q = vector(1, -2), vector(3)
+    optimizer = TAG([p, q], lr=0.1, rule=rule, group=group)
+    for task in range(3):
+        for _ in range(3):
+            p.grad = torch.tensor([0.0, 0.0] if task == 0 else [1.0, 2.0], dtype=torch.double)
+            q.grad = torch.ones(1, dtype=torch.double)
+            optimizer.step()
+        if task == 1 and group == "tensor":
+            assert optimizer.relatedness[0][0] == 1.0
+        optimizer.end_task()
+    assert p.isfinite().all()
+
+
+def plain_loop(
+    shapes: list[tuple[int, ...]], gradients: list[list[list[Tensor]]], rule: str, b: float
+) -> list[Tensor]:
+    """The algorithm tensor by tensor, as section 3 writes it."""
+    beta2 = {"rmsprop": 0.99, "adam": 0.999, "adagrad": 0.0}[rule]
+    thetas = [torch.ones(shape, dtype=torch.double) for shape in shapes]
+    kept: list[list[tuple[Tensor, Tensor]]] = [[] for _ in shapes]
+    for task in gradients:
+        mus, nus = ([torch.zeros_like(theta) for theta in thetas] for _ in range(2))
+        for s, step in enumerate(task, 1):
+            for i, g in enumerate(step):
+                mus[i] = 0.9 * mus[i] + 0.1 * g
+                nus[i] = nus[i] + g**2 if rule == "adagrad" else beta2 * nus[i] + (1 - beta2) * g**2
+                total = nus[i] * (math.exp(-b) if kept[i] else 1)
+                for u, nu in kept[i]:
+                    total = total + torch.exp(-b * (mus[i] / mus[i].norm() * u).sum()) * nu
+                if rule == "adam":
+                    root = total.sqrt() / math.sqrt(1 - beta2**s)
+                    thetas[i] = thetas[i] - 0.01 * (mus[i] / (1 - 0.9**s)) / (root + 1e-8)
+                else:
+                    thetas[i] = thetas[i] - 0.01 * g / (total.sqrt() + 1e-8)
+        for i in range(len(shapes)):
+            kept[i].append((mus[i] / mus[i].norm(), nus[i]))
+    return thetas
+
+
+@rules
+def test_equals_the_plain_loop(rule: Any) -> None:
+    shapes: list[tuple[int, ...]] = [(3, 4), (4,), (), (2, 3, 2, 2)]
+    gradients = [
+        [[torch.randn(shape, dtype=torch.double) for shape in shapes] for _ in range(6)]
+        for _ in range(5)
+    ]
+    parameters = [torch.nn.Parameter(torch.ones(shape, dtype=torch.double)) for shape in shapes]
+    optimizer = TAG(parameters, lr=0.01, b=2.0, rule=rule)
+    for task in gradients:
+        optimizer.begin_epoch()
+        for step in task:
+            for p, g in zip(parameters, step, strict=True):
+                p.grad = g.clone()
+            optimizer.step()
+            for row in optimizer.relatedness:
+                assert all(math.exp(-2) <= w <= math.exp(2) for w in row)
+        optimizer.end_task()
+    for p, expected in zip(parameters, plain_loop(shapes, gradients, rule, 2.0), strict=True):
+        torch.testing.assert_close(p.detach(), expected, rtol=0, atol=1e-10)
+
+
+def test_global_cosines_are_those_of_the_whole_vector() -> None:
+    split = [vector(1, -2), vector(3, 4, 5)]
+    whole = vector(1, -2, 3, 4, 5)
+    one, other = TAG(split, lr=0.1, b=1.0, group="global"), TAG([whole], lr=0.1, b=1.0)
+    for _ in range(3):
+        for _ in range(4):
+            g = torch.randn(5, dtype=torch.double)
+            split[0].grad, split[1].grad, whole.grad = g[:2].clone(), g[2:].clone(), g.clone()
+            one.step()
+            other.step()
+        one.end_task()
+        other.end_task()
+    torch.testing.assert_close(torch.cat([p.detach() for p in split]), whole.detach())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"rule": "adam"}, {"rule": "adagrad", "max_history": 1}, {"group": "global"},
+        {"weights": "gradients", "first_gradients": 2},
+    ],
+)  # fmt: skip
+def test_a_saved_state_goes_on_bit_for_bit(options: Any) -> None:
+    def gradient(step: int) -> Tensor:
+        return torch.randn(5, generator=torch.Generator().manual_seed(step))
+
+    p = torch.nn.Parameter(torch.ones(5))
+    optimizer = TAG([p], lr=0.01, **options)
+    saved: Any = None
+    for step in range(20):
+        if step == 13:  # in the middle of the third task
+            saved = copy.deepcopy((p, optimizer.state_dict()))
+        p.grad = gradient(step)
+        optimizer.step()
+        if step % 5 == 4:
+            optimizer.end_task()
+    q, state = saved
+    again = TAG([q], lr=0.01, **options)
+    again.load_state_dict(state)
+    for step in range(13, 20):
+        q.grad = gradient(step)
+        again.step()
+        if step % 5 == 4:
+            again.end_task()
+    assert torch.equal(p, q)
+
+
+def test_missing_gradients_leave_a_parameter_and_its_moments_alone() -> None:
+    p, q = vector(1, -2), vector(3)
+    optimizer = TAG([p, q], lr=0.1)
+    p.grad = torch.ones(2, dtype=torch.double)
+    optimizer.step()
+    assert q.item() == 3
+    assert q not in optimizer.state
+    optimizer.end_task()
+    for parameter in (p, q):  # q joins in the second task, for which it has no history
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    assert 3 - q.item() == pytest.approx(0.1 / math.sqrt(0.01), rel=1e-6)
+
+
+def test_ablations() -> None:
+    def weights(**options: Any) -> list[list[float]]:
+        p = vector(1, -2)
+        optimizer = TAG([p], lr=0.1, b=1.0, **options)
+        for _ in range(3):
+            for step in range(3):
+                p.grad = torch.tensor([1.0, step], dtype=torch.double)
+                optimizer.step()
+            found = optimizer.relatedness
+            optimizer.end_task()
+        return found
+
+    assert weights(weights="one") == [[1.0], [1.0]]
+    assert weights(weights="age") == [[3.0], [2.0]]
+    # The first gradients of all tasks are the same, so each cosine is 1.
+    assert weights(weights="gradients", first_gradients=2) == [
+        [pytest.approx(math.exp(-1))], [pytest.approx(math.exp(-1))]
+    ]  # fmt: skip
+    assert len(weights(max_history=1)) == 1
+    assert weights(max_history=0) == []
+
+
+def test_parameter_groups_have_rates_of_their_own() -> None:
+    p, q = vector(1.0), vector(1.0)
+    optimizer = TAG([{"params": [p], "lr": 0.1}, {"params": [q]}], lr=0.01)
+    for parameter in (p, q):
+        parameter.grad = torch.ones(1, dtype=torch.double)
+    optimizer.step()
+    assert (1 - p.item()) / (1 - q.item()) == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "sgd"}, r"optimizer\.rule=sgd: give rmsprop or adagrad or adam"),
+        ({"b": -1.0}, r"b=-1\.0"),
+        ({"group": "layer"}, r"optimizer\.group=layer"),
+        ({"step_scope": "run"}, r"optimizer\.step_scope=run"),
+        ({"first_gradients": 0}, "first_gradients=0 must be 1 or more"),
+        ({"max_history": -1}, "max_history=-1 0 or more"),
+    ],
+)
+def test_refuses(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TAG([vector(1)], **{"lr": 0.1, **options})
