@@ -57,9 +57,8 @@ def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
                 f"batch {config.batch_size}, lr {config.lr:g}"
             )
             key = (results["data"], protocol, results["strategy"])
-            published = OmegaConf.to_container(config.published) if config.published else {}
-            assert isinstance(published, dict)
-            group = groups.setdefault(key, Row(key[2], key[0], protocol, [], published))  # type: ignore[arg-type]
+            published = dict(config.get("published") or {})
+            group = groups.setdefault(key, Row(key[2], key[0], protocol, [], published))
             group.runs.append(results)
     return [groups[key] for key in sorted(groups)], unfinished
 

@@ -1,12 +1,13 @@
 """Task-based accumulated gradients (TAG): step sizes that heed what earlier tasks needed.
 
-Malviya, Ravindran, Chandar, "TAG: Task-based Accumulated Gradients for Lifelong Learning", CoLLAs 2022
-(PMLR 199:366-389). The second moments of finished tasks enter the step of the current one, weighted by
-how its first moment points against theirs.
+Malviya, Ravindran, Chandar, "TAG: Task-based Accumulated Gradients for Lifelong Learning", CoLLAs
+2022 (PMLR 199:366-389). The second moments of finished tasks enter the step of the current one,
+weighted by how its first moment points against theirs.
 
-Where paper and released program differ, this follows the program, which gave the published numbers:
-epsilon stands outside the root, and relatedness is taken for each tensor (`group="global"` as the paper
-writes it). Departure from both: a first moment that is zero has cosine 0 instead of an undefined one.
+Where paper and released program differ, this follows the program, which gave the published
+numbers: epsilon stands outside the root, and relatedness is taken for each tensor
+(`group="global"` as the paper writes it). Departure from both: a first moment that is zero has
+cosine 0 instead of an undefined one.
 """
 
 from __future__ import annotations
@@ -190,7 +191,7 @@ class TAG(Optimizer):
             for s, w, square in zip(states, weights, squares, strict=True)
         ]
         torch._foreach_add_(totals, earlier)
-        return totals
+        return list(totals)
 
     def _keep(self, gradients: list[Tensor], states: list[dict[str, Any]]) -> None:
         """Keeps the first gradients of the task as directions."""
@@ -210,8 +211,8 @@ class TAG(Optimizer):
         if self.weights == "age":  # k - j + 1 for j = k - tasks .. k - 1
             ages = torch.arange(tasks, 0, -1, device=like.device, dtype=like.dtype) + 1
             return ages.expand(len(states), tasks)
-        b = torch.tensor([g["b"] for g in groups], device=like.device, dtype=like.dtype)
-        return torch.exp(-b[:, None] * self._cosines(states, tasks))
+        b = torch.tensor([[g["b"]] for g in groups], device=like.device, dtype=like.dtype)
+        return torch.exp(-b * self._cosines(states, tasks))
 
     def _cosines(self, states: list[dict[str, Any]], tasks: int) -> Tensor:
         """Cosines between the current task and each remembered one, (tensors, tasks)."""
