@@ -205,7 +205,7 @@ class TAG(Optimizer):
         self, states: list[dict[str, Any]], groups: list[dict[str, Any]], tasks: int
     ) -> Tensor:
         """w_kj of each tensor and each remembered task, (tensors, tasks)."""
-        like = states[0]["mean"]
+        like: Tensor = states[0]["mean"]
         if self.weights == "one":
             return like.new_ones(len(states), tasks)
         if self.weights == "age":  # k - j + 1 for j = k - tasks .. k - 1
