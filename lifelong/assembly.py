@@ -16,6 +16,7 @@ from lifelong.environment import environment
 from lifelong.evaluation.record import Record
 from lifelong.experiment import Experiment
 from lifelong.files import write_json, write_text
+from lifelong.optim import TaskOptimizer
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 from lifelong.terminal import Terminal
@@ -42,6 +43,7 @@ def assemble(
     stream: TaskStream = instantiate(config.data, _convert_="all")
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
+    strategy.lifetime = config.optimizer_lifetime
     strategy.evaluate_classes = config.evaluate == "both"
     _refuse(strategy, stream, config)
     make_trainer = instantiate(config.trainer, _convert_="all")
@@ -101,15 +103,23 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     """Combinations that the method says it cannot do, or that mean nothing."""
     plain = ("32", "32-true", "64", "64-true", "None")
     wanted = {
-        "devices": config.trainer.devices != 1,
-        "precision": str(config.trainer.precision) not in plain,
+        "trainer.devices": config.trainer.devices != 1,
+        "trainer.precision": str(config.trainer.precision) not in plain,
+        "optimizer_lifetime": strategy.lifetime == "stream",
     }
     for option, asked in wanted.items():
-        if asked and option in strategy.refuses:
+        reason = strategy.refuses.get(option.removeprefix("trainer."))
+        if asked and reason is not None:
             raise ValueError(
-                f"trainer.{option}={config.trainer[option]}: {type(strategy).__name__} cannot do "
-                f"that: {strategy.refuses[option]}"
+                f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
+                f"that: {reason}"
             )
+    optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
+    if isinstance(optimizer, TaskOptimizer) and strategy.lifetime != "stream":
+        raise ValueError(
+            f"optimizer_lifetime={strategy.lifetime}: {type(optimizer).__name__} remembers earlier "
+            "tasks; give stream"
+        )
     if strategy.needs_validation or config.restore_best:
         who = type(strategy).__name__ if strategy.needs_validation else "restore_best"
         bare = [task.name for task in stream.tasks if not len(task.val)]

@@ -28,7 +28,8 @@ class Checkpoint:
         record: what was measured.
         rounds: metrics of the finished rounds of an unfinished visit.
         epoch: epochs done of the round after those.
-        optimizer: state of its optimizer.
+        optimizer: state of its optimizer by parameter name; of a finished visit where the
+            optimizer is kept for the whole stream.
         best: its best epoch on the validation images.
         late: its best epoch among the last ones, where that is asked for.
     """

@@ -78,6 +78,7 @@ class Experiment:
                 self._learn(task, self.saved)
             elif task.step == self.saved.step:
                 self.strategy.load_state_dict(self.saved.strategy)
+                self.strategy.saved_optimizer = self.saved.optimizer
         return self.record
 
     def _learn(self, task: Task, saved: Checkpoint | None) -> None:
@@ -116,7 +117,7 @@ class Experiment:
         first, best, late = 0, None, None
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
-            self.strategy.optimizer_state = saved.optimizer
+            self.strategy.saved_optimizer = saved.optimizer
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
         self.stream.serve(task, now.train, number, first)
@@ -128,7 +129,7 @@ class Experiment:
             if done < epochs:  # what follows the last epoch is saved on its own
                 state = self._checkpoint(task, finished=False)
                 state.epoch, state.best, state.late = done, validation.best, validation.late
-                state.optimizer = trainer.optimizers[0].state_dict()["state"]
+                state.optimizer = self.strategy.optimizer_state()
                 state.save(self.folder, self.keep)
 
         if number > 0 and saved is None:  # what the method did between rounds is in it
@@ -214,7 +215,12 @@ class Experiment:
             strategy=self.strategy.state_dict(),
             record=self.record.state_dict(),
             rounds=[] if finished else list(self._rounds),
+            optimizer=self.strategy.optimizer_state() if self._keeps_optimizer else None,
         )
+
+    @property
+    def _keeps_optimizer(self) -> bool:
+        return self.strategy.lifetime == "stream"
 
     def _report(self, task: Task) -> None:
         """Tells person and loggers how it stands; a task without training has nothing to tell."""

@@ -3,5 +3,14 @@
 from lifelong.optim.rmsprop import TensorFlowRMSProp
 from lifelong.optim.schedules import Schedule, constant, exponential, inverse_time
 from lifelong.optim.tag import TAG
+from lifelong.optim.task_optimizer import TaskOptimizer
 
-__all__ = ["TAG", "Schedule", "TensorFlowRMSProp", "constant", "exponential", "inverse_time"]
+__all__ = [
+    "TAG",
+    "Schedule",
+    "TaskOptimizer",
+    "TensorFlowRMSProp",
+    "constant",
+    "exponential",
+    "inverse_time",
+]

@@ -19,14 +19,15 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import Optimizer
+
+from lifelong.optim.task_optimizer import TaskOptimizer
 
 BETA1 = 0.9
 BETA2 = {"rmsprop": 0.99, "adam": 0.999}
 TINY = 1e-30  # a norm below this counts as zero
 
 
-class TAG(Optimizer):
+class TAG(TaskOptimizer):
     """RMSProp, Adagrad or Adam over the second moments of all tasks.
 
     With mu and nu the moments of the current task k, u_j = mu_j / |mu_j| and nu_j those kept of

@@ -11,7 +11,7 @@ Departure from the released program: all candidates of a task start from the sam
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -36,6 +36,9 @@ class BruteForce(Search):
 
     rolls_back = False
     needs_validation = True
+    refuses: ClassVar[dict[str, str]] = Search.refuses | {
+        "optimizer_lifetime": "every candidate begins with a new optimizer; give task"
+    }
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ such would remove every new unit at once.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -45,6 +45,9 @@ class DEN(Strategy):
         split_above: distance that a unit's incoming weights may move before it is split.
     """
 
+    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+        "optimizer_lifetime": "layers that grow are new parameters; give task"
+    }
     network: ExpandableNetwork
 
     def __init__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from lifelong.data import Batch, Images, Task
 from lifelong.evaluation.accuracy import TaskAccuracy
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.optim.task_optimizer import TaskOptimizer, extend, load_by_name, state_by_name
 
 
 class Diverged(ArithmeticError):
@@ -30,6 +31,7 @@ class Diverged(ArithmeticError):
 
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+Lifetime = Literal["epoch", "task", "stream"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ class Strategy(LightningModule):
         needs_validation: whether the method cannot do without validation images.
         best: accuracy on the validation images, epoch and tensors of the best epoch of the last
             round; a method that goes back to an earlier round puts back that one's.
-        refuses: for each of `devices`, `precision` that the method cannot do, the reason.
+        lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
+            anew), or the `stream`.
+        refuses: for each of `devices`, `precision`, `optimizer_lifetime` (of the stream) that the
+            method cannot do, the reason.
     """
 
     rolls_back: bool = False
@@ -92,7 +97,9 @@ class Strategy(LightningModule):
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.evaluate_classes = False  # whether tests also ask without the task given
         self.best: dict[str, Any] | None = None
-        self.optimizer_state: dict[str, Any] | None = None  # to go on from, inside a round
+        self.lifetime: Lifetime = "task"
+        self.saved_optimizer: dict[str, Any] | None = None  # state by parameter name, to go on from
+        self._optimizer: Optimizer | None = None
         self._loss = torch.zeros(())
 
     # What a method overrides.
@@ -115,6 +122,8 @@ class Strategy(LightningModule):
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         """Closes a task; `loader` passes once over its training images."""
+        if isinstance(self._optimizer, TaskOptimizer):
+            self._optimizer.end_task()
 
     # What is written once, for all methods.
 
@@ -130,6 +139,10 @@ class Strategy(LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._loss = torch.zeros((), device=self.device)
+        if isinstance(self._optimizer, TaskOptimizer):
+            self._optimizer.begin_epoch()
+        if self._optimizer is not None and self.lifetime == "epoch":
+            self._optimizer.state.clear()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.training_loss(batch)
@@ -187,14 +200,25 @@ class Strategy(LightningModule):
         return Batch(batch.x.to(device), batch.y.to(device), batch.t)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.make_optimizer([p for p in self.parameters() if p.requires_grad])
-        if self.optimizer_state is not None:  # the groups stay: the schedule sets their rate
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": self.optimizer_state, "param_groups": groups})
-            self.optimizer_state = None
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        if self._optimizer is None or self.lifetime != "stream":
+            self._optimizer = self.make_optimizer(list(trained.values()))
+        else:
+            extend(self._optimizer, trained)
+        if self.saved_optimizer is not None:
+            load_by_name(self._optimizer, trained, self.saved_optimizer)
+            self.saved_optimizer = None
+        for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
+            group["lr"] = group.get("initial_lr", group["lr"])
         first = self.epochs_trained
-        scheduler = LambdaLR(optimizer, lambda epoch: self.schedule(first + epoch))
-        return {"optimizer": optimizer, "lr_scheduler": scheduler}
+        scheduler = LambdaLR(self._optimizer, lambda epoch: self.schedule(first + epoch))
+        return {"optimizer": self._optimizer, "lr_scheduler": scheduler}
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state by parameter name."""
+        if self._optimizer is None:
+            return {}
+        return state_by_name(self._optimizer, dict(self.named_parameters()))
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"epochs_trained": self.epochs_trained, "method": self.method}

@@ -1,0 +1,44 @@
+"""Optimizers that outlive a task: told where tasks end, saved and restored by parameter names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+
+
+class TaskOptimizer(Optimizer):
+    """An optimizer whose steps depend on the tasks before; it is kept for the whole stream."""
+
+    def begin_epoch(self) -> None:
+        """Called before each epoch."""
+
+    def end_task(self) -> None:
+        """Called after the training of each task."""
+
+
+Named = Mapping[str, nn.Parameter]
+
+
+def extend(optimizer: Optimizer, named: Named) -> None:
+    """Hands the optimizer the parameters that it does not have yet, as a group of its own."""
+    known = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    new = [p for p in named.values() if id(p) not in known]
+    if new:
+        optimizer.add_param_group({"params": new})
+
+
+def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:
+    """The state of each parameter, by its name; of those alone that are named."""
+    return {name: dict(optimizer.state[p]) for name, p in named.items() if p in optimizer.state}
+
+
+def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) -> None:
+    """Gives the optimizer's parameters the states of their names; its groups stay as they are."""
+    names = {id(p): name for name, p in named.items()}
+    ordered = [names.get(id(p), "") for group in optimizer.param_groups for p in group["params"]]
+    state = {index: states[name] for index, name in enumerate(ordered) if name in states}
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

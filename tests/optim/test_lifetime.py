@@ -1,0 +1,123 @@
+"""How long an optimizer lasts, and that a stopped run goes on with its state."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong.networks import MultiHead, Network
+from lifelong.optim import TAG, inverse_time
+from lifelong.strategies import Strategy
+from tests.conftest import execute, results_of, small_body, toy_task
+from tests.test_contract import FAST, Killed, die_at
+
+OPTIONS = [
+    "optimizer=tag_rmsprop lr=0.0005",
+    "optimizer=tag_adam lr=0.0005 optimizer.weights=gradients optimizer.first_gradients=3",
+    "optimizer=adam optimizer_lifetime=stream heads=multi",
+    "optimizer=sgd lr=0.05 optimizer.momentum=0.8 optimizer_lifetime=epoch",
+    "optimizer=adam optimizer_lifetime=stream strategy=hps transfer=top2",
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("after", [2, 3, 4])
+def test_resumes_bit_equal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, after: int
+) -> None:
+    """Checkpoints 1, 2 and 4 lie inside a task, 3 at its end."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    given = ["strategy=finetune", *options.split(), *FAST, "epochs=5", "checkpoint_every=2"]
+    assert execute(whole, *given, "resume=auto") == 0
+    die_at(monkeypatch, after)
+    with pytest.raises(Killed):
+        execute(broken, *given, "resume=auto")
+    monkeypatch.undo()
+    assert execute(broken, *given, "resume=auto") == 0
+    assert results_of(whole) == results_of(broken)
+    states = [torch.load(folder / "task_02.ckpt", weights_only=True) for folder in (whole, broken)]
+    for key, value in states[0]["strategy"].items():
+        if torch.is_tensor(value):
+            assert torch.equal(value, states[1]["strategy"][key]), key
+    assert (states[0]["optimizer"] is not None) == ("epoch" not in options)
+
+
+def test_lifetimes_differ(tmp_path: Path) -> None:
+    given = ["strategy=finetune", *FAST, "epochs=2", "optimizer=adam"]
+    found = []
+    for lifetime in ("epoch", "task", "stream"):
+        folder = tmp_path / lifetime
+        assert execute(folder, *given, f"optimizer_lifetime={lifetime}") == 0
+        state = torch.load(folder / "task_02.ckpt", weights_only=True)["strategy"]
+        found.append(state["network.body.0.weight"])
+    assert not torch.equal(found[0], found[1])
+    assert not torch.equal(found[1], found[2])
+
+
+def strategy(make: Any, **options: Any) -> Strategy:
+    made = Strategy(Network(small_body(), partial(MultiHead, hidden=[5])), make, **options)
+    made.begin_task(toy_task(0))
+    return made
+
+
+def optimizer_of(made: Strategy) -> torch.optim.Optimizer:
+    optimizer: torch.optim.Optimizer = made.configure_optimizers()["optimizer"]
+    return optimizer
+
+
+def test_an_optimizer_of_the_stream_takes_in_new_heads_and_keeps_its_rate() -> None:
+    schedule = partial(inverse_time, decay=0.5)
+    made = strategy(partial(torch.optim.Adam, lr=0.1), schedule=schedule)
+    made.lifetime = "stream"
+    first = optimizer_of(made)
+    made.epochs_trained = 2
+    made.begin_task(toy_task(1))
+    again = optimizer_of(made)
+    assert again is first
+    held = [p for group in again.param_groups for p in group["params"]]
+    assert {id(p) for p in held} == {id(p) for p in made.parameters()}
+    assert len(held) == len(list(made.parameters()))
+    # 0.1 / (1 + 0.5 * 2) at the third epoch of the stream, however often it was set up.
+    assert [group["lr"] for group in again.param_groups] == [pytest.approx(0.05)] * 2
+    made.lifetime = "task"
+    assert optimizer_of(made) is not first
+
+
+def test_an_optimizer_with_a_memory_is_told_of_epochs_and_tasks() -> None:
+    made = strategy(partial(TAG, lr=0.1, rule="adam"))
+    made.lifetime = "stream"
+    optimizer = optimizer_of(made)
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state = optimizer.state[next(made.parameters())]
+    assert state["step"] == 1
+    made.on_train_epoch_start()
+    assert (state["step"], state["tasks"]) == (0, 0)
+    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    assert state["tasks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("optimizer=tag_rmsprop optimizer_lifetime=task", "TAG remembers earlier tasks"),
+        ("optimizer_lifetime=week", "optimizer_lifetime=week: give epoch or task or stream"),
+        ("optimizer=tag_rmsprop optimizer.b=-1", "b=-1"),
+        ("optimizer=tag_rmsprop optimizer.rule=sgd", "optimizer.rule=sgd: give rmsprop"),
+        (
+            "strategy=brute_force_hps optimizer=adam optimizer_lifetime=stream",
+            "BruteForce cannot do that: every candidate begins with a new optimizer",
+        ),
+        ("strategy=den optimizer=tag_adam", "DEN cannot do that"),
+        ("optimizer=sgd optimizer.momentum=-1", "momentum"),
+    ],
+)
+def test_refuses(tmp_path: Path, options: str, message: str, capsys: Any) -> None:
+    assert execute(tmp_path / "run", *options.split(), *FAST) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
