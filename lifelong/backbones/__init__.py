@@ -1,7 +1,18 @@
 """Network bodies as stacks of layers: the unit of sharing, freezing, growing and pruning."""
 
-from lifelong.backbones.backbone import Backbone, Layer
+from lifelong.backbones.backbone import Backbone, Body, Layer
 from lifelong.backbones.convnet import ConvLayer, convnet, resnet17
 from lifelong.backbones.mlp import LinearLayer, mlp
+from lifelong.backbones.resnet import ReducedResNet
 
-__all__ = ["Backbone", "ConvLayer", "Layer", "LinearLayer", "convnet", "mlp", "resnet17"]
+__all__ = [
+    "Backbone",
+    "Body",
+    "ConvLayer",
+    "Layer",
+    "LinearLayer",
+    "ReducedResNet",
+    "convnet",
+    "mlp",
+    "resnet17",
+]

@@ -75,15 +75,33 @@ def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> None:
     tensor.copy_(drawn)
 
 
-class Backbone(nn.Sequential):
-    """Layers in the order of the data; the output is flat.
+class Body(nn.Module):
+    """The body of a network: from images to features.
 
     Attributes:
         features: length of the output of one image.
     """
 
+    features: int
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, input first.
+
+        Raises:
+            ValueError: the body is no stack of layers.
+        """
+        raise ValueError(
+            f"backbone: {type(self).__name__} is no stack of layers that can be shared, grown or "
+            "gated one by one; give one such as conv4, or another strategy"
+        )
+
+
+class Backbone(Body, nn.Sequential):
+    """Layers in the order of the data; the output is flat."""
+
     def __init__(self, layers: Iterable[Layer], features: int) -> None:
-        super().__init__(*layers)
+        nn.Sequential.__init__(self, *layers)
         self.features = features
 
     @property

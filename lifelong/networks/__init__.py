@@ -2,7 +2,7 @@
 
 from lifelong.networks.channel_gated import ChannelGatedNetwork
 from lifelong.networks.expandable import ExpandableNetwork
-from lifelong.networks.heads import Head, Heads, MultiHead, SingleHead
+from lifelong.networks.heads import Head, Heads, MultiHead, OutputMatrix, SingleHead
 from lifelong.networks.network import Independent, Network, TaskNetwork
 from lifelong.networks.progressive import ProgressiveNetwork
 
@@ -14,6 +14,7 @@ __all__ = [
     "Independent",
     "MultiHead",
     "Network",
+    "OutputMatrix",
     "ProgressiveNetwork",
     "SingleHead",
     "TaskNetwork",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import LinearLayer
@@ -50,8 +51,8 @@ class Heads(nn.Module):
         """Makes the head of a new task; nothing for a task that has one."""
         raise NotImplementedError
 
-    def of(self, task: int) -> Head:
-        """The head that serves `task`."""
+    def of(self, task: int) -> nn.Module:
+        """The module whose parameters serve `task`."""
         raise NotImplementedError
 
     def _make(self, key: str, classes: int) -> None:
@@ -96,3 +97,46 @@ class SingleHead(Heads):
         head = self.all["shared"]
         assert isinstance(head, Head)
         return head
+
+
+class OutputMatrix(Heads):
+    """One linear layer for the classes of all tasks, of which a task sees its own columns.
+
+    The usual "multi-head by masking": the other columns get a gradient of zero, not none. Columns
+    are given to the tasks in the order in which they come. The matrix starts as PyTorch draws it.
+
+    Args:
+        outputs: columns for all tasks together.
+
+    Raises:
+        ValueError: tasks with more classes than there are columns.
+    """
+
+    def __init__(
+        self, features: int, outputs: int, hidden: Sequence[int] = (), dropout: float = 0.0
+    ) -> None:
+        super().__init__(features, hidden, dropout)
+        widths = [features, *hidden]
+        body = [LinearLayer(a, b) for a, b in zip(widths, hidden, strict=False)]
+        self.below = nn.Sequential(nn.Dropout(dropout), *body)
+        self.output = nn.Linear(widths[-1], outputs)
+        self.columns: dict[int, slice] = {}
+
+    def add_task(self, task: int, classes: int) -> None:
+        if task in self.columns:
+            return
+        first = max((columns.stop for columns in self.columns.values()), default=0)
+        outputs = self.output.out_features
+        if first + classes > outputs:
+            raise ValueError(
+                f"heads.outputs={outputs}: the tasks up to number {task} have "
+                f"{first + classes} classes; give at least as many"
+            )
+        self.columns[task] = slice(first, first + classes)
+
+    def of(self, task: int) -> nn.Module:
+        return self
+
+    def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
+        columns, output = self.columns[task], self.output
+        return F.linear(self.below(features), output.weight[columns], output.bias[columns])

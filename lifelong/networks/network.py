@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from lifelong.backbones import Backbone
+from lifelong.backbones import Body
 from lifelong.networks.heads import Heads
 
-MakeBackbone = Callable[[], Backbone]
+MakeBackbone = Callable[[], Body]
 MakeHeads = Callable[[int], Heads]
 
 

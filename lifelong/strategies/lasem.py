@@ -164,17 +164,17 @@ class LASEM(Search):
     def training_loss(self, batch: Batch) -> Tensor:
         if not self.searching:
             return super().training_loss(batch)
-        head = self.network.heads.of(self._task)
+        heads, task = self.network.heads, self._task
         active, number = self._active, len(self._tree.configs)
         features = self.network.tree_features(batch.x, self._task, self._tree)  # (c b, f)
         labels = batch.y.repeat(number)  # (c b,)
         with torch.no_grad():
-            head.eval()  # no dropout in the E-step
-            nll = F.cross_entropy(head(features), labels, reduction="none")
-            head.train()
+            heads.eval()  # no dropout in the E-step
+            nll = F.cross_entropy(heads(features, task), labels, reduction="none")
+            heads.train()
             posterior = torch.zeros_like(self.prior)
             posterior[active] = self.posterior(-nll.view(number, -1), active)
-        loss = F.cross_entropy(head(features), labels, reduction="none")
+        loss = F.cross_entropy(heads(features, task), labels, reduction="none")
         if self.prune_below and not self._decided:
             self._prune(posterior)
         self.update_prior(posterior)

@@ -1,0 +1,79 @@
+"""The reduced residual network of continual learning, as TAG's released program has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lifelong.backbones.backbone import Body
+
+
+class Block(nn.Module):
+    """One 3 x 3 convolution and a shortcut, each followed by ReLU, then batch-norm, then dropout.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        stride: of the convolution; where stride or width change the shortcut is a 1 x 1
+            convolution.
+        dropout: probability of dropping an entry.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = (
+            nn.Sequential() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+        )
+        self.norm_sum = nn.BatchNorm2d(outputs)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.dropout(self.norm(F.relu(self.conv(x))))
+        out: Tensor = self.dropout(self.norm_sum(F.relu(y + self.shortcut(x))))
+        return out
+
+
+class ReducedResNet(Body):
+    """A 3 x 3 stem and four stages of two blocks, widths w, 2w, 4w, 8w; average pool 4 x 4.
+
+    Weights start as PyTorch draws them.
+
+    Args:
+        shape: (c, h, w) of an image.
+        width: w, channels of the stem and the first stage.
+        dropout: probability of dropping an entry behind each batch-norm of a block.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int = 20, dropout: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"backbone.dropout={dropout}: give a probability from 0 to below 1")
+        channels, height, across = shape
+        self.stem = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        blocks, inputs = [], width
+        for stage in range(4):
+            outputs = width * 2**stage
+            blocks += [
+                Block(inputs, outputs, 1 if stage == 0 else 2, dropout),
+                Block(outputs, outputs, 1, dropout),
+            ]
+            inputs = outputs
+            if stage > 0:
+                height, across = -(-height // 2), -(-across // 2)
+        self.blocks = nn.Sequential(*blocks)
+        self.features = inputs * (height // 4) * (across // 4)
+        if not self.features:
+            raise ValueError(
+                f"data.shape={list(shape)}: images are too small for the reduced ResNet; give at "
+                "least 25 x 25 pixels"
+            )
+
+    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        h: Tensor = self.blocks(F.relu(self.norm(self.stem(x))))
+        return F.avg_pool2d(h, 4).flatten(1)
