@@ -43,6 +43,7 @@ _WHOLE = {  # least values of the whole numbers at the top level
 _CHOICES = {
     "evaluate": ("task", "both"),
     "keep": ("latest", "all"),
+    "fidelity": ("clean", "authors"),
     "optimizer_lifetime": ("epoch", "task", "stream"),
     "download": (True, False),
 }

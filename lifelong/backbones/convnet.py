@@ -33,7 +33,6 @@ class ConvLayer(Layer):
         self.to(memory_format=torch.channels_last)  # a fifth to a third less time on the CPU
 
     def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        x = x.contiguous(memory_format=torch.channels_last)
         return F.conv2d(x, weight, bias, padding=self.kernel // 2)
 
     def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:

@@ -1,19 +1,25 @@
 """Learning methods, one file each; the base is fine-tuning."""
 
+from lifelong.strategies.agem import AGEM
 from lifelong.strategies.apd import APD
 from lifelong.strategies.brute_force import BruteForce
 from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.darts import DARTS
 from lifelong.strategies.den import DEN
+from lifelong.strategies.er import ER
+from lifelong.strategies.ewc import EWC
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Strategy
 
 __all__ = [
+    "AGEM",
     "APD",
     "DARTS",
     "DEN",
+    "ER",
+    "EWC",
     "LASEM",
     "BruteForce",
     "ChannelGated",

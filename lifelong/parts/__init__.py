@@ -1,0 +1,1 @@
+"""What several methods share: memories of images, anchors on weights, per-image gradients."""

@@ -1,0 +1,59 @@
+"""A quadratic pull towards earlier weights, weighted by the importance of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+Named = Mapping[str, nn.Parameter]
+
+
+class Anchor(nn.Module):
+    """Importances and the weights to which they hold, by parameter name; none at first.
+
+    A parameter that comes later has importance 0 until it is given one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def extend(self, named: Named) -> None:
+        """Takes in parameters that are new, with importance 0."""
+        for name, p in named.items():
+            if name not in self.names:
+                self.names.append(name)
+                self.register_buffer(f"importance_{key(name)}", torch.zeros_like(p))
+                self.register_buffer(f"weight_{key(name)}", p.detach().clone())
+
+    def importance(self, name: str) -> Tensor:
+        return self.get_buffer(f"importance_{key(name)}")
+
+    def weight(self, name: str) -> Tensor:
+        return self.get_buffer(f"weight_{key(name)}")
+
+    @torch.no_grad()
+    def hold(self, named: Named) -> None:
+        """Makes the weights as they are now those to hold to."""
+        for name, p in named.items():
+            self.weight(name).copy_(p)
+
+    def penalty(self, named: Named) -> Tensor:
+        """Sum of importance times squared distance."""
+        terms = [
+            (self.importance(name) * (p - self.weight(name)).square()).sum()
+            for name, p in named.items()
+        ]
+        return torch.stack(terms).sum()
+
+    @torch.no_grad()
+    def gradients(self, named: Named) -> list[Tensor]:
+        """The gradient of `penalty` in each parameter."""
+        return [2 * self.importance(name) * (p - self.weight(name)) for name, p in named.items()]
+
+
+def key(name: str) -> str:
+    """A parameter's name as a part of a buffer's, which has no dots."""
+    return name.replace(".", "__")

@@ -1,0 +1,92 @@
+"""Averaged gradient episodic memory (A-GEM): steps do not raise the loss on images of the past.
+
+Chaudhry et al., "Efficient Lifelong Learning with A-GEM", ICLR 2019, as a baseline of TAG (CoLLAs
+2022). With `fidelity=authors` the current batch passes the network once more before the memory
+batch, as in TAG's released program, which shifts the running statistics of batch-norm.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lifelong.data import Batch, Task
+from lifelong.networks import TaskNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.memory import Rings
+from lifelong.strategies.strategy import MakeOptimizer, Strategy
+
+
+class AGEM(Strategy):
+    """Takes the part of the gradient away that points against that of a memory batch.
+
+    Args:
+        network: see `Strategy`.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        per_class: images kept of each class, the latest ones.
+        fidelity: `clean` or `authors`, see above.
+    """
+
+    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+        "precision": "gradients are compared as they are, not scaled"
+    }
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        per_class: int = 1,
+        fidelity: Literal["clean", "authors"] = "clean",
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        self.authors = fidelity == "authors"
+        self.memory = Rings(per_class)
+        self.method = {"fidelity": fidelity, "per_class": per_class}
+        self._reference: list[Tensor | None] | None = None
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self.memory.begin_task(task)
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        old = self.memory.draw(len(batch.y), without=int(batch.t[0]))
+        self.memory.offer(batch)
+        self._reference = None
+        if old is not None:
+            if self.authors:
+                with torch.no_grad():
+                    self(batch.x, batch.t)
+            loss = F.cross_entropy(self(old.x, old.t), old.y)
+            self._reference = list(torch.autograd.grad(loss, self._trained(), allow_unused=True))
+        return super().training_loss(batch)
+
+    def _trained(self) -> list[torch.nn.Parameter]:
+        return [p for p in self.network.parameters() if p.requires_grad]
+
+    @torch.no_grad()
+    def on_after_backward(self) -> None:
+        if self._reference is not None:
+            project([p.grad for p in self._trained()], self._reference)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        self._reference = None
+
+
+def project(gradients: list[Tensor | None], reference: list[Tensor | None]) -> None:
+    """G <- g - min(<g, r>, 0) / <r, r> r, in place; None counts as zero."""
+    pairs = [
+        (g, r) for g, r in zip(gradients, reference, strict=True) if g is not None and r is not None
+    ]
+    if not pairs:
+        return
+    dot = torch.stack([(g * r).sum() for g, r in pairs]).sum()
+    square = torch.stack([r.square().sum() for r in reference if r is not None]).sum()
+    share = torch.where(square > 0, dot.clamp(max=0) / square, 0.0)
+    for g, r in pairs:
+        g.sub_(share * r)

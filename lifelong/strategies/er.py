@@ -1,0 +1,60 @@
+"""Experience replay (ER): images of the past are learned along with those of the task.
+
+Chaudhry et al., "On Tiny Episodic Memories in Continual Learning", 2019, as a baseline of TAG
+(CoLLAs 2022). With `fidelity=authors` as in TAG's released program: the memory is filled batch by
+batch, and its batches may hold images of the current task; with `clean` the reservoir is exact,
+and they do not.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from lifelong.data import Batch, Task
+from lifelong.networks import TaskNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.memory import Reservoir
+from lifelong.strategies.strategy import MakeOptimizer, Strategy
+
+
+class ER(Strategy):
+    """The loss is the mean over the batch plus, from the second task on, that over a memory batch.
+
+    Args:
+        network: see `Strategy`.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        memory: images kept of the whole stream.
+        fidelity: `clean` or `authors`, see above.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        memory: int = 100,
+        fidelity: Literal["clean", "authors"] = "clean",
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        self.authors = fidelity == "authors"
+        self.memory = Reservoir(memory, batchwise=self.authors)
+        self.method = {"fidelity": fidelity, "memory": memory}
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self.memory.begin_task(task)
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        loss = super().training_loss(batch)
+        if len(self.classes) > 1:
+            without = None if self.authors else int(batch.t[0])
+            old = self.memory.draw(len(batch.y), without)
+            if old is not None:
+                loss = loss + F.cross_entropy(self(old.x, old.t), old.y)
+        self.memory.offer(batch)
+        return loss

@@ -1,0 +1,186 @@
+"""ER, A-GEM and EWC against plain steps (TAG spec, checks 9.8 to 9.10)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lifelong.data import Batch
+from lifelong.networks import MultiHead, Network, OutputMatrix
+from lifelong.strategies import AGEM, ER, EWC
+from lifelong.strategies.agem import project
+from tests.conftest import small_body, toy_task
+
+SGD = partial(torch.optim.SGD, lr=0.1)
+
+
+def network(heads: Any = MultiHead) -> Network:
+    return Network(small_body(), heads)
+
+
+def batch(task: int, n: int = 6) -> Batch:
+    return Batch(torch.randn(n, 2, 6, 6), torch.arange(n) % 3, torch.full((n,), task))
+
+
+@pytest.mark.parametrize("fidelity", ["clean", "authors"])
+def test_er_adds_the_loss_of_a_memory_batch_from_the_second_task_on(fidelity: Any) -> None:
+    made = ER(network(), SGD, memory=6, fidelity=fidelity)
+    made.begin_task(toy_task(0))
+    old, new = batch(0), batch(1)
+    torch.testing.assert_close(made.training_loss(old), F.cross_entropy(made(old.x, old.t), old.y))
+    made.begin_task(toy_task(1))
+    expected = F.cross_entropy(made(new.x, new.t), new.y)
+    expected = expected + F.cross_entropy(made(old.x, old.t), old.y)  # all six are in the memory
+    torch.testing.assert_close(made.training_loss(new), expected)
+
+
+def test_er_of_the_authors_may_draw_images_of_the_current_task() -> None:
+    for fidelity, allowed in (("clean", {0}), ("authors", {0, 1})):
+        made = ER(network(), SGD, memory=40, fidelity=fidelity)  # type: ignore[arg-type]
+        for task in (0, 1):
+            made.begin_task(toy_task(task))
+            made.memory.offer(batch(task))
+        drawn = made.memory.draw(40, None if made.authors else 1)
+        assert drawn is not None
+        assert set(drawn.t.tolist()) == allowed
+
+
+def flat(gradients: list[Any]) -> torch.Tensor:
+    return torch.cat([g.flatten() for g in gradients if g is not None])
+
+
+def test_projection() -> None:
+    for _ in range(20):
+        g, r = ([torch.randn(3, 4), torch.randn(5)] for _ in range(2))
+        before, reference = flat(g), flat(r)
+        project(g, r)
+        after, dot = flat(g), before @ reference
+        assert after @ reference >= -1e-6 * after.norm() * reference.norm()
+        if dot >= 0:
+            assert torch.equal(after, before)
+        else:
+            expected = before - dot / (reference @ reference) * reference
+            torch.testing.assert_close(after, expected)
+    g = [torch.ones(2), None]
+    project(g, [torch.zeros(2), torch.ones(1)])  # a reference of zero changes nothing
+    assert torch.equal(g[0], torch.ones(2))
+    project([None], [None])
+
+
+def test_agem_takes_the_reference_from_earlier_tasks() -> None:
+    made = AGEM(network(), SGD, per_class=2)
+    made.begin_task(toy_task(0))
+    old, new = batch(0), batch(1)
+    made.training_loss(old)
+    assert made._reference is None
+    made.begin_task(toy_task(1))
+    loss = made.training_loss(new)
+    reference = torch.autograd.grad(
+        F.cross_entropy(made(old.x, old.t), old.y), made._trained(), allow_unused=True
+    )
+    assert made._reference is not None
+    torch.testing.assert_close(flat(made._reference), flat(list(reference)))
+    loss.backward()
+    given = [None if p.grad is None else p.grad.clone() for p in made._trained()]
+    made.on_after_backward()
+    project(given, list(reference))
+    torch.testing.assert_close(flat([p.grad for p in made._trained()]), flat(given))
+
+
+def ewc(heads: Any = MultiHead, **options: Any) -> EWC:
+    made = EWC(network(heads), SGD, **options)
+    made.begin_task(toy_task(0))
+    return made
+
+
+def test_ewc_adds_the_cut_gradient_of_the_penalty() -> None:
+    for strength in (1.0, 1e6):
+        made = ewc(strength=strength)
+        made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+        made.begin_task(toy_task(1))
+        named = made._named()
+        for p in named.values():
+            p.data.add_(0.1)
+        data = batch(1)
+        made.training_loss(data).backward()
+        plain = {n: None if p.grad is None else p.grad.clone() for n, p in named.items()}
+        made.on_after_backward()
+        penalty = {
+            n: 2 * strength * made.anchor.importance(n) * (p.detach() - made.anchor.weight(n))
+            for n, p in named.items()
+        }
+        norm = flat(list(penalty.values())).norm()
+        assert (norm > 100) == (strength > 1)
+        for name, p in named.items():
+            if plain[name] is not None:
+                cut = penalty[name] * min(1.0, 100 / float(norm))
+                torch.testing.assert_close(p.grad, plain[name] + cut, rtol=1e-4, atol=1e-6)
+
+
+def test_ewc_adds_up_the_importance_of_tasks() -> None:
+    made = ewc()
+    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    first = made.anchor.importance("body.0.weight").clone()
+    assert first.any()
+    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    assert (made.anchor.importance("body.0.weight") >= first).all()
+    assert made.training
+
+
+def authors() -> EWC:
+    return ewc(partial(OutputMatrix, outputs=12), fidelity="authors")
+
+
+def test_ewc_of_the_authors_asks_under_the_columns_of_the_next_task() -> None:
+    made, task = authors(), toy_task(0)
+    made.samples = None
+    made.end_task(task, [])  # type: ignore[arg-type]
+    data = task.train[torch.arange(len(task.train))]
+    net: Any = made.network
+    z = net.heads.output(net.body(data.x)).detach()
+    z.requires_grad_()
+    # softmax over columns 3 to 5, less one-hot of the true class, which lies outside
+    wanted = torch.zeros_like(z)
+    wanted[:, 3:6] = z[:, 3:6].softmax(1)
+    wanted[torch.arange(len(z)), data.y] -= 1
+    scores = net.heads.output(net.body(data.x))
+    named = made._named()
+    gradients = torch.autograd.grad(scores, list(named.values()), wanted / len(z))
+    for name, gradient in zip(named, gradients, strict=True):
+        expected = gradient.square() / 2  # F_1 = (0 + 1 G^2) / 2
+        torch.testing.assert_close(made.anchor.importance(name), expected, rtol=1e-4, atol=1e-10)
+
+
+def test_recursion_of_the_authors() -> None:
+    """F_3 = G1^2 / 24 + G2^2 / 6 + 3/4 G3^2."""
+    made = authors()
+    importance = torch.zeros(())
+    for k, square in enumerate((1.0, 10.0, 100.0), 1):
+        importance = (importance + k * square) / (k + 1)
+    assert importance == pytest.approx(1 / 24 + 10 / 6 + 75)
+    name, p = next(iter(made._named().items()))
+    before = made.anchor.importance(name).fill_(4.0).clone()
+    data = toy_task(0).train[torch.arange(6)]
+    made._add_of_batch(data, made._named(), 3)
+    square = made.anchor.importance(name) * 4 - before  # (F + 3 G^2) / 4 = new
+    made.anchor.importance(name).zero_()
+    made._add_of_batch(data, made._named(), 1)
+    torch.testing.assert_close(square / 3, 2 * made.anchor.importance(name), rtol=1e-3, atol=1e-5)
+    assert p.grad is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strength": -1.0}, r"strategy\.strength=-1\.0"),
+        ({"samples": 0}, r"strategy\.samples=0"),
+        ({"fidelity": "authors"}, "needs heads=matrix"),
+    ],
+)
+def test_ewc_refuses(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ewc(**options)
