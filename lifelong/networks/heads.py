@@ -113,7 +113,11 @@ class OutputMatrix(Heads):
     """
 
     def __init__(
-        self, features: int, outputs: int, hidden: Sequence[int] = (), dropout: float = 0.0
+        self,
+        features: int,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        outputs: int = 100,
     ) -> None:
         super().__init__(features, hidden, dropout)
         widths = [features, *hidden]
