@@ -123,8 +123,10 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     if strategy.needs_validation or config.restore_best:
         who = type(strategy).__name__ if strategy.needs_validation else "restore_best"
         bare = [task.name for task in stream.tasks if not len(task.val)]
-        if bare or not config.evaluate_every:
-            option = f"{bare[0]} has no validation images" if bare else "evaluate_every=0"
+        every = config.evaluate_every
+        last = config.epochs // every * every if every else 0  # epoch that is validated
+        if bare or last <= max(config.epochs - config.restore_best, 0) * bool(config.restore_best):
+            option = f"{bare[0]} has no validation images" if bare else f"evaluate_every={every}"
             raise ValueError(
                 f"{option}: {who} decides by validation images; give a larger "
                 "data.validation and evaluate_every=1"

@@ -219,7 +219,7 @@ def holds_this_run(folder: Path, config: DictConfig) -> bool:
 
 def differences(old: DictConfig, new: DictConfig) -> list[str]:
     """What would change results between two configurations, as `key: old, now new`."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
+    before, after = dict(leaves(old)), dict(leaves(new))
     return [
         f"{key}: was {before.get(key, 'absent')}, is now {after.get(key, 'absent')}"
         for key in sorted(before.keys() | after.keys())
@@ -227,7 +227,8 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
     ]
 
 
-def _leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
+def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """What of a configuration matters for results, by dotted key."""
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     for key in HARMLESS:

@@ -35,7 +35,7 @@ done
 list=$(printf '%s\n' "${rows[@]}" | sort -u | paste -sd,)
 
 python=${PYTHON:-.venv/bin/python}
-[ -x "$python" ] || python=python
+command -v "$python" > /dev/null || python=python
 out=${OUT:-outputs/lasem_$stream}
 status=0
 "$python" -m lifelong.run -m "experiment=$list" "seed=${SEEDS:-1,2,3,4,5}" resume=auto \

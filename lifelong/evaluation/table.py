@@ -7,11 +7,13 @@ import math
 import statistics
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from lifelong import configuration
 
 COLUMNS = {  # heading: key among the metrics, factor
     "final %": ("final_accuracy", 100),
@@ -21,32 +23,41 @@ COLUMNS = {  # heading: key among the metrics, factor
 PUBLISHED = {"peak_accuracy": "published peak %", "forgetting_ratio": "published ratio"}
 
 
+SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "name")
+
+
 @dataclass
 class Row:
-    """The finished runs of one method on one stream under one protocol."""
+    """The finished runs of one method on one stream, alike but for seeds.
+
+    Attributes:
+        options: the configuration, flat, without what does not matter for results.
+    """
 
     method: str
     data: str
     protocol: str
-    runs: list[dict[str, Any]]
+    options: dict[str, Any]
     published: dict[str, list[float]]
+    runs: list[dict[str, Any]] = field(default_factory=list)
 
 
 def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
     """Finished runs below the folders in groups, in the order of their names; and unfinished ones.
 
-    Runs differ in a group by seed alone as far as method, stream, tasks, epochs, batch and rate go.
+    The runs of a group differ by seeds alone. Groups of one method are named by what differs.
 
     Raises:
         ValueError: a folder without runs.
     """
-    groups: dict[tuple[str, ...], Row] = {}
-    unfinished = []
+    groups: dict[str, Row] = {}
+    unfinished, seen = [], set[Path]()
     for folder in folders:
         found = sorted(folder.rglob("results.json"))
         if not found:
             raise ValueError(f"{folder}: holds no runs (no results.json)")
-        for path in found:
+        for path in (path for path in found if path.resolve() not in seen):
+            seen.add(path.resolve())
             results = json.loads(path.read_text(encoding="utf-8"))
             config: Any = OmegaConf.load(path.with_name("config.yaml"))
             if results["status"] != "finished":
@@ -56,11 +67,32 @@ def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
                 f"{len(results['tasks'])} tasks x {config.epochs} epochs, "
                 f"batch {config.batch_size}, lr {config.lr:g}"
             )
-            key = (results["data"], protocol, results["strategy"])
-            published = dict(config.get("published") or {})
-            group = groups.setdefault(key, Row(key[2], key[0], protocol, [], published))
-            group.runs.append(results)
-    return [groups[key] for key in sorted(groups)], unfinished
+            options = {k: v for k, v in configuration.leaves(config) if k not in SEEDS}
+            row = Row(
+                results["strategy"],
+                results["data"],
+                protocol,
+                options,
+                dict(config.get("published") or {}),
+            )
+            key = json.dumps([row.data, protocol, row.method, options], default=str)
+            groups.setdefault(key, row).runs.append(results)
+    made = [groups[key] for key in sorted(groups)]
+    _tell_apart(made)
+    return made, unfinished
+
+
+def _tell_apart(made: Sequence[Row]) -> None:
+    """Adds to the names of rows of one method the options in which they differ."""
+    alike: dict[tuple[str, str, str], list[Row]] = {}
+    for row in made:
+        alike.setdefault((row.data, row.protocol, row.method), []).append(row)
+    for group in alike.values():
+        keys = sorted({key for row in group for key in row.options})
+        for key in keys:
+            if len({str(row.options.get(key)) for row in group}) > 1:
+                for row in group:
+                    row.method += f" {key}={row.options.get(key)}"
 
 
 def cell(values: Sequence[float], factor: float, digits: int = 2) -> str:

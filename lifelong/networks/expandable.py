@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import BIAS, truncated_normal
-from lifelong.networks.network import MakeBackbone, TaskNetwork, count
+from lifelong.networks.network import MakeBackbone, MakeHeads, TaskNetwork, count
 
 
 class Growing(nn.Module):
@@ -65,31 +65,35 @@ class ExpandableNetwork(TaskNetwork):
 
     Args:
         backbone: makes the body, without skips.
-        hidden: widths of linear layers between body and outputs; they are shared and grow too.
-        dropout: probability of dropping an output of the body.
+        heads: makes heads of a task; their hidden layers are shared here, and grow too.
 
     Attributes:
         stamps: widths of the layers when a task was learned, by task.
     """
 
     def __init__(
-        self, backbone: MakeBackbone, hidden: Sequence[int] = (), dropout: float = 0.0
+        self,
+        backbone: MakeBackbone,
+        heads: MakeHeads,
     ) -> None:
         super().__init__()
         body = backbone()
+        model = heads(body.features)
+        if not model.distinguishes:
+            raise ValueError("heads: this network has outputs for each task; give heads=multi")
         if any(layer.skip is not None for layer in body.layers):
             raise ValueError(
                 "backbone: has skips, whose channel counts must agree; DEN cannot grow it"
             )
         self._body = (body,)  # in a tuple: its weights are not used, only its maps and pools
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(model.dropout)
         layers: list[Growing] = []
         for layer in body.layers:
             units, below, *rest = layer.weight.shape
             layers.append(Growing(units, below, rest))
         channels = len(body.layers[-1].bias)
         pixels, below = body.features // channels, channels
-        for width in hidden:
+        for width in model.hidden:
             layers.append(Growing(width, below, (pixels,) if pixels > 1 else ()))
             pixels, below = 1, width
         self._pixels = pixels  # of a unit of the last layer

@@ -36,9 +36,9 @@ def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:
 
 
 def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) -> None:
-    """Gives the optimizer's parameters the states of their names; its groups stay as they are."""
+    """Gives the optimizer's parameters the states of their names; all else stays as it is."""
     names = {id(p): name for name, p in named.items()}
     ordered = [names.get(id(p), "") for group in optimizer.param_groups for p in group["params"]]
-    state = {index: states[name] for index, name in enumerate(ordered) if name in states}
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
+    now = optimizer.state_dict()
+    now["state"] |= {index: states[name] for index, name in enumerate(ordered) if name in states}
+    optimizer.load_state_dict(now)

@@ -64,6 +64,8 @@ class APD(Strategy):
         cluster_range: float = 1e-2,
     ) -> None:
         super().__init__(network, optimizer, schedule)
+        if cluster_every < 0:
+            raise ValueError(f"strategy.cluster_every={cluster_every}: give 1 or more, 0 for never")
         self.full = variant == "full"
         self.sparsity, self.drift = sparsity, DRIFT[variant] if drift is None else drift
         self.weight_decay = weight_decay
@@ -141,7 +143,7 @@ class APD(Strategy):
             for layer in self.network.transfer_layers():
                 if isinstance(layer, AdditiveTransferLayer):
                     tasks = [other for other in self.classes if str(other) in layer.mapping]
-                    join(layer, tasks, 2 * met // self.cluster_every, self.cluster_range)
+                    join(layer, tasks, max(1, 2 * met // 5), self.cluster_range)
         self.method["nonzero"] = self._nonzero()
 
     def _nonzero(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from lifelong.data import Task
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
-from lifelong.transfer import TransferConfig, TransferNetwork
+from lifelong.transfer import TransferConfig, TransferLayer, TransferNetwork
 from lifelong.transfer.config import text
 
 
@@ -49,7 +49,19 @@ class BruteForce(Search):
         first_task: Literal["none", "all"] = "none",
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        self.first_task = first_task
+        depth = len(network.transfer_layers())
+        self._first = (first_task == "all",) * depth
+        if network.choices < 2 or self._first not in network.candidates:
+            raise ValueError(
+                f"transfer: brute force needs configurations to choose from, {text(self._first)} "
+                "for the first task among them; leave out transfer"
+            )
+        kinds = {type(layer) for layer in network.transfer_layers()}
+        if first_task == "none" and any(k.set_shared is TransferLayer.set_shared for k in kinds):
+            raise ValueError(
+                "strategy.first_task=none: only hard sharing can express the first task's own "
+                "weights later; give strategy.first_task=all"
+            )
         self.method = {"configurations": [text(config) for config in network.candidates]}
         self._start: dict[str, Any] | None = None  # what every candidate starts from
         self._kept: dict[str, Any] | None = None  # the best candidate so far, after its training
@@ -57,11 +69,10 @@ class BruteForce(Search):
     def begin_task(self, task: Task) -> None:
         new = task.index not in self.classes
         super().begin_task(task)
-        if new and task.index == 0:
-            depth = len(self.network.transfer_layers())
-            self.network.commit(0, (self.first_task == "all",) * depth)
-        elif new and task.index == 1:
-            self.network.reopen(0)
+        if new and len(self.classes) == 1:
+            self.network.commit(task.index, self._first)
+        elif new and len(self.classes) == 2:
+            self.network.reopen(next(iter(self.classes)))
 
     def choice(self) -> TransferConfig:
         return self.network.configs[self._task]
@@ -85,8 +96,9 @@ class BruteForce(Search):
         self.network.configs[task.index] = self.network.candidates[best]
         self.report().update(validation_accuracy=accuracies)
         self._start = self._kept = None
-        if 0 in self.network.undecided and task.index == 1:
-            self.network.settle(0, self.network.configs[1])
+        first = next(iter(self.classes))
+        if first in self.network.undecided:
+            self.network.settle(first, self.network.configs[task.index])
 
     def _state(self) -> dict[str, Any]:
         trained = {

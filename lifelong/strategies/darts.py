@@ -87,7 +87,7 @@ class DARTS(Search):
 
     def mixed_loss(self, batch: Batch, selectors: Tensor) -> Tensor:
         """Cross-entropy and regularisers of the current task under mixed layers."""
-        shares = selectors.softmax(1)[:, 1]
+        shares = selectors.detach().softmax(1)[:, 1]  # it moves what it is made of, alone
         penalty = self.network.weighted_penalty(self._task, shares)
         return F.cross_entropy(self.logits(batch.x, selectors), batch.y) + penalty
 
@@ -132,10 +132,13 @@ class DARTS(Search):
         norm = torch.stack([g.norm() for g in ahead[1:]]).norm()
         radius = float(RADIUS / norm.clamp(min=1e-12))
         sides = []
+        seed = int(torch.randint(2**31, ()))  # the two sides drop out the same
         for sign in (1, -1):
             _set(weights, before)
             _move(weights, list(ahead[1:]), sign * radius)
-            sides.append(torch.autograd.grad(self.mixed_loss(batch, alpha), alpha)[0])
+            with torch.random.fork_rng():
+                torch.manual_seed(seed)
+                sides.append(torch.autograd.grad(self.mixed_loss(batch, alpha), alpha)[0])
         _set(weights, before)
         return ahead[0] - rate * (sides[0] - sides[1]) / (2 * radius)
 

@@ -101,17 +101,14 @@ class DEN(Strategy):
         metrics = yield Round("selective")
         if not self._new or not self.grow:
             return
-        widths = self.network.widths
         if metrics["train/cross_entropy"] > self.expand_above:
-            self.network.grow(self._task, [self.grow] * len(widths))
-            self._begin("expansion", self._involving_new(widths))
+            self.network.grow(self._task, [self.grow] * len(self._old))
+            self._begin("expansion", self._involving_new())
             yield Round("expansion")
-            self._drop_dead(widths)
+            self._drop_dead()
         if metrics["den/drifted"] > 0:
             self._split()
-            masks = [
-                a | b for a, b in zip(self._connected(), self._involving_new(widths), strict=True)
-            ]
+            masks = [a | b for a, b in zip(self._connected(), self._involving_new(), strict=True)]
             self._begin("split", masks)
             yield Round("split")
 
@@ -120,10 +117,14 @@ class DEN(Strategy):
     def _everything(self) -> list[Tensor]:
         return [_pairs(layer, True) for layer in self.network.growing()]
 
-    def _involving_new(self, widths: list[int]) -> list[Tensor]:
-        """Weights from or to units beyond `widths`."""
+    def _widths(self) -> list[int]:
+        """Units of each layer before the task."""
+        return [len(bias) for _, bias in self._old]
+
+    def _involving_new(self) -> list[Tensor]:
+        """Weights from or to units that the task added."""
         masks, below = [], None
-        for layer, width in zip(self.network.growing(), widths, strict=True):
+        for layer, width in zip(self.network.growing(), self._widths(), strict=True):
             mask = _pairs(layer, False)
             mask[width:] = True
             if below is not None:
@@ -164,10 +165,10 @@ class DEN(Strategy):
         return [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in layers]
 
     @torch.no_grad()
-    def _drop_dead(self, widths: list[int]) -> None:
+    def _drop_dead(self) -> None:
         """Removes new units whose incoming weights are all zero."""
         dead = []
-        for layer, width in zip(self.network.growing(), widths, strict=True):
+        for layer, width in zip(self.network.growing(), self._widths(), strict=True):
             gone = ~_nonzero(layer).any(1)
             gone[:width] = False
             dead.append(gone)
@@ -236,7 +237,16 @@ class DEN(Strategy):
             if name == "expansion":
                 _shrink(layer.weight, mask.all(1), self.group * rate)
             layer.weight.copy_(torch.where(_wide(mask, layer), layer.weight, weight))
-            layer.bias.copy_(torch.where(mask.any(1), layer.bias, bias))
+            rows = mask.all(1) if name == "expansion" else mask.any(1)
+            layer.bias.copy_(torch.where(rows, layer.bias, bias))
+
+    def on_fit_start(self) -> None:
+        """What a phase remembers may come from before the move to the device, or from a file."""
+        self._old = [(weight.to(self.device), bias.to(self.device)) for weight, bias in self._old]
+        held = [(w.to(self.device), b.to(self.device)) for w, b in self._phase["held"]]
+        masks = self._phase["masks"]
+        masks = None if masks is None else [mask.to(self.device) for mask in masks]
+        self._phase = {"name": self._phase["name"], "masks": masks, "held": held}
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

@@ -87,8 +87,19 @@ class LASEM(Search):
         super().__init__(network, optimizer, schedule)
         self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
         self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
-        if fixed is not None and self.prior_rule != "fixed":
-            raise ValueError(f"strategy.fixed={fixed}: only with strategy.prior=fixed")
+        for option, value, default, rule in (
+            ("fixed", fixed, None, "fixed"),
+            ("fixed_probability", fixed_probability, 0.9, "fixed"),
+            ("pseudo_count", pseudo_count, 1.0, "count"),
+        ):
+            if value != default and self.prior_rule != rule:
+                raise ValueError(f"strategy.{option}={value}: only with strategy.prior={rule}")
+        if likelihood is not None and self.prior_rule == "fixed":
+            raise ValueError(
+                f"strategy.likelihood={likelihood}: has no effect with strategy.prior=fixed"
+            )
+        if pseudo_count <= 0:
+            raise ValueError(f"strategy.pseudo_count={pseudo_count}: give a number above 0")
         if not 0 <= prune_below < 1:
             raise ValueError(f"strategy.prune_below={prune_below}: give 0, or a share below 1")
         self.prune_below = prune_below
@@ -118,9 +129,10 @@ class LASEM(Search):
                 f"strategy.fixed={fixed}: with strategy.prior=fixed give one of the "
                 f"{len(names)} configurations, such as {names[0]!r}"
             )
-        if not 0 < probability <= 1:
+        if not 1 / len(candidates) < probability <= 1:
             raise ValueError(
-                f"strategy.fixed_probability={probability}: give a share above 0, at most 1"
+                f"strategy.fixed_probability={probability}: give a share above "
+                f"{1 / len(candidates):g}, the others' equal part, at most 1"
             )
         config = candidates[names.index(fixed)]
         rest = (1 - probability) / max(len(candidates) - 1, 1)

@@ -205,9 +205,11 @@ class Strategy(LightningModule):
             self._optimizer = self.make_optimizer(list(trained.values()))
         else:
             extend(self._optimizer, trained)
-        if self.saved_optimizer is not None:
+        if self.saved_optimizer is not None:  # what is left belongs to parts that are frozen now
             load_by_name(self._optimizer, trained, self.saved_optimizer)
-            self.saved_optimizer = None
+            self.saved_optimizer = {
+                name: state for name, state in self.saved_optimizer.items() if name not in trained
+            } if self.lifetime == "stream" else None  # fmt: skip
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
         first = self.epochs_trained
@@ -218,7 +220,8 @@ class Strategy(LightningModule):
         """The optimizer's state by parameter name."""
         if self._optimizer is None:
             return {}
-        return state_by_name(self._optimizer, dict(self.named_parameters()))
+        left = self.saved_optimizer or {}
+        return left | state_by_name(self._optimizer, dict(self.named_parameters()))
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"epochs_trained": self.epochs_trained, "method": self.method}

@@ -127,6 +127,12 @@ def code(
         raise ValueError(
             f"transfer.code={code}: for {depth} layers give 0 to {5 * len(patterns) - 1}"
         )
+    if code % 5:
+        raise ValueError(
+            f"transfer.code={code}: the release's {code} is the pattern {code - code % 5} with "
+            f"another regulariser; give {code - code % 5}, and the regulariser under "
+            "strategy.network.kind"
+        )
     return explicit(depth, patterns[code // 5])
 
 

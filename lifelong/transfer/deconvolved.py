@@ -52,6 +52,8 @@ class DeconvolvedTransferLayer(TransferLayer):
         ValueError: no sizes for the layer, or sizes that give another kernel.
     """
 
+    weighs_penalty = False
+
     def __init__(
         self,
         layer: Layer,

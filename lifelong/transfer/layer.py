@@ -22,6 +22,8 @@ class TransferLayer(nn.Module):
         number: of the layer in the body, from 0.
     """
 
+    weighs_penalty = True  # whether a search weighs `penalty` by the layer's share
+
     def __init__(self, layer: Layer, number: int) -> None:
         super().__init__()
         self.skip = layer.skip
@@ -98,11 +100,7 @@ class TransferLayer(nn.Module):
         self.keep(task, shared)
 
     def complete(self, task: int) -> None:
-        """Gives a task that holds one form the other as well, with the same weights, frozen.
-
-        Raises:
-            ValueError: the kind of sharing cannot express the task's own weights.
-        """
+        """Gives a task that holds one form the other as well, with the same weights, frozen."""
         key = str(task)
         if key not in self.private:
             own = self.template.fresh().requires_grad_(False)
@@ -114,11 +112,8 @@ class TransferLayer(nn.Module):
             self.mapping[key] = self.make_mapping().requires_grad_(False)
 
     def set_shared(self, weight: Tensor, bias: Tensor) -> None:
-        """Makes the slot hold the given weights."""
-        raise ValueError(
-            f"strategy.first_task=none: {type(self).__name__} cannot express the first task's own "
-            "weights later; use strategy.first_task=all"
-        )
+        """Makes the slot hold the given weights; not every kind of sharing can."""
+        raise NotImplementedError
 
     def keep(self, task: int, shared: bool) -> None:
         """Drops what `task` holds for the other form."""

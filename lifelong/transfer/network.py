@@ -136,13 +136,16 @@ class TransferNetwork(TaskNetwork):
         return self.weighted_penalty(task, shares)
 
     def weighted_penalty(self, task: int, shares: Sequence[float] | Tensor) -> Tensor | float:
-        """Sum over layers of the penalty of the shared form times the share of it, (d,)."""
+        """Sum over layers of the penalty of the shared form times the share of it, (d,).
+
+        A kind whose penalty is not weighed counts whole wherever the form may be taken.
+        """
         total: Tensor | float = 0.0
         for layer, share in zip(self.transfer_layers(), shares, strict=True):
             if not isinstance(share, float) or share:
                 penalty = layer.penalty(task)
                 if penalty is not None:
-                    total = total + share * penalty
+                    total = total + (share * penalty if layer.weighs_penalty else penalty)
         return total
 
     def size(self) -> int:

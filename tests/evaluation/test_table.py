@@ -9,7 +9,9 @@ from typing import Any
 from lifelong.evaluation.table import cell, main, markdown, rows
 
 
-def run(folder: Path, strategy: str, seed: int, final: float, **changes: Any) -> None:
+def run(
+    folder: Path, strategy: str, seed: int, final: float, em: str = "paper", **changes: Any
+) -> None:
     """A folder as a finished run leaves it."""
     folder.mkdir(parents=True)
     metrics = {"final_accuracy": final, "peak_accuracy": final, "forgetting_ratio": 0.9}
@@ -20,7 +22,8 @@ def run(folder: Path, strategy: str, seed: int, final: float, **changes: Any) ->
     (folder / "results.json").write_text(json.dumps(results | changes))
     published = "{peak_accuracy: [39.3, 0.1]}" if strategy == "ours" else "null"
     (folder / "config.yaml").write_text(
-        f"epochs: 3\nbatch_size: 10\nlr: 0.0001\npublished: {published}\n"
+        f"epochs: 3\nbatch_size: 10\nlr: 0.0001\npublished: {published}\nseed: {seed}\n"
+        f"strategy: {{em: {em}}}\npaths: {{data_dir: {seed}}}\n"
     )
 
 
@@ -61,3 +64,14 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     assert "holds no runs" in capsys.readouterr().err
     assert main([]) == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_runs_with_other_options_are_rows_of_their_own(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5)
+    run(tmp_path / "3", "ours", 1, 0.3, em="release")
+    found, _ = rows([tmp_path, tmp_path / "1"])  # a folder named twice counts once
+    assert [(row.method, len(row.runs)) for row in found] == [
+        ("ours strategy.em=paper", 2),
+        ("ours strategy.em=release", 1),
+    ]

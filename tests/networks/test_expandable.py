@@ -9,14 +9,15 @@ import pytest
 import torch
 
 from lifelong.backbones import convnet
-from lifelong.networks import ExpandableNetwork, MultiHead, Network
+from lifelong.data import Batch
+from lifelong.networks import ExpandableNetwork, MultiHead, Network, SingleHead
 from lifelong.strategies import DEN
 from lifelong.strategies.den import _shrink, _soften
 from tests.conftest import small_body, toy_task
 
 
 def network(hidden: tuple[int, ...] = (5,), tasks: int = 1) -> ExpandableNetwork:
-    made = ExpandableNetwork(small_body(), hidden)
+    made = ExpandableNetwork(small_body(), partial(MultiHead, hidden=hidden))
     for task in range(tasks):
         made.add_task(task, 3)
     return made
@@ -82,7 +83,9 @@ def test_state_of_a_grown_network_loads_into_a_new_one() -> None:
 def test_refuses_skips() -> None:
     body = partial(convnet, (2, 6, 6), [4, 4], [1, 1], skips=[None, 0])
     with pytest.raises(ValueError, match=r"backbone: has skips"):
-        ExpandableNetwork(body)
+        ExpandableNetwork(body, MultiHead)
+    with pytest.raises(ValueError, match="give heads=multi"):
+        ExpandableNetwork(small_body(), SingleHead)
 
 
 def test_thresholds() -> None:
@@ -143,12 +146,12 @@ def test_drifted_units_are_split() -> None:
 
 def test_new_units_without_inputs_are_removed() -> None:
     made = den()
-    widths = made.network.widths
+    made._old, widths = made._values(), made.network.widths
     made.network.grow(1, [2, 2, 2, 2, 2])
     with torch.no_grad():
         made.network.growing()[1].weight[5] = 0
         made.network.growing()[1].weight[0] = 0  # an old unit stays whatever it is
-    made._drop_dead(widths)
+    made._drop_dead()
     assert made.network.widths == [width + 2 - (number == 1) for number, width in enumerate(widths)]
     assert made.network.growing()[2].weight.shape[1] == widths[1] + 1
 
@@ -175,3 +178,25 @@ def test_phases() -> None:
         assert found[0] == ("output", 2)
         assert {epochs for _, epochs in found[1:]} == {None}
         assert made.network.stamps[1] == made.network.widths
+
+
+def test_expansion_leaves_old_units_alone() -> None:
+    """Their biases too, which earlier tasks use; a step moves what involves new units."""
+    made = den(l2=0.0)
+    x, before = torch.randn(4, 2, 6, 6), made.network.logits(torch.ones(1, 2, 6, 6), 0)
+    made._old = made._values()
+    made.network.grow(1, [2] * 5)
+    made._begin("expansion", made._involving_new())
+    made.optimizers = lambda use_pl_optimizer=True: optimizer  # type: ignore[assignment,method-assign]
+    optimizer = made.make_optimizer([p for p in made.parameters() if p.requires_grad])
+    for _ in range(3):
+        batch = Batch(x, torch.tensor([0, 1, 2, 0]), torch.ones(4).long())
+        optimizer.zero_grad()
+        made.training_loss(batch).backward()
+        optimizer.step()
+        made.on_train_batch_end(None, batch, 0)
+    for layer, (weight, bias) in zip(made.network.growing(), made._old, strict=True):
+        assert torch.equal(layer.weight[: len(bias), : weight.shape[1]], weight)
+        assert torch.equal(layer.bias[: len(bias)], bias)
+    assert torch.equal(made.network.logits(torch.ones(1, 2, 6, 6), 0), before)
+    assert not torch.equal(made.network.growing()[0].bias[-2:], torch.full((2,), 0.2))

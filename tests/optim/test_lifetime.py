@@ -21,6 +21,7 @@ OPTIONS = [
     "optimizer=adam optimizer_lifetime=stream heads=multi",
     "optimizer=sgd lr=0.05 optimizer.momentum=0.8 optimizer_lifetime=epoch",
     "optimizer=adam optimizer_lifetime=stream strategy=hps transfer=top2",
+    "optimizer=adam optimizer_lifetime=stream strategy=single_task data.order=[0,1,0]",
 ]
 
 

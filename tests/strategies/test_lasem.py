@@ -242,3 +242,18 @@ def test_pruning_keeps_branches_that_together_reach_the_threshold() -> None:
 def test_refuses_a_threshold_that_is_no_share(value: float) -> None:
     with pytest.raises(ValueError, match=rf"strategy.prune_below={value}"):
         lasem(prune_below=value)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pseudo_count": 0.0}, r"strategy\.pseudo_count=0\.0: give a number above 0"),
+        ({"pseudo_count": 2.0, "em": "release"}, "only with strategy.prior=count"),
+        ({"fixed_probability": 0.5}, "only with strategy.prior=fixed"),
+        ({"prior": "fixed", "fixed": "1111", "likelihood": "mean"}, "has no effect"),
+        ({"prior": "fixed", "fixed": "1111", "fixed_probability": 0.05}, "above 0.0625"),
+    ],
+)
+def test_options_without_effect_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        lasem(**options)

@@ -14,7 +14,7 @@ from lifelong.data import Batch
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import DARTS, BruteForce
 from lifelong.strategies.darts import mixed_features
-from lifelong.transfer import every, explicit
+from lifelong.transfer import every, explicit, top
 from tests.conftest import KINDS, small_body, toy_task, transfer_network
 
 kinds = pytest.mark.parametrize("kind", list(KINDS))
@@ -198,8 +198,38 @@ def test_expressing_the_first_task_anew_keeps_its_predictions(
 
 
 @pytest.mark.parametrize("kind", ["tensor_factored", "deconvolved"])
-def test_kinds_that_cannot_express_own_weights_say_so(kind: str) -> None:
-    made = brute_force(kind, "none")
-    made.begin_task(toy_task(0))
-    with pytest.raises(ValueError, match=r"use strategy.first_task=all"):
-        made.begin_task(toy_task(1))
+def test_kinds_that_cannot_express_own_weights_are_refused(kind: str) -> None:
+    with pytest.raises(ValueError, match=r"give strategy\.first_task=all"):
+        brute_force(kind, "none")
+
+
+def test_brute_force_needs_configurations_to_choose_from() -> None:
+    for pattern in (top, lambda depth: [(True,) * depth, (True, False) * (depth // 2)]):
+        with pytest.raises(ValueError, match="transfer: brute force needs configurations"):
+            BruteForce(transfer_network(pattern), OPTIMIZER)
+
+
+@pytest.mark.parametrize("kind", ["hard", "tensor_factored"])
+@pytest.mark.parametrize("order", [[1, 0, 2], [0, 2, 1]])
+def test_first_and_second_are_counted_by_visits(kind: str, order: list[int]) -> None:
+    made = brute_force(kind, "none" if kind == "hard" else "all")
+    x = torch.randn(4, 2, 6, 6)
+    for step, index in enumerate(order):
+        task = toy_task(index)
+        earlier = {other: made.network.logits(x, other) for other in order[:step]}
+        made.begin_task(task)
+        for other, scores in earlier.items():
+            torch.testing.assert_close(made.network.logits(x, other), scores)
+        drive(made, task, [0.5, 0.5, 0.7, 0.5])
+        made.end_task(task, [])  # type: ignore[arg-type]
+    assert made.network.configs[order[0]] == made.network.configs[order[1]]
+    assert not made.network.undecided
+
+
+def test_the_penalty_does_not_push_the_selectors() -> None:
+    """As in LASEM it moves the factors alone."""
+    made, data = darts("tensor_factored"), batch()
+    plain = torch.autograd.grad(
+        F.cross_entropy(made.logits(data.x, made.selectors), data.y), made.selectors
+    )[0]
+    torch.testing.assert_close(made.selector_gradient(data, data, 0.1), plain)

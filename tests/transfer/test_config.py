@@ -6,7 +6,7 @@ from lifelong.transfer.config import GROUPS, text
 
 @pytest.mark.parametrize(
     ("depth", "number", "expected"),
-    [(4, 10, "0011"), (4, 30, "1110"), (6, 55, "010101"), (4, 0, "1111"), (8, 9, "00000011")],
+    [(4, 10, "0011"), (4, 30, "1110"), (6, 55, "010101"), (4, 0, "1111"), (8, 5, "00000011")],
 )
 def test_codes_of_the_release(depth: int, number: int, expected: str) -> None:
     assert text(code(depth, number)[0]) == expected
@@ -52,6 +52,7 @@ def test_groups(name: str, number: int) -> None:
         (lambda: explicit(4, [1, 0, 1, 2]), "0 or 1"),
         (lambda: top(4, 5), "transfer.layers=5"),
         (lambda: code(4, 45), "transfer.code=45"),
+        (lambda: code(4, 31), "transfer.code=31: the release's 31 is the pattern 30 with"),
         (lambda: code(5, 0), "backbone has 5"),
         (lambda: every(4, "4g"), "add up to 17; the backbone has 4 layers"),
         (lambda: every(4, "9g"), "transfer.groups=9g"),

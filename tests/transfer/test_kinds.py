@@ -181,3 +181,10 @@ def test_generated_weights_convolve_as_any() -> None:
     weight, bias = layer.shared_weight(0)
     expected = F.conv2d(x, weight, bias, padding=1)
     torch.testing.assert_close(layer.map(x, 0, True), expected)
+
+
+def test_a_search_counts_the_nominal_penalty_of_deconvolutions_whole() -> None:
+    """LASEM spec 4.2: weight 1, where tensor factors are weighed by the posterior."""
+    layer = deconvolved(slot_penalty=0.2)
+    assert not layer.weighs_penalty
+    assert factored().weighs_penalty
