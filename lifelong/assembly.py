@@ -41,6 +41,8 @@ def assemble(
     torch.backends.cudnn.deterministic = True
     configuration.check_types(config)
     stream: TaskStream = instantiate(config.data, _convert_="all")
+    if config.measure_on == "validation":
+        stream.measure_on_validation()
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
@@ -83,6 +85,7 @@ def assemble(
 def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:
     visits, names = [task.index for task in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
+    record.fidelity, record.measured_on = config.fidelity, config.measure_on
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}
     for part in ("train", "val", "test"):
         record.images[part] = [len(getattr(task, part)) for task in stream.tasks]

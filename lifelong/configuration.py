@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
@@ -42,6 +42,7 @@ _WHOLE = {  # least values of the whole numbers at the top level
 }
 _CHOICES = {
     "evaluate": ("task", "both"),
+    "measure_on": ("test", "validation"),
     "keep": ("latest", "all"),
     "fidelity": ("clean", "authors"),
     "optimizer_lifetime": ("epoch", "task", "stream"),
@@ -50,11 +51,17 @@ _CHOICES = {
 
 
 def register() -> None:
-    """Makes the resolvers known that name the folders of a sweep."""
+    """Makes the resolvers known: names of folders in a sweep, and values that fidelity decides."""
+    OmegaConf.register_new_resolver("by_fidelity", _by_fidelity, replace=True)
     OmegaConf.register_new_resolver(
         "sweep_folder", lambda folder, now: folder or f"outputs/{now}_sweep", replace=True
     )
     OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+
+
+def _by_fidelity(clean: Any, authors: Any, *, _root_: DictConfig) -> Any:
+    """`${by_fidelity:<clean>,<authors>}`: the value that goes with the top-level `fidelity`."""
+    return authors if _root_.fidelity == "authors" else clean
 
 
 def _run_folder(overrides: str) -> str:
@@ -128,7 +135,10 @@ def _annotations(target: str, path: str) -> dict[str, Any]:
     except Exception as error:  # whatever importing a module of the user's brings up
         raise ValueError(f"{path}._target_={target}: {error}") from None
     constructor = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
-    return get_type_hints(constructor)
+    hints = get_type_hints(constructor)
+    for unpacked in [hint for hint in hints.values() if get_origin(hint) is Unpack]:
+        hints |= get_type_hints(get_args(unpacked)[0])
+    return hints
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:

@@ -139,7 +139,7 @@ def framework_epochs(epochs: int, validate: bool) -> Callable[[], None]:
     """Epochs as a run trains them, with its callbacks."""
 
     def train() -> None:
-        stream = TaskStream("bench", [TASK], batch_size=BATCH, seed=0, drop_last=True)
+        stream = TaskStream([TASK], name="bench", batch_size=BATCH, shuffle_seed=0, drop_last=True)
         trainer = Trainer(
             max_epochs=epochs, logger=False, enable_progress_bar=False, num_sanity_val_steps=0,
             enable_model_summary=False, accelerator="cpu", enable_checkpointing=True,

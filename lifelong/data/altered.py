@@ -6,13 +6,14 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lifelong.data.sources.source import Source
-from lifelong.data.stream import TaskStream
+from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Images, Task
 from lifelong.seeds import derive
 
@@ -39,9 +40,7 @@ class Design:
 def altered(
     source: Source,
     *,
-    name: str,
     shape: Sequence[int],
-    batch_size: int,
     tasks: int,
     classes_per_task: int,
     fraction: float,
@@ -49,10 +48,7 @@ def altered(
     design_seed: int = 0,
     release_split: bool = False,
     seed: int = 0,
-    shuffle_seed: int = 0,
-    drop_last: bool = False,
-    order: Sequence[int] | None = None,
-    limit: int | None = None,
+    **stream: Unpack[StreamOptions],
 ) -> TaskStream:
     """Tasks of a few classes each, no set of classes twice, with noise and permuted channels.
 
@@ -61,9 +57,7 @@ def altered(
 
     Args:
         source: the images.
-        name: of the stream.
         shape: (c, h, w) that the images must have.
-        batch_size: images of a training batch.
         tasks: number of tasks.
         classes_per_task: drawn for each task, in label order.
         fraction: of the training images of a class to use for a task, in (0, 1].
@@ -71,10 +65,7 @@ def altered(
         design_seed: of classes, noise and order of channels; the runs of a study share it.
         release_split: draw the images with seed 0 whatever `seed` is.
         seed: of the draw of images and of the noise.
-        shuffle_seed: of the order of batches.
-        drop_last: leave out an incomplete last training batch.
-        order: the order of visits to the tasks.
-        limit: stop after so many visits.
+        **stream: see `TaskStream`.
 
     Raises:
         ValueError: options that do not fit the source, by name.
@@ -111,16 +102,7 @@ def altered(
             )
         ]
         made.append(Task(index, index, False, f"task {index}", design.classes, *sets))
-    return TaskStream(
-        name,
-        made,
-        batch_size=batch_size,
-        seed=shuffle_seed,
-        drop_last=drop_last,
-        order=order,
-        limit=limit,
-        origin=source.origin,
-    )
+    return TaskStream(made, origin=source.origin, **stream)
 
 
 def designs(classes: int, channels: int, tasks: int, size: int, seed: int) -> list[Design]:

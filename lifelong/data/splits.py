@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.source import Source
-from lifelong.data.stream import TaskStream
+from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Images, Task
 from lifelong.seeds import derive
 
@@ -26,9 +26,7 @@ _RELEASE_COUNTS = {(500, 50): (41, 9)}
 def by_class(
     source: Source,
     *,
-    name: str,
     shape: Sequence[int],
-    batch_size: int,
     classes: Sequence[Sequence[int | str]] | None = None,
     tasks: int | None = None,
     shuffle_classes: bool = False,
@@ -40,10 +38,7 @@ def by_class(
     standardize: Standardize = "train",
     release_split: bool = False,
     seed: int = 0,
-    shuffle_seed: int = 0,
-    drop_last: bool = False,
-    order: Sequence[int] | None = None,
-    limit: int | None = None,
+    **stream: Unpack[StreamOptions],
 ) -> TaskStream:
     """A stream whose tasks are groups of classes.
 
@@ -53,9 +48,7 @@ def by_class(
 
     Args:
         source: the images.
-        name: of the stream.
         shape: (c, h, w) that the images must have.
-        batch_size: images of a training batch.
         classes: class numbers or names of each task in label order; or null, then `tasks` is given.
         tasks: cut all classes into so many tasks of (nearly) equal size.
         shuffle_classes: draw which classes form a task, by `seed`; only with `tasks`.
@@ -71,10 +64,7 @@ def by_class(
         release_split: draw the images with seed 0 whatever `seed` is, as released programs that
             gave all trials the same images.
         seed: of the draw of images and classes.
-        shuffle_seed: of the order of batches.
-        drop_last: leave out an incomplete last training batch.
-        order: the order of visits to the tasks.
-        limit: stop after so many visits.
+        **stream: see `TaskStream`.
 
     Raises:
         ValueError: options that do not fit the source, by name.
@@ -116,16 +106,7 @@ def by_class(
             for pixels, labels in ((train, train_y), (val, val_y), (test, test_y))
         ]
         made.append(Task(index, index, False, f"task {index}", tuple(group), *sets))
-    return TaskStream(
-        name,
-        made,
-        batch_size=batch_size,
-        seed=shuffle_seed,
-        drop_last=drop_last,
-        order=order,
-        limit=limit,
-        origin=source.origin,
-    )
+    return TaskStream(made, origin=source.origin, **stream)
 
 
 def folder(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import NotRequired, TypedDict
 
 import torch
 from lightning import LightningDataModule
@@ -38,17 +39,30 @@ class Shuffled(Sampler[Tensor]):
         return iter(order.split(self.batch_size)[: len(self)])
 
 
+class StreamOptions(TypedDict):
+    """Options of `TaskStream` that every maker of streams hands on."""
+
+    name: str
+    batch_size: int
+    shuffle_seed: int
+    drop_last: NotRequired[bool]
+    order: NotRequired[Sequence[int] | None]
+    limit: NotRequired[int | None]
+    repeat: NotRequired[int]
+
+
 class TaskStream(LightningDataModule):
     """The tasks in the order they are met: `for task in stream`.
 
     Args:
-        name: what the stream is called in results.
         tasks: every task once, numbered from 0.
+        name: what the stream is called in results.
         batch_size: images of a training batch.
-        seed: of the order of training batches.
+        shuffle_seed: of the order of training batches.
         drop_last: leave out an incomplete last training batch.
         order: task indices in the order of the visits; null visits each task once.
         limit: stop after this many visits; null for all.
+        repeat: go through the visits so many times.
         origin: where the images came from, for the record.
 
     Raises:
@@ -57,19 +71,20 @@ class TaskStream(LightningDataModule):
 
     def __init__(
         self,
-        name: str,
         tasks: Sequence[Task],
         *,
+        name: str,
         batch_size: int,
-        seed: int,
+        shuffle_seed: int,
         drop_last: bool = False,
         order: Sequence[int] | None = None,
         limit: int | None = None,
+        repeat: int = 1,
         origin: str = "",
     ) -> None:
         super().__init__()
         self.name, self.origin = name, origin
-        self.batch_size, self.seed, self.drop_last = batch_size, seed, drop_last
+        self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
         visits = list(range(len(tasks))) if order is None else list(order)
         if not visits or any(index not in range(len(tasks)) for index in visits):
             raise ValueError(
@@ -80,7 +95,9 @@ class TaskStream(LightningDataModule):
                 f"tasks={limit}: the stream {name} has {len(visits)} tasks; "
                 f"give a number from 1 to {len(visits)}, or null for all"
             )
-        visits = visits[:limit]
+        if repeat < 1:
+            raise ValueError(f"data.repeat={repeat}: give a whole number, 1 or more")
+        visits = visits[:limit] * repeat
         if sorted(set(visits)) != list(range(len(set(visits)))):
             raise ValueError(f"data.order={visits}: leaves out a task below its highest number")
         self.visits = [
@@ -96,7 +113,7 @@ class TaskStream(LightningDataModule):
                 )
         self._train: Images = self.tasks[0].train
         self._val: Images = self.tasks[0].val
-        self._epoch_seed, self._first_epoch = seed, 0
+        self._epoch_seed, self._first_epoch = shuffle_seed, 0
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.visits)
@@ -112,6 +129,21 @@ class TaskStream(LightningDataModule):
                 for tensor in (part.x, part.y):
                     value = zlib.crc32(tensor.contiguous().numpy().reshape(-1).data, value)
         return value
+
+    def measure_on_validation(self) -> None:
+        """Measures on the validation images, to choose options by; test images are let go.
+
+        Raises:
+            ValueError: a task without validation images.
+        """
+        bare = [task.name for task in self.tasks if not len(task.val)]
+        if bare:
+            raise ValueError(
+                f"measure_on=validation: {bare[0]} has no validation images; give a larger "
+                "data.validation, such as 0.1"
+            )
+        self.tasks = [replace(task, test=task.val) for task in self.tasks]
+        self.visits = [replace(visit, test=visit.val) for visit in self.visits]
 
     def to(self, device: torch.device) -> None:
         """Puts all images on `device`, where batches are then cut and normalised."""

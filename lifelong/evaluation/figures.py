@@ -29,6 +29,8 @@ def figures(results: Results) -> dict[str, Figure]:
     searched = results["method"].get("tasks", {}).values()
     if any("chosen" in entry for entry in searched):
         made["chosen_layers"] = chosen_layers(results)
+    if any(results["method"].get("relatedness", {}).values()):
+        made["relatedness"] = relatedness(results)
     for key, (name, draw) in {
         "prior": ("configuration_prior", configuration_prior),
         "entropy": ("posterior_entropy", posterior_entropy),
@@ -192,6 +194,34 @@ def candidate_accuracy(results: Results) -> Figure:
     axes.set(xlabel="task (dot: chosen)", ylabel="configuration (1: shared)")
     axes.grid(False)
     figure.colorbar(picture, ax=axes, label="validation accuracy, %")
+    return figure
+
+
+def relatedness(results: Results) -> Figure:
+    """Weights of earlier tasks (columns) in the steps of each visit (rows), as a heat map (TAG)."""
+    weights = results["method"]["relatedness"]
+    count = len(results["visits"])
+    grid = np.full((count, max(count - 1, 1)), math.nan)
+    for step, row in weights.items():
+        end = int(step)
+        grid[end, end - len(row) : end] = row
+    size = min(0.5, 9 / count)
+    figure, axes = _axes(1.9 + size * count, 1.4 + size * count)
+    picture = axes.imshow(grid, cmap="magma_r", aspect="auto")
+    if count <= 20:
+        middle = (np.nanmin(grid) + np.nanmax(grid)) / 2
+        for row, column in zip(*np.nonzero(~np.isnan(grid)), strict=True):
+            colour = "white" if grid[row, column] > middle else INK
+            axes.text(
+                column, row, f"{grid[row, column]:.2f}", ha="center", va="center", color=colour,
+                fontsize=6,
+            )  # fmt: skip
+    for axis, ends in ((axes.set_xticks, grid.shape[1]), (axes.set_yticks, count)):
+        ticks = range(0, ends, _step(count))
+        axis(ticks, [str(results["visits"][tick]) for tick in ticks])
+    axes.set(xlabel="earlier task", ylabel="task learned")
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label="mean weight (1: unrelated, below: alike)")
     return figure
 
 

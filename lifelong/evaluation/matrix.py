@@ -72,6 +72,11 @@ def backward_transfer(a: Matrix, visits: Sequence[int]) -> float:
     return _mean([a[-1, task] - learned[task] for task in _earlier(visits)])
 
 
+def backward_transfer_with_last(a: Matrix, visits: Sequence[int]) -> float:
+    """As `backward_transfer` over all tasks, the last one's being 0, as TAG's tables have it."""
+    return final_accuracy(a) - learning_accuracy(a, visits)
+
+
 def metrics(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> dict[str, float | None]:
     """All of them by name; None where the matrix does not define one.
 
@@ -91,6 +96,7 @@ def metrics(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> dict[str
         "forgetting_ratio_with_last": forgetting_ratio_with_last(a, visits),
         "forgetting_ratio_to_peak": forgetting_ratio_to_peak(a, visits, peak),
         "backward_transfer": backward_transfer(a, visits),
+        "backward_transfer_with_last": backward_transfer_with_last(a, visits),
     }
     return {name: None if math.isnan(value) else value for name, value in values.items()}
 

@@ -41,6 +41,7 @@ class Record:
         self.parameters: list[int] = []  # kept after each visit
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
+        self.fidelity, self.measured_on = "clean", TEST
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
     def add(self, step: int, split: str, right: Sequence[int], total: Sequence[int]) -> None:
@@ -88,6 +89,8 @@ class Record:
             "strategy": self.strategy,
             "data": self.data,
             "seed": self.seed,
+            "fidelity": self.fidelity,
+            "measured_on": self.measured_on,
             "status": status,
             "tasks": self.names,
             "visits": self.visits,
@@ -121,7 +124,11 @@ class Record:
         )
         for step, task, split, right, total in self.rows:
             table.writerow(
-                [self.strategy, self.data, self.seed, step, task, split, right / total, total]
+                [
+                    *(self.strategy, self.data, self.seed, step, task),
+                    self.measured_on if split == TEST else split,
+                    *(right / total, total),
+                ]
             )
         write_text(folder / "accuracy.csv", text.getvalue())
 

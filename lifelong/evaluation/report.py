@@ -36,6 +36,9 @@ _CAPTIONS = {
     "dotted: all equally likely.",
     "selector_shares": "Weight of the shared form of each layer through the training of each task; "
     "the title names the layers shared at the end.",
+    "relatedness": "Weight of earlier tasks' second moments in the steps of each task, the "
+    "mean over its last epoch and all tensors: below 1 where gradients agree, above where they "
+    "oppose.",
     "candidate_accuracy": "Best validation accuracy of each configuration, by task.",
 }
 _STYLE = """

@@ -1,7 +1,7 @@
 """Update rules and learning-rate schedules."""
 
 from lifelong.optim.rmsprop import TensorFlowRMSProp
-from lifelong.optim.schedules import Schedule, constant, exponential, inverse_time
+from lifelong.optim.schedules import Schedule, constant, exponential, inverse_time, per_task
 from lifelong.optim.tag import TAG
 from lifelong.optim.task_optimizer import TaskOptimizer
 
@@ -13,4 +13,5 @@ __all__ = [
     "constant",
     "exponential",
     "inverse_time",
+    "per_task",
 ]

@@ -25,6 +25,22 @@ def exponential(epoch: int, decay: float, period: int | None = None) -> float:
     return float(decay ** (epoch if period is None else epoch % period))
 
 
+def per_task(epoch: int, decay: float, period: int, lr: float, floor: float) -> float:
+    """Decay ** k in the k-th task, counted from 1; the rate sinks to `floor` at most (Stable SGD).
+
+    Args:
+        epoch: since the begin of the stream.
+        decay: factor for each task, the first one too.
+        period: epochs of a task.
+        lr: the base rate.
+        floor: least rate.
+
+    >>> per_task(2, decay=0.5, period=2, lr=0.1, floor=5e-5)
+    0.25
+    """
+    return max(float(decay ** (1 + epoch // period)), min(floor / lr, 1.0))
+
+
 def inverse_time(epoch: int, decay: float) -> float:
     """1 / (1 + decay * epoch), as LASEM's released program.
 

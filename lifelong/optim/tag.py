@@ -89,14 +89,25 @@ class TAG(TaskOptimizer):
         self.weights, self.first_gradients = weights, first_gradients
         self.max_history = max_history
         self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)
+        self._sum, self._steps = torch.zeros(()), 0  # of the weights of the steps of an epoch
 
     @property
     def relatedness(self) -> list[list[float]]:
         """For each finished task that is remembered, the last w_kj of each tensor."""
         return [] if self._last is None else self._last.T.tolist()
 
+    def report(self) -> dict[str, Any]:
+        """`relatedness`: w_kj, the mean over the steps of the last epoch and over all tensors.
+
+        A weight for each finished task that is remembered, in the order of the tasks.
+        """
+        if not self._steps:
+            return {"relatedness": []}
+        return {"relatedness": (self._sum / self._steps).mean(0).tolist()}
+
     def begin_epoch(self) -> None:
-        """Restarts the count of steps where it is that of an epoch."""
+        """Restarts the count of steps where it is that of an epoch, and the report's means."""
+        self._sum, self._steps = torch.zeros(()), 0
         if self.step_scope == "epoch":
             for state in self.state.values():
                 state["step"] = 0
@@ -181,6 +192,7 @@ class TAG(TaskOptimizer):
             return squares
         weights = self._weights(states, groups, max(finished))  # (tensors, tasks)
         self._last = weights
+        self._sum, self._steps = self._sum.to(weights.device) + weights, self._steps + 1
         plain = self.weights in ("one", "age")
         own = [
             1.0 if plain or not state["tasks"] else math.exp(-group["b"])

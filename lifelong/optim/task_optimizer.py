@@ -15,6 +15,10 @@ class TaskOptimizer(Optimizer):
     def begin_epoch(self) -> None:
         """Called before each epoch."""
 
+    def report(self) -> dict[str, Any]:
+        """What the optimizer tells of the training just ended, by name; for the results."""
+        return {}
+
     def end_task(self) -> None:
         """Called after the training of each task."""
 

@@ -123,6 +123,8 @@ class Strategy(LightningModule):
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         """Closes a task; `loader` passes once over its training images."""
         if isinstance(self._optimizer, TaskOptimizer):
+            for name, value in self._optimizer.report().items():
+                self.method.setdefault(name, {})[str(task.step)] = value
             self._optimizer.end_task()
 
     # What is written once, for all methods.

@@ -9,7 +9,7 @@ from tests.conftest import images, toy_task
 
 def stream(**options: object) -> TaskStream:
     tasks = [toy_task(index) for index in range(3)]
-    return TaskStream("toy", tasks, **({"batch_size": 5, "seed": 1} | options))  # type: ignore[arg-type]
+    return TaskStream(tasks, **({"name": "toy", "batch_size": 5, "shuffle_seed": 1} | options))  # type: ignore[arg-type]
 
 
 def test_batches_cover_an_epoch() -> None:
