@@ -39,6 +39,7 @@ format: install  ## bring the code into its format
 
 bench: install  ## measure the ratios of speed
 	$(BIN)/python scripts/bench_lasem.py
+	$(BIN)/python scripts/bench_tag.py
 
 clean:  ## remove what the tools leave; outputs/ and data/ stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -123,10 +123,16 @@ def check_types(node: Any, path: str = "") -> None:
         hints = _annotations(node["_target_"], path) if "_target_" in node else {}
         names = {key: f"{path}.{key!s}" if path else str(key) for key in node}
         for key, name in names.items():  # before what lies deeper and may refer to it
-            if not isinstance(node[key], DictConfig) and key in hints:
+            if key in hints and not _holds_nodes(node[key]):
                 _check_type(name, node[key], hints[str(key)])
         for key, name in names.items():
             check_types(node[key], name)
+
+
+def _holds_nodes(value: Any) -> bool:
+    """Whether a value is a node to build an object of, or a list of such."""
+    items = value if isinstance(value, ListConfig) else [value]
+    return any(isinstance(item, DictConfig) for item in items)
 
 
 def _annotations(target: str, path: str) -> dict[str, Any]:

@@ -14,10 +14,6 @@ turns; the median of the ratios of the pairs is printed with their range.
 from __future__ import annotations
 
 import argparse
-import logging
-import statistics
-import time
-import warnings
 from collections.abc import Callable
 from functools import partial
 
@@ -25,8 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning import Trainer
-from rich.console import Console
-from rich.table import Table
+from timing import quiet, show
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
@@ -215,21 +210,6 @@ def load_at_once() -> None:
         made[rows]
 
 
-def seconds(work: Callable[[], None], times: int) -> float:
-    begun = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - begun) / times
-
-
-def ratio(
-    one: Callable[[], None], other: Callable[[], None], pairs: int, times: int
-) -> list[float]:
-    """Ratios of the times of two works that take turns, after one turn unmeasured."""
-    one(), other()
-    return [seconds(one, times) / seconds(other, times) for _ in range(pairs)]
-
-
 def pruned_epoch() -> Callable[[], None]:
     """An epoch of LASEM in which one configuration has won."""
     strategy = strategy_of(partial(LASEM, prune_below=1e-3), every)
@@ -299,34 +279,30 @@ def main() -> None:
         )
         for kind in options.search
     ]
-    table = Table("ratio", "median", "least", "most", "target")
-    for name, one, other, repeat, target in (
-        *searches,
-        (
-            "(b) LASEM step / transfer-all step",
-            step_of(strategy_of(LASEM, every)), step_of(strategy_of(Strategy, top)), times, "-",
-        ),
-        (
-            "(c) epoch / bare loop",
-            framework_epochs(epochs, False), bare_epochs(epochs, False), 1, "at most 1.10",
-        ),
-        (
-            "(c') the same, validated each epoch",
-            framework_epochs(epochs, True), bare_epochs(epochs, True), 1, "-",
-        ),
-        ("(e) pruned LASEM / transfer-all", pruned_epoch(), single_epoch(), 1, "near 1"),
-        ("(f) brute force / pruned LASEM", every_epoch(), pruned_epoch(), 1, "over 10"),
-        ("(d) images one by one / at once", load_one_by_one, load_at_once, times, "over 1"),
-    ):  # fmt: skip
-        found = ratio(one, other, pairs, repeat)
-        low, high = min(found), max(found)
-        table.add_row(name, f"{statistics.median(found):.3f}", f"{low:.3f}", f"{high:.3f}", target)
-    Console(width=100).print(table)
+    show(
+        [
+            *searches,
+            (
+                "(b) LASEM step / transfer-all step",
+                step_of(strategy_of(LASEM, every)), step_of(strategy_of(Strategy, top)), times, "-",
+            ),
+            (
+                "(c) epoch / bare loop",
+                framework_epochs(epochs, False), bare_epochs(epochs, False), 1, "at most 1.10",
+            ),
+            (
+                "(c') the same, validated each epoch",
+                framework_epochs(epochs, True), bare_epochs(epochs, True), 1, "-",
+            ),
+            ("(e) pruned LASEM / transfer-all", pruned_epoch(), single_epoch(), 1, "near 1"),
+            ("(f) brute force / pruned LASEM", every_epoch(), pruned_epoch(), 1, "over 10"),
+            ("(d) images one by one / at once", load_one_by_one, load_at_once, times, "over 1"),
+        ],
+        pairs,
+    )  # fmt: skip
 
 
 if __name__ == "__main__":
-    warnings.filterwarnings("ignore", module="lightning")
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    torch.set_num_threads(1)
+    quiet()
     TASK = task()
     main()

@@ -3,6 +3,7 @@
 from lifelong.backbones.backbone import Backbone, Body, Layer
 from lifelong.backbones.convnet import ConvLayer, convnet, resnet17
 from lifelong.backbones.mlp import LinearLayer, mlp
+from lifelong.backbones.pretrained import ResNet18
 from lifelong.backbones.resnet import ReducedResNet
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Layer",
     "LinearLayer",
     "ReducedResNet",
+    "ResNet18",
     "convnet",
     "mlp",
     "resnet17",

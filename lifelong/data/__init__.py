@@ -4,5 +4,17 @@ from lifelong.data.altered import altered
 from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
+from lifelong.data.whole import permuted, rotated, sequence
 
-__all__ = ["Batch", "Images", "Task", "TaskStream", "altered", "by_class", "folder"]
+__all__ = [
+    "Batch",
+    "Images",
+    "Task",
+    "TaskStream",
+    "altered",
+    "by_class",
+    "folder",
+    "permuted",
+    "rotated",
+    "sequence",
+]

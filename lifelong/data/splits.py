@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Unpack
+from typing import Literal, Unpack, get_args
 
 import numpy as np
 import torch
@@ -17,7 +17,15 @@ from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Images, Task
 from lifelong.seeds import derive
 
-Standardize = Literal["split", "train", "none"]
+Standardize = Literal["split", "train", "none", "signed", "imagenet", "tag_cub"]
+# Mean and deviation of RGB in [0, 1] that do not depend on the images.
+_FIXED: dict[Standardize, tuple[Sequence[float], Sequence[float]]] = {
+    "none": ([0.0], [1.0]),
+    "signed": ([0.5], [0.5]),
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    # The means of blue, green, red off red, green, blue of 0 to 255; then 2 (x - 1/2).
+    "tag_cub": ([(m + 0.5) / 255 for m in (103.94, 116.78, 123.68)], [0.5 / 255]),
+}
 
 # LASEM's released tables round down at this one level (10 % of 500 images: 41 + 9 a class).
 _RELEASE_COUNTS = {(500, 50): (41, 9)}
@@ -60,7 +68,8 @@ def by_class(
         per_class: training and validation images of each class; overrides the three above.
         validation: share of the images used that is kept for validation, in [0, 1).
         standardize: pixels to mean 0 and deviation 1 per channel with the statistics of each
-            split itself (`split`), of the task's training images (`train`), or not (`none`).
+            split itself (`split`), of the task's training images (`train`), or of `imagenet`; or
+            to [-1, 1] (`signed`) or [0, 1] (`none`); `tag_cub`: as TAG's program has CUB's.
         release_split: draw the images with seed 0 whatever `seed` is, as released programs that
             gave all trials the same images.
         seed: of the draw of images and classes.
@@ -102,8 +111,8 @@ def by_class(
         if not len(test):
             raise ValueError(f"{source.name}: no test images for the classes of task {index}")
         sets = [
-            _images(pixels, labels, index, pixels if standardize == "split" else train, standardize)
-            for pixels, labels in ((train, train_y), (val, val_y), (test, test_y))
+            standardized(x, y, index, x if standardize == "split" else train, standardize)
+            for x, y in ((train, train_y), (val, val_y), (test, test_y))
         ]
         made.append(Task(index, index, False, f"task {index}", tuple(group), *sets))
     return TaskStream(made, origin=source.origin, **stream)
@@ -217,17 +226,28 @@ def _gather(
     return torch.from_numpy(images[picked]), torch.from_numpy(labels)
 
 
-def _images(
-    pixels: Tensor, labels: Tensor, index: int, reference: Tensor, standardize: Standardize
+def standardized(
+    pixels: Tensor, labels: Tensor, index: int, reference: Tensor, how: Standardize
 ) -> Images:
+    """The images of a split of task `index`, standardised.
+
+    Args:
+        pixels: (n, c, h, w).
+        labels: (n,) within the task.
+        index: of the task.
+        reference: images whose statistics are taken, where `how` asks for some.
+        how: see `by_class`.
+    """
+    if how not in get_args(Standardize):
+        raise ValueError(f"data.standardize={how}: give {' or '.join(get_args(Standardize))}")
     t = torch.full((len(labels),), index)
-    if standardize not in ("split", "train", "none"):
-        raise ValueError(f"data.standardize={standardize}: give split, train or none")
-    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
-    mean, std = torch.zeros(pixels.shape[1]), torch.full((pixels.shape[1],), scale)
-    if standardize != "none" and len(reference):
-        mean, std = moments(reference, scale)
-    return Images(pixels, labels, t, mean, std)
+    scale, channels = 255.0 if pixels.dtype == torch.uint8 else 1.0, pixels.shape[1]
+    if how not in _FIXED and len(reference):
+        return Images(pixels, labels, t, *moments(reference, scale))
+    mean, std = (scale * torch.tensor(values) for values in _FIXED.get(how, _FIXED["none"]))
+    if max(len(mean), len(std)) not in (1, channels):
+        raise ValueError(f"data.standardize={how}: is for images of three channels")
+    return Images(pixels, labels, t, mean.expand(channels), std.expand(channels))
 
 
 def moments(images: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:

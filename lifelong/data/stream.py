@@ -44,7 +44,7 @@ class StreamOptions(TypedDict):
 
     name: str
     batch_size: int
-    shuffle_seed: int
+    shuffle_seed: NotRequired[int]
     drop_last: NotRequired[bool]
     order: NotRequired[Sequence[int] | None]
     limit: NotRequired[int | None]
@@ -75,7 +75,7 @@ class TaskStream(LightningDataModule):
         *,
         name: str,
         batch_size: int,
-        shuffle_seed: int,
+        shuffle_seed: int = 0,
         drop_last: bool = False,
         order: Sequence[int] | None = None,
         limit: int | None = None,

@@ -89,7 +89,7 @@ class TAG(TaskOptimizer):
         self.weights, self.first_gradients = weights, first_gradients
         self.max_history = max_history
         self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)
-        self._sum, self._steps = torch.zeros(()), 0  # of the weights of the steps of an epoch
+        self._begin_means()
 
     @property
     def relatedness(self) -> list[list[float]]:
@@ -103,14 +103,17 @@ class TAG(TaskOptimizer):
         """
         if not self._steps:
             return {"relatedness": []}
-        return {"relatedness": (self._sum / self._steps).mean(0).tolist()}
+        return {"relatedness": (self._sum / self._steps).tolist()}
 
     def begin_epoch(self) -> None:
         """Restarts the count of steps where it is that of an epoch, and the report's means."""
-        self._sum, self._steps = torch.zeros(()), 0
+        self._begin_means()
         if self.step_scope == "epoch":
             for state in self.state.values():
                 state["step"] = 0
+
+    def _begin_means(self) -> None:
+        self._sum, self._steps = torch.zeros(()), 0  # of the weights of the steps, mean of tensors
 
     @torch.no_grad()
     def end_task(self) -> None:
@@ -138,6 +141,7 @@ class TAG(TaskOptimizer):
             )
             state["gradients"] = state["gradients"][:0].clone()
         self._last = None
+        self._begin_means()
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -192,7 +196,7 @@ class TAG(TaskOptimizer):
             return squares
         weights = self._weights(states, groups, max(finished))  # (tensors, tasks)
         self._last = weights
-        self._sum, self._steps = self._sum.to(weights.device) + weights, self._steps + 1
+        self._sum, self._steps = self._sum.to(weights.device) + weights.mean(0), self._steps + 1
         plain = self.weights in ("one", "age")
         own = [
             1.0 if plain or not state["tasks"] else math.exp(-group["b"])

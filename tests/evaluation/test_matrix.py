@@ -23,6 +23,7 @@ def test_by_hand() -> None:
         "forgetting_ratio_with_last": (0.7 / 0.8 + 0.85 / 0.9 + 1) / 3,
         "forgetting_ratio_to_peak": (0.7 / 0.8 + 0.85 / 0.95 + 1) / 3,
         "backward_transfer": -0.075,
+        "backward_transfer_with_last": -0.05,
     }
     assert found == pytest.approx(expected)
 

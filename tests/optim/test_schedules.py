@@ -1,6 +1,6 @@
 import pytest
 
-from lifelong.optim import constant, inverse_time
+from lifelong.optim import constant, inverse_time, per_task
 
 
 @pytest.mark.parametrize(
@@ -12,3 +12,14 @@ def test_rates_of_the_release(epoch: int, rate: float) -> None:
 
 def test_constant() -> None:
     assert constant(5) == 1.0
+
+
+def test_per_task_begins_with_the_first_task_and_has_a_floor() -> None:
+    def rate(epoch: int, lr: float = 0.1) -> float:
+        return lr * per_task(epoch, decay=0.5, period=3, lr=lr, floor=0.01)
+
+    assert [rate(epoch) for epoch in (0, 2, 3, 5, 6)] == pytest.approx(
+        [0.05, 0.05, 0.025, 0.025, 0.0125]
+    )
+    assert rate(9) == rate(30) == pytest.approx(0.01)
+    assert rate(0, lr=0.005) == pytest.approx(0.005)  # the floor never raises the rate

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from lifelong.optim import TAG
 
@@ -171,6 +172,52 @@ def test_equals_the_plain_loop(rule: Any) -> None:
         optimizer.end_task()
     for p, expected in zip(parameters, plain_loop(shapes, gradients, rule, 2.0), strict=True):
         torch.testing.assert_close(p.detach(), expected, rtol=0, atol=1e-10)
+
+
+class Counting(TorchDispatchMode):
+    """Counts what is computed."""
+
+    calls = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.calls += 1
+        return func(*args, **(kwargs or {}))
+
+
+@rules
+def test_the_number_of_computations_does_not_grow_with_the_tasks(rule: Any) -> None:
+    parameters = [torch.nn.Parameter(torch.ones(shape)) for shape in ((3, 4), (4,), ())]
+    optimizer = TAG(parameters, lr=0.01, rule=rule)
+    counts = []
+    for _ in range(8):
+        for p in parameters:
+            p.grad = torch.randn_like(p)
+        optimizer.step()
+        with Counting() as counting:
+            optimizer.step()
+        counts.append(counting.calls)
+        optimizer.end_task()
+    assert len(set(counts[1:])) == 1
+    assert counts[0] < counts[1]  # it does count
+
+
+def test_relatedness_is_reported_as_the_mean_over_the_last_epoch() -> None:
+    p, q = vector(1, -2), vector(3, 4, 5)
+    optimizer = TAG([p, q], lr=0.01, b=1.0)
+    for _ in range(3):
+        for _ in range(2):
+            optimizer.begin_epoch()
+            seen = []
+            for _ in range(4):
+                for parameter in (p, q):
+                    parameter.grad = torch.randn_like(parameter)
+                optimizer.step()
+                seen.append(torch.tensor(optimizer.relatedness).reshape(-1, 2).mean(1))
+        expected = torch.stack(seen).mean(0)
+        assert optimizer.report()["relatedness"] == pytest.approx(expected.tolist())
+        optimizer.end_task()
+    assert len(expected) == 2
+    assert optimizer.report() == {"relatedness": []}
 
 
 def test_global_cosines_are_those_of_the_whole_vector() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tarfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,6 +33,30 @@ def read_archive(path: Path, inside: str, parse: Callable[[Callable[[str], bytes
     except (KeyError, FileNotFoundError) as error:
         raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
     except (ValueError, TypeError, tarfile.TarError, *DAMAGED) as error:
+        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+
+
+def members(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of each file of that ending, in the order of the archive or of the names.
+
+    Args:
+        path: a tar file, or the unpacked folder.
+        ending: such as ".png".
+
+    Raises:
+        ValueError: a damaged archive.
+    """
+    if path.is_dir():
+        for file in sorted(path.rglob(f"*{ending}")):
+            yield file.relative_to(path).as_posix(), file.read_bytes()
+        return
+    try:
+        with tarfile.open(path) as archive:
+            for entry in archive:
+                file_in = archive.extractfile(entry) if entry.name.endswith(ending) else None
+                if file_in is not None:
+                    yield entry.name, file_in.read()
+    except (tarfile.TarError, *DAMAGED) as error:
         raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
 
 

@@ -104,13 +104,18 @@ def image_folder(
             f"data.root={root}: no such folder or zip file; give one that holds "
             "train/<class>/*.png and test/<class>/*.png, or <class>/*.png"
         )
-    channels, height, width = shape
     called = name or path.stem
-    key = f"{called}-{channels}x{height}x{width}-{test}"
-    return prepared(key, path, Path(cache), lambda: _read(called, path, shape, test))
+    key = image_key(called, shape, test)
+    return prepared(key, path, Path(cache), lambda: read_images(called, path, shape, test))
 
 
-def _read(name: str, path: Path, shape: Sequence[int], test: float) -> Source:
+def image_key(name: str, shape: Sequence[int], test: float = 0.2) -> str:
+    """Of the prepared copy of what `read_images` reads."""
+    return f"{name}-{'x'.join(map(str, shape))}-{test}"
+
+
+def read_images(name: str, path: Path, shape: Sequence[int], test: float = 0.2) -> Source:
+    """The images of `image_folder`, without a prepared copy."""
     tree = open_tree(path)
     parts = _parts(tree.paths, path, test)
     classes = sorted({file.parts[-2] for files in parts for file in files})

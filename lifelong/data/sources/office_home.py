@@ -10,7 +10,8 @@ import numpy as np
 from rich.progress import track
 
 from lifelong.data.sources.folder import open_tree, pixels
-from lifelong.data.sources.source import Source, newest_copy, prepared
+from lifelong.data.sources.places import Place, find
+from lifelong.data.sources.source import Source
 
 NAMES = ("OfficeHomeDataset_10072016", "office_home")  # the distributor's, and ours
 ADDRESS = "https://www.hemanthdv.org/officeHomeDataset.html"
@@ -38,7 +39,6 @@ def office_home(
     Raises:
         ValueError: nothing found, an unknown or missing domain, or an unreadable image.
     """
-    folder = Path(data_dir).expanduser()
     known = {_plain(name): name for name in DOMAINS}
     wrong = [name for name in domains if _plain(name) not in known]
     if wrong or not domains:
@@ -46,25 +46,19 @@ def office_home(
     wanted = [known[_plain(name)] for name in domains]
     size = "x".join(map(str, shape))
     key = f"office_home-{size}-{'-'.join(_plain(name) for name in wanted)}"
-    for path in (folder / f"{name}{ending}" for name in NAMES for ending in ("", ".zip")):
-        if path.exists():
-            return prepared(key, path, folder, partial(_read, path, wanted, shape))
-    copy = newest_copy(key, folder)
-    if copy is not None:
-        return copy
-    raise ValueError(
-        f"office_home: no images in paths.data_dir={folder}. Looked for "
-        f"{folder / NAMES[0]}/<domain>/<object>/*.jpg, {folder / NAMES[0]}.zip and the same under "
-        f"the name {NAMES[1]}; the data set is at {ADDRESS} (to be fetched by hand); data=digits "
-        "runs at once without any"
-    )
+    places = [
+        Place(f"{name}{ending}", key, partial(_read, wanted, shape))
+        for name in NAMES
+        for ending in ("", ".zip")
+    ]
+    return find("office_home", data_dir, places, address=f"{ADDRESS} (to be fetched by hand)")
 
 
 def _plain(domain: str) -> str:
     return domain.lower().replace(" ", "").replace("_", "")
 
 
-def _read(path: Path, domains: Sequence[str], shape: Sequence[int]) -> Source:
+def _read(domains: Sequence[str], shape: Sequence[int], path: Path) -> Source:
     tree = open_tree(path)
     files: dict[str, list[PurePosixPath]] = {}
     for file in tree.paths:

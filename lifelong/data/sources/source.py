@@ -81,24 +81,6 @@ def prepared(key: str, origin: Path, folder: Path, read: Callable[[], Source]) -
     return found
 
 
-def download(
-    folder: Path, fetch: Callable[[], object], missing: Callable[[str], ValueError]
-) -> None:
-    """Calls `fetch`, which fills `folder` from the network.
-
-    Raises:
-        ValueError: what `missing` makes of the reason, whatever the network did.
-    """
-    there = folder.exists()
-    try:
-        fetch()
-    except Exception as error:  # of many kinds; the user is told what to do instead
-        if not there and folder.exists() and not any(folder.iterdir()):
-            folder.rmdir()
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise missing(f"and the download failed ({reason})") from None
-
-
 def newest_copy(key: str, folder: Path) -> Source | None:
     """The newest prepared copy of a source whose origin is gone, or None."""
     found = _cache_folder(folder).glob(f"{key}-{'[0-9a-f]' * 16}.json")

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifelong.data.sources.archive import read_archive
-from lifelong.data.sources.source import Source, newest_copy, prepared
-from lifelong.data.sources.source import download as download_with
+from lifelong.data.sources.places import Place, find, with_torchvision
+from lifelong.data.sources.source import Source
 
 ARCHIVE = "stl10_binary.tar.gz"
 FOLDER = "stl10_binary"
@@ -22,42 +22,16 @@ Part = tuple[NDArray[np.uint8], NDArray[np.int64]]
 def stl10(data_dir: str | Path, *, download: bool = True) -> Source:
     """The labelled images of STL-10: 500 a class for training, 800 for testing.
 
-    Looks in `data_dir` for the official archive or its unpacked folder, for a copy prepared
-    earlier, and at last for the network.
+    Looks in `data_dir` for the unpacked folder of the official archive (train_X.bin, train_y.bin,
+    test_X.bin, test_y.bin, class_names.txt) or the archive, for a copy prepared earlier, and at
+    last for the network.
 
     Raises:
         ValueError: nothing found, or an unreadable archive.
     """
-    folder = Path(data_dir).expanduser()
-    for official in (folder / FOLDER, folder / ARCHIVE):
-        if official.exists():
-            return _official(official, folder)
-    copy = newest_copy("stl10", folder)
-    if copy is not None:
-        return copy
-    if not download:
-        raise _missing(folder, "and download=false")
-    from torchvision.datasets import STL10
-
-    download_with(
-        folder,
-        lambda: STL10(str(folder), split="train", download=True),
-        lambda why: _missing(folder, why),
-    )
-    return _official(folder / FOLDER, folder)
-
-
-def _missing(folder: Path, why: str) -> ValueError:
-    return ValueError(
-        f"stl10: no images in paths.data_dir={folder} {why}. Looked for {folder / ARCHIVE} and "
-        f"{folder / FOLDER}/ with train_X.bin, train_y.bin, test_X.bin, test_y.bin and "
-        f"class_names.txt. The official archive is at {ADDRESS}; data=digits runs at once without "
-        "any"
-    )
-
-
-def _official(path: Path, folder: Path) -> Source:
-    return prepared("stl10", path, folder, lambda: _read(path))
+    places = [Place(path, "stl10", _read) for path in (FOLDER, ARCHIVE)]
+    fetch = with_torchvision("STL10", {"split": "train"}) if download else None
+    return find("stl10", data_dir, places, address=ADDRESS, fetch=fetch)
 
 
 def _read(path: Path) -> Source:

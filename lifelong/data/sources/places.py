@@ -1,0 +1,100 @@
+"""Where the files of a data set are looked for, and what is said when they are nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lifelong.data.sources.source import Source, newest_copy, prepared
+
+
+@dataclass(frozen=True)
+class Place:
+    """A file or folder in which a data set may lie.
+
+    Attributes:
+        path: below the folder of the data sets.
+        key: of its prepared copy, which serves when the place is empty.
+        read: makes the arrays of it.
+    """
+
+    path: str
+    key: str
+    read: Callable[[Path], Source]
+
+
+def find(
+    name: str,
+    data_dir: str | Path,
+    places: Sequence[Place],
+    *,
+    address: str,
+    fetch: Callable[[Path], object] | None = None,
+) -> Source:
+    """The data set from the first place that is there, a prepared copy, or at last the network.
+
+    Args:
+        name: of the data set.
+        data_dir: folder of the data sets.
+        places: in the order in which they are looked at.
+        address: where a person finds the data set.
+        fetch: downloads it into a folder where one of the places then is; None not to.
+
+    Raises:
+        ValueError: nothing found, and the download failed or was not wanted.
+    """
+    folder = Path(data_dir).expanduser()
+    source = _there(folder, places)
+    if source is not None:
+        return source
+    for key in dict.fromkeys(place.key for place in places):
+        copy = newest_copy(key, folder)
+        if copy is not None:
+            return copy
+    if fetch is None:
+        raise _missing(name, folder, places, address, "")
+    existed = folder.exists()
+    try:
+        fetch(folder)
+    except Exception as error:  # of many kinds; the user is told what to do instead
+        if not existed and folder.exists() and not any(folder.iterdir()):
+            folder.rmdir()
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        why = f" and the download failed ({reason})"
+        raise _missing(name, folder, places, address, why) from None
+    source = _there(folder, places)
+    if source is None:
+        raise _missing(name, folder, places, address, " after the download")
+    return source
+
+
+def with_torchvision(name: str, *options: dict[str, str]) -> Callable[[Path], object]:
+    """Downloads by a data set of torchvision, once with each of the options."""
+
+    def fetch(folder: Path) -> None:
+        from torchvision import datasets
+
+        for option in options or ({},):
+            getattr(datasets, name)(str(folder), download=True, **option)
+
+    return fetch
+
+
+def _there(folder: Path, places: Sequence[Place]) -> Source | None:
+    for place in places:
+        path = folder / place.path
+        if path.exists():
+            read = place.read
+            return prepared(place.key, path, folder, lambda: read(path))  # noqa: B023 (called at once)
+    return None
+
+
+def _missing(
+    name: str, folder: Path, places: Sequence[Place], address: str, why: str
+) -> ValueError:
+    looked = ", ".join(str(folder / place.path) for place in places)
+    return ValueError(
+        f"{name}: no images in paths.data_dir={folder}{why}. Looked for {looked}. The official "
+        f"data set is at {address}; data=digits runs at once without any"
+    )

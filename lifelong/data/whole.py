@@ -1,0 +1,198 @@
+"""Streams whose tasks are whole data sets: several in turn, or one rotated or permuted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Unpack
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lifelong.data.sources.source import Source
+from lifelong.data.splits import Standardize, standardized
+from lifelong.data.stream import StreamOptions, TaskStream
+from lifelong.data.task import Task
+from lifelong.seeds import derive
+
+# Degrees between two tasks by their number, as TAG's program has them; more tasks: 10.
+_ANGLES = {1: 360, 2: 180, 3: 120, 4: 90, 5: 60, 6: 60, 7: 45, 8: 45, 9: 30, 10: 30}
+
+Alter = Callable[[Tensor], Tensor]  # (n, c, h, w) uint8
+
+
+class WholeOptions(StreamOptions):
+    """Options of every stream of whole data sets.
+
+    Attributes:
+        shape: (c, h, w) to which images are brought: bilinear, and grey ones to three channels.
+        fraction: of the training images of a data set to use, validation images among them.
+        validation: share of those kept for validation, in [0, 1).
+        standardize: see `by_class`.
+        seed: of the draw of images.
+    """
+
+    shape: Sequence[int]
+    fraction: float
+    validation: float
+    standardize: Standardize
+    seed: int
+
+
+def sequence(sources: Sequence[Source], **options: Unpack[WholeOptions]) -> TaskStream:
+    """One data set after the other, each with its own classes.
+
+    Args:
+        sources: the data sets.
+        **options: see `WholeOptions`.
+
+    Raises:
+        ValueError: options out of range, images that cannot be brought to the shape.
+    """
+    if not sources:
+        raise ValueError("data.sources=[]: give at least one data set")
+    return _stream([(source, source.name, _same) for source in sources], options)
+
+
+def rotated(
+    source: Source,
+    *,
+    tasks: int,
+    angles: Sequence[float] | None = None,
+    fidelity: Literal["clean", "authors"] = "clean",
+    design_seed: int = 0,
+    **options: Unpack[WholeOptions],
+) -> TaskStream:
+    """The same images in every task, turned counter-clockwise; each task has classes of its own.
+
+    Args:
+        source: the images.
+        tasks: number of tasks.
+        angles: degrees for each task; null: 0, d, 2d, ..., d being 30 for 10 tasks. With
+            `fidelity=authors` a random share of d is taken off each, as in TAG's program.
+        fidelity: see above.
+        design_seed: of those shares.
+        **options: see `WholeOptions`.
+    """
+    _check_tasks(tasks)
+    if angles is not None and len(angles) != tasks:
+        raise ValueError(f"data.angles={list(angles)}: give {tasks} angles, one for each task")
+    if angles is None:
+        step = _ANGLES.get(tasks, 10)
+        off = np.random.default_rng(derive(design_seed, "angles")).random(tasks)
+        less = off if fidelity == "authors" else np.zeros(tasks)
+        angles = [float(step * (index - less[index])) for index in range(tasks)]
+    return _stream([(source, f"{angle:.0f} degrees", _turned(angle)) for angle in angles], options)
+
+
+def permuted(
+    source: Source, *, tasks: int, design_seed: int = 0, **options: Unpack[WholeOptions]
+) -> TaskStream:
+    """The same images in every task, their pixels in another order; the first task as they are.
+
+    Args:
+        source: the images.
+        tasks: number of tasks.
+        design_seed: of the orders.
+        **options: see `WholeOptions`.
+    """
+    _check_tasks(tasks)
+    pixels = int(np.prod(options["shape"][1:]))
+    orders = [
+        np.random.default_rng(derive(design_seed, "pixels", index)).permutation(pixels)
+        for index in range(1, tasks)
+    ]
+    alterations = [_same, *(_reordered(torch.from_numpy(order)) for order in orders)]
+    parts = [(source, f"order {index}", alter) for index, alter in enumerate(alterations)]
+    return _stream(parts, options)
+
+
+def _check_tasks(tasks: int) -> None:
+    if tasks < 1:
+        raise ValueError(f"data.tasks={tasks}: give a whole number, 1 or more")
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _turned(angle: float) -> Alter:
+    def alter(x: Tensor) -> Tensor:
+        from torchvision.transforms.v2.functional import rotate
+
+        return torch.cat([rotate(part, angle) for part in x.split(10_000)]) if angle else x
+
+    return alter
+
+
+def _reordered(order: Tensor) -> Alter:
+    return lambda x: x.flatten(2)[:, :, order].view_as(x)
+
+
+def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -> TaskStream:
+    for option, right in (
+        ("fraction", 0 < options["fraction"] <= 1),
+        ("validation", 0 <= options["validation"] < 1),
+    ):
+        if not right:
+            value = options[option]  # type: ignore[literal-required]
+            raise ValueError(f"data.{option}={value}: give a share from 0 to 1")
+    tasks: list[Task] = []
+    first = 0
+    for index, (source, name, alter) in enumerate(parts):
+        classes = tuple(range(first, first + len(source.classes)))
+        tasks.append(_task(source, index, name, classes, alter, options))
+        first += len(classes)
+    own = WholeOptions.__annotations__.keys() - StreamOptions.__annotations__.keys()
+    left = {key: value for key, value in options.items() if key not in own}
+    origins = dict.fromkeys(source.origin for source, _, _ in parts)
+    return TaskStream(tasks, origin=", ".join(origins), **left)  # type: ignore[arg-type]
+
+
+def _task(
+    source: Source,
+    index: int,
+    name: str,
+    classes: tuple[int, ...],
+    alter: Alter,
+    options: WholeOptions,
+) -> Task:
+    rows = np.arange(len(source.train_labels))
+    np.random.default_rng(derive(options["seed"], "images", index)).shuffle(rows)
+    rows = rows[: max(round(options["fraction"] * len(rows)), 1)]
+    cut = round(options["validation"] * len(rows))
+    parts = [
+        (source.train_images, source.train_labels, np.sort(rows[cut:])),
+        (source.train_images, source.train_labels, np.sort(rows[:cut])),
+        (source.test_images, source.test_labels, np.arange(len(source.test_labels))),
+    ]
+    pixels = [
+        alter(_brought(images[where], options["shape"], source.name)) for images, _, where in parts
+    ]
+    sets = [
+        standardized(
+            x,
+            torch.from_numpy(labels[where]),
+            index,
+            x if options["standardize"] == "split" else pixels[0],
+            options["standardize"],
+        )
+        for x, (_, labels, where) in zip(pixels, parts, strict=True)
+    ]  # fmt: skip
+    return Task(index, index, False, name, classes, *sets)
+
+
+def _brought(images: NDArray[np.uint8], shape: Sequence[int], name: str) -> Tensor:
+    """Images (n, c, h, w) brought to `shape`; channels of grey ones are one and the same memory."""
+    from torchvision.transforms.v2.functional import resize
+
+    channels, height, width = shape
+    x = torch.from_numpy(np.ascontiguousarray(images))
+    if x.shape[2:] != (height, width) and len(x):
+        x = torch.cat([resize(part, [height, width]) for part in x.split(10_000)])
+    if x.shape[1] not in (1, channels):
+        raise ValueError(
+            f"data.shape={list(shape)}: the images of {name} have {x.shape[1]} channels"
+        )
+    return x.expand(-1, channels, height, width) if len(x) else x.new_empty((0, *shape))

@@ -1,0 +1,48 @@
+"""Ratios of times within one process, for the benchmarks: the two sides take turns."""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import time
+import warnings
+from collections.abc import Callable, Sequence
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+Work = Callable[[], object]
+Case = tuple[str, Work, Work, int, str]  # name, the two sides, times a turn, target
+
+
+def quiet() -> None:
+    """One thread, and nothing of what Lightning says."""
+    warnings.filterwarnings("ignore", module="lightning")
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    torch.set_num_threads(1)
+
+
+def seconds(work: Work, times: int) -> float:
+    """Of one call, the mean of `times`."""
+    begun = time.perf_counter()
+    for _ in range(times):
+        work()
+    return (time.perf_counter() - begun) / times
+
+
+def ratio(one: Work, other: Work, pairs: int, times: int) -> list[float]:
+    """Ratios of the times of two works that take turns, after one turn unmeasured."""
+    one(), other()
+    return [seconds(one, times) / seconds(other, times) for _ in range(pairs)]
+
+
+def show(cases: Sequence[Case], pairs: int) -> None:
+    """Measures and prints the median ratio of each case, with the range."""
+    table = Table("ratio", "median", "least", "most", "target")
+    for name, one, other, times, target in track(cases, "measuring"):
+        found = ratio(one, other, pairs, times)
+        low, high = min(found), max(found)
+        table.add_row(name, f"{statistics.median(found):.3f}", f"{low:.3f}", f"{high:.3f}", target)
+    Console(width=100).print(table)
