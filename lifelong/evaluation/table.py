@@ -15,14 +15,15 @@ from omegaconf import OmegaConf
 
 from lifelong import configuration
 
-COLUMNS = {  # heading: key among the metrics, factor
-    "final %": ("final_accuracy", 100),
-    "peak %": ("peak_accuracy", 100),
-    "ratio": ("forgetting_ratio", 1),
+COLUMNS = {  # metric: heading, factor, digits
+    "final_accuracy": ("final %", 100, 1),
+    "learning_accuracy": ("learning %", 100, 1),
+    "peak_accuracy": ("peak %", 100, 1),
+    "forgetting": ("forgetting", 1, 3),
+    "forgetting_ratio": ("ratio", 1, 3),
 }
-PUBLISHED = {"peak_accuracy": "published peak %", "forgetting_ratio": "published ratio"}
-
-
+FIDELITY = {"clean": "", "authors": ", as released"}
+MEASURED = {"test": "", "validation": ", measured on validation images"}
 SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "name")
 
 
@@ -31,15 +32,22 @@ class Row:
     """The finished runs of one method on one stream, alike but for seeds.
 
     Attributes:
+        method: its name, and the options in which rows of that name differ.
+        name: its name.
         options: the configuration, flat, without what does not matter for results.
     """
 
     method: str
+    name: str
     data: str
     protocol: str
     options: dict[str, Any]
     published: dict[str, list[float]]
     runs: list[dict[str, Any]] = field(default_factory=list)
+
+    def mean(self, metric: str) -> float:
+        """Over the runs."""
+        return float(statistics.mean(run["metrics"][metric] for run in self.runs))
 
 
 def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
@@ -64,11 +72,13 @@ def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
                 unfinished.append(path.parent)
                 continue
             protocol = (
-                f"{len(results['tasks'])} tasks x {config.epochs} epochs, "
-                f"batch {config.batch_size}, lr {config.lr:g}"
+                f"{len(results['tasks'])} tasks, {config.epochs} epochs, batch {config.batch_size}"
+                f"{FIDELITY[results.get('fidelity', 'clean')]}"
+                f"{MEASURED[results.get('measured_on', 'test')]}"
             )
             options = {k: v for k, v in configuration.leaves(config) if k not in SEEDS}
             row = Row(
+                results["strategy"],
                 results["strategy"],
                 results["data"],
                 protocol,
@@ -88,24 +98,40 @@ def _tell_apart(made: Sequence[Row]) -> None:
     for row in made:
         alike.setdefault((row.data, row.protocol, row.method), []).append(row)
     for group in alike.values():
-        keys = sorted({key for row in group for key in row.options})
-        for key in keys:
-            if len({str(row.options.get(key)) for row in group}) > 1:
+        keys = {key for row in group for key in row.options}
+        told = set()  # what other keys say already
+        for key in sorted(keys, key=lambda key: (len(key), key)):
+            values = tuple(str(row.options.get(key)) for row in group)
+            if len(set(values)) > 1 and values not in told:
+                told.add(values)
                 for row in group:
                     row.method += f" {key}={row.options.get(key)}"
 
 
 def cell(values: Sequence[float], factor: float, digits: int = 2) -> str:
-    """Mean and, of several, the sample standard deviation.
+    """Mean and, of several, the standard deviation of the sample and in brackets of the population.
 
     >>> cell([0.5, 0.6], 100, 1)
-    '55.0 +- 7.1'
+    '55.0 +- 7.1 (5.0)'
     """
     scaled = [factor * value for value in values if value is not None and not math.isnan(value)]
     if not scaled:
         return "-"
     mean = f"{statistics.mean(scaled):.{digits}f}"
-    return f"{mean} +- {statistics.stdev(scaled):.{digits}f}" if len(scaled) > 1 else mean
+    if len(scaled) == 1:
+        return mean
+    spreads = statistics.stdev(scaled), statistics.pstdev(scaled)
+    return f"{mean} +- {spreads[0]:.{digits}f} ({spreads[1]:.{digits}f})"
+
+
+def best(found: Sequence[Row]) -> list[Row]:
+    """Of the rows of each method the one of the highest mean final accuracy."""
+    chosen: dict[tuple[str, str, str], Row] = {}
+    for row in found:
+        key = row.data, row.protocol, row.name
+        if key not in chosen or row.mean("final_accuracy") > chosen[key].mean("final_accuracy"):
+            chosen[key] = row
+    return list(chosen.values())
 
 
 def markdown(found: Sequence[Row]) -> str:
@@ -113,23 +139,25 @@ def markdown(found: Sequence[Row]) -> str:
     parts = []
     for data, protocol in sorted({(row.data, row.protocol) for row in found}):
         here = [row for row in found if (row.data, row.protocol) == (data, protocol)]
-        wanted = [name for name in PUBLISHED if any(name in row.published for row in here)]
-        heads = ["method", "n", *COLUMNS, *(PUBLISHED[name] for name in wanted)]
+        wanted = [name for name in COLUMNS if any(name in row.published for row in here)]
+        heads = ["method", "n", *(heading for heading, _, _ in COLUMNS.values())]
+        heads += [f"published {COLUMNS[name][0]}" for name in wanted]
         heads += ["parameters", "seconds of training"]
         lines = [f"{data}: {protocol}", "", _line(heads), _line(["---"] * len(heads))]
         for row in here:
             cells = [f"`{row.method}`", str(len(row.runs))]
-            for key, factor in COLUMNS.values():
-                values = [run["metrics"][key] for run in row.runs]
-                cells.append(cell(values, factor, 1 if factor == 100 else 3))
+            for key, (_, factor, digits) in COLUMNS.items():
+                cells.append(cell([run["metrics"][key] for run in row.runs], factor, digits))
             for name in wanted:
-                pair = row.published.get(name)
-                cells.append("-" if pair is None else f"{pair[0]} +- {pair[1]}")
+                mean, spread = row.published.get(name, ("-", None))
+                cells.append(f"{mean}" if spread is None else f"{mean} +- {spread}")
             cells.append(f"{statistics.mean(run['parameters'] for run in row.runs):,.0f}")
             cells.append(cell([run["seconds"]["train"] for run in row.runs], 1, 0))
             lines.append(_line(cells))
         parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    note = "Mean +- standard deviation of the sample (of the population) over n runs."
+    several = any(len(row.runs) > 1 for row in found)
+    return "\n\n".join([*parts, note] if several else parts) + "\n"
 
 
 def _line(cells: Sequence[str]) -> str:
@@ -139,10 +167,15 @@ def _line(cells: Sequence[str]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Prints the table; the exit status is 2 for a mistake."""
     if not arguments or set(arguments) & {"-h", "--help"}:
-        print("usage: python -m lifelong.evaluation.table FOLDER...", file=sys.stderr)
+        print(
+            "usage: python -m lifelong.evaluation.table [--best] FOLDER...\n"
+            "  --best  of each method only the options of the highest final accuracy",
+            file=sys.stderr,
+        )
         return 0 if arguments else 2
     try:
-        found, unfinished = rows([Path(argument) for argument in arguments])
+        found, unfinished = rows([Path(argument) for argument in arguments if argument != "--best"])
+        found = best(found) if "--best" in arguments else found
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

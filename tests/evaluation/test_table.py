@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lifelong.evaluation.table import cell, main, markdown, rows
+from lifelong.evaluation.table import best, cell, main, markdown, rows
 
 
 def run(
@@ -15,6 +15,7 @@ def run(
     """A folder as a finished run leaves it."""
     folder.mkdir(parents=True)
     metrics = {"final_accuracy": final, "peak_accuracy": final, "forgetting_ratio": 0.9}
+    metrics |= {"learning_accuracy": final, "forgetting": 0.05}
     results = {
         "strategy": strategy, "data": "toy", "seed": seed, "status": "finished",
         "tasks": ["a", "b"], "metrics": metrics, "parameters": 1234, "seconds": {"train": 7.2},
@@ -35,11 +36,13 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     assert main([str(tmp_path)]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert lines[0] == "toy: 2 tasks x 3 epochs, batch 10, lr 0.0001"
+    assert lines[0] == "toy: 2 tasks, 3 epochs, batch 10"
+    accuracy = "41.0 +- 1.4 (1.0)"
     assert lines[4] == (
-        "| `ours` | 2 | 41.0 +- 1.4 | 41.0 +- 1.4 | 0.900 +- 0.000 | 39.3 +- 0.1 | 1,234 | 7 +- 0 |"
+        f"| `ours` | 2 | {accuracy} | {accuracy} | {accuracy} | 0.050 +- 0.000 (0.000) "
+        "| 0.900 +- 0.000 (0.000) | 39.3 +- 0.1 | 1,234 | 7 +- 0 (0) |"
     )
-    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 0.900 | - | 1,234 | 7 |"
+    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | 0.050 | 0.900 | - | 1,234 | 7 |"
     assert captured.err == f"not finished: {tmp_path / '4'}\n"
 
 
@@ -75,3 +78,17 @@ def test_runs_with_other_options_are_rows_of_their_own(tmp_path: Path) -> None:
         ("ours strategy.em=paper", 2),
         ("ours strategy.em=release", 1),
     ]
+
+
+def test_the_best_options_of_each_method(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4, measured_on="validation")
+    run(tmp_path / "2", "ours", 2, 0.5, measured_on="validation")
+    run(tmp_path / "3", "ours", 1, 0.46, em="release", measured_on="validation")
+    run(tmp_path / "4", "theirs", 1, 0.3, measured_on="validation", fidelity="authors")
+    found, _ = rows([tmp_path])
+    assert {row.method for row in best(found)} == {"ours strategy.em=release", "theirs"}
+    assert main(["--best", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "batch 10, measured on validation images" in printed
+    assert "batch 10, as released, measured on validation images" in printed
+    assert "paper" not in printed

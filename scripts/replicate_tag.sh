@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Runs a table of the TAG paper (CoLLAs 2022) over seeds and prints it beside the published figures.
+#   scripts/replicate_tag.sh naive|baselines|hybrid|replay|ablations|epochs|gridsearch STREAM [override ...]
+#   STREAM: cifar100|mini_imagenet|cub|five_datasets; rotated_mnist has naive and baselines
+# gridsearch measures on a tenth of the training images and prints the best options of each method.
+# The same command goes on after a stop: finished runs are skipped, unfinished ones resumed. Overrides
+# are those of python -m lifelong.run; SEEDS (default 1,2,3,4,5), OUT (default outputs/tag_<table>_<stream>)
+# and PYTHON (default .venv/bin/python, else python) are read from the environment.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  sed -n '2,8s/^# \{0,1\}//p' "scripts/$(basename "$0")" >&2
+  exit 2
+}
+
+table=${1:-} stream=${2:-}
+case "$stream" in cifar100 | mini_imagenet | cub | five_datasets | rotated_mnist) ;; *) usage ;; esac
+shift 2
+case "$table" in
+  naive) rows='sgd adagrad rmsprop adam tag_adagrad tag_rmsprop tag_adam' ;;
+  baselines) rows='sgd rmsprop ewc agem er stable_sgd tag_rmsprop mtl' ;;
+  hybrid) rows='ewc rmsprop_ewc tag_ewc agem rmsprop_agem tag_agem er rmsprop_er tag_er' ;;
+  replay) rows='agem agem_5 agem_10 er er_5 er_10 rmsprop_agem_10 tag_agem_10 rmsprop_er_10 tag_er_10' ;;
+  ablations) rows='tag_rmsprop tag_one tag_age tag_gradients_1 tag_gradients_5 tag_gradients_20' ;;
+  epochs) rows='sgd_5_epochs rmsprop_5_epochs ewc_5_epochs agem_5_epochs er_5_epochs stable_sgd_5_epochs tag_rmsprop_5_epochs' ;;
+  gridsearch) rows='' ;;
+  *) usage ;;
+esac
+
+python=${PYTHON:-.venv/bin/python}
+command -v "$python" > /dev/null || python=python
+out=${OUT:-outputs/tag_${table}_$stream}
+status=0
+
+# run FOLDER OVERRIDE...: one multirun over the seeds.
+run() {
+  local folder=$1
+  shift
+  "$python" -m lifelong.run -m "seed=${SEEDS:-1,2,3,4,5}" resume=auto "paths.output_dir=$folder" "$@" || status=$?
+}
+
+# search ROW GRID OVERRIDE...: the grid of a row, measured on validation images.
+search() {
+  local row=$1
+  shift
+  if [ -f "conf/experiment/tag/${stream}_$row.yaml" ]; then
+    run "$out/$row" "experiment=tag/${stream}_$row" measure_on=validation data.validation=0.1 "$@"
+  fi
+}
+
+if [ "$table" = gridsearch ]; then
+  b=optimizer.b=1,3,5,7
+  tag=0.005,0.001,0.0005,0.00025,0.0001
+  search sgd lr=0.1,0.05,0.01,0.001 "$@"
+  search adagrad lr=0.01,0.005,0.001,0.0005,0.0001 "$@"
+  search rmsprop lr=0.01,0.005,0.001,0.0005,0.0001,0.00005,0.00001 "$@"
+  search adam lr=0.01,0.005,0.001,0.0005,0.0001 "$@"
+  search tag_adagrad "lr=$tag" "$b" "$@"
+  search tag_rmsprop "lr=$tag,0.00005,0.000025,0.00001" "$b" "$@"
+  search tag_adam "lr=$tag" "$b" "$@"
+  search ewc lr=0.1,0.05,0.01,0.001 strategy.strength=1,10,100 "$@"
+  search agem lr=0.1,0.05,0.01,0.001 "$@"
+  search er lr=0.1,0.05,0.01,0.001 "$@"
+  dropout=(backbone.dropout=0,0.1,0.25,0.5)
+  [ "$stream" != cub ] || dropout=() # its network has none
+  search stable_sgd lr=0.1,0.05,0.01 schedule.decay=0.9,0.8,0.7 "${dropout[@]}" "$@"
+  "$python" -m lifelong.evaluation.table --best "$out"
+else
+  list=
+  for row in $rows; do
+    [ ! -f "conf/experiment/tag/${stream}_$row.yaml" ] || list=$list,tag/${stream}_$row
+  done
+  [ -n "$list" ] || usage
+  run "$out" "experiment=${list#,}" "$@"
+  "$python" -m lifelong.evaluation.table "$out"
+fi
+exit "$status"
