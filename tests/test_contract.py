@@ -33,6 +33,7 @@ SMALLER = {  # fewer configurations than by default, because all of them are tra
     "brute_force_tf": "transfer.groups=[2,2]",
     "brute_force_dfcnn": "transfer.groups=[2,2]",
     "lasem_group_hps": "backbone=conv_small transfer.groups=[2,2]",
+    "mtl": "data.repeat=1",  # see test_execute.py
 }
 FORGETS = ("finetune", "darts_dfcnn")  # freely, and by LASEM's table
 

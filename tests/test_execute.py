@@ -37,6 +37,31 @@ def test_refusals(tmp_path: Path, capsys: Any, options: list[str], message: str)
     assert not list(tmp_path.iterdir())
 
 
+def test_the_stream_repeated(tmp_path: Path) -> None:
+    assert execute(tmp_path, *QUICK, "strategy=mtl", "data.repeat=2") == 0
+    results = results_of(tmp_path)
+    assert results["visits"] == [0, 1, 0, 1]
+    assert len(results["accuracy"]) == 4
+    assert configured("strategy=mtl").data.repeat == 6
+
+
+def test_measuring_on_validation_images_leaves_test_images_alone(tmp_path: Path) -> None:
+    """The accuracies are those that the measured validation images give."""
+    options = [*QUICK, "strategy=finetune"]
+    assert execute(tmp_path / "test", *options) == 0
+    assert execute(tmp_path / "validation", *options, "measure_on=validation") == 0
+    one, other = results_of(tmp_path / "test"), results_of(tmp_path / "validation")
+    assert (one["measured_on"], other["measured_on"]) == ("test", "validation")
+    assert other["images"]["test"] == other["images"]["val"] == one["images"]["val"]
+    validated = [curve["accuracy"][-1] for curve in one["validation"].values()]
+    learned = [row[task] for task, row in enumerate(other["accuracy"])]
+    assert learned == pytest.approx(validated, abs=1e-6)
+    table = (tmp_path / "validation" / "accuracy.csv").read_text()
+    assert ",validation," in table
+    assert ",test," not in table
+    assert execute(tmp_path / "none", *options, "measure_on=validation", "data.validation=0") == 2
+
+
 def test_resume_auto_needs_a_folder(capsys: Any) -> None:
     assert run.execute(configured(*QUICK, "resume=auto"), "lasem_hps", "digits") == 2
     assert "resume=auto: also give paths.output_dir" in capsys.readouterr().err

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 
-from lifelong.backbones import Backbone, ConvLayer, convnet, mlp, resnet17
+from lifelong.backbones import Backbone, ConvLayer, ResNet18, convnet, mlp, resnet17
 from lifelong.backbones.convnet import max_pool_same
 from lifelong.networks import Network
 from tests.conftest import configured
@@ -150,3 +153,78 @@ def test_mlp() -> None:
 def test_refusals(options: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         convnet(**({"shape": (1, 8, 8), "channels": [2, 2], "pools": [1, 2]} | options))
+
+
+@pytest.mark.parametrize(
+    ("data", "backbone", "tensors", "count"),
+    [  # TAG spec, section 2
+        ("split_cifar100", "reduced_resnet", 48, 496_680),
+        ("split_mini_imagenet", "reduced_resnet", 48, 544_680),
+        ("split_cub", "resnet18 backbone.weights=none", 62, 11_279_112),
+        ("rotated_mnist", "mlp256", 6, 292_452),
+    ],
+)
+def test_networks_of_the_tag_paper(data: str, backbone: str, tensors: int, count: int) -> None:
+    chosen, *more = backbone.split()
+    config = configured(f"data={data}", "strategy=finetune", *more)
+    assert config.backbone == configured(f"data={data}", f"backbone={chosen}", *more).backbone
+    network = instantiate(config.strategy, _convert_="all").network
+    assert len(list(network.parameters())) == tensors
+    assert parameters(network) == count
+    network.add_task(0, 5)
+    x = torch.randn(2, *config.data.shape)
+    assert network.eval()(x, torch.zeros(2, dtype=torch.long)).shape == (2, 5)
+
+
+def test_a_uniform_start_is_that_of_pytorch() -> None:
+    torch.manual_seed(0)
+    body = mlp((1, 8, 8), [200], initial="uniform")
+    weight = body.layers[0].weight.detach()
+    assert float(weight.abs().max()) == pytest.approx(1 / 8, rel=0.01)
+    assert float(weight.std()) == pytest.approx(1 / 8 / math.sqrt(3), rel=0.02)
+    assert float(body.layers[0].bias.detach().abs().max()) <= 1 / 8
+
+
+def test_dropout_of_fully_connected_layers() -> None:
+    body = mlp((1, 8, 8), [2000], dropout=0.25)
+    x = torch.rand(4, 1, 8, 8)
+    kept = body.eval()(x)
+    dropped = body.train()(x)
+    share = float(((dropped == 0) & (kept > 0)).sum() / (kept > 0).sum())
+    assert share == pytest.approx(0.25, abs=0.03)
+    alive = dropped > 0
+    torch.testing.assert_close(dropped[alive], kept[alive] / 0.75)
+    with pytest.raises(ValueError, match=r"backbone.dropout=1.0"):
+        mlp((1, 8, 8), [5], dropout=1.0)
+
+
+def test_weights_from_a_file(tmp_path: Path) -> None:
+    make = partial(ResNet18, (3, 32, 32))
+    one = make(weights="none")
+    with_output = {**one.body.state_dict(), "fc.weight": torch.ones(10, 512), "fc.bias": None}
+    torch.save(with_output, tmp_path / "weights.pth")
+    other = make(weights=str(tmp_path / "weights.pth"))
+    x = torch.randn(2, 3, 32, 32)
+    assert torch.equal(one.eval()(x), other.eval()(x))
+    assert one.features == one(x).shape[1] == 512
+
+
+def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision.models import ResNet18_Weights
+
+    def offline(*_: Any, **__: Any) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", offline)
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    torch.save({"layer": torch.ones(1)}, tmp_path / "other.pth")
+    for weights, message in (
+        ("imagenet", r"backbone.weights=imagenet: .*no route to host.* or none for new weights"),
+        (f"{tmp_path}/missing.pth", "missing.pth: not a readable file of a state dict"),
+        (f"{tmp_path}/broken.pth", "broken.pth: not a readable file of a state dict"),
+        (f"{tmp_path}/other.pth", "other.pth: does not fit"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ResNet18((3, 32, 32), weights)
+    with pytest.raises(ValueError, match=r"data.shape=.1, 32, 32.: this backbone needs three"):
+        ResNet18((1, 32, 32), "none")
