@@ -86,6 +86,8 @@ def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) ->
     visits, names = [task.index for task in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
     record.fidelity, record.measured_on = config.fidelity, config.measure_on
+    if config.published is not None:
+        record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}
     for part in ("train", "val", "test"):
         record.images[part] = [len(getattr(task, part)) for task in stream.tasks]

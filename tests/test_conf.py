@@ -64,7 +64,10 @@ def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
     configuration.check_types(config)
     path = configuration.FOLDER / "experiment" / f"{experiment}.yaml"
     assert f"python -m lifelong.run experiment={experiment}" in path.read_text()
-    for metric, (mean, deviation) in (config.published or {}).items():
+    published = dict(config.published or {})
+    after = published.pop("average_accuracy_after", {})
+    assert all(1 <= visits <= 20 and 0 < mean < 100 for visits, mean in after.items())
+    for metric, (mean, deviation) in published.items():
         assert metric in table.COLUMNS
         assert deviation is None or deviation >= 0
         assert str(mean) in summary(path)  # the comment and the key agree

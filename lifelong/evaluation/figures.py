@@ -72,14 +72,24 @@ def accuracy_curves(results: Results) -> Figure:
     steps = np.arange(len(matrix))
     for task in range(matrix.shape[1]):
         axes.plot(
-            steps, matrix[:, task], "o-", color=_colour(task), lw=1.2, ms=3, label=f"task {task}"
+            steps,
+            matrix[:, task],
+            "o-",
+            color=_colour(task),
+            lw=1.2,
+            ms=3,
+            label=f"task {task}" if matrix.shape[1] <= 10 else None,
         )
     means = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else math.nan for row in matrix]
     axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
+    after = results.get("published", {}).get("average_accuracy_after", {})
+    known = sorted((int(visits) - 1, value) for visits, value in after.items())
+    if known := [point for point in known if point[0] < len(matrix)]:
+        axes.plot(*zip(*known, strict=True), "x", color="#c44e52", ms=8, mew=2, label="published")
     axes.set(xlabel="after learning task", ylabel="test accuracy, %", ylim=(0, 102))
     axes.set_xticks(steps[:: _step(len(steps))])
     axes.set_xticklabels([str(results["visits"][step]) for step in steps[:: _step(len(steps))]])
-    if matrix.shape[1] <= 10:
+    if matrix.shape[1] <= 10 or known:
         _legend(axes)
     return figure
 

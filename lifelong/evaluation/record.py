@@ -42,6 +42,7 @@ class Record:
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
         self.fidelity, self.measured_on = "clean", TEST
+        self.published: dict[str, Any] = {}  # a paper's figures for this run
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
     def add(self, step: int, split: str, right: Sequence[int], total: Sequence[int]) -> None:
@@ -91,6 +92,7 @@ class Record:
             "seed": self.seed,
             "fidelity": self.fidelity,
             "measured_on": self.measured_on,
+            "published": self.published,
             "status": status,
             "tasks": self.names,
             "visits": self.visits,

@@ -27,7 +27,8 @@ _HEADLINES = {
 }
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
-    "accuracy_curves": "Test accuracy of each task along the stream.",
+    "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
+    "crosses: the mean that a paper published.",
     "validation_curves": "Validation accuracy of each task while it is learned.",
     "chosen_layers": "Which layers each task shares with the others.",
     "configuration_prior": "Probability of each configuration through the training of each task; "
