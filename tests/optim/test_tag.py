@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lifelong.backbones import mlp
+from lifelong.networks import Network, OutputMatrix
 from lifelong.optim import TAG
+from tests.conftest import execute, results_of
 
 RULES = ["rmsprop", "adagrad", "adam"]
 rules = pytest.mark.parametrize("rule", RULES)
@@ -310,6 +316,62 @@ def test_parameter_groups_have_rates_of_their_own() -> None:
         parameter.grad = torch.ones(1, dtype=torch.double)
     optimizer.step()
     assert (1 - p.item()) / (1 - q.item()) == pytest.approx(10)
+
+
+def masked() -> Network:
+    network = Network(partial(mlp, (1, 4, 4), [12], initial="uniform"), OutputMatrix)
+    for task in range(3):
+        network.add_task(task, 4)
+    return network
+
+
+def clusters(task: int, n: int) -> tuple[Tensor, Tensor]:
+    """Four noisy clusters, elsewhere for each task."""
+    centres = torch.randn(4, 1, 4, 4, generator=torch.Generator().manual_seed(task))
+    y = torch.arange(n) % 4
+    return centres[y] + torch.randn(n, 1, 4, 4), y
+
+
+def test_forgets_less_than_rmsprop_at_ten_times_the_rate(tmp_path: Path) -> None:
+    """On handwritten digits, two epochs a task, over three seeds."""
+    forgotten = {}
+    for rule, lr in (("rmsprop", 0.005), ("tag_rmsprop", 0.0005)):
+        forgotten[rule] = 0.0
+        for seed in (1, 2, 3):
+            folder = tmp_path / f"{rule}_{seed}"
+            options = [
+                "strategy=finetune", "heads=matrix", "data=digits", "epochs=2", "batch_size=10",
+                "backbone=mlp256", f"optimizer={rule}", f"lr={lr}", f"seed={seed}",
+                "optimizer_lifetime=stream", "logger=none", "trainer=cpu",
+            ]  # fmt: skip
+            assert execute(folder, *options) == 0
+            results = results_of(folder)
+            forgotten[rule] += results["metrics"]["forgetting"] / 3
+            assert results["metrics"]["final_accuracy"] > 0.8
+    assert forgotten["tag_rmsprop"] < 0.7 * forgotten["rmsprop"]
+    rows = results["method"]["relatedness"]
+    assert [len(rows[str(task)]) for task in range(5)] == [0, 1, 2, 3, 4]
+    assert all(math.exp(-5) <= weight <= math.exp(5) for row in rows.values() for weight in row)
+
+
+@pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.RMSprop, torch.optim.Adagrad, TAG])
+def test_columns_of_other_tasks_stay_bit_for_bit(make: Any) -> None:
+    network = masked()
+    output: Any = network.heads
+    optimizer = make(network.parameters(), lr=0.01)
+    x, y = clusters(0, 40)
+    for task in (0, 1):
+        before = output.output.weight.detach().clone()
+        for _ in range(5):
+            optimizer.zero_grad()
+            F.cross_entropy(network.logits(x, task), y).backward()
+            optimizer.step()
+        if task == 0 and make is TAG:
+            optimizer.end_task()
+    after = output.output.weight.detach()
+    assert torch.equal(before[:4], after[:4])
+    assert torch.equal(before[8:], after[8:])
+    assert not torch.equal(before[4:8], after[4:8])
 
 
 @pytest.mark.parametrize(
