@@ -110,6 +110,7 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     wanted = {
         "trainer.devices": config.trainer.devices != 1,
         "trainer.precision": str(config.trainer.precision) not in plain,
+        "trainer.accumulate_grad_batches": config.trainer.get("accumulate_grad_batches", 1) != 1,
         "optimizer_lifetime": strategy.lifetime == "stream",
     }
     for option, asked in wanted.items():
@@ -119,11 +120,34 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
                 f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
                 f"that: {reason}"
             )
+    if strategy.evaluate_classes and not strategy.network.distinguishes:
+        raise ValueError(
+            "evaluate=both: a single head does not tell the classes of different tasks apart; "
+            "use heads=multi"
+        )
+    _refuse_optimizer(strategy, config)
+    _refuse_validation(strategy, stream, config)
+
+
+def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
     optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
     if isinstance(optimizer, TaskOptimizer) and strategy.lifetime != "stream":
         raise ValueError(
             f"optimizer_lifetime={strategy.lifetime}: {type(optimizer).__name__} remembers earlier "
             "tasks; give stream"
+        )
+    if isinstance(optimizer, TaskOptimizer) and str(config.trainer.precision).endswith("16-true"):
+        raise ValueError(
+            f"trainer.precision={config.trainer.precision}: {type(optimizer).__name__}'s moments "
+            "need 32 bits; give a mixed precision or 32-true"
+        )
+
+
+def _refuse_validation(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
+    if strategy.trains_on_validation and config.measure_on == "validation":
+        raise ValueError(
+            f"measure_on=validation: {type(strategy).__name__} learns from the validation images; "
+            "give strategy.arch_data=train"
         )
     if strategy.needs_validation or config.restore_best:
         who = type(strategy).__name__ if strategy.needs_validation else "restore_best"
@@ -136,11 +160,6 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
                 f"{option}: {who} decides by validation images; give a larger "
                 "data.validation and evaluate_every=1"
             )
-    if strategy.evaluate_classes and not strategy.network.distinguishes:
-        raise ValueError(
-            "evaluate=both: a single head does not tell the classes of different tasks apart; "
-            "use heads=multi"
-        )
 
 
 def _quiet() -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
-import pkgutil
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -120,9 +120,14 @@ def check_types(node: Any, path: str = "") -> None:
         for index, value in enumerate(node):
             check_types(value, f"{path}[{index}]")
     elif isinstance(node, DictConfig):
-        hints = _annotations(node["_target_"], path) if "_target_" in node else {}
+        built = "_target_" in node
+        hints, options = _annotations(node["_target_"], path) if built else ({}, None)
         names = {key: f"{path}.{key!s}" if path else str(key) for key in node}
         for key, name in names.items():  # before what lies deeper and may refer to it
+            if options is not None and str(key) not in options | HYDRA_KEYS:
+                raise ValueError(
+                    f"{name}: {node['_target_']} has no such option; leave it out with ~{name}"
+                )
             if key in hints and not _holds_nodes(node[key]):
                 _check_type(name, node[key], hints[str(key)])
         for key, name in names.items():
@@ -135,16 +140,26 @@ def _holds_nodes(value: Any) -> bool:
     return any(isinstance(item, DictConfig) for item in items)
 
 
-def _annotations(target: str, path: str) -> dict[str, Any]:
+HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
+def _annotations(target: str, path: str) -> tuple[dict[str, Any], set[str] | None]:
+    """Types of a target's parameters, and their names; None if it takes any."""
     try:
-        found = pkgutil.resolve_name(target)
+        found = get_object(target)
     except Exception as error:  # whatever importing a module of the user's brings up
         raise ValueError(f"{path}._target_={target}: {error}") from None
     constructor = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
     hints = get_type_hints(constructor)
-    for unpacked in [hint for hint in hints.values() if get_origin(hint) is Unpack]:
-        hints |= get_type_hints(get_args(unpacked)[0])
-    return hints
+    parameters = inspect.signature(constructor).parameters.values()
+    names = {parameter.name for parameter in parameters}
+    rest = [hints.get(p.name) for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
+    for hint in rest:
+        if get_origin(hint) is Unpack:
+            hints |= get_type_hints(get_args(hint)[0])
+            names |= get_type_hints(get_args(hint)[0]).keys()
+    takes_any = any(get_origin(hint) is not Unpack for hint in rest)
+    return hints, None if takes_any else names
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:

@@ -100,6 +100,7 @@ def test_rows_of_the_lasem_paper() -> None:
         ("mini_imagenet_mtl", "data.repeat", 5),
         ("cub_tag_rmsprop", "lr", 0.000025),
         ("cub_stable_sgd", "optimizer.momentum", 0.0),
+        ("rotated_mnist_er", "strategy.memory", 10),
         ("cub_er_10", "strategy.memory", 2000),
         ("cub_sgd", "heads.outputs", 200),
         ("five_datasets_ewc", "strategy.strength", 100.0),

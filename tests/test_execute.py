@@ -25,6 +25,20 @@ QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "
         (["strategy=lasem_hps", "backbone=resnet17"], "transfer.groups=None: 17 layers"),
         (["checkpoint_every=3", "evaluate_every=2"], "give a multiple of evaluate_every=2"),
         (["heads=single", "data.tasks=3", "tasks=null"], "heads=single: task 1 has 3 classes"),
+        (
+            ["strategy=finetune", "+schedule.decay=0.5"],
+            "schedule.decay: lifelong.optim.constant",
+        ),
+        (["strategy=finetune", "+backbone.depth=3"], "leave it out with ~backbone.depth"),
+        (["+trainer.accumulate_grad_batches=2"], "give a larger batch_size instead"),
+        (
+            ["strategy=finetune", "optimizer=tag_adam", "trainer.precision=bf16-true"],
+            "TAG's moments need 32 bits",
+        ),
+        (
+            ["strategy=darts_hps", "strategy.arch_data=valid", "measure_on=validation"],
+            "learns from the validation images",
+        ),
     ],
 )
 def test_refusals(tmp_path: Path, capsys: Any, options: list[str], message: str) -> None:

@@ -98,7 +98,7 @@ def permuted(
         **options: see `WholeOptions`.
     """
     _check_tasks(tasks)
-    pixels = int(np.prod(options["shape"][1:]))
+    pixels = int(np.prod(options["shape"][-2:]))
     orders = [
         np.random.default_rng(derive(design_seed, "pixels", index)).permutation(pixels)
         for index in range(1, tasks)
@@ -131,6 +131,8 @@ def _reordered(order: Tensor) -> Alter:
 
 
 def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -> TaskStream:
+    if len(options["shape"]) != 3:
+        raise ValueError(f"data.shape={list(options['shape'])}: give [channels, height, width]")
     for option, right in (
         ("fraction", 0 < options["fraction"] <= 1),
         ("validation", 0 <= options["validation"] < 1),

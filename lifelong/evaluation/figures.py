@@ -61,7 +61,7 @@ def accuracy_matrix(results: Results) -> Figure:
     axes.set_yticks(range(0, rows, _step(rows)))
     axes.set_yticklabels([str(results["visits"][row]) for row in range(0, rows, _step(rows))])
     axes.grid(False)
-    figure.colorbar(picture, ax=axes, label="test accuracy, %")
+    figure.colorbar(picture, ax=axes, label=_accuracy(results))
     return figure
 
 
@@ -86,7 +86,7 @@ def accuracy_curves(results: Results) -> Figure:
     known = sorted((int(visits) - 1, value) for visits, value in after.items())
     if known := [point for point in known if point[0] < len(matrix)]:
         axes.plot(*zip(*known, strict=True), "x", color="#c44e52", ms=8, mew=2, label="published")
-    axes.set(xlabel="after learning task", ylabel="test accuracy, %", ylim=(0, 102))
+    axes.set(xlabel="after learning task", ylabel=_accuracy(results), ylim=(0, 102))
     axes.set_xticks(steps[:: _step(len(steps))])
     axes.set_xticklabels([str(results["visits"][step]) for step in steps[:: _step(len(steps))]])
     if matrix.shape[1] <= 10 or known:
@@ -250,6 +250,10 @@ def posterior_entropy(results: Results) -> Figure:
     if len(method["tasks"]) <= 10:
         _legend(axes)
     return figure
+
+
+def _accuracy(results: Results) -> str:
+    return f"{results.get('measured_on', 'test')} accuracy, %"
 
 
 def _matrix(results: Results) -> Any:

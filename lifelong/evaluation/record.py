@@ -128,7 +128,7 @@ class Record:
             table.writerow(
                 [
                     *(self.strategy, self.data, self.seed, step, task),
-                    self.measured_on if split == TEST else split,
+                    split.replace(TEST, self.measured_on, 1),
                     *(right / total, total),
                 ]
             )

@@ -63,10 +63,13 @@ def write_report(folder: Path) -> None:
         image = io.BytesIO()
         figure.savefig(image, format="png")
         write_bytes(folder / "figures" / f"{name}.png", image.getvalue())
+        caption = _CAPTIONS[name]
+        if results.get("measured_on") == "validation":
+            caption = caption.replace("Test accuracy", "Validation accuracy")
         code = base64.b64encode(image.getvalue()).decode()
         pictures.append(
             f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'
-            f"<figcaption>{escape(_CAPTIONS[name])}</figcaption></figure>"
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
         )
     title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
     files = {

@@ -101,6 +101,8 @@ class TAG(TaskOptimizer):
 
         A weight for each finished task that is remembered, in the order of the tasks.
         """
+        if self.weights in ("one", "age"):
+            return {}
         if not self._steps:
             return {"relatedness": []}
         return {"relatedness": (self._sum / self._steps).tolist()}
@@ -175,7 +177,9 @@ class TAG(TaskOptimizer):
         state: dict[str, Any] = self.state[p]
         if not state:
             size = p.numel()
-            state["step"] = state["tasks"] = 0  # steps of the epoch or task; tasks finished
+            state["step"] = 0  # steps of the epoch or task
+            # Tasks finished: those of the stream, also for a parameter that comes later.
+            state["tasks"] = max((s.get("tasks", 0) for s in self.state.values()), default=0)
             state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
             state["squares"] = p.new_zeros((0, size))  # nu_j of finished tasks, (tasks, n)
             several = (self.first_gradients,) if self.weights == "gradients" else ()

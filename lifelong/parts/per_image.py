@@ -1,51 +1,272 @@
-"""Gradients of single images, computed for many images at once."""
+"""Gradients of single images, computed for many images at once.
+
+A convolution or linear map z = W * u has, for one image, the gradient delta u^T with delta that of
+z; of a batch in evaluation mode, one backward pass to the z of all layers gives every image's
+delta. What is not used in that way, once a pass, is done by vectorised differentiation.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.overrides import TorchFunctionMode
 
 from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 
-CHUNK = 25  # images whose gradients are held at once
+Named = Mapping[str, nn.Parameter]
+Objective = Callable[[Tensor, Tensor], Tensor]  # scores (b, k), labels (b,) -> (b,)
+Size = Literal["absolute", "square"]
+
+CHUNK = 25  # images whose gradients are held at once where they are differentiated one by one
+MEMORY = 2**26  # bytes for the gradients of a layer for several images
 
 
-def mean_squares(
-    network: TaskNetwork, batches: Iterable[Batch], named: dict[str, nn.Parameter]
+def cross_entropy(scores: Tensor, y: Tensor) -> Tensor:
+    """Of each image, (b,)."""
+    return F.cross_entropy(scores, y, reduction="none")
+
+
+def squared_norm(scores: Tensor, y: Tensor) -> Tensor:
+    """Of each image's scores, (b,); labels do not matter."""
+    return scores.square().sum(1)
+
+
+def absolute_sum(scores: Tensor, y: Tensor) -> Tensor:
+    """Of each image's scores, (b,); labels do not matter."""
+    return scores.abs().sum(1)
+
+
+def image_mean(
+    network: TaskNetwork,
+    batches: Iterable[Batch],
+    named: Named,
+    objective: Objective,
+    size: Size = "absolute",
 ) -> dict[str, Tensor]:
-    """Mean over images of the squared gradient of each image's cross-entropy (empirical Fisher).
+    """Mean over images of the absolute or squared gradient of each image's objective.
 
-    The result does not depend on how the images are batched; the network should be in evaluation
+    The result does not depend on how the images are batched. The network must be in evaluation
     mode, so that batch-norm does not mix images.
 
     Args:
         network: gives the class scores.
         batches: each of one task.
         named: parameters by their names in the network.
+        objective: what is differentiated.
+        size: of a gradient's entries.
 
     Returns:
         A tensor of the shape of each parameter, by name.
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
-    values = {name: p.detach() for name, p in named.items()}
     count = 0
     for batch in batches:
         task = int(batch.t[0])
-
-        def loss(values: dict[str, Tensor], x: Tensor, y: Tensor, task: int = task) -> Tensor:
-            scores = functional_call(_Logits(network), _inside(values), (x[None], task))
-            return F.cross_entropy(scores, y[None])
-
-        of_images = vmap(grad(loss), in_dims=(None, 0, 0), chunk_size=CHUNK)
-        for name, gradients in of_images(values, batch.x, batch.y).items():
-            totals[name] += gradients.square().sum(0)
+        with torch.enable_grad(), Calls(named) as calls:
+            total = objective(network.logits(batch.x, task), batch.y).sum()
+        once = calls.used_once()
+        deltas = torch.autograd.grad(total, [call.z for call in once], allow_unused=True)
+        for call, delta in zip(once, deltas, strict=True):
+            if delta is not None:
+                call.add(totals, delta.detach(), size)
+        rest = {name: p for name, p in named.items() if name not in calls.covered(once)}
+        if rest:
+            _differentiate(network, batch, task, rest, objective, size, totals)
         count += len(batch.y)
     return {name: total / max(count, 1) for name, total in totals.items()}
+
+
+def local_mean(network: TaskNetwork, batches: Iterable[Batch], named: Named) -> dict[str, Tensor]:
+    """Mean over images of |y u^T| for every layer y = relu(W u): its own importance (local MAS).
+
+    The sum over positions of a convolution is taken before the absolute value. Half the gradient
+    of the squared norm of the layer's output.
+
+    Raises:
+        ValueError: a parameter that is no weight or bias of a layer used once.
+    """
+    totals = {name: torch.zeros_like(p) for name, p in named.items()}
+    count = 0
+    for batch in batches:
+        with torch.enable_grad(), Calls(named) as calls:
+            network.logits(batch.x, int(batch.t[0]))
+        once = calls.used_once()
+        for call in once:
+            call.add(totals, F.relu(call.z.detach()), "absolute")
+        missing = named.keys() - calls.covered(once)
+        if missing:
+            raise ValueError(
+                f"strategy.importance=local: {min(missing)} is no weight of a layer that is used "
+                "once; give global, or a backbone of plain layers"
+            )
+        count += len(batch.y)
+    return {name: total / max(count, 1) for name, total in totals.items()}
+
+
+def batch_mean(
+    network: TaskNetwork, batches: Iterable[Batch], named: Named, objective: Objective
+) -> dict[str, Tensor]:
+    """Mean over batches of |gradient of the batch's mean objective|: less than `image_mean`."""
+    totals = {name: torch.zeros_like(p) for name, p in named.items()}
+    count = 0
+    for batch in batches:
+        with torch.enable_grad():
+            mean = objective(network.logits(batch.x, int(batch.t[0])), batch.y).mean()
+        gradients = torch.autograd.grad(mean, list(named.values()), allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            if gradient is not None:
+                totals[name] += gradient.abs()
+        count += 1
+    return {name: total / max(count, 1) for name, total in totals.items()}
+
+
+@dataclass
+class Call:
+    """A use of parameters: z of the input u.
+
+    Attributes:
+        function: `linear` or `conv2d`.
+        weight: name of the weight, or None if it is not asked for.
+        bias: likewise.
+        rows: of the weight and the bias, where only some are used.
+        u: (n, i) or (n, c, h, w).
+        z: (n, o) or (n, o, h, w).
+        kernel: (height, width) of a convolution.
+        options: stride, padding and dilation of a convolution.
+    """
+
+    function: str
+    weight: str | None
+    bias: str | None
+    rows: slice
+    u: Tensor
+    z: Tensor
+    kernel: tuple[int, ...]
+    options: dict[str, Any]
+
+    def names(self) -> list[str]:
+        return [name for name in (self.weight, self.bias) if name is not None]
+
+    def add(self, totals: dict[str, Tensor], delta: Tensor, size: Size) -> None:
+        """Adds the sizes of all images' gradients, delta being that in z."""
+        resize = torch.abs if size == "absolute" else torch.square
+        if self.bias is not None:
+            summed = delta if delta.dim() == 2 else delta.flatten(2).sum(2)
+            totals[self.bias][self.rows] += resize(summed).sum(0)
+        if self.weight is None:
+            return
+        total = totals[self.weight]
+        if self.function == "linear":  # the size of an outer product is that of its factors
+            total[self.rows] += resize(delta).T @ resize(self.u)
+            return
+        entries = total[0].numel()
+        positions = delta[0, 0].numel()
+        of_image = 4 * entries * (delta.shape[1] + positions)  # bytes: gradients, unfolded input
+        step = max(1, MEMORY // of_image)
+        for u, d in zip(self.u.split(step), delta.flatten(2).split(step), strict=True):
+            unfolded = F.unfold(u, self.kernel, **self.options)  # (n, entries, positions)
+            gradients = torch.einsum("nop,nep->noe", d, unfolded)
+            total[self.rows] += resize(gradients).sum(0).view_as(total[self.rows])
+
+
+class Calls(TorchFunctionMode):
+    """Notes where parameters are used as weight or bias of a convolution or a linear map."""
+
+    def __init__(self, named: Named) -> None:
+        super().__init__()
+        self.names = {id(p): name for name, p in named.items()}
+        self.made: list[Call] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func not in (F.linear, F.conv2d):
+            return out
+        call = self._call(func, out, args, kwargs or {})
+        if call is None:
+            return out
+        self.made.append(call)
+        return out.clone()  # what changes it in place leaves z alone
+
+    def _call(
+        self, func: Any, z: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Call | None:
+        keys = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        given = dict(zip(keys, args, strict=False)) | kwargs
+        weight, rows = self._name(given["weight"])
+        bias, bias_rows = self._name(given.get("bias"))
+        linear = func is F.linear
+        plain = z.dim() == 2 if linear else given.get("groups", 1) == 1
+        if (weight, bias) == (None, None) or not plain or isinstance(given.get("padding"), str):
+            return None
+        options = {
+            name: given.get(name, default)
+            for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
+        }
+        return Call(
+            "linear" if linear else "conv2d",
+            weight,
+            bias,
+            rows if weight is not None else bias_rows,
+            given["input"].detach(),
+            z,
+            tuple(given["weight"].shape[2:]),
+            {} if linear else options,
+        )
+
+    def _name(self, used: Tensor | None) -> tuple[str | None, slice]:
+        """Name of the parameter that is used, whole or some rows of it."""
+        if used is None:
+            return None, slice(None)
+        if id(used) in self.names:
+            return self.names[id(used)], slice(None)
+        base = used._base
+        if base is None or id(base) not in self.names or used.stride() != base.stride():
+            return None, slice(None)
+        first = (used.storage_offset() - base.storage_offset()) // max(base.stride(0), 1)
+        if used.shape[1:] != base.shape[1:]:
+            return None, slice(None)
+        return self.names[id(base)], slice(first, first + len(used))
+
+    def used_once(self) -> list[Call]:
+        """The calls whose parameters have no other use."""
+        seen = [name for call in self.made for name in call.names()]
+        return [call for call in self.made if all(seen.count(n) == 1 for n in call.names())]
+
+    def covered(self, once: list[Call]) -> set[str]:
+        """Parameters that such calls take care of."""
+        return {name for call in once for name in call.names()}
+
+
+def _differentiate(
+    network: TaskNetwork,
+    batch: Batch,
+    task: int,
+    named: Named,
+    objective: Objective,
+    size: Size,
+    totals: dict[str, Tensor],
+) -> None:
+    """Adds the sizes of the gradients in `named`, by vectorised differentiation."""
+    values = {name: p.detach() for name, p in named.items()}
+
+    def of_image(values: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        inside = {f"network.{name}": value for name, value in values.items()}
+        scores = functional_call(_Logits(network), inside, (x[None], task))
+        return objective(scores, y[None])[0]
+
+    of_images = vmap(grad(of_image), in_dims=(None, 0, 0), chunk_size=CHUNK)
+    for name, gradients in of_images(values, batch.x, batch.y).items():
+        resized = gradients.abs() if size == "absolute" else gradients.square()
+        totals[name] += resized.sum(0)
 
 
 class _Logits(nn.Module):
@@ -57,7 +278,3 @@ class _Logits(nn.Module):
 
     def forward(self, x: Tensor, task: int) -> Tensor:
         return self.network.logits(x, task)
-
-
-def _inside(values: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"network.{name}": value for name, value in values.items()}

@@ -1,6 +1,7 @@
 """Learning methods, one file each; the base is fine-tuning."""
 
 from lifelong.strategies.agem import AGEM
+from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.apd import APD
 from lifelong.strategies.brute_force import BruteForce
 from lifelong.strategies.channel_gated import ChannelGated
@@ -10,6 +11,7 @@ from lifelong.strategies.er import ER
 from lifelong.strategies.ewc import EWC
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
+from lifelong.strategies.mas import MAS
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Strategy
 
@@ -21,6 +23,8 @@ __all__ = [
     "ER",
     "EWC",
     "LASEM",
+    "MAS",
+    "Anchored",
     "BruteForce",
     "ChannelGated",
     "Joint",

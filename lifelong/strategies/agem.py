@@ -58,10 +58,10 @@ class AGEM(Strategy):
         old = self.memory.draw(len(batch.y), without=int(batch.t[0]))
         self.memory.offer(batch)
         self._reference = None
+        if self.authors:
+            with torch.no_grad():
+                self(batch.x, batch.t)
         if old is not None:
-            if self.authors:
-                with torch.no_grad():
-                    self(batch.x, batch.t)
             loss = F.cross_entropy(self(old.x, old.t), old.y)
             self._reference = list(torch.autograd.grad(loss, self._trained(), allow_unused=True))
         return super().training_loss(batch)

@@ -64,7 +64,8 @@ class DARTS(Search):
                 f"transfer: gives {len(network.candidates)} configurations; DARTS mixes the two "
                 f"forms of every layer by itself and needs all {2**depth}; leave out transfer"
             )
-        self.order, self.needs_validation = order, arch_data == "valid"
+        self.order = order
+        self.needs_validation = self.trains_on_validation = arch_data == "valid"
         self.method = {"order": order, "arch_data": arch_data}
         self.selectors = nn.Parameter(torch.zeros(depth, 2))  # alpha: private, shared
         self._val: Images | None = None

@@ -69,15 +69,18 @@ class Strategy(LightningModule):
             round; a method that goes back to an earlier round puts back that one's.
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
-        refuses: for each of `devices`, `precision`, `optimizer_lifetime` (of the stream) that the
-            method cannot do, the reason.
+        trains_on_validation: whether it learns from validation images.
+        refuses: for each of `devices`, `precision`, `accumulate_grad_batches`, `optimizer_lifetime`
+            (of the stream) that the method cannot do, the reason.
     """
 
     rolls_back: bool = False
     chooses: ClassVar[bool] = False
     needs_validation: bool = False
+    trains_on_validation: bool = False
     refuses: ClassVar[dict[str, str]] = {
-        "devices": "batches are cut on one device; run several seeds side by side instead"
+        "devices": "batches are cut on one device; run several seeds side by side instead",
+        "accumulate_grad_batches": "methods act on every batch; give a larger batch_size instead",
     }
 
     def __init__(

@@ -25,11 +25,13 @@ from lifelong.data.sources import (
     cifar10,
     cub,
     fashion_mnist,
+    image_folder,
     mini_imagenet,
     mnist,
     notmnist,
     svhn,
 )
+from lifelong.data.sources.pickled import unpickle
 from tests.conftest import configured
 
 Array = np.ndarray[Any, Any]
@@ -225,6 +227,60 @@ def test_mini_imagenet_from_folders_and_pickles(tmp_path: Path) -> None:
     assert float(x.max()) == pytest.approx(1)
 
 
+def test_a_copy_is_made_anew_when_another_of_the_files_changes(tmp_path: Path) -> None:
+    write_svhn(tmp_path, 20)
+    assert len(svhn(tmp_path, download=False).test_labels) == 20
+    savemat(tmp_path / "test_32x32.mat", {"X": drawn(32, 32, 3, 7), "y": np.ones((7, 1), np.uint8)})
+    assert len(svhn(tmp_path, download=False).test_labels) == 7
+
+
+def test_a_folder_of_the_users_is_not_taken_for_a_data_set(tmp_path: Path) -> None:
+    for part in ("train", "test"):
+        for label in "ab":
+            write(tmp_path / "mine" / "mnist" / part / label / "1.png", encoded(drawn(28, 28)))
+    image_folder(tmp_path / "mine" / "mnist", shape=(1, 28, 28), cache=tmp_path)
+    with pytest.raises(ValueError, match="mnist: no images in"):
+        mnist(tmp_path, download=False)
+
+
+class Pickled:
+    """Pickles as what a recipe makes."""
+
+    def __init__(self, *recipe: Any) -> None:
+        self.recipe = recipe
+
+    def __reduce__(self) -> Any:
+        return self.recipe
+
+
+@pytest.mark.parametrize("code", ["V8", "O8", "U1", "M8", "O", "u"])
+def test_a_pickle_may_hold_arrays_of_numbers_alone(code: str) -> None:
+    """Such as arrays of object pointers, whose flags could deny that they are."""
+    content = {"data": Pickled(np.dtype, (code,), (3, "|", None, None, None, 8, 1, 0))}
+    with pytest.raises(ValueError, match="it asks for arrays of"):
+        unpickle(pickle.dumps(content, protocol=2))
+
+
+def test_what_numpy_would_make_of_a_type_does_not_matter() -> None:
+    """Fields of objects within a plain type are not looked at."""
+    fields = (3, "|", None, ("f",), {"f": (0, 0)}, 8, 1, 0)
+    array = Pickled(np.ndarray, ((1,), Pickled(np.dtype, ("u1",), fields), b"A"))
+    found = unpickle(pickle.dumps({"data": array}, protocol=2))["data"]
+    assert np.asarray(found).size == 0  # arrays are made by their state alone
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_arrays_of_numbers_come_back(protocol: int) -> None:
+    arrays = {
+        "bytes": drawn(3, 4), "numbers": np.arange(6).reshape(2, 3), "none": np.empty((0, 2)),
+        "turned": np.asfortranarray(np.arange(6.0).reshape(2, 3)), "big": np.arange(3, dtype=">i4"),
+    }  # fmt: skip
+    found = unpickle(pickle.dumps(arrays, protocol=protocol))
+    for name, array in arrays.items():
+        assert np.array_equal(np.asarray(found[name]), array)
+        assert np.array_equal(np.asarray(found[name], dtype=np.int64), array.astype(np.int64))
+
+
 def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
     class Evil:
         def __reduce__(self) -> Any:
@@ -375,6 +431,8 @@ def test_permuted_keeps_the_pixels_and_the_first_task() -> None:
         (rotated, {"tasks": 0}, "data.tasks=0"),
         (rotated, {"tasks": 3, "angles": [1.0]}, r"data.angles=\[1.0\]: give 3 angles"),
         (permuted, {"tasks": 2, "fraction": 0.0}, "data.fraction=0.0"),
+        (rotated, {"tasks": 2, "shape": (8, 8)}, r"data.shape=.8, 8.: give .channels, height"),
+        (permuted, {"tasks": 2, "shape": (8, 8)}, r"data.shape=.8, 8.: give .channels, height"),
         (permuted, {"tasks": 2, "validation": 1.0}, "data.validation=1.0"),
         (permuted, {"tasks": 2, "standardize": "odd"}, "data.standardize=odd"),
         (permuted, {"tasks": 2, "repeat": 0}, "data.repeat=0"),

@@ -284,7 +284,23 @@ def test_missing_gradients_leave_a_parameter_and_its_moments_alone() -> None:
     for parameter in (p, q):  # q joins in the second task, for which it has no history
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    assert 3 - q.item() == pytest.approx(0.1 / math.sqrt(0.01), rel=1e-6)
+    assert 3 - q.item() == pytest.approx(0.1 / math.sqrt(0.01 * math.exp(-5)), rel=1e-6)
+
+
+def test_a_head_of_its_own_moves_as_columns_of_one_matrix() -> None:
+    """Its gradient is none in other tasks, theirs is zero."""
+    matrix, heads = vector(1, -2), [vector(1), vector(-2)]
+    one, other = TAG([matrix], lr=0.1), TAG(heads, lr=0.1)
+    for task in (0, 1):
+        for step in (1.0, 2.0, -0.5):
+            matrix.grad = torch.zeros_like(matrix)
+            matrix.grad[task] = step
+            heads[task].grad, heads[1 - task].grad = torch.full_like(heads[0], step), None
+            one.step()
+            other.step()
+        one.end_task()
+        other.end_task()
+    torch.testing.assert_close(torch.cat([head.detach() for head in heads]), matrix.detach())
 
 
 def test_ablations() -> None:

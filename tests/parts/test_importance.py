@@ -11,7 +11,7 @@ from torch import nn
 from lifelong.data import Batch
 from lifelong.networks import MultiHead, Network
 from lifelong.parts.anchor import Anchor
-from lifelong.parts.per_image import mean_squares
+from lifelong.parts.per_image import cross_entropy, image_mean
 from tests.conftest import small_body
 
 
@@ -69,6 +69,6 @@ def test_squares_of_single_images() -> None:
             Batch(*group)
             for group in zip(x.split(parts), y.split(parts), t.split(parts), strict=True)
         ]
-        found = mean_squares(network, batches, named)
+        found = image_mean(network, batches, named, cross_entropy, "square")
         for name, value in expected.items():
             torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-9)

@@ -45,6 +45,8 @@ def cub(data_dir: str | Path, *, shape: Sequence[int] = (3, 224, 224)) -> Source
     Raises:
         ValueError: nothing found, an unreadable archive, a missing or unreadable image.
     """
+    if len(shape) != 3:
+        raise ValueError(f"data.shape={list(shape)}: give [channels, height, width]")
     key = f"cub-{'x'.join(map(str, shape))}"
     read = partial(_read, shape)
     places = [Place(path, key, read) for path in (FOLDER, f"{FOLDER}.tgz", f"{FOLDER}.tar.gz")]

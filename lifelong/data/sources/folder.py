@@ -105,7 +105,7 @@ def image_folder(
             "train/<class>/*.png and test/<class>/*.png, or <class>/*.png"
         )
     called = name or path.stem
-    key = image_key(called, shape, test)
+    key = f"folder-{image_key(called, shape, test)}"  # apart from those of official data sets
     return prepared(key, path, Path(cache), lambda: read_images(called, path, shape, test))
 
 

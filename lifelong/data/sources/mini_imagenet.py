@@ -42,7 +42,10 @@ def mini_imagenet(data_dir: str | Path, *, test: int = 120) -> Source:
     key = f"mini_imagenet-{test}"
     first = PICKLE.format("train")
     places = [
-        *(Place(path, key, partial(_pickles, test)) for path in (first, f"mini_imagenet/{first}")),
+        *(
+            Place(path, key, partial(_pickles, test), tuple(map(PICKLE.format, PARTS)))
+            for path in (first, f"mini_imagenet/{first}")
+        ),
         *(
             Place(path, key, partial(_folder, test))
             for path in ("mini_imagenet", "mini_imagenet.zip")

@@ -24,7 +24,9 @@ CLOTHES = (
     *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
-FIRST = "train-images-idx3-ubyte"  # of the four official files
+FILES = tuple(
+    f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+)
 LETTERS = "notMNIST_small"
 
 
@@ -82,7 +84,12 @@ def _official(
     fetch: Callable[[Path], object] | None,
 ) -> Source:
     places = [
-        Place(f"{folder}/{FIRST}{ending}", f"{name}-official", partial(_idx, name, classes))
+        Place(
+            f"{folder}/{FILES[0]}{ending}",
+            f"{name}-official",
+            partial(_idx, name, classes),
+            tuple(file + ending for file in FILES[1:]),
+        )
         for folder in (f"{official}/raw", official, folders[0])
         for ending in ("", ".gz")
     ]
@@ -103,11 +110,7 @@ def _images(name: str, path: Path) -> Source:
 
 def _idx(name: str, classes: Sequence[str], first: Path) -> Source:
     ending = ".gz" if first.suffix == ".gz" else ""
-    arrays = [
-        _array(first.with_name(f"{part}-{kind}-ubyte{ending}"))
-        for part in ("train", "t10k")
-        for kind in ("images-idx3", "labels-idx1")
-    ]
+    arrays = [_array(first.with_name(file + ending)) for file in FILES]
     train, train_labels, test, test_labels = arrays
     return Source(
         name, train[:, None], train_labels.astype(np.int64), test[:, None],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from lifelong.data.sources.source import Source, newest_copy, prepared
@@ -17,11 +18,13 @@ class Place:
         path: below the folder of the data sets.
         key: of its prepared copy, which serves when the place is empty.
         read: makes the arrays of it.
+        beside: names of files in the same folder that are read as well.
     """
 
     path: str
     key: str
     read: Callable[[Path], Source]
+    beside: tuple[str, ...] = ()
 
 
 def find(
@@ -85,8 +88,8 @@ def _there(folder: Path, places: Sequence[Place]) -> Source | None:
     for place in places:
         path = folder / place.path
         if path.exists():
-            read = place.read
-            return prepared(place.key, path, folder, lambda: read(path))  # noqa: B023 (called at once)
+            beside = [path.with_name(name) for name in place.beside]
+            return prepared(place.key, path, folder, partial(place.read, path), beside)
     return None
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,13 @@ class Source:
         return self.train_images.shape[1:]
 
 
-def prepared(key: str, origin: Path, folder: Path, read: Callable[[], Source]) -> Source:
+def prepared(
+    key: str,
+    origin: Path,
+    folder: Path,
+    read: Callable[[], Source],
+    beside: Sequence[Path] = (),
+) -> Source:
     """The prepared copy of `origin` in `folder/.cache`, made by `read` if it is not there.
 
     The copy is an array file that is mapped into memory after its checksum was compared. Where
@@ -71,8 +77,9 @@ def prepared(key: str, origin: Path, folder: Path, read: Callable[[], Source]) -
         origin: the file or folder that `read` reads; a change in it makes the copy anew.
         folder: of the data sets.
         read: makes the arrays.
+        beside: other files that `read` reads.
     """
-    index = _cache_folder(folder) / f"{key}-{_fingerprint(key, origin)}.json"
+    index = _cache_folder(folder) / f"{key}-{_fingerprint(key, origin, beside)}.json"
     found = _load(index)
     if found is None:
         source = read()
@@ -99,11 +106,11 @@ def _cache_folder(folder: Path) -> Path:
     return folder / ".cache"
 
 
-def _fingerprint(name: str, origin: Path) -> str:
+def _fingerprint(name: str, origin: Path, beside: Sequence[Path]) -> str:
     """Changes when a file of `origin` is added, removed, resized or rewritten."""
     digest = hashlib.sha256(f"{FORMAT} {name} {origin.resolve()}".encode())
     files = sorted(path for path in origin.rglob("*")) if origin.is_dir() else [origin]
-    for path in files:
+    for path in (*files, *(file for file in beside if file.exists())):
         status = path.stat()
         stamp = f"{path.name} {status.st_size} {status.st_mtime_ns}" if path.is_file() else path
         digest.update(f"{stamp}\n".encode())

@@ -30,7 +30,7 @@ def svhn(data_dir: str | Path, *, download: bool = True) -> Source:
         for split in ("train", "test"):
             SVHN(str(folder), split=split, download=True)
 
-    places = [Place(path, "svhn", _read) for path in (TRAIN, f"svhn/{TRAIN}")]
+    places = [Place(path, "svhn", _read, (TEST,)) for path in (TRAIN, f"svhn/{TRAIN}")]
     address = "http://ufldl.stanford.edu/housenumbers/"
     return find("svhn", data_dir, places, address=address, fetch=fetch if download else None)
 

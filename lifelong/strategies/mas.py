@@ -1,0 +1,146 @@
+"""Memory aware synapses (MAS): weights that the outputs are sensitive to are held.
+
+Aljundi, Babiloni, Elhoseiny, Rohrbach, Tuytelaars, "Memory Aware Synapses: Learning what (not) to
+forget", ECCV 2018 (arXiv 1711.09601). The importance of a weight is the mean over images of the
+absolute gradient of the squared norm of the task's class scores; no label is used. In the local
+form each layer y = relu(W u) is its own function, and the importance the mean of |y u^T|.
+
+Departure from the authors' program: the absolute value is taken for each image, as the paper
+writes it, and not for each batch (`estimator=batched`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Images, Task
+from lifelong.networks import TaskNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.per_image import (
+    absolute_sum,
+    batch_mean,
+    image_mean,
+    local_mean,
+    squared_norm,
+)
+from lifelong.strategies.anchored import Anchored
+from lifelong.strategies.strategy import MakeOptimizer
+
+OBJECTIVES = {"squared_norm": squared_norm, "absolute_sum": absolute_sum}
+
+
+class MAS(Anchored):
+    """Cross-entropy plus strength * sum of importance (theta - anchor)^2.
+
+    Args:
+        network: see `Strategy`.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        strength: lambda.
+        penalty: see `Anchored`.
+        importance: `global`, of the class scores, or `local`, of each layer's own output.
+        objective: of the scores, for `global`: `squared_norm` or `absolute_sum`.
+        estimator: for `global`: `exact`, or `batched`: absolute values of batches' gradients.
+        batch_size: images of a batch of `batched`.
+        accumulate: how the tasks' importances are put together: their `sum`; their mean weighted by
+            images (`running_mean`); or `ema`: `alpha` of what was gathered and the rest of the new,
+            the first task's in full.
+        alpha: see `accumulate`.
+        data: images of the task that the importance is estimated on, without labels: `train`,
+            `val`, `test` (the paper's transductive condition) or `train+test`.
+        samples: so many of them, drawn at random; null for all.
+
+    Raises:
+        ValueError: a value out of range; a local importance where the layers are not plain.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        strength: float = 1.0,
+        penalty: Literal["gradient", "proximal"] = "gradient",
+        importance: Literal["global", "local"] = "global",
+        objective: Literal["squared_norm", "absolute_sum"] = "squared_norm",
+        estimator: Literal["exact", "batched"] = "exact",
+        batch_size: int = 200,
+        accumulate: Literal["sum", "running_mean", "ema"] = "sum",
+        alpha: float = 0.5,
+        data: Literal["train", "val", "test", "train+test"] = "train",
+        samples: int | None = None,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, strength=strength, penalty=penalty)
+        if batch_size < 1 or (samples is not None and samples < 1):
+            raise ValueError(
+                f"strategy.batch_size={batch_size}, strategy.samples={samples}: give 1 or more"
+            )
+        if not 0 <= alpha <= 1:
+            raise ValueError(f"strategy.alpha={alpha}: give a share from 0 to 1")
+        self.local, self.objective = importance == "local", OBJECTIVES[objective]
+        self.batched, self.batch_size = estimator == "batched", batch_size
+        self.accumulate, self.alpha = accumulate, alpha
+        self.data, self.samples = data, samples
+        self.images = 0  # that the gathered importance was estimated on
+        self.method |= {"importance": importance, "accumulate": accumulate, "share_of_layers": {}}
+
+    def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+        batches, self._new = list(self._batches(task)), 0
+        if not batches:
+            raise ValueError(f"strategy.data={self.data}: {task.name} has no such images")
+        self._new = sum(len(batch.y) for batch in batches)
+        if self.local:
+            found = local_mean(self.network, batches, self.held())
+        elif self.batched:
+            found = batch_mean(self.network, batches, self.held(), self.objective)
+        else:
+            found = image_mean(self.network, batches, self.held(), self.objective)
+        total = float(torch.stack([value.sum() for value in found.values()]).sum()) or 1.0
+        self.method["share_of_layers"][str(task.step)] = {
+            name: round(float(value.sum()) / total, 6) for name, value in found.items()
+        }
+        return found
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        super().end_task(task, loader)
+        self.images += self._new
+
+    def merge(self, name: str, found: Tensor) -> None:
+        gathered = self.anchor.importance(name)
+        if self.accumulate == "sum":
+            gathered.add_(found)
+        elif self.images == 0:
+            gathered.copy_(found)
+        elif self.accumulate == "ema":
+            gathered.mul_(self.alpha).add_((1 - self.alpha) * found)
+        else:
+            gathered.lerp_(found, self._new / (self.images + self._new))
+
+    def _batches(self, task: Task) -> Iterator[Batch]:
+        size = self.batch_size if self.batched else 500
+        parts: list[Images] = [getattr(task, name) for name in self.data.split("+")]
+        rows = torch.cat(
+            [
+                torch.stack([torch.full((len(part),), number), torch.arange(len(part))], 1)
+                for number, part in enumerate(parts)
+            ]
+        )
+        if self.samples is not None:
+            rows = rows[torch.randperm(len(rows))[: self.samples]]
+        for number, part in enumerate(parts):
+            for chosen in rows[rows[:, 0] == number, 1].split(size):
+                if len(chosen):
+                    yield part[chosen]
+
+    def get_extra_state(self) -> dict[str, object]:
+        return {**super().get_extra_state(), "images": self.images}
+
+    def set_extra_state(self, state: dict[str, object]) -> None:
+        super().set_extra_state(state)
+        self.images = int(str(state["images"]))

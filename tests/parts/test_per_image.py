@@ -1,0 +1,248 @@
+"""Sizes of the gradients of single images, against one backward pass for each (MAS spec, 10)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lifelong.backbones import ReducedResNet, mlp
+from lifelong.backbones.backbone import Body
+from lifelong.data import Batch
+from lifelong.networks import MultiHead, Network, OutputMatrix
+from lifelong.parts import per_image
+from lifelong.parts.per_image import (
+    Calls,
+    absolute_sum,
+    batch_mean,
+    cross_entropy,
+    image_mean,
+    local_mean,
+    squared_norm,
+)
+from lifelong.transfer import top
+from tests.conftest import small_body, transfer_network
+
+
+class Mixed(Body):
+    """Convolutions with stride and padding, in-place ReLU, batch-norm, linear layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = 12
+        self.layers_ = nn.Sequential(
+            nn.Conv2d(2, 6, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2),
+            nn.Conv2d(6, 8, 3, stride=2),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Flatten(),
+            nn.Linear(8, 12),
+            nn.ReLU(inplace=True),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layers_(x)
+        return out
+
+
+def network(kind: str) -> Any:
+    """A network of two tasks with three classes each, in evaluation mode, in double precision."""
+    made: Any
+    if kind == "transfer":
+        made = transfer_network(top, kind="tensor_factored")
+    else:
+        bodies = {
+            "stack": small_body(),
+            "mixed": Mixed,
+            "resnet": partial(ReducedResNet, (2, 32, 32), width=2),
+        }
+        heads = partial(OutputMatrix, outputs=7) if kind == "resnet" else MultiHead
+        made = Network(bodies[kind], heads)  # type: ignore[arg-type]
+    for task in (0, 1):
+        made.add_task(task, 3)
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+    return made.double().eval()
+
+
+def batches(kind: str, *sizes: int) -> list[Batch]:
+    pixels = 32 if kind == "resnet" else 6
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(9, 2, pixels, pixels, dtype=torch.double, generator=generator)
+    y = torch.arange(9) % 3
+    parts = zip(x.split(list(sizes)), y.split(list(sizes)), strict=True)
+    return [Batch(a, b, torch.ones(len(b), dtype=torch.long)) for a, b in parts]
+
+
+def trained(net: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: p for name, p in net.named_parameters() if p.requires_grad}
+
+
+def one_by_one(net: Any, data: list[Batch], objective: Any) -> dict[str, list[Tensor]]:
+    """The gradient of each image's objective."""
+    named = trained(net)
+    found: dict[str, list[Tensor]] = {name: [] for name in named}
+    for batch in data:
+        for row in range(len(batch.y)):
+            value = objective(net.logits(batch.x[row : row + 1], 1), batch.y[row : row + 1])[0]
+            gradients = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+            for (name, p), gradient in zip(named.items(), gradients, strict=True):
+                found[name].append(torch.zeros_like(p) if gradient is None else gradient)
+    return found
+
+
+KINDS = ["stack", "mixed", "resnet", "transfer"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("objective", [squared_norm, absolute_sum, cross_entropy])
+def test_equals_one_backward_pass_an_image(
+    monkeypatch: pytest.MonkeyPatch, kind: str, objective: Any
+) -> None:
+    net = network(kind)
+    exact = one_by_one(net, batches(kind, 9), objective)
+    named = trained(net)
+    for sizes, memory in (([9], 2**26), ([4, 5], 1)):
+        monkeypatch.setattr(per_image, "MEMORY", memory)  # 1: a convolution's images one by one
+        absolute = image_mean(net, batches(kind, *sizes), named, objective)
+        squares = image_mean(net, batches(kind, *sizes), named, objective, "square")
+        for name, gradients in exact.items():
+            stacked = torch.stack(gradients)
+            torch.testing.assert_close(absolute[name], stacked.abs().mean(0), rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(
+                squares[name], stacked.square().mean(0), rtol=1e-9, atol=1e-12
+            )
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize(("kind", "rest"), [("stack", 0), ("mixed", 2), ("resnet", 34)])
+def test_plain_layers_take_one_pass(kind: str, rest: int) -> None:
+    """Only batch-norm's parameters are left to vectorised differentiation."""
+    net = network(kind)
+    named = {name: p for name, p in net.named_parameters() if "all.0" not in name}
+    with Calls(named) as calls:
+        net.logits(batches(kind, 9)[0].x, 1)
+    left = named.keys() - calls.covered(calls.used_once())
+    assert len(left) == rest
+    assert all(named[name].dim() == 1 for name in left)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_batches_give_less(kind: str) -> None:
+    net = network(kind)
+    named = trained(net)
+    data = batches(kind, 9)
+    exact = image_mean(net, data, named, squared_norm)
+    for name, value in batch_mean(net, data, named, squared_norm).items():
+        assert (value <= exact[name] + 1e-12).all()
+    gradients = one_by_one(net, data, squared_norm)
+    found = batch_mean(net, batches(kind, 4, 4, 1), named, squared_norm)
+    for name, of_images in gradients.items():  # every batch has the same weight
+        g = torch.stack(of_images)
+        expected = (g[:4].mean(0).abs() + g[4:8].mean(0).abs() + g[8].abs()) / 3
+        torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-12)
+
+
+class Plain(Body):
+    """A linear layer, with ReLU or not."""
+
+    def __init__(self, relu: bool = False) -> None:
+        super().__init__()
+        self.map, self.relu, self.features = nn.Linear(2, 2, bias=False), relu, 2
+        weight = torch.tensor([[1.0, -2.0], [0.5, 1.0]])
+        self.map.weight = nn.Parameter(weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.map(x.flatten(1))
+        return F.relu(z) if self.relu else z
+
+
+class Bare:
+    """A body as a network whose scores are the features."""
+
+    def __init__(self, body: nn.Module) -> None:
+        self.body = body
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        scores: Tensor = self.body(x)
+        return scores
+
+
+HAND = [Batch(torch.tensor([[1.0, 2.0], [-3.0, 1.0]]), torch.tensor([0, 0]), torch.zeros(2).long())]
+
+
+def test_a_linear_layer_by_hand() -> None:
+    body = Plain()
+    net: Any = Bare(body)
+    named = {"w": body.map.weight}
+    found = image_mean(net, HAND, named, squared_norm)["w"]
+    torch.testing.assert_close(found, torch.tensor([[18.0, 11.0], [4.0, 5.5]]))
+    found = batch_mean(net, HAND, named, squared_norm)["w"]
+    torch.testing.assert_close(found, torch.tensor([[12.0, 11.0], [4.0, 4.5]]))
+
+
+def test_a_local_importance_by_hand() -> None:
+    body = Plain(relu=True)
+    net: Any = Bare(body)
+    found = local_mean(net, HAND, {"w": body.map.weight})["w"]
+    torch.testing.assert_close(found, torch.tensor([[0.0, 0.0], [1.25, 2.5]]))
+
+
+def test_local_importance_is_half_the_gradient_of_each_layers_own_output() -> None:
+    """For convolutions and linear layers, weights and biases, the input held constant."""
+    net = network("stack")
+    body = net.body
+    data = batches("stack", 9)
+    named = {name: p for name, p in net.named_parameters() if name.startswith("body.")}
+    found = local_mean(net, data, named)
+    expected = {name: torch.zeros_like(p) for name, p in named.items()}
+    for x in data[0].x.split(1):
+        for number, layer in enumerate(body.layers):
+            z = layer.map(x.detach(), layer.weight, layer.bias)
+            own = F.relu(z).square().sum()
+            gradients = torch.autograd.grad(own, [layer.weight, layer.bias])
+            for kind, gradient in zip(("weight", "bias"), gradients, strict=True):
+                expected[f"body.{number}.{kind}"] += gradient.abs() / 2 / 9
+            x = layer(x)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-9, atol=1e-12)
+
+
+def test_local_and_global_agree_before_a_map_that_keeps_norms() -> None:
+    torch.manual_seed(0)
+    body = mlp((1, 2, 3), [4])
+    turn = torch.linalg.qr(torch.randn(4, 4))[0]
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = body
+
+        def forward(self, x: Tensor) -> Tensor:
+            features: Tensor = self.body(x)
+            return features @ turn
+
+    net: Any = Bare(Turned())
+    named = dict(body.named_parameters())
+    data = [Batch(torch.randn(5, 1, 2, 3), torch.zeros(5).long(), torch.zeros(5).long())]
+    whole, own = image_mean(net, data, named, squared_norm), local_mean(net, data, named)
+    for name in named:
+        torch.testing.assert_close(whole[name], 2 * own[name])
+    turn *= torch.tensor([1.0, 2.0, 3.0, 4.0])
+    assert not torch.allclose(
+        image_mean(net, data, named, squared_norm)["0.weight"], whole["0.weight"]
+    )
+
+
+def test_local_refuses_what_is_no_layer() -> None:
+    net = network("mixed")
+    named = dict(net.body.named_parameters())
+    with pytest.raises(ValueError, match=r"strategy.importance=local: layers_.4.bias is no weight"):
+        local_mean(net, batches("mixed", 9), named)
