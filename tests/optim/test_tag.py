@@ -284,7 +284,7 @@ def test_missing_gradients_leave_a_parameter_and_its_moments_alone() -> None:
     for parameter in (p, q):  # q joins in the second task, for which it has no history
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
-    assert 3 - q.item() == pytest.approx(0.1 / math.sqrt(0.01 * math.exp(-5)), rel=1e-6)
+    assert 3 - q.item() == pytest.approx(0.1 / math.sqrt(0.01 * math.exp(-5)), rel=1e-5)
 
 
 def test_a_head_of_its_own_moves_as_columns_of_one_matrix() -> None:
