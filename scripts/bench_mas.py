@@ -1,0 +1,116 @@
+"""Ratios of speed of MAS, measured in one process: `python scripts/bench_mas.py [--quick]`.
+
+(a) exact importance by one backward pass an image / in one pass a batch, global
+(a') the same / local, which needs no backward pass
+(b) exact importance / the batched approximation
+(c) a training step of MAS in its second task / one of fine-tuning
+
+Two fully connected layers of 256 (mlp256) and four small convolutions (conv_small) on images of
+1 x 28 x 28, 200 of them for importances, batch 32 for steps, one thread. The two sides of a ratio
+take turns; the median of the ratios is printed with their range.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+import torch
+from timing import Case, quiet, show
+
+from lifelong.backbones import convnet, mlp
+from lifelong.data import Images, Task
+from lifelong.networks import MultiHead, Network
+from lifelong.parts.per_image import batch_mean, image_mean, local_mean, squared_norm
+from lifelong.strategies import MAS, Strategy
+
+IMAGES, BATCH, CLASSES, SHAPE = 200, 32, 10, (1, 28, 28)
+BODIES = {
+    "mlp256": partial(mlp, SHAPE, [256, 256]),
+    "conv_small": partial(convnet, SHAPE, [16, 16, 32, 32], [1, 2, 1, 2]),
+}
+
+
+def images(count: int) -> Images:
+    x = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8)
+    y = torch.arange(count) % CLASSES
+    return Images(x, y, torch.zeros(count, dtype=torch.long), std=torch.full((1,), 255.0))
+
+
+def network(name: str) -> Network:
+    torch.manual_seed(0)
+    return Network(BODIES[name], MultiHead)
+
+
+def importances(name: str) -> dict[str, Callable[[], object]]:
+    """Ways to find the importance of a body's weights, by name."""
+    net = network(name)
+    net.add_task(0, CLASSES)
+    net.eval()
+    named = {key: p for key, p in net.named_parameters() if key.startswith("body.")}
+    batches = [TASK.train[torch.arange(IMAGES)]]
+    x = batches[0].x
+
+    def one_by_one() -> None:
+        totals = {key: torch.zeros_like(p) for key, p in named.items()}
+        for image in x.split(1):
+            gradients = torch.autograd.grad(
+                net.logits(image, 0).square().sum(), list(named.values())
+            )
+            for key, gradient in zip(named, gradients, strict=True):
+                totals[key] += gradient.abs()
+
+    return {
+        "one": one_by_one,
+        "exact": lambda: image_mean(net, batches, named, squared_norm),
+        "local": lambda: local_mean(net, batches, named),
+        "batched": lambda: batch_mean(net, batches, named, squared_norm),
+    }
+
+
+def step_of(method: Callable[..., Strategy], name: str) -> Callable[[], None]:
+    """A step in the second task."""
+    strategy = method(network(name), partial(torch.optim.SGD, lr=1e-4))
+    for index in (0, 1):
+        task = replace(TASK, index=index, step=index)
+        strategy.begin_task(task)
+        if index == 0:
+            strategy.end_task(task, [])  # type: ignore[arg-type]
+    optimizer = strategy.configure_optimizers()["optimizer"]
+    batch = TASK.train[torch.arange(BATCH)]._replace(t=torch.ones(BATCH, dtype=torch.long))
+    strategy.train()
+
+    def step() -> None:
+        optimizer.zero_grad()
+        strategy.training_loss(batch).backward()
+        strategy.on_after_backward()
+        optimizer.step()
+
+    return step
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="fewer pairs")
+    pairs = 3 if parser.parse_args().quick else 9
+    cases: list[Case] = []
+    for name in BODIES:
+        ways = importances(name)
+        mas, plain = step_of(MAS, name), step_of(Strategy, name)
+        cases += [
+            (f"(a) one by one / exact, {name}", ways["one"], ways["exact"], 1, "at least 5"),
+            (f"(a') one by one / local, {name}", ways["one"], ways["local"], 1, "-"),
+            (f"(b) exact / batched, {name}", ways["exact"], ways["batched"], 1, "-"),
+            (f"(c) step of MAS / of fine-tuning, {name}", mas, plain, 20, "at most 1.25"),
+        ]
+    show(cases, pairs)
+
+
+if __name__ == "__main__":
+    quiet()
+    TASK = Task(
+        0, 0, False, "task 0", tuple(range(CLASSES)), images(IMAGES), images(10), images(10)
+    )
+    main()
