@@ -206,13 +206,13 @@ class TAG(TaskOptimizer):
             1.0 if plain or not state["tasks"] else math.exp(-group["b"])
             for state, group in zip(states, groups, strict=True)
         ]
-        totals = torch._foreach_mul(squares, own)
-        earlier = [
-            (w[len(w) - len(s["squares"]) :] @ s["squares"]).view_as(square)
-            for s, w, square in zip(states, weights, squares, strict=True)
-        ]
-        torch._foreach_add_(totals, earlier)
-        return list(totals)
+        totals = []
+        for state, w, square, share in zip(states, weights, squares, own, strict=True):
+            earlier = state["squares"]  # (tasks, n)
+            row = w[len(w) - len(earlier) :]
+            total = torch.addmv(square.flatten(), earlier.T, row, beta=share)
+            totals.append(total.view(square.shape))
+        return totals
 
     def _keep(self, gradients: list[Tensor], states: list[dict[str, Any]]) -> None:
         """Keeps the first gradients of the task as directions."""
@@ -274,11 +274,9 @@ class TAG(TaskOptimizer):
             moves = [s["mean"] for s in states]
             rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
         torch._foreach_add_(roots, [g["eps"] for g in groups])
-        steps_taken = torch._foreach_div(moves, roots)
-        torch._foreach_mul_(steps_taken, rates)
-        torch._foreach_sub_(params, steps_taken)
+        torch._foreach_addcdiv_(params, moves, roots, [-rate for rate in rates])
 
 
 def _padded(row: Tensor, length: int) -> Tensor:
     """A row with zeros before it: a parameter that joined later has fewer tasks."""
-    return F.pad(row, (length - len(row), 0))
+    return row if len(row) == length else F.pad(row, (length - len(row), 0))
