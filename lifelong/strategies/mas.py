@@ -88,10 +88,11 @@ class MAS(Anchored):
         self.accumulate, self.alpha = accumulate, alpha
         self.data, self.samples = data, samples
         self.images = 0  # that the gathered importance was estimated on
+        self._new = 0  # that the task's was
         self.method |= {"importance": importance, "accumulate": accumulate, "share_of_layers": {}}
 
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
-        batches, self._new = list(self._batches(task)), 0
+        batches = list(self._batches(task))
         if not batches:
             raise ValueError(f"strategy.data={self.data}: {task.name} has no such images")
         self._new = sum(len(batch.y) for batch in batches)
