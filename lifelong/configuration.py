@@ -50,6 +50,10 @@ _CHOICES = {
 }
 
 
+# What Hydra itself reads of a node with a target.
+_HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
+
+
 def register() -> None:
     """Makes the resolvers known: names of folders in a sweep, and values that fidelity decides."""
     OmegaConf.register_new_resolver("by_fidelity", _by_fidelity, replace=True)
@@ -124,7 +128,7 @@ def check_types(node: Any, path: str = "") -> None:
         hints, options = _annotations(node["_target_"], path) if built else ({}, None)
         names = {key: f"{path}.{key!s}" if path else str(key) for key in node}
         for key, name in names.items():  # before what lies deeper and may refer to it
-            if options is not None and str(key) not in options | HYDRA_KEYS:
+            if options is not None and str(key) not in options | _HYDRA:
                 raise ValueError(
                     f"{name}: {node['_target_']} has no such option; leave it out with ~{name}"
                 )
@@ -138,9 +142,6 @@ def _holds_nodes(value: Any) -> bool:
     """Whether a value is a node to build an object of, or a list of such."""
     items = value if isinstance(value, ListConfig) else [value]
     return any(isinstance(item, DictConfig) for item in items)
-
-
-HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
 def _annotations(target: str, path: str) -> tuple[dict[str, Any], set[str] | None]:

@@ -181,7 +181,7 @@ def _task(
             options["standardize"],
         )
         for x, (_, labels, where) in zip(pixels, parts, strict=True)
-    ]  # fmt: skip
+    ]
     return Task(index, index, False, name, classes, *sets)
 
 

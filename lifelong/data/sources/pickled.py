@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_CODES = frozenset("ui") | frozenset("f")  # kinds of entries: whole numbers and fractions
+_CODES = frozenset("uif")  # kinds of entries: whole numbers and fractions
 
 
 class _Type:
