@@ -191,13 +191,13 @@ class TAG(TaskOptimizer):
     def _totals(
         self, gradients: list[Tensor], states: list[dict[str, Any]], groups: list[dict[str, Any]]
     ) -> list[Tensor]:
-        """S of each tensor."""
+        """S of each tensor, as new tensors."""
         squares = [s["square"] for s in states]
         finished = [len(s["squares"]) for s in states]
         if self.weights == "gradients":
             self._keep(gradients, states)
         if not any(s["tasks"] for s in states):
-            return squares
+            return [square.clone() for square in squares]
         weights = self._weights(states, groups, max(finished))  # (tensors, tasks)
         self._last = weights
         self._sum, self._steps = self._sum.to(weights.device) + weights.mean(0), self._steps + 1
@@ -207,12 +207,11 @@ class TAG(TaskOptimizer):
             for state, group in zip(states, groups, strict=True)
         ]
         totals = []
-        for state, w, square, share in zip(states, weights, squares, own, strict=True):
+        for state, w, square, share in zip(states, weights.unbind(), squares, own, strict=True):
             earlier = state["squares"]  # (tasks, n)
-            row = w[len(w) - len(earlier) :]
-            total = torch.addmv(square.flatten(), earlier.T, row, beta=share)
-            totals.append(total.view(square.shape))
-        return totals
+            row = _latest(w, earlier.shape[0])
+            totals.append(torch.addmv(square.flatten(), earlier.t(), row, beta=share))
+        return [total.view_as(square) for total, square in zip(totals, squares, strict=True)]
 
     def _keep(self, gradients: list[Tensor], states: list[dict[str, Any]]) -> None:
         """Keeps the first gradients of the task as directions."""
@@ -240,10 +239,11 @@ class TAG(TaskOptimizer):
         if self.weights == "gradients":
             rows = [self._gradient_cosines(s, tasks) for s in states]
             return torch.stack(rows)
-        means = [s["mean"].flatten() for s in states]
-        dots = torch.stack(
-            [_padded(s["directions"] @ mean, tasks) for s, mean in zip(states, means, strict=True)]
-        )
+        means: list[Tensor] = [s["mean"].flatten() for s in states]
+        dots = means[0].new_zeros(len(states), tasks)
+        for row, mean, state in zip(dots.unbind(), means, states, strict=True):
+            directions = state["directions"]  # (tasks, n)
+            torch.mv(directions, mean, out=_latest(row, directions.shape[0]))
         norms = torch.stack(torch._foreach_norm(means))
         if self.group == "global":
             # u_j are of unit length in each tensor; the lengths of mu_j give their shares back.
@@ -265,7 +265,8 @@ class TAG(TaskOptimizer):
         states: list[dict[str, Any]],
         groups: list[dict[str, Any]],
     ) -> None:
-        roots = torch._foreach_sqrt(totals)
+        roots = totals
+        torch._foreach_sqrt_(roots)
         rates = [g["lr"] for g in groups]
         moves = gradients
         if self.rule == "adam":
@@ -275,6 +276,11 @@ class TAG(TaskOptimizer):
             rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
         torch._foreach_add_(roots, [g["eps"] for g in groups])
         torch._foreach_addcdiv_(params, moves, roots, [-rate for rate in rates])
+
+
+def _latest(row: Tensor, length: int) -> Tensor:
+    """The end of a row: a parameter that joined later has fewer tasks."""
+    return row if row.shape[0] == length else row[row.shape[0] - length :]
 
 
 def _padded(row: Tensor, length: int) -> Tensor:
