@@ -110,7 +110,8 @@ def test_equals_one_backward_pass_an_image(
     exact = one_by_one(net, batches(kind, 9), objective)
     named = trained(net)
     for sizes, memory in (([9], 2**26), ([4, 5], 1)):
-        monkeypatch.setattr(per_image, "MEMORY", memory)  # 1: a convolution's images one by one
+        # 1: the images of a convolution one by one
+        monkeypatch.setattr(per_image, "MEMORY", {"cpu": memory})
         absolute = image_mean(net, batches(kind, *sizes), named, objective)
         squares = image_mean(net, batches(kind, *sizes), named, objective, "square")
         for name, gradients in exact.items():
