@@ -29,10 +29,15 @@ class Anchor(nn.Module):
                 self.register_buffer(f"weight_{key(name)}", p.detach().clone())
 
     def importance(self, name: str) -> Tensor:
-        return self.get_buffer(f"importance_{key(name)}")
+        return self._kept(f"importance_{key(name)}")
 
     def weight(self, name: str) -> Tensor:
-        return self.get_buffer(f"weight_{key(name)}")
+        return self._kept(f"weight_{key(name)}")
+
+    def _kept(self, name: str) -> Tensor:
+        found = self._buffers[name]  # asked in every step, where `get_buffer` takes its time
+        assert found is not None
+        return found
 
     @torch.no_grad()
     def hold(self, named: Named) -> None:
@@ -49,9 +54,12 @@ class Anchor(nn.Module):
         return torch.stack(terms).sum()
 
     @torch.no_grad()
-    def gradients(self, named: Named) -> list[Tensor]:
-        """The gradient of `penalty` in each parameter."""
-        return [2 * self.importance(name) * (p - self.weight(name)) for name, p in named.items()]
+    def gradients(self, named: Named, strength: float = 1.0) -> list[Tensor]:
+        """The gradient of `strength` times the penalty in each parameter."""
+        distances = torch._foreach_sub(list(named.values()), [self.weight(n) for n in named])
+        torch._foreach_mul_(distances, [self.importance(name) for name in named])
+        torch._foreach_mul_(distances, 2 * strength)
+        return list(distances)
 
 
 def key(name: str) -> str:

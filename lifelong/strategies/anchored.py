@@ -55,6 +55,7 @@ class Anchored(Strategy):
         self.strength, self.proximal = strength, penalty == "proximal"
         self.anchor = Anchor()
         self.method = {"strength": strength}
+        self._held: dict[str, nn.Parameter] = {}  # of the current task
 
     def held(self) -> dict[str, nn.Parameter]:
         """The parameters that are held, by name in the network."""
@@ -74,7 +75,8 @@ class Anchored(Strategy):
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
-        self.anchor.extend(self.held())
+        self._held = self.held()
+        self.anchor.extend(self._held)
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         super().end_task(task, loader)
@@ -93,16 +95,14 @@ class Anchored(Strategy):
     def on_after_backward(self) -> None:
         if not self.holds or self.proximal:
             return
-        held = self.held()
-        gradients = self.limited(self.anchor.gradients(held))
-        for p, gradient in zip(held.values(), gradients, strict=True):
-            if p.grad is not None:
-                p.grad.add_(gradient)
+        pulls = self.limited(self.anchor.gradients(self._held, self.strength))
+        pairs = zip(self._held.values(), pulls, strict=True)
+        moved = [(p.grad, pull) for p, pull in pairs if p.grad is not None]
+        torch._foreach_add_([grad for grad, _ in moved], [pull for _, pull in moved])
 
-    def limited(self, gradients: list[Tensor]) -> list[Tensor]:
-        """The gradients of the penalty with its strength."""
-        torch._foreach_mul_(gradients, self.strength)
-        return gradients
+    def limited(self, pulls: list[Tensor]) -> list[Tensor]:
+        """What of the penalty's gradients is added."""
+        return pulls
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
@@ -110,6 +110,6 @@ class Anchored(Strategy):
             return
         optimizer = self.optimizers(use_pl_optimizer=False)
         rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
-        for name, p in self.held().items():
+        for name, p in self._held.items():
             c = 2 * rate * self.strength * self.anchor.importance(name)
             p.copy_((p + c * self.anchor.weight(name)) / (1 + c))

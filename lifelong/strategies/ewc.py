@@ -70,11 +70,10 @@ class EWC(Anchored):
         """All parameters, the heads too."""
         return dict(self.network.named_parameters())
 
-    def limited(self, gradients: list[Tensor]) -> list[Tensor]:
-        gradients = super().limited(gradients)
-        norm = torch.stack(torch._foreach_norm(gradients)).norm()
-        torch._foreach_mul_(gradients, (CLIP / (norm + 1e-6)).clamp(max=1))
-        return gradients
+    def limited(self, pulls: list[Tensor]) -> list[Tensor]:
+        norm = torch.stack(torch._foreach_norm(pulls)).norm()
+        torch._foreach_mul_(pulls, (CLIP / (norm + 1e-6)).clamp(max=1))
+        return pulls
 
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(task.train))[: self.samples]
