@@ -3,10 +3,11 @@
 from lifelong.backbones.backbone import Backbone, Body, Layer
 from lifelong.backbones.convnet import ConvLayer, convnet, resnet17
 from lifelong.backbones.mlp import LinearLayer, mlp
-from lifelong.backbones.pretrained import ResNet18
+from lifelong.backbones.pretrained import AlexNet, ResNet18
 from lifelong.backbones.resnet import ReducedResNet
 
 __all__ = [
+    "AlexNet",
     "Backbone",
     "Body",
     "ConvLayer",

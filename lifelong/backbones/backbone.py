@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 BIAS = 0.2  # initial bias of plain layers (LASEM's released code)
 DEVIATION = 0.05  # of their initial weights, cut at two deviations
+Initial = Literal["truncated_normal", "uniform", "kaiming"]
 
 
 class Layer(nn.Module):
@@ -20,6 +21,11 @@ class Layer(nn.Module):
     The map and the rest are apart so that the map can use other weights than the layer's own, and
     so that several maps can be mixed before the rest.
 
+    Args:
+        weight_shape: outputs first.
+        skip: see below.
+        initial: how the weights are drawn, see `draw`.
+
     Attributes:
         skip: the number of the layer whose output is added to this one's, or None.
     """
@@ -27,18 +33,22 @@ class Layer(nn.Module):
     weight: nn.Parameter
     bias: nn.Parameter
 
-    def __init__(self, weight_shape: Iterable[int], skip: int | None = None) -> None:
+    def __init__(
+        self,
+        weight_shape: Iterable[int],
+        skip: int | None = None,
+        initial: Initial = "truncated_normal",
+    ) -> None:
         super().__init__()
+        self.initial: Initial = initial
         self.weight = nn.Parameter(torch.empty(*weight_shape))
         self.bias = nn.Parameter(torch.empty(self.weight.shape[0]))
         self.skip = skip
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws the weights: normal(0, 0.05) cut at two deviations; biases are 0.2."""
-        with torch.no_grad():
-            truncated_normal(self.weight)
-            self.bias.fill_(BIAS)
+        """Draws the weights anew."""
+        draw(self.weight, self.bias, self.initial)
 
     def fresh(self) -> Self:
         """A new layer of the same shape with newly drawn weights."""
@@ -66,6 +76,35 @@ class Layer(nn.Module):
         return self.finish(self.map(x, weight, bias))
 
 
+@torch.no_grad()
+def draw(weight: Tensor, bias: Tensor, initial: Initial) -> None:
+    """Draws the weights of a layer.
+
+    Args:
+        weight: (o, i) or (o, i, height, width).
+        bias: (o,).
+        initial: `truncated_normal`: normal(0, 0.05) cut at two deviations, biases 0.2 (LASEM);
+            `uniform`: within 1 / sqrt(inputs), as PyTorch draws them; `kaiming`: convolutions
+            normal(0, sqrt(2 / (o height width))), linear maps normal(0, 0.01), biases 0 (VGG).
+
+    Raises:
+        ValueError: another way.
+    """
+    if initial == "truncated_normal":
+        truncated_normal(weight)
+        bias.fill_(BIAS)
+    elif initial == "uniform":
+        bound = weight[0].numel() ** -0.5
+        nn.init.uniform_(weight, -bound, bound)
+        nn.init.uniform_(bias, -bound, bound)
+    elif initial == "kaiming":
+        fan = weight.numel() // weight.shape[1]
+        nn.init.normal_(weight, std=(2 / fan) ** 0.5 if weight.dim() > 2 else 0.01)
+        bias.zero_()
+    else:
+        raise ValueError(f"initial={initial}: give {' or '.join(get_args(Initial))}")
+
+
 def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> None:
     """Fills `tensor` from normal(0, std), drawn again beyond two deviations.
 
@@ -80,9 +119,16 @@ class Body(nn.Module):
 
     Attributes:
         features: length of the output of one image.
+        frozen: modules whose weights are never trained.
     """
 
     features: int
+    frozen: tuple[nn.Module, ...] = ()
+
+    def freeze(self) -> None:
+        """Keeps the optimizer off what is never trained; after others were made trainable."""
+        for module in self.frozen:
+            module.requires_grad_(False)
 
     @property
     def layers(self) -> list[Layer]:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from lifelong.backbones.backbone import Backbone, Layer
-
-Initial = Literal["truncated_normal", "uniform"]
+from lifelong.backbones.backbone import Backbone, Initial, Layer
 
 
 class LinearLayer(Layer):
@@ -21,8 +18,7 @@ class LinearLayer(Layer):
         inputs: width of the input.
         outputs: width of the output.
         dropout: probability of dropping an output.
-        initial: `truncated_normal`, see `Layer`, or `uniform`: PyTorch's own, within
-            1 / sqrt(inputs).
+        initial: how the weights are drawn, see `draw`.
     """
 
     def __init__(
@@ -32,16 +28,10 @@ class LinearLayer(Layer):
         dropout: float = 0.0,
         initial: Initial = "truncated_normal",
     ) -> None:
-        self.dropout, self.initial = dropout, initial
-        super().__init__((outputs, inputs))
-
-    def reset_parameters(self) -> None:
-        if self.initial == "truncated_normal":
-            super().reset_parameters()
-            return
-        bound = self.weight.shape[1] ** -0.5
-        nn.init.uniform_(self.weight, -bound, bound)
-        nn.init.uniform_(self.bias, -bound, bound)
+        if not 0 <= dropout < 1:
+            raise ValueError(f"backbone.dropout={dropout}: give a probability from 0 to below 1")
+        self.dropout = dropout
+        super().__init__((outputs, inputs), initial=initial)
 
     def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.linear(x.flatten(1), weight, bias)
@@ -69,8 +59,6 @@ def mlp(
     """
     if not widths:
         raise ValueError("backbone.widths=[]: give the width of at least one layer")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"backbone.dropout={dropout}: give a probability from 0 to below 1")
     inputs = [math.prod(shape), *widths]
     layers = [LinearLayer(a, b, dropout, initial) for a, b in zip(inputs, widths, strict=False)]
     return Backbone(layers, widths[-1])

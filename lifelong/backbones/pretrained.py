@@ -41,6 +41,43 @@ class ResNet18(Body):
         return features
 
 
+class AlexNet(Body):
+    """AlexNet (torchvision's, Krizhevsky 2014) without its output layer; features are 4096.
+
+    Args:
+        shape: (c, h, w) of an image, with three channels and at least 63 x 63 pixels.
+        weights: see `ResNet18`.
+        freeze_layers: so many of the five convolutions, input first, keep their weights for ever.
+
+    Raises:
+        ValueError: images of another kind; weights that cannot be had or do not fit.
+    """
+
+    def __init__(
+        self, shape: Sequence[int], weights: str = "imagenet", freeze_layers: int = 0
+    ) -> None:
+        from torchvision.models import AlexNet_Weights, alexnet
+
+        super().__init__()
+        check_shape(shape, 63)
+        self.body = alexnet()
+        self.features = self.body.classifier[6].in_features
+        self.body.classifier[6] = nn.Identity()
+        load(self.body, weights, AlexNet_Weights.IMAGENET1K_V1)
+        convolutions = [layer for layer in self.body.features if isinstance(layer, nn.Conv2d)]
+        if not 0 <= freeze_layers <= len(convolutions):
+            raise ValueError(
+                f"backbone.freeze_layers={freeze_layers}: give a number from 0 to "
+                f"{len(convolutions)}, the convolutions of AlexNet"
+            )
+        self.frozen = tuple(convolutions[:freeze_layers])
+        self.freeze()
+
+    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        features: Tensor = self.body(x)
+        return features
+
+
 def check_shape(shape: Sequence[int], least: int) -> None:
     """Refuses images that a network for ImageNet cannot take."""
     if shape[0] != 3 or min(shape[1:]) < least:

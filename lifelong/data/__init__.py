@@ -4,6 +4,7 @@ from lifelong.data.altered import altered
 from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
+from lifelong.data.unlabeled import unlabeled
 from lifelong.data.whole import permuted, rotated, sequence
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "permuted",
     "rotated",
     "sequence",
+    "unlabeled",
 ]

@@ -17,12 +17,16 @@ from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Images, Task
 from lifelong.seeds import derive
 
-Standardize = Literal["split", "train", "none", "signed", "imagenet", "tag_cub"]
+Standardize = Literal[
+    "split", "train", "none", "signed", "imagenet", "mnist", "padded_mnist", "tag_cub"
+]
 # Mean and deviation of RGB in [0, 1] that do not depend on the images.
 _FIXED: dict[Standardize, tuple[Sequence[float], Sequence[float]]] = {
     "none": ([0.0], [1.0]),
     "signed": ([0.5], [0.5]),
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "mnist": ([0.1307], [0.3081]),
+    "padded_mnist": ([0.1], [0.2752]),  # with a black border of two pixels
     # The means of blue, green, red off red, green, blue of 0 to 255; then 2 (x - 1/2).
     "tag_cub": ([(m + 0.5) / 255 for m in (103.94, 116.78, 123.68)], [0.5 / 255]),
 }
@@ -38,6 +42,8 @@ def by_class(
     classes: Sequence[Sequence[int | str]] | None = None,
     tasks: int | None = None,
     shuffle_classes: bool = False,
+    class_seed: int | None = None,
+    classes_per_task: int | None = None,
     shares: Sequence[float] | None = None,
     fraction: float = 1.0,
     images_per_class: int | None = None,
@@ -59,7 +65,9 @@ def by_class(
         shape: (c, h, w) that the images must have.
         classes: class numbers or names of each task in label order; or null, then `tasks` is given.
         tasks: cut all classes into so many tasks of (nearly) equal size.
-        shuffle_classes: draw which classes form a task, by `seed`; only with `tasks`.
+        shuffle_classes: draw which classes form a task; only with `tasks`.
+        class_seed: of that draw; null for `seed`.
+        classes_per_task: use only so many classes of each task, the first ones; null for all.
         shares: of the images of each class for training, validation and testing, each rounded
             down, for a source without a test part; replaces the next four.
         fraction: of the training images to use, validation images among them, in (0, 1].
@@ -68,8 +76,9 @@ def by_class(
         per_class: training and validation images of each class; overrides the three above.
         validation: share of the images used that is kept for validation, in [0, 1).
         standardize: pixels to mean 0 and deviation 1 per channel with the statistics of each
-            split itself (`split`), of the task's training images (`train`), or of `imagenet`; or
-            to [-1, 1] (`signed`) or [0, 1] (`none`); `tag_cub`: as TAG's program has CUB's.
+            split itself (`split`), of the task's training images (`train`), of `imagenet`, `mnist`
+            or `padded_mnist`; or to [-1, 1] (`signed`) or [0, 1] (`none`); `tag_cub`: as TAG's
+            program has CUB's.
         release_split: draw the images with seed 0 whatever `seed` is, as released programs that
             gave all trials the same images.
         seed: of the draw of images and classes.
@@ -82,7 +91,9 @@ def by_class(
         raise ValueError(
             f"data.shape={list(shape)}: the images of {source.name} are {list(source.shape)}"
         )
-    groups = _groups(source, classes, tasks, derive(seed, "classes") if shuffle_classes else None)
+    drawn = derive(seed if class_seed is None else class_seed, "classes")
+    groups = _groups(source, classes, tasks, drawn if shuffle_classes else None)
+    groups = _cut_groups(groups, classes_per_task)
     if not 0 < fraction <= 1:
         raise ValueError(f"data.fraction={fraction}: give a share above 0, at most 1")
     if not 0 <= validation < 1:
@@ -114,7 +125,12 @@ def by_class(
             standardized(x, y, index, x if standardize == "split" else train, standardize)
             for x, y in ((train, train_y), (val, val_y), (test, test_y))
         ]
-        made.append(Task(index, index, False, f"task {index}", tuple(group), *sets))
+        names = tuple(source.classes[label] for label in group)
+        made.append(
+            Task(
+                index, index, False, f"task {index}", tuple(group), sets[0], sets[1], sets[2], names
+            )
+        )
     return TaskStream(made, origin=source.origin, **stream)
 
 
@@ -153,6 +169,16 @@ def _groups(
     if seed is not None:
         np.random.default_rng(seed).shuffle(labels)
     return [part.tolist() for part in np.array_split(labels, tasks)]
+
+
+def _cut_groups(groups: list[list[int]], count: int | None) -> list[list[int]]:
+    least = min(map(len, groups))
+    if count is not None and not 1 <= count <= least:
+        raise ValueError(
+            f"data.classes_per_task={count}: the tasks have {least} classes; give 1 to that, or "
+            "null for all"
+        )
+    return [group[:count] for group in groups]
 
 
 def _number(source: Source, label: int | str) -> int:

@@ -12,7 +12,8 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler
 
-from lifelong.data.task import Batch, Images, Task
+from lifelong.data.task import Batch, Images, Served, Task
+from lifelong.data.transforms import Transform
 from lifelong.seeds import derive
 
 EVALUATION_BATCH = 500
@@ -24,6 +25,7 @@ class Shuffled(Sampler[Tensor]):
     def __init__(self, size: int, batch_size: int, drop_last: bool, seed: int, first_epoch: int):
         self.size, self.batch_size, self.drop_last = size, batch_size, drop_last
         self.seed, self.first_epoch, self.epoch = seed, first_epoch, first_epoch
+        self.noise = torch.Generator()  # for transforms; begins anew with each epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning with the epoch since this training began."""
@@ -36,6 +38,7 @@ class Shuffled(Sampler[Tensor]):
     def __iter__(self) -> Iterator[Tensor]:
         generator = torch.Generator().manual_seed(derive(self.seed, self.epoch))
         order = torch.randperm(self.size, generator=generator)
+        self.noise.manual_seed(derive(self.seed, self.epoch, "transform"))
         return iter(order.split(self.batch_size)[: len(self)])
 
 
@@ -49,6 +52,8 @@ class StreamOptions(TypedDict):
     order: NotRequired[Sequence[int] | None]
     limit: NotRequired[int | None]
     repeat: NotRequired[int]
+    train_transform: NotRequired[Transform | None]
+    test_transform: NotRequired[Transform | None]
 
 
 class TaskStream(LightningDataModule):
@@ -63,6 +68,8 @@ class TaskStream(LightningDataModule):
         order: task indices in the order of the visits; null visits each task once.
         limit: stop after this many visits; null for all.
         repeat: go through the visits so many times.
+        train_transform: of the images that are trained on, see `lifelong.data.transforms`.
+        test_transform: of all other images, and of those that importances are estimated on.
         origin: where the images came from, for the record.
 
     Raises:
@@ -80,10 +87,13 @@ class TaskStream(LightningDataModule):
         order: Sequence[int] | None = None,
         limit: int | None = None,
         repeat: int = 1,
+        train_transform: Transform | None = None,
+        test_transform: Transform | None = None,
         origin: str = "",
     ) -> None:
         super().__init__()
         self.name, self.origin = name, origin
+        self.train_transform = train_transform
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
         visits = list(range(len(tasks))) if order is None else list(order)
         if not visits or any(index not in range(len(tasks)) for index in visits):
@@ -105,6 +115,8 @@ class TaskStream(LightningDataModule):
             for step, index in enumerate(visits)
         ]
         self.tasks = list(tasks[: len(set(visits))])
+        for images in self._images():
+            images.transform = test_transform
         for task in self.tasks:
             if batch_size > len(task.train):
                 raise ValueError(
@@ -147,9 +159,12 @@ class TaskStream(LightningDataModule):
 
     def to(self, device: torch.device) -> None:
         """Puts all images on `device`, where batches are then cut and normalised."""
+        for images in self._images():
+            images.to(device)
+
+    def _images(self) -> Iterator[Images]:
         for task in self.tasks:
-            for images in (task.train, task.val, task.test):
-                images.to(device)
+            yield from (task.train, task.val, task.test)
 
     def serve(
         self, task: Task, train: Images | None = None, number: int = 0, first_epoch: int = 0
@@ -163,7 +178,10 @@ class TaskStream(LightningDataModule):
         sampler = Shuffled(
             len(self._train), self.batch_size, self.drop_last, self._epoch_seed, self._first_epoch
         )
-        return _loader(self._train, sampler)
+        if self.train_transform is None:
+            return _loader(self._train, sampler)
+        served = Served(self._train, self.train_transform, sampler.noise)
+        return _loader(served, sampler)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self._val)
@@ -174,6 +192,6 @@ class TaskStream(LightningDataModule):
         return _loader(images, batches)
 
 
-def _loader(images: Images, batches: Iterable[Tensor]) -> DataLoader[Batch]:
+def _loader(images: Images | Served, batches: Iterable[Tensor]) -> DataLoader[Batch]:
     """Cuts batches by index. Its generator keeps the loader from drawing on the global one."""
     return DataLoader(images, batch_size=None, sampler=batches, generator=torch.Generator())

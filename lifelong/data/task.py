@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lifelong.data.transforms import Transform
+
+NO_CHANCE = torch.Generator()  # for transforms that draw nothing
+
 
 class Batch(NamedTuple):
     """What a loader yields and every loss takes.
@@ -32,6 +36,9 @@ class Images(Dataset[Batch]):
         t: int64 (n,), task indices.
         mean: per channel (c,), in units of the stored values.
         std: per channel (c,), likewise. A batch is `(x - mean) / std`.
+
+    Attributes:
+        transform: of the pixels of every batch before they are normalised; draws nothing.
     """
 
     def __init__(
@@ -46,6 +53,7 @@ class Images(Dataset[Batch]):
         mean = torch.zeros(channels) if mean is None else mean
         std = torch.ones(channels) if std is None else std
         self.x, self.y, self.t = x, y, t
+        self.transform: Transform | None = None
         self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
         self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
 
@@ -54,9 +62,17 @@ class Images(Dataset[Batch]):
 
     def __getitem__(self, indices: Tensor) -> Batch:
         """The images at `indices` (int64, on the CPU), normalised on the device they live on."""
+        return self.shown(indices, self.transform, NO_CHANCE)
+
+    def shown(
+        self, indices: Tensor, transform: Transform | None, generator: torch.Generator
+    ) -> Batch:
+        """As `images[indices]` under another transform."""
         here = indices.to(self.x.device)
-        x = torch.addcmul(self.shift, self.x[here].float(), self.scale)
-        return Batch(x, self.y[here], self.t[indices])
+        x = self.x[here].float()
+        if transform is not None:
+            x = transform(x, generator)
+        return Batch(torch.addcmul(self.shift, x, self.scale), self.y[here], self.t[indices])
 
     def to(self, device: torch.device) -> Images:
         """The same images with pixels and labels on `device`."""
@@ -67,9 +83,36 @@ class Images(Dataset[Batch]):
     @staticmethod
     def joined(parts: Sequence[Images]) -> Images:
         """All images of several splits, each normalised by its own mean and deviation."""
-        batches = [part[torch.arange(len(part))] for part in parts]
+        first = parts[0]
+        moments = [torch.cat([part.scale, part.shift]) for part in parts]
+        if all(torch.equal(each, moments[0]) for each in moments):  # then they stay as stored
+            joined = Images(*(torch.cat([getattr(p, name) for p in parts]) for name in "xyt"))
+            joined.scale, joined.shift, joined.transform = first.scale, first.shift, first.transform
+            return joined
+        batches = [part.shown(torch.arange(len(part)), None, NO_CHANCE) for part in parts]
         x, y, t = (torch.cat([batch[i] for batch in batches]) for i in range(3))
-        return Images(x, y, t).to(x.device)
+        joined = Images(x, y, t).to(x.device)
+        joined.transform = first.transform
+        return joined
+
+
+class Served(Dataset[Batch]):
+    """Images as they are trained on: under a transform that draws.
+
+    Args:
+        images: as they are kept.
+        transform: of the pixels before they are normalised.
+        generator: that it draws on.
+    """
+
+    def __init__(self, images: Images, transform: Transform, generator: torch.Generator) -> None:
+        self.images, self.transform, self.generator = images, transform, generator
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        return self.images.shown(indices, self.transform, self.generator)
 
 
 @dataclass(frozen=True)
@@ -88,3 +131,4 @@ class Task:
     train: Images
     val: Images
     test: Images
+    class_names: tuple[str, ...] = ()  # of each label

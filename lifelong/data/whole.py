@@ -170,7 +170,7 @@ def _task(
         (source.test_images, source.test_labels, np.arange(len(source.test_labels))),
     ]
     pixels = [
-        alter(_brought(images[where], options["shape"], source.name)) for images, _, where in parts
+        alter(brought(images[where], options["shape"], source.name)) for images, _, where in parts
     ]
     sets = [
         standardized(
@@ -182,10 +182,10 @@ def _task(
         )
         for x, (_, labels, where) in zip(pixels, parts, strict=True)
     ]
-    return Task(index, index, False, name, classes, *sets)
+    return Task(index, index, False, name, classes, sets[0], sets[1], sets[2], source.classes)
 
 
-def _brought(images: NDArray[np.uint8], shape: Sequence[int], name: str) -> Tensor:
+def brought(images: NDArray[np.uint8], shape: Sequence[int], name: str) -> Tensor:
     """Images (n, c, h, w) brought to `shape`; channels of grey ones are one and the same memory."""
     from torchvision.transforms.v2.functional import resize
 

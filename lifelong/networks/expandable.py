@@ -81,6 +81,10 @@ class ExpandableNetwork(TaskNetwork):
         model = heads(body.features)
         if not model.distinguishes:
             raise ValueError("heads: this network has outputs for each task; give heads=multi")
+        if model.initial != "truncated_normal":
+            raise ValueError(
+                f"heads.initial={model.initial}: DEN draws new units by truncated_normal; give that"
+            )
         if any(layer.skip is not None for layer in body.layers):
             raise ValueError(
                 "backbone: has skips, whose channel counts must agree; DEN cannot grow it"

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import LinearLayer
-from lifelong.backbones.backbone import BIAS, truncated_normal
+from lifelong.backbones.backbone import Initial, draw
 
 
 class Head(nn.Sequential):
-    """Dropout, hidden layers with ReLU, a linear output; weights as in `Layer`."""
+    """Dropout, hidden layers with ReLU, a linear output."""
 
-    def __init__(self, features: int, classes: int, hidden: Sequence[int], dropout: float) -> None:
+    def __init__(
+        self, features: int, classes: int, hidden: Sequence[int], dropout: float, initial: Initial
+    ) -> None:
         widths = [features, *hidden]
-        body = [LinearLayer(a, b) for a, b in zip(widths, hidden, strict=False)]
+        body = [LinearLayer(a, b, initial=initial) for a, b in zip(widths, hidden, strict=False)]
         output = nn.Linear(widths[-1], classes)
-        with torch.no_grad():
-            truncated_normal(output.weight)
-            output.bias.fill_(BIAS)
+        if initial != "uniform":  # as it is drawn already
+            draw(output.weight, output.bias, initial)
         super().__init__(nn.Dropout(dropout), *body, output)
         self.classes = classes
 
@@ -33,6 +33,7 @@ class Heads(nn.Module):
         features: length of the body's output.
         hidden: widths of the hidden layers of a head.
         dropout: probability of dropping a feature.
+        initial: how the weights are drawn, see `lifelong.backbones.backbone.draw`.
 
     Attributes:
         distinguishes: whether the logits of different tasks stand for different classes.
@@ -40,8 +41,15 @@ class Heads(nn.Module):
 
     distinguishes = True
 
-    def __init__(self, features: int, hidden: Sequence[int] = (), dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        features: int,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        initial: Initial = "truncated_normal",
+    ) -> None:
         super().__init__()
+        self.initial: Initial = initial
         if not 0 <= dropout < 1:
             raise ValueError(f"heads.dropout={dropout}: give a probability from 0 to below 1")
         self.features, self.hidden, self.dropout = features, tuple(hidden), dropout
@@ -57,7 +65,7 @@ class Heads(nn.Module):
 
     def _make(self, key: str, classes: int) -> None:
         if key not in self.all:
-            self.all[key] = Head(self.features, classes, self.hidden, self.dropout)
+            self.all[key] = Head(self.features, classes, self.hidden, self.dropout, self.initial)
 
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
         logits: Tensor = self.of(task)(features)
@@ -103,7 +111,7 @@ class OutputMatrix(Heads):
     """One linear layer for the classes of all tasks, of which a task sees its own columns.
 
     The usual "multi-head by masking": the other columns get a gradient of zero, not none. Columns
-    are given to the tasks in the order in which they come. The matrix starts as PyTorch draws it.
+    are given to the tasks in the order in which they come.
 
     Args:
         outputs: columns for all tasks together.
@@ -118,12 +126,12 @@ class OutputMatrix(Heads):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         outputs: int = 100,
+        initial: Initial = "uniform",
     ) -> None:
-        super().__init__(features, hidden, dropout)
-        widths = [features, *hidden]
-        body = [LinearLayer(a, b) for a, b in zip(widths, hidden, strict=False)]
-        self.below = nn.Sequential(nn.Dropout(dropout), *body)
-        self.output = nn.Linear(widths[-1], outputs)
+        super().__init__(features, hidden, dropout, initial)
+        whole = Head(features, outputs, hidden, dropout, initial)
+        self.below: nn.Sequential = whole[:-1]
+        self.output: nn.Linear = whole[-1]  # type: ignore[assignment]
         self.columns: dict[int, slice] = {}
 
     def add_task(self, task: int, classes: int) -> None:

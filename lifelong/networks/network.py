@@ -124,6 +124,7 @@ class Independent(TaskNetwork):
             self._network(task).add_task(task, classes)
         for key, network in self.networks.items():
             network.requires_grad_(key == str(task))
+            self._network(int(key)).body.freeze()
 
     def _network(self, task: int) -> Network:
         network = self.networks[str(task)]

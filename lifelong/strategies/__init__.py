@@ -9,10 +9,13 @@ from lifelong.strategies.darts import DARTS
 from lifelong.strategies.den import DEN
 from lifelong.strategies.er import ER
 from lifelong.strategies.ewc import EWC
+from lifelong.strategies.frozen_body import FrozenBody
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
+from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
 from lifelong.strategies.search import Search
+from lifelong.strategies.si import SI
 from lifelong.strategies.strategy import Round, Strategy
 
 __all__ = [
@@ -24,10 +27,13 @@ __all__ = [
     "EWC",
     "LASEM",
     "MAS",
+    "SI",
     "Anchored",
     "BruteForce",
     "ChannelGated",
+    "FrozenBody",
     "Joint",
+    "LwF",
     "Round",
     "Search",
     "Strategy",

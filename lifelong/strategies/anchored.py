@@ -7,7 +7,7 @@ importance is.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import Anchor
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
+
+HISTOGRAM = (-12, 4, 64)
 
 
 class Anchored(Strategy):
@@ -54,7 +56,7 @@ class Anchored(Strategy):
             raise ValueError(f"strategy.strength={strength}: must not be negative")
         self.strength, self.proximal = strength, penalty == "proximal"
         self.anchor = Anchor()
-        self.method = {"strength": strength}
+        self.method = {"strength": strength, "importances": {}}
         self._held: dict[str, nn.Parameter] = {}  # of the current task
 
     def held(self) -> dict[str, nn.Parameter]:
@@ -81,8 +83,10 @@ class Anchored(Strategy):
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         super().end_task(task, loader)
         self.eval()
-        for name, found in self.importance(task, loader).items():
-            self.merge(name, found)
+        found = self.importance(task, loader)
+        for name, value in found.items():
+            self.merge(name, value)
+        self.method["importances"][str(task.step)] = described(found)
         self.train()
         self.anchor.hold(self.held())
 
@@ -90,6 +94,18 @@ class Anchored(Strategy):
     def holds(self) -> bool:
         """Whether there is something to hold to: after the first task."""
         return len(self.classes) > 1 and self.strength > 0
+
+    def advice(self) -> str:
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        group = optimizer.param_groups[0]  # type: ignore[union-attr]
+        highest = max((float(self.anchor.importance(n).max()) for n in self._held), default=0.0)
+        ratio = group["lr"] * self.strength * highest / (1 + group.get("momentum", 0))
+        if self.proximal or not self.holds or ratio < 0.5:
+            return super().advice()
+        return (
+            f"rate * strength * highest importance / (1 + momentum) is {ratio:.3g} and must stay "
+            "well below 1: give strategy.penalty=proximal, or a smaller strategy.strength or lr"
+        )
 
     @torch.no_grad()
     def on_after_backward(self) -> None:
@@ -113,3 +129,22 @@ class Anchored(Strategy):
         for name, p in self._held.items():
             c = 2 * rate * self.strength * self.anchor.importance(name)
             p.copy_((p + c * self.anchor.weight(name)) / (1 + c))
+
+
+def described(importances: dict[str, Tensor]) -> dict[str, Any]:
+    """What a report shows of a task's importances.
+
+    Returns:
+        `shares`: of each parameter in their sum; `histogram`: how many entries there are in each of
+        the equal steps of their decimal logarithm that `HISTOGRAM` (from, to, steps) says; `zeros`.
+    """
+    every = torch.cat([value.flatten() for value in importances.values()]).float().cpu()
+    sums = {name: float(value.sum()) for name, value in importances.items()}
+    total = sum(sums.values()) or 1.0
+    first, last, steps = HISTOGRAM
+    logarithms = every[every > 0].log10().clamp(first, last)
+    return {
+        "shares": {name: round(value / total, 6) for name, value in sums.items()},
+        "histogram": torch.histc(logarithms, steps, first, last).long().tolist(),
+        "zeros": int((every <= 0).sum()),
+    }

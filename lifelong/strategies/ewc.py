@@ -26,13 +26,9 @@ from lifelong.parts.per_image import cross_entropy, image_mean
 from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.strategy import MakeOptimizer
 
-CLIP = 100.0  # norm to which the gradient of the penalty is cut
-
 
 class EWC(Anchored):
     """Cross-entropy plus strength * sum of F (theta - anchor)^2; no factor 1/2.
-
-    The gradient of the penalty alone is cut to a norm of 100.
 
     Args:
         network: see `Strategy`.
@@ -40,6 +36,11 @@ class EWC(Anchored):
         schedule: see `Strategy`.
         strength: lambda.
         samples: training images of which the importance is estimated; null for all.
+        labels: whose log-probability is differentiated: those `given` (the empirical Fisher
+            matrix), the `predicted` ones, or ones `sampled` from the network's probabilities.
+        decay: gamma, what is left of the importance gathered so far when that of a task is added
+            (online EWC), from 0 to 1.
+        clip: norm to which the gradient of the penalty is cut; null not to cut it.
         fidelity: `clean` or `authors`, see above; the latter needs heads=matrix.
     """
 
@@ -51,12 +52,24 @@ class EWC(Anchored):
         *,
         strength: float = 1.0,
         samples: int | None = 200,
+        labels: Literal["given", "predicted", "sampled"] = "given",
+        decay: float = 1.0,
+        clip: float | None = 100.0,
         fidelity: Literal["clean", "authors"] = "clean",
     ) -> None:
         super().__init__(network, optimizer, schedule, strength=strength)
         if samples is not None and samples < 1:
             raise ValueError(f"strategy.samples={samples}: give 1 or more, or null for all")
+        if not 0 <= decay <= 1:
+            raise ValueError(f"strategy.decay={decay}: give a share from 0 to 1")
+        if clip is not None and clip <= 0:
+            raise ValueError(f"strategy.clip={clip}: give a norm above 0, or null for no cut")
         self.samples, self.authors = samples, fidelity == "authors"
+        self.labels, self.decay, self.clip = labels, decay, clip
+        if self.authors and (labels != "given" or decay != 1):
+            raise ValueError(
+                f"fidelity=authors: has no strategy.labels={labels} or strategy.decay={decay}"
+            )
         if self.authors and not (
             isinstance(network, Network) and isinstance(network.heads, OutputMatrix)
         ):
@@ -71,15 +84,16 @@ class EWC(Anchored):
         return dict(self.network.named_parameters())
 
     def limited(self, pulls: list[Tensor]) -> list[Tensor]:
-        norm = torch.stack(torch._foreach_norm(pulls)).norm()
-        torch._foreach_mul_(pulls, (CLIP / (norm + 1e-6)).clamp(max=1))
+        if self.clip is not None:
+            norm = torch.stack(torch._foreach_norm(pulls)).norm()
+            torch._foreach_mul_(pulls, (self.clip / (norm + 1e-6)).clamp(max=1))
         return pulls
 
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(task.train))[: self.samples]
         if self.authors:
             return self._squares_of_batch(task.train[rows])
-        batches = (task.train[part] for part in rows.split(200))
+        batches = (self._labelled(task.train[part]) for part in rows.split(200))
         return image_mean(self.network, batches, self.held(), cross_entropy, "square")
 
     def merge(self, name: str, found: Tensor) -> None:
@@ -87,7 +101,16 @@ class EWC(Anchored):
         if self.authors:
             self.anchor.importance(name).add_(k * found).div_(k + 1)
         else:
-            self.anchor.importance(name).add_(found)
+            self.anchor.importance(name).mul_(self.decay).add_(found)
+
+    @torch.no_grad()
+    def _labelled(self, batch: Batch) -> Batch:
+        if self.labels == "given":
+            return batch
+        scores = self.network.logits(batch.x, int(batch.t[0]))
+        if self.labels == "predicted":
+            return batch._replace(y=scores.argmax(1))
+        return batch._replace(y=torch.multinomial(scores.softmax(1), 1)[:, 0])
 
     def _squares_of_batch(self, batch: Batch) -> dict[str, Tensor]:
         """G^2, G of the mean loss of one batch under the next task's columns."""

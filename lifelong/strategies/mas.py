@@ -12,13 +12,15 @@ writes it, and not for each batch (`estimator=batched`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Task
+from lifelong.data import Batch, Images, Task, unlabeled
+from lifelong.data.sources import Source
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.per_image import (
@@ -31,6 +33,7 @@ from lifelong.parts.per_image import (
 from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.strategy import MakeOptimizer
 
+PARTS = ("train", "val", "test", "train+test")
 OBJECTIVES = {"squared_norm": squared_norm, "absolute_sum": absolute_sum}
 
 
@@ -48,15 +51,18 @@ class MAS(Anchored):
         estimator: for `global`: `exact`, or `batched`: absolute values of batches' gradients.
         batch_size: images of a batch of `batched`.
         accumulate: how the tasks' importances are put together: their `sum`; their mean weighted by
-            images (`running_mean`); or `ema`: `alpha` of what was gathered and the rest of the new,
-            the first task's in full.
+            images (`running_mean`); `ema`: `alpha` of what was gathered and the rest of the new,
+            the first task's in full; or `recompute`: the sum, estimated anew for all tasks with the
+            weights as they are, which needs the images of earlier tasks.
         alpha: see `accumulate`.
-        data: images of the task that the importance is estimated on, without labels: `train`,
-            `val`, `test` (the paper's transductive condition) or `train+test`.
+        importance_data: images that the importance is estimated on, without labels: of the task
+            `train`, `val`, `test` (the paper's transductive condition) or `train+test`; or a
+            person's own, the same after every task: a folder or zip file, or a source.
         samples: so many of them, drawn at random; null for all.
 
     Raises:
-        ValueError: a value out of range; a local importance where the layers are not plain.
+        ValueError: a value out of range; no images; a local importance where the layers are not
+            plain.
     """
 
     def __init__(
@@ -71,9 +77,9 @@ class MAS(Anchored):
         objective: Literal["squared_norm", "absolute_sum"] = "squared_norm",
         estimator: Literal["exact", "batched"] = "exact",
         batch_size: int = 200,
-        accumulate: Literal["sum", "running_mean", "ema"] = "sum",
+        accumulate: Literal["sum", "running_mean", "ema", "recompute"] = "sum",
         alpha: float = 0.5,
-        data: Literal["train", "val", "test", "train+test"] = "train",
+        importance_data: str | Source = "train",
         samples: int | None = None,
     ) -> None:
         super().__init__(network, optimizer, schedule, strength=strength, penalty=penalty)
@@ -86,27 +92,40 @@ class MAS(Anchored):
         self.local, self.objective = importance == "local", OBJECTIVES[objective]
         self.batched, self.batch_size = estimator == "batched", batch_size
         self.accumulate, self.alpha = accumulate, alpha
-        self.data, self.samples = data, samples
+        self.data, self.samples = importance_data, samples
+        own = isinstance(importance_data, Source) or importance_data in PARTS
+        if not own and not Path(str(importance_data)).expanduser().exists():
+            raise ValueError(
+                f"strategy.importance_data={importance_data}: give {', '.join(PARTS)}, or a folder "
+                "or zip file of images"
+            )
         self.images = 0  # that the gathered importance was estimated on
         self._new = 0  # that the task's was
-        self.method |= {"importance": importance, "accumulate": accumulate, "share_of_layers": {}}
+        self._met: dict[int, Task] = {}  # whose images `recompute` needs
+        self.method |= {"importance": importance, "accumulate": accumulate, "estimator": estimator}
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        if self.accumulate == "recompute":
+            self._met[task.index] = task
 
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+        found = [self._of_task(known) for known in (self._met or {task.index: task}).values()]
+        return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
+
+    def _of_task(self, task: Task) -> dict[str, Tensor]:
+        """The importance for one task, with the weights as they are."""
         batches = list(self._batches(task))
         if not batches:
-            raise ValueError(f"strategy.data={self.data}: {task.name} has no such images")
+            raise ValueError(
+                f"strategy.importance_data={self.data}: {task.name} has no such images"
+            )
         self._new = sum(len(batch.y) for batch in batches)
         if self.local:
-            found = local_mean(self.network, batches, self.held())
-        elif self.batched:
-            found = batch_mean(self.network, batches, self.held(), self.objective)
-        else:
-            found = image_mean(self.network, batches, self.held(), self.objective)
-        total = float(torch.stack([value.sum() for value in found.values()]).sum()) or 1.0
-        self.method["share_of_layers"][str(task.step)] = {
-            name: round(float(value.sum()) / total, 6) for name, value in found.items()
-        }
-        return found
+            return local_mean(self.network, batches, self._held)
+        if self.batched:
+            return batch_mean(self.network, batches, self._held, self.objective)
+        return image_mean(self.network, batches, self._held, self.objective)
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         super().end_task(task, loader)
@@ -116,7 +135,7 @@ class MAS(Anchored):
         gathered = self.anchor.importance(name)
         if self.accumulate == "sum":
             gathered.add_(found)
-        elif self.images == 0:
+        elif self.images == 0 or self.accumulate == "recompute":
             gathered.copy_(found)
         elif self.accumulate == "ema":
             gathered.mul_(self.alpha).add_((1 - self.alpha) * found)
@@ -125,7 +144,7 @@ class MAS(Anchored):
 
     def _batches(self, task: Task) -> Iterator[Batch]:
         size = self.batch_size if self.batched else 500
-        parts: list[Images] = [getattr(task, name) for name in self.data.split("+")]
+        parts = self._parts(task)
         rows = torch.cat(
             [
                 torch.stack([torch.full((len(part),), number), torch.arange(len(part))], 1)
@@ -138,6 +157,11 @@ class MAS(Anchored):
             for chosen in rows[rows[:, 0] == number, 1].split(size):
                 if len(chosen):
                     yield part[chosen]
+
+    def _parts(self, task: Task) -> list[Images]:
+        if isinstance(self.data, str) and self.data in PARTS:
+            return [getattr(task, name) for name in self.data.split("+")]
+        return [unlabeled(self.data, task.train)]
 
     def get_extra_state(self) -> dict[str, object]:
         return {**super().get_extra_state(), "images": self.images}

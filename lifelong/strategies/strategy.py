@@ -158,8 +158,12 @@ class Strategy(LightningModule):
         self.epochs_trained += 1
         loss = float(self._loss) / self.trainer.num_training_batches
         if not math.isfinite(loss):
-            raise Diverged(f"the training loss became {loss}; try a smaller lr")
+            raise Diverged(f"the training loss became {loss}; {self.advice()}")
         self.log("train/loss", loss)
+
+    def advice(self) -> str:
+        """What to try when the loss is no longer finite."""
+        return "try a smaller lr"
 
     def on_validation_epoch_start(self) -> None:
         self._count()

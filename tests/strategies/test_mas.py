@@ -81,10 +81,10 @@ def test_accumulation(accumulate: Any, expected: float) -> None:
 @pytest.mark.parametrize("part", ["train", "val", "test", "train+test"])
 def test_data_and_samples(part: Any) -> None:
     task = toy_task(0, n=24)
-    made = mas(data=part, samples=7)
+    made = mas(importance_data=part, samples=7)
     batches = list(made._batches(task))
     assert sum(len(batch.y) for batch in batches) == 7
-    made = mas(data=part)
+    made = mas(importance_data=part)
     count = {"train": 24, "val": 12, "test": 12, "train+test": 36}[part]
     assert sum(len(batch.y) for batch in made._batches(task)) == count
     made.end_task(task, NONE)

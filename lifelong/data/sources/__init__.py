@@ -10,6 +10,7 @@ from lifelong.data.sources.office_home import office_home
 from lifelong.data.sources.source import Source
 from lifelong.data.sources.stl10 import stl10
 from lifelong.data.sources.svhn import svhn
+from lifelong.data.sources.tiny_imagenet import tiny_imagenet
 
 __all__ = [
     "Source",
@@ -25,4 +26,5 @@ __all__ = [
     "office_home",
     "stl10",
     "svhn",
+    "tiny_imagenet",
 ]

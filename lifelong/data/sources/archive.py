@@ -1,14 +1,16 @@
-"""Official archives: a tar file, or the folder that it unpacks to."""
+"""Official archives: a tar or zip file, or the folder that it unpacks to."""
 
 from __future__ import annotations
 
 import tarfile
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-DAMAGED = (OSError, EOFError, zlib.error)  # what reading a damaged archive brings up
+# What reading a damaged archive brings up.
+DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
 T = TypeVar("T")
 
 
@@ -18,8 +20,8 @@ def read_archive(path: Path, inside: str, parse: Callable[[Callable[[str], bytes
     Files are read in place; nothing is unpacked.
 
     Args:
-        path: a tar file, or the unpacked folder.
-        inside: folder within the tar file.
+        path: a tar or zip file, or the unpacked folder.
+        inside: folder within the archive.
         parse: raises ValueError for files that it cannot make sense of.
 
     Raises:
@@ -28,6 +30,9 @@ def read_archive(path: Path, inside: str, parse: Callable[[Callable[[str], bytes
     try:
         if path.is_dir():
             return parse(lambda name: (path / name).read_bytes())
+        if path.suffix == ".zip":
+            with zipfile.ZipFile(path) as packed:
+                return parse(lambda name: packed.read(f"{inside}/{name}"))
         with tarfile.open(path) as archive:
             return parse(lambda name: _member(archive, f"{inside}/{name}"))
     except (KeyError, FileNotFoundError) as error:
@@ -40,7 +45,7 @@ def members(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of each file of that ending, in the order of the archive or of the names.
 
     Args:
-        path: a tar file, or the unpacked folder.
+        path: a tar or zip file, or the unpacked folder.
         ending: such as ".png".
 
     Raises:
@@ -51,13 +56,24 @@ def members(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
             yield file.relative_to(path).as_posix(), file.read_bytes()
         return
     try:
-        with tarfile.open(path) as archive:
-            for entry in archive:
-                file_in = archive.extractfile(entry) if entry.name.endswith(ending) else None
-                if file_in is not None:
-                    yield entry.name, file_in.read()
+        yield from (_zipped if path.suffix == ".zip" else _tarred)(path, ending)
     except (tarfile.TarError, *DAMAGED) as error:
         raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+
+
+def _zipped(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for name in sorted(archive.namelist()):
+            if name.endswith(ending):
+                yield name, archive.read(name)
+
+
+def _tarred(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path) as archive:
+        for entry in archive:
+            file = archive.extractfile(entry) if entry.name.endswith(ending) else None
+            if file is not None:
+                yield entry.name, file.read()
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

@@ -55,7 +55,7 @@ class _Zip:
     def read(self, path: PurePosixPath) -> bytes:
         try:
             return self.archive.read(self.names[path])
-        except (*DAMAGED, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        except (*DAMAGED, NotImplementedError, RuntimeError) as error:
             raise ValueError(f"{self.archive.filename}: {path} is damaged ({error})") from None
 
 

@@ -1,0 +1,179 @@
+"""Changes of images as they are served, a batch at a time, on the device where the images lie.
+
+A transform takes pixels (b, c, h, w) as floats in stored units and a generator on the CPU, and
+draws anew for each image. Those for testing draw nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+Transform = Callable[[Tensor, Generator], Tensor]
+
+TRIES = 10  # boxes drawn for a crop before the middle is taken, as torchvision does
+
+
+def _flipped(x: Tensor, generator: Generator, wanted: bool) -> Tensor:
+    """Every image mirrored with probability 1/2."""
+    if not wanted:
+        return x
+    mirrored = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
+    return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
+
+
+def _check(option: str, value: int, least: int) -> None:
+    if value < least:
+        raise ValueError(f"data: a transform's {option}={value}: give {least} or more")
+
+
+class Flip:
+    """Every image mirrored, left and right exchanged, with probability 1/2."""
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        return _flipped(x, generator, True)
+
+
+class Pad:
+    """Black borders.
+
+    Args:
+        padding: pixels on each side.
+    """
+
+    def __init__(self, padding: int) -> None:
+        _check("padding", padding, 0)
+        self.padding = padding
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        return F.pad(x, [self.padding] * 4)
+
+
+class CenterCrop:
+    """The shorter side brought to `resize` pixels, bilinear with anti-aliasing; then the middle.
+
+    Args:
+        size: side of the square that is cut.
+        resize: see above.
+    """
+
+    def __init__(self, size: int, resize: int) -> None:
+        _check("size", size, 1)
+        _check("resize", resize, size)
+        self.size, self.resize = size, resize
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        x = resized(x, self.resize)
+        top, left = ((side - self.size) // 2 for side in x.shape[2:])
+        return x[:, :, top : top + self.size, left : left + self.size]
+
+
+class RandomCrop:
+    """A square at a random place, and mirrored with probability 1/2.
+
+    Args:
+        size: side of the square.
+        padding: black pixels put on each side first.
+        resize: length to which the shorter side is brought before; null to leave the images.
+        flip: whether to mirror.
+    """
+
+    def __init__(
+        self, size: int, padding: int = 0, resize: int | None = None, flip: bool = True
+    ) -> None:
+        _check("size", size, 1)
+        _check("padding", padding, 0)
+        self.size, self.padding, self.resize, self.flip = size, padding, resize, flip
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        x = x if self.resize is None else resized(x, self.resize)
+        x = F.pad(x, [self.padding] * 4)
+        room = [side - self.size for side in x.shape[2:]]
+        if min(room) < 0:
+            raise ValueError(
+                f"data: a transform's size={self.size}: the images are {list(x.shape[2:])}"
+            )
+        rows, columns = (
+            torch.randint(0, left + 1, (len(x), 1), generator=generator) + torch.arange(self.size)
+            for left in room
+        )
+        images = torch.arange(len(x))[:, None, None].to(x.device)
+        rows, columns = rows[:, :, None].to(x.device), columns[:, None, :].to(x.device)
+        cut = x.permute(0, 2, 3, 1)[images, rows, columns]  # (b, size, size, c)
+        return _flipped(cut.permute(0, 3, 1, 2), generator, self.flip)
+
+
+class RandomResizedCrop:
+    """A box of random size and place brought to a square; mirrored with probability 1/2.
+
+    The box's share of the area is uniform in `scale`, its aspect ratio log-uniform in `ratio`, as
+    in torchvision. Bilinear without anti-aliasing: meant for images no larger than the square.
+
+    Args:
+        size: side of the square.
+        scale: least and most share of the area.
+        ratio: least and most aspect ratio.
+        flip: whether to mirror.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        scale: Sequence[float] = (0.08, 1.0),
+        ratio: Sequence[float] = (3 / 4, 4 / 3),
+        flip: bool = True,
+    ) -> None:
+        _check("size", size, 1)
+        for name, pair in (("scale", scale), ("ratio", ratio)):
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1]:
+                raise ValueError(
+                    f"data: a transform's {name}={list(pair)}: give a least and a most above 0"
+                )
+        self.size, self.scale, self.ratio, self.flip = size, scale, ratio, flip
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        top, left, height, width = self.boxes(x.shape[2], x.shape[3], len(x), generator)
+        steps = (torch.arange(self.size) + 0.5) / self.size  # (size,) in (0, 1)
+        rows = (top + steps * height).clamp(top + 0.5, top + height - 0.5)  # (b, size)
+        columns = (left + steps * width).clamp(left + 0.5, left + width - 0.5)
+        rows, columns = 2 * rows / x.shape[2] - 1, 2 * columns / x.shape[3] - 1
+        grid = torch.stack(
+            [columns[:, None].expand(-1, self.size, -1), rows[..., None].expand(-1, -1, self.size)],
+            3,
+        ).to(x.device)
+        cut = F.grid_sample(x, grid, align_corners=False)
+        return _flipped(cut, generator, self.flip)
+
+    def boxes(self, h: int, w: int, count: int, generator: Generator) -> tuple[Tensor, ...]:
+        """Top, left, height and width of boxes in images of h x w pixels, each (count, 1)."""
+        least, most = self.scale
+        area = h * w * torch.empty(count, TRIES).uniform_(least, most, generator=generator)
+        low, high = (math.log(value) for value in self.ratio)
+        ratio = torch.empty(count, TRIES).uniform_(low, high, generator=generator).exp()
+        widths, heights = (area * ratio).sqrt().round(), (area / ratio).sqrt().round()
+        fits = (widths >= 1) & (widths <= w) & (heights >= 1) & (heights <= h)
+        first = fits.int().argmax(1, keepdim=True)  # of those that fit
+        width, height = widths.gather(1, first), heights.gather(1, first)
+        room = torch.rand(count, 2, generator=generator)
+        top = (room[:, :1] * (h - height + 1)).floor()
+        left = (room[:, 1:] * (w - width + 1)).floor()
+        aspect = min(max(w / h, self.ratio[0]), self.ratio[1])
+        middle = (min(w, round(h * aspect)), min(h, round(w / aspect)))
+        none = ~fits.any(1, keepdim=True)
+        width, height = width.where(~none, middle[0]), height.where(~none, middle[1])
+        top = top.where(~none, ((h - height) / 2).floor())
+        left = left.where(~none, ((w - width) / 2).floor())
+        return top, left, height, width
+
+
+def resized(x: Tensor, side: int) -> Tensor:
+    """Images whose shorter side is `side`, bilinear with anti-aliasing."""
+    shorter = min(x.shape[2:])
+    if shorter == side:
+        return x
+    sizes = [int(side * length / shorter) for length in x.shape[2:]]
+    return F.interpolate(x, sizes, mode="bilinear", antialias=True)

@@ -1,0 +1,41 @@
+"""A body that learns the first task alone; later tasks train their heads on its features."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from lifelong.data import Task
+from lifelong.networks import Network
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.strategy import MakeOptimizer, Strategy
+
+
+class FrozenBody(Strategy):
+    """Fine-tuning of the heads alone after the first visit: nothing of the body is forgotten.
+
+    Running statistics of batch-norm are frozen too.
+
+    Args:
+        network: see `Strategy`.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+    """
+
+    def __init__(
+        self, network: Network, optimizer: MakeOptimizer, schedule: Schedule = constant
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        self.body = (network.body,)  # in a tuple: it is registered once, with the network
+        self.frozen = False
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self.frozen = task.step > 0
+        if self.frozen:
+            self.body[0].requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.frozen:
+            self.body[0].eval()
+        return self

@@ -1,0 +1,102 @@
+"""Learning without forgetting (LwF): earlier heads answer the new images as they did before.
+
+Li, Hoiem, "Learning without Forgetting", ECCV 2016; a baseline of MAS (ECCV 2018). No earlier image
+and no importance is kept.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lifelong.data import Batch, Task
+from lifelong.networks import Network
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+
+
+class LwF(Strategy):
+    """Cross-entropy plus strength * sum over earlier tasks of a distillation loss.
+
+    The distillation loss of task j is the mean over the batch of - sum_c p_c log q_c, p and q being
+    the softmax of the scores / temperature under head j of the network as it was before the task
+    and as it is now; without a factor temperature^2. Earlier heads learn along.
+
+    Args:
+        network: see `Strategy`; one with a head, or columns, for each task.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        strength: lambda.
+        temperature: T, above 0.
+        warmup_epochs: of a round before the training in which only the new head learns.
+
+    Raises:
+        ValueError: a value out of range, or one head for all tasks.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        strength: float = 1.0,
+        temperature: float = 2.0,
+        warmup_epochs: int = 0,
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        if strength < 0 or temperature <= 0 or warmup_epochs < 0:
+            raise ValueError(
+                f"strategy.strength={strength} and strategy.warmup_epochs={warmup_epochs} must not "
+                f"be negative, strategy.temperature={temperature} must be above 0"
+            )
+        if not network.distinguishes:
+            raise ValueError("heads=single: LwF asks the heads of earlier tasks; give heads=multi")
+        self.strength, self.temperature = strength, temperature
+        self.warmup_epochs = warmup_epochs
+        self.method = {"strength": strength, "temperature": temperature}
+        self.teacher: Network | None = None  # the network before the current task
+        self._earlier: list[int] = []  # tasks that it knows, but for the current one
+
+    def begin_task(self, task: Task) -> None:
+        if self.classes:
+            self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()  # type: ignore[assignment]
+        self._earlier = [index for index in self.classes if index != task.index]
+        super().begin_task(task)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.teacher is not None:
+            self.teacher.eval()
+        return self
+
+    def rounds(self, task: Task) -> Rounds:
+        if self.warmup_epochs and self._earlier:
+            own = {id(p) for p in self.network.heads.of(task.index).parameters()}  # type: ignore[union-attr, operator]
+            others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in own]
+            for p in others:
+                p.requires_grad_(False)
+            yield Round("warm-up", self.warmup_epochs)
+            for p in others:
+                p.requires_grad_()
+        yield Round()
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        if not self._earlier or not self.strength:
+            return super().training_loss(batch)
+        assert self.teacher is not None
+        network: Network = self.network  # type: ignore[assignment]
+        task = int(batch.t[0])
+        features = network.body(batch.x)  # (b, f)
+        with torch.no_grad():
+            former = self.teacher.body(batch.x)
+        loss = F.cross_entropy(network.heads(features, task), batch.y) + self.penalty(batch.t)
+        for index in self._earlier:
+            wanted = F.softmax(self.teacher.heads(former, index) / self.temperature, 1)
+            given = network.heads(features, index) / self.temperature
+            loss = loss + self.strength * F.cross_entropy(given, wanted)
+        return loss

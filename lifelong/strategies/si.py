@@ -1,0 +1,94 @@
+"""Synaptic intelligence (SI): weights are held by what they did for the loss while they moved.
+
+Zenke, Poole, Ganguli, "Continual Learning Through Synaptic Intelligence", ICML 2017; a baseline of
+MAS (ECCV 2018).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Task
+from lifelong.networks import TaskNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.anchor import key
+from lifelong.strategies.anchored import Anchored
+from lifelong.strategies.strategy import MakeOptimizer
+
+
+class SI(Anchored):
+    """Cross-entropy plus strength * sum of importance (theta - anchor)^2.
+
+    In every step w grows by -g (theta_after - theta_before), g being the gradient without the
+    penalty. After a task the importance grows by max(0, w / (move^2 + damping)), where the move is
+    that from the begin of the task to its end.
+
+    Args:
+        network: see `Strategy`.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        strength: lambda.
+        penalty: see `Anchored`.
+        damping: xi, above 0.
+
+    Raises:
+        ValueError: a damping that is not above 0.
+    """
+
+    def __init__(
+        self,
+        network: TaskNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        strength: float = 1.0,
+        penalty: Literal["gradient", "proximal"] = "gradient",
+        damping: float = 0.1,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, strength=strength, penalty=penalty)
+        if damping <= 0:
+            raise ValueError(f"strategy.damping={damping}: give a number above 0")
+        self.damping = damping
+        self._before: list[tuple[Tensor, Tensor, Tensor]] = []  # w, theta and g of a step
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        for name, p in self._held.items():
+            self.register_buffer(f"path_{key(name)}", torch.zeros_like(p))
+
+    def path(self, name: str) -> Tensor:
+        """The w of a parameter."""
+        found = self._buffers[f"path_{key(name)}"]
+        assert found is not None
+        return found
+
+    @torch.no_grad()
+    def on_after_backward(self) -> None:
+        self._before = [
+            (self.path(name), p.detach().clone(), p.grad.clone())
+            for name, p in self._held.items()
+            if p.grad is not None
+        ]
+        super().on_after_backward()
+
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        moved = [p for p in self._held.values() if p.grad is not None]
+        for (path, before, gradient), p in zip(self._before, moved, strict=True):
+            path.addcmul_(gradient, before - p)
+
+    def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+        return {
+            name: (
+                self.path(name) / ((p.detach() - self.anchor.weight(name)).square() + self.damping)
+            ).clamp(min=0)
+            for name, p in self._held.items()
+        }
+
+    def merge(self, name: str, found: Tensor) -> None:
+        self.anchor.importance(name).add_(found)
