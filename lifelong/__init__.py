@@ -16,18 +16,20 @@ if TYPE_CHECKING:
     from lifelong.data import Batch as Batch
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
+    from lifelong.load import load_run as load_run
     from lifelong.strategies import Round as Round
     from lifelong.strategies import Strategy as Strategy
 
 # Loaded at first use, so that `--help` and configuration errors answer without importing torch.
 _HOMES = {
     "Batch": "lifelong.data",
+    "load_run": "lifelong.load",
     "Task": "lifelong.data",
     "TaskStream": "lifelong.data",
     "Round": "lifelong.strategies",
     "Strategy": "lifelong.strategies",
 }
-__all__ = ["Batch", "Round", "Strategy", "Task", "TaskStream", "__version__"]
+__all__ = ["Batch", "Round", "Strategy", "Task", "TaskStream", "__version__", "load_run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,6 +32,7 @@ class Checkpoint:
             optimizer is kept for the whole stream.
         best: its best epoch on the validation images.
         late: its best epoch among the last ones, where that is asked for.
+        tasks: descriptions of the visits so far, see `Task.description`.
     """
 
     step: int
@@ -43,6 +44,7 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     best: dict[str, Any] | None = None
     late: dict[str, Any] | None = None
+    tasks: list[dict[str, Any]] = field(default_factory=list)
 
     def save(self, folder: Path, keep: str) -> None:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
@@ -51,7 +53,7 @@ class Checkpoint:
         if self.finished:
             (folder / PARTIAL).unlink(missing_ok=True)
             if keep == "latest":
-                for old in _finished(folder)[:-2]:
+                for old in list(finished_visits(folder).values())[:-2]:
                     old.unlink()
 
 
@@ -63,9 +65,23 @@ def remove_leftovers(folder: Path, saved: Checkpoint | None) -> None:
         (folder / PARTIAL).unlink(missing_ok=True)
 
 
-def _finished(folder: Path) -> list[Path]:
-    """Checkpoints of finished visits, in their order."""
-    return sorted(folder.glob("task_*.ckpt"), key=lambda path: int(path.stem.split("_")[1]))
+def finished_visits(folder: Path) -> dict[int, Path]:
+    """Checkpoints of finished visits by their number, in their order."""
+    found = {int(path.stem.split("_")[1]): path for path in folder.glob("task_*.ckpt")}
+    return dict(sorted(found.items()))
+
+
+def read(path: Path) -> Checkpoint:
+    """The checkpoint in a file.
+
+    Raises:
+        ValueError: a file that cannot be read.
+    """
+    try:
+        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # of many kinds, for a damaged or foreign file
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: not a checkpoint of a run ({reason})") from None
 
 
 def latest(folder: Path) -> Checkpoint | None:
@@ -74,13 +90,6 @@ def latest(folder: Path) -> Checkpoint | None:
     Raises:
         ValueError: a file that cannot be read.
     """
-    found = []
-    for path in (*_finished(folder)[-1:], folder / PARTIAL):
-        if path.exists():
-            try:
-                content = torch.load(path, map_location="cpu", weights_only=True)
-                found.append(Checkpoint(**content))
-            except Exception as error:  # of many kinds, for a damaged or foreign file
-                reason = str(error).splitlines()[0]
-                raise ValueError(f"{path}: not a checkpoint of a run ({reason})") from None
+    paths = [*list(finished_visits(folder).values())[-1:], folder / PARTIAL]
+    found = [read(path) for path in paths if path.exists()]
     return max(found, key=lambda checkpoint: checkpoint.step, default=None)

@@ -216,6 +216,7 @@ class Experiment:
             record=self.record.state_dict(),
             rounds=[] if finished else list(self._rounds),
             optimizer=self.strategy.optimizer_state() if self._keeps_optimizer else None,
+            tasks=[visit.description() for visit in self.stream.visits[: task.step + 1]],
         )
 
     @property

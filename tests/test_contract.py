@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
-from lifelong import configuration
+from lifelong import configuration, load_run
 from lifelong.checkpoint import Checkpoint
 from lifelong.data import Batch, Images
 from lifelong.experiment import Experiment
@@ -120,7 +121,12 @@ def test_the_same_seed_gives_the_same_results_whatever_is_logged_and_kept(
     assert execute(tmp_path / "one", *options) == 0
     more = ["logger=csv", "checkpoint_every=1", "keep=all"]
     assert execute(tmp_path / "two", *options, *more) == 0
-    assert results_of(tmp_path / "one") == results_of(tmp_path / "two")
+    results = results_of(tmp_path / "one")
+    assert results == results_of(tmp_path / "two")
+    loaded = load_run(tmp_path / "one")  # answers as the run did
+    for task in instantiate(loaded.config.data, _convert_="all").tasks:
+        right = loaded.predict(task.test.x, task.index) == task.test.y
+        assert float(right.double().mean()) == pytest.approx(results["accuracy"][-1][task.index])
 
 
 @each_file

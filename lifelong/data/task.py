@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -132,3 +132,24 @@ class Task:
     val: Images
     test: Images
     class_names: tuple[str, ...] = ()  # of each label
+
+    def description(self) -> dict[str, Any]:
+        """The task without its images, as plain values and tensors."""
+        values = {name: getattr(self, name) for name in _PLAIN}
+        moments = {"scale": self.test.scale.cpu(), "shift": self.test.shift.cpu()}
+        return values | moments | {"shape": list(self.test.x.shape[1:])}
+
+    @staticmethod
+    def from_description(values: dict[str, Any]) -> Task:
+        """The task that was described, with splits that hold no images."""
+        splits = []
+        for _ in range(3):
+            none = torch.zeros(0, dtype=torch.long)
+            images = Images(torch.zeros(0, *values["shape"]), none, none)
+            images.scale, images.shift = values["scale"], values["shift"]
+            splits.append(images)
+        plain = {name: values[name] for name in _PLAIN}
+        return Task(**plain, train=splits[0], val=splits[1], test=splits[2])
+
+
+_PLAIN = ("index", "step", "last", "name", "classes", "class_names")

@@ -130,7 +130,7 @@ class OutputMatrix(Heads):
     ) -> None:
         super().__init__(features, hidden, dropout, initial)
         whole = Head(features, outputs, hidden, dropout, initial)
-        self.below: nn.Sequential = whole[:-1]
+        self.below = nn.Sequential(*list(whole)[:-1])
         self.output: nn.Linear = whole[-1]  # type: ignore[assignment]
         self.columns: dict[int, slice] = {}
 
