@@ -1,0 +1,189 @@
+"""Runs read back: `lifelong.load_run(folder).predict(images, task=2)`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from torch import Tensor, nn
+
+from lifelong import configuration
+from lifelong.checkpoint import Checkpoint, finished_visits, read
+from lifelong.data import Images, Task
+from lifelong.data.stream import EVALUATION_BATCH
+from lifelong.evaluation.matrix import Matrix, learned_at
+from lifelong.seeds import derive
+from lifelong.strategies import Strategy
+
+# Values of a strategy's options that need files which may be gone, and what stands in for them.
+_STAND_INS = {"weights": "none", "importance_data": "train"}
+
+
+def load_run(folder: str | Path, after: int | None = None, device: str = "cpu") -> Run:
+    """What a run has learned, from its folder.
+
+    The objects that config.yaml names are built: load runs that you trust. Images are not needed.
+
+    Args:
+        folder: of the run.
+        after: the visit after which, from 0; null for the last one that is finished. Runs with
+            `keep=all` have them all, others the last two.
+        device: to answer on.
+
+    Raises:
+        ValueError: no run there, no such visit, an unreadable file.
+    """
+    return Run(Path(folder).expanduser(), after, torch.device(device))
+
+
+class Run:
+    """A run after one of its visits.
+
+    Attributes:
+        folder: of the run.
+        config: its configuration.
+        results: content of results.json.
+        step: the visit after which the weights are those of `strategy`.
+        tasks: those met until then, by index; without images.
+        strategy: the method with network and state, in evaluation mode.
+    """
+
+    def __init__(self, folder: Path, after: int | None, device: torch.device) -> None:
+        self.folder, self.device = folder, device
+        if not (folder / "config.yaml").exists():
+            raise ValueError(f"{folder}: holds no run (no config.yaml)")
+        saved = _checkpoint(folder, after)
+        configuration.register()
+        self.config = OmegaConf.load(folder / "config.yaml")
+        assert isinstance(self.config, DictConfig)
+        self.results: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
+        self.step = saved.step
+        visits = [Task.from_description(entry) for entry in saved.tasks]
+        self.tasks = {visit.index: visit for visit in visits}
+        with torch.random.fork_rng(devices=[]):
+            self.strategy = _built(self.config)
+            for visit in visits:
+                torch.manual_seed(derive(0, "init", visit.step))
+                self.strategy.begin_task(visit)
+        self.strategy.load_state_dict(saved.strategy)
+        self.strategy.to(device).eval()
+        transform = instantiate(self.config.data.get("test_transform"))
+        for visit in self.tasks.values():
+            visit.test.transform = transform
+            visit.test.to(device)
+
+    @property
+    def accuracy(self) -> Matrix:
+        """Test accuracies in [0, 1], a row for each visit, NaN where unmeasured."""
+        rows = [[np.nan if v is None else v for v in row] for row in self.results["accuracy"]]
+        return np.array(rows, dtype=float)
+
+    @property
+    def forgetting(self) -> list[float]:
+        """Of each task, accuracy when learned - accuracy at the end, in percentage points."""
+        matrix, visits = self.accuracy, self.results["visits"]
+        learned = learned_at(visits[: len(matrix)])
+        return [
+            100 * float(matrix[step, task] - matrix[-1, task])
+            for task, step in sorted(learned.items())
+        ]
+
+    @property
+    def importances(self) -> dict[str, Tensor]:
+        """What the method holds weights by, by parameter name; empty if it has no such thing."""
+        anchor = getattr(self.strategy, "anchor", None)
+        return {name: anchor.importance(name) for name in anchor.names} if anchor else {}
+
+    @property
+    def body(self) -> nn.Module:
+        """The part of the network that the tasks share.
+
+        Raises:
+            ValueError: the network has no such part.
+        """
+        found = getattr(self.strategy.network, "body", None)
+        if not isinstance(found, nn.Module):
+            raise ValueError(
+                f"{self.folder}: the network of {self.results['strategy']} is not one body with "
+                "heads"
+            )
+        return found
+
+    def predict(self, images: Tensor | NDArray[Any], task: int) -> Tensor:
+        """Labels within the task, (n,).
+
+        Args:
+            images: (n, c, h, w) in the units of the data set, which for pixels is 0 to 255.
+            task: index, from 0.
+        """
+        return self.scores(images, task).argmax(1)
+
+    def names(self, images: Tensor | NDArray[Any], task: int) -> list[str]:
+        """The names of the predicted classes, see `predict`."""
+        known = self._task(task)
+        names = known.class_names or [str(number) for number in known.classes]
+        return [names[label] for label in self.predict(images, task).tolist()]
+
+    @torch.no_grad()
+    def scores(self, images: Tensor | NDArray[Any], task: int) -> Tensor:
+        """Class scores under the task, (n, k), on the CPU; see `predict`.
+
+        Raises:
+            ValueError: an unknown task, images of another shape.
+        """
+        known = self._task(task).test
+        x = torch.as_tensor(images).to(self.device)
+        if x.shape[1:] != known.x.shape[1:]:
+            raise ValueError(
+                f"images of shape {list(x.shape)}: the run learned [n, "
+                f"{', '.join(map(str, known.x.shape[1:]))}]"
+            )
+        asked = Images(x, torch.zeros(len(x)).long(), torch.full((len(x),), task))
+        asked.scale, asked.shift, asked.transform = known.scale, known.shift, known.transform
+        parts = [asked[rows] for rows in torch.arange(len(x)).split(EVALUATION_BATCH)]
+        return torch.cat([self.strategy(part.x, part.t).cpu() for part in parts])
+
+    def _task(self, task: int) -> Task:
+        if task not in self.tasks:
+            raise ValueError(f"task={task}: {self.folder} has learned {sorted(self.tasks)}")
+        return self.tasks[task]
+
+
+def _checkpoint(folder: Path, after: int | None) -> Checkpoint:
+    there = finished_visits(folder)
+    if not there:
+        raise ValueError(f"{folder}: holds no finished task yet")
+    wanted = max(there) if after is None else after
+    if wanted not in there:
+        raise ValueError(
+            f"after={after}: {folder} has the visits {_listed(sorted(there))}; runs with keep=all "
+            "have them all"
+        )
+    saved = read(there[wanted])
+    if not saved.tasks:
+        raise ValueError(f"{there[wanted]}: was written by a version that kept no tasks in it")
+    return saved
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
+
+
+def _built(config: DictConfig) -> Strategy:
+    node = OmegaConf.to_container(config.strategy, resolve=True)
+    strategy: Strategy = instantiate(OmegaConf.create(_without_files(node)), _convert_="all")
+    strategy.lifetime = config.optimizer_lifetime
+    return strategy
+
+
+def _without_files(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _STAND_INS.get(key, _without_files(value)) for key, value in node.items()}
+    return [_without_files(value) for value in node] if isinstance(node, list) else node

@@ -1,0 +1,128 @@
+"""Runs read back, and the export of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from lifelong import export, load_run
+from lifelong.load import Run
+from tests.conftest import execute, results_of
+
+OPTIONS = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "epochs=2"]
+MAS = [*OPTIONS, "strategy=mas", "optimizer=sgd", "lr=0.05", "data.fraction=0.3"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("run")
+    assert execute(made, *MAS, "keep=all") == 0
+    return made
+
+
+def images(run: Run, task: int) -> Any:
+    return instantiate(run.config.data, _convert_="all").tasks[task].test
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, None])
+def test_answers_as_the_run_did_after_each_task(folder: Path, after: int | None) -> None:
+    run = load_run(folder, after)
+    assert run.step == (2 if after is None else after)
+    assert sorted(run.tasks) == list(range(run.step + 1))
+    for task in run.tasks:
+        test = images(run, task)
+        labels = run.predict(test.x.numpy(), task)
+        assert float((labels == test.y).double().mean()) == run.accuracy[run.step, task]
+
+
+def test_what_is_kept(folder: Path) -> None:
+    run = load_run(folder)
+    names = run.names(images(run, 1).x[:3], 1)
+    assert set(names) <= {"2", "3"}
+    assert run.tasks[1].class_names == ("2", "3")
+    assert run.importances.keys() == {n for n, _ in run.strategy.network.body.named_parameters(
+        prefix="body"
+    )}  # fmt: skip
+    assert all(value.min() >= 0 for value in run.importances.values())
+    rows = results_of(folder)["accuracy"]
+    expected = [100 * (rows[task][task] - rows[2][task]) for task in range(3)]
+    assert run.forgetting == pytest.approx(expected)
+    assert not run.strategy.training
+
+
+def test_the_global_random_state_is_left_alone(folder: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_run(folder)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_refuses(folder: Path, tmp_path: Path) -> None:
+    run = load_run(folder)
+    for wrong, message in (
+        (lambda: load_run(tmp_path), "holds no run"),
+        (lambda: load_run(folder, after=7), r"after=7: .* has the visits 0, 1, 2"),
+        (lambda: run.predict(np.zeros((2, 1, 8, 8)), task=9), r"task=9: .*\[0, 1, 2\]"),
+        (lambda: run.predict(np.zeros((2, 3, 8, 8)), task=0), r"the run learned \[n, 1, 8, 8\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
+@pytest.mark.parametrize("heads", ["multi", "matrix"])
+def test_the_exported_layout_holds_the_same_network(
+    folder: Path, tmp_path: Path, heads: str
+) -> None:
+    if heads == "matrix":
+        folder = tmp_path / "matrix"
+        assert execute(folder, *MAS, "heads=matrix") == 0
+    assert export.main([str(folder), str(tmp_path / "out")]) == 0
+    models = tmp_path / "out" / "models"
+    run = load_run(folder)
+    shared = torch.load(models / "shared_model.pth", weights_only=True)
+    body = run.body
+    with torch.no_grad():
+        for p in body.parameters():
+            p.zero_()
+    body.load_state_dict({name.removeprefix("tmodel."): value for name, value in shared.items()})
+    again = load_run(folder)
+    for task in range(3):
+        head = torch.load(models / f"Task_{task + 1}" / "head.pth", weights_only=True)
+        test = images(run, task)
+        with torch.no_grad():
+            features = body(test[torch.arange(len(test))].x)
+        hidden = [key.split(".")[1] for key in head if key.startswith("hidden.")]
+        for number in sorted(set(hidden), key=int):
+            weight, bias = (head[f"hidden.{number}.{part}"] for part in ("weight", "bias"))
+            features = torch.relu(features @ weight.T + bias)
+        scores = features @ head["fc.weight"].T + head["fc.bias"]
+        torch.testing.assert_close(scores, again.scores(test.x, task))
+        assert (models / f"Task_{task + 1}" / "classes.txt").read_text() == "2\n"
+        kept = float((models / f"Task_{task + 1}" / "performance.txt").read_text())
+        assert kept == results_of(folder)["accuracy"][task][task]
+    kept = torch.load(models / "reg_params.pickle", weights_only=True)
+    assert kept.keys() == shared.keys()
+    for name, value in again.importances.items():
+        exported = kept["tmodel." + name.removeprefix("body.")]
+        assert torch.equal(exported["omega"], value)
+        assert torch.equal(exported["init_val"], again.strategy.anchor.weight(name))
+
+
+def test_export_refuses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main([]) == 2
+    assert export.main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    other = tmp_path / "hps"
+    assert execute(other, *OPTIONS, "strategy=hps", "tasks=1", "epochs=1") == 0
+    assert export.main([str(other), str(tmp_path / "out")]) == 2
+    assert "error:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert export.main([str(folder), str(tmp_path / "out")]) == 0
+    assert export.main([str(folder), str(tmp_path / "out")]) == 2
+    assert "is there already" in capsys.readouterr().err
