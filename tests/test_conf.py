@@ -22,6 +22,7 @@ NEEDED = {
     ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
     ("transfer", "code"): ["transfer.code=10"],
     ("data", "folder"): ["data.root=images"],
+    ("data", "folders"): ["data.roots=[one,two]"],
 }
 
 

@@ -5,7 +5,7 @@ from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.unlabeled import unlabeled
-from lifelong.data.whole import permuted, rotated, sequence
+from lifelong.data.whole import folders, permuted, rotated, sequence
 
 __all__ = [
     "Batch",
@@ -15,6 +15,7 @@ __all__ = [
     "altered",
     "by_class",
     "folder",
+    "folders",
     "permuted",
     "rotated",
     "sequence",

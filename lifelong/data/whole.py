@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, Unpack
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.source import Source
 from lifelong.data.splits import Standardize, standardized
 from lifelong.data.stream import StreamOptions, TaskStream
@@ -51,8 +53,35 @@ def sequence(sources: Sequence[Source], **options: Unpack[WholeOptions]) -> Task
         ValueError: options out of range, images that cannot be brought to the shape.
     """
     if not sources:
-        raise ValueError("data.sources=[]: give at least one data set")
+        raise ValueError("data: no data set is given; give at least one")
     return _stream([(source, source.name, _same) for source in sources], options)
+
+
+def folders(
+    roots: Sequence[str],
+    *,
+    data_dir: str,
+    test: float = 0.2,
+    crop: bool = True,
+    **options: Unpack[WholeOptions],
+) -> TaskStream:
+    """A user's own image folders as tasks, one after the other.
+
+    Args:
+        roots: folders or zip files with `train/<class>/*` and `test/<class>/*`, or `<class>/*`;
+            each is looked for as it stands, then below `data_dir`.
+        data_dir: folder of the data sets, and for the prepared copies.
+        test: share of test images where a folder has no test part, in (0, 1).
+        crop: keep the aspect ratio, see `image_folder`.
+        **options: see `WholeOptions`.
+    """
+    found = []
+    for root in roots:
+        below = Path(data_dir).expanduser() / root
+        place = root if Path(root).expanduser().exists() or not below.exists() else below
+        source = image_folder(place, shape=options["shape"], cache=data_dir, test=test, crop=crop)
+        found.append(source)
+    return sequence(found, **options)
 
 
 def rotated(

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from lifelong.evaluation.history import HISTOGRAM
+from lifelong.evaluation.matrix import learned_at
+
+if TYPE_CHECKING:
+    from lifelong.evaluation.table import Row
 
 INK, GRID = "#222831", "#d8dde3"
 COLOURS = (
@@ -31,6 +38,11 @@ def figures(results: Results) -> dict[str, Figure]:
         made["chosen_layers"] = chosen_layers(results)
     if any(results["method"].get("relatedness", {}).values()):
         made["relatedness"] = relatedness(results)
+    if len(results["accuracy"]) > 1:
+        made["forgetting_by_task"] = forgetting_by_task(results)
+    if results["method"].get("importances"):
+        made["importance_histogram"] = importance_histogram(results)
+        made["importance_shares"] = importance_shares(results)
     for key, (name, draw) in {
         "prior": ("configuration_prior", configuration_prior),
         "entropy": ("posterior_entropy", posterior_entropy),
@@ -91,6 +103,79 @@ def accuracy_curves(results: Results) -> Figure:
     axes.set_xticklabels([str(results["visits"][step]) for step in steps[:: _step(len(steps))]])
     if matrix.shape[1] <= 10 or known:
         _legend(axes)
+    return figure
+
+
+def forgetting_by_task(results: Results) -> Figure:
+    """Accuracy when learned - accuracy at the end, for each task; below 0 it gained."""
+    matrix = 100 * _matrix(results)
+    learned = learned_at(results["visits"][: len(matrix)])
+    tasks = sorted(learned)
+    lost = [matrix[learned[task], task] - matrix[-1, task] for task in tasks]
+    figure, axes = _axes(1.8 + 0.42 * len(tasks), 3.0)
+    axes.bar(range(len(tasks)), lost, color=[_colour(task) for task in tasks], width=0.7)
+    axes.axhline(0, color=INK, lw=0.8)
+    if len(tasks) <= 20:
+        for place, value in enumerate(lost):
+            side = "bottom" if value >= 0 else "top"
+            axes.text(place, value, f"{value:.1f}", ha="center", va=side, fontsize=7)
+    ticks = range(0, len(tasks), _step(len(tasks)))
+    axes.set_xticks(ticks, [str(tasks[tick]) for tick in ticks])
+    axes.margins(y=0.12)
+    axes.set(xlabel="task", ylabel="forgotten, points")
+    return figure
+
+
+def importance_histogram(results: Results) -> Figure:
+    """How many weights are of what importance, after each visit (EWC, MAS, SI)."""
+    described = results["method"]["importances"]
+    (first, last, steps), share = HISTOGRAM, 100.0
+    edges = np.linspace(first, last, steps + 1)
+    figure, axes = _axes(7, 3.2)
+    filled = np.zeros(steps, dtype=bool)
+    for step, entry in described.items():
+        counts = np.array(entry["histogram"])
+        filled |= counts > 0
+        task = results["visits"][int(step)]
+        total = counts.sum() + entry["zeros"]
+        zeros = f"task {task} ({share * entry['zeros'] / total:.0f} % are 0)"
+        axes.stairs(share * counts / total, edges, color=_colour(task), lw=1.3, label=zeros)
+    if filled.any():
+        low, high = np.flatnonzero(filled)[[0, -1]]
+        axes.set_xlim(edges[max(low - 1, 0)], edges[min(high + 2, steps)])
+    axes.set(xlabel="importance, decimal logarithm", ylabel="share of the weights, %")
+    if len(described) <= 10:
+        _legend(axes)
+    return figure
+
+
+def importance_shares(results: Results) -> Figure:
+    """Each layer's part in the sum of importances after each visit (EWC, MAS, SI)."""
+    described = results["method"]["importances"]
+    layers: dict[str, dict[str, float]] = {}  # by layer, then by visit
+    for step, entry in described.items():
+        for name, share in entry["shares"].items():
+            layer = layers.setdefault(name.rpartition(".")[0], {})
+            layer[step] = layer.get(step, 0.0) + 100 * share
+    figure, axes = _axes(2.6 + 0.5 * len(described), max(2.6, 0.2 * len(layers)))
+    below = np.zeros(len(described))
+    for number, (name, shares) in enumerate(layers.items()):
+        heights = np.array([shares.get(step, 0.0) for step in described])
+        label = name if len(layers) <= 30 else None
+        axes.bar(
+            range(len(described)), heights, bottom=below, color=_colour(number), width=0.75,
+            edgecolor="white", lw=0.4, label=label,
+        )  # fmt: skip
+        below += heights
+    ticks = range(0, len(described), _step(len(described)))
+    visited = [str(results["visits"][int(step)]) for step in described]
+    axes.set_xticks(ticks, [visited[tick] for tick in ticks])
+    axes.set(xlabel="after learning task", ylabel="share of the importance, %", ylim=(0, 100))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles[::-1], labels[::-1], fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5),
+        frameon=False,
+    )  # fmt: skip
     return figure
 
 
@@ -232,6 +317,42 @@ def relatedness(results: Results) -> Figure:
     axes.set(xlabel="earlier task", ylabel="task learned")
     axes.grid(False)
     figure.colorbar(picture, ax=axes, label="mean weight (1: unrelated, below: alike)")
+    return figure
+
+
+def against_option(rows: Sequence[Row], option: str) -> Figure:
+    """Final accuracy and forgetting against a number among the options, over the seeds' spread.
+
+    Args:
+        rows: of a table; a curve for each name and stream.
+        option: its dotted key, such as strategy.strength.
+
+    Raises:
+        ValueError: fewer than two values of the option.
+    """
+    curves: dict[str, list[tuple[float, Row]]] = {}
+    for row in rows:
+        value = row.options.get(option)
+        if isinstance(value, int | float):
+            curves.setdefault(f"{row.name}, {row.data}", []).append((float(value), row))
+    values = sorted({value for points in curves.values() for value, _ in points})
+    if len(values) < 2:
+        raise ValueError(f"{option}: the runs have no two values of it; they have {values}")
+    figure, grid = _panels(1, 2, 9, 3.2)
+    for axes, metric in zip(grid, ("final_accuracy", "forgetting"), strict=True):
+        for number, (name, points) in enumerate(sorted(curves.items())):
+            points.sort(key=lambda point: point[0])
+            found = [[100 * run["metrics"][metric] for run in row.runs] for _, row in points]
+            axes.errorbar(
+                [value for value, _ in points], [np.mean(each) for each in found],
+                [np.std(each, ddof=1) if len(each) > 1 else 0.0 for each in found],
+                fmt="o-", color=_colour(number), lw=1.4, ms=4, capsize=3, label=name,
+            )  # fmt: skip
+        least = min((value for value in values if value > 0), default=1.0)
+        if values[-1] > 20 * least:
+            axes.set_xscale("symlog", linthresh=least) if values[0] <= 0 else axes.set_xscale("log")
+        axes.set(xlabel=option, ylabel=f"{metric.replace('_', ' ')}, %")
+    _legend(grid[1])
     return figure
 
 

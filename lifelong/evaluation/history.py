@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 LIMIT = 200
+# From, to and steps of the decimal logarithm in histograms of importances.
+HISTOGRAM = (-12, 4, 64)
 
 
 def remember(history: dict[str, Any], epoch: int, **values: Any) -> None:

@@ -29,6 +29,10 @@ _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
     "crosses: the mean that a paper published.",
+    "forgetting_by_task": "Accuracy of each task when it was learned less that at the end, in "
+    "percentage points; below 0 it gained.",
+    "importance_histogram": "How many of the shared weights are of what importance for each task.",
+    "importance_shares": "Each layer's part in the sum of a task's importances.",
     "validation_curves": "Validation accuracy of each task while it is learned.",
     "chosen_layers": "Which layers each task shares with the others.",
     "configuration_prior": "Probability of each configuration through the training of each task; "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import io
 import json
 import math
 import statistics
@@ -14,6 +16,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from lifelong import configuration
+from lifelong.files import write_bytes
 
 COLUMNS = {  # metric: heading, factor, digits
     "final_accuracy": ("final %", 100, 1),
@@ -165,23 +168,40 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prints the table; the exit status is 2 for a mistake."""
-    if not arguments or set(arguments) & {"-h", "--help"}:
-        print(
-            "usage: python -m lifelong.evaluation.table [--best] FOLDER...\n"
-            "  --best  of each method only the options of the highest final accuracy",
-            file=sys.stderr,
-        )
-        return 0 if arguments else 2
+    """Prints the table, or draws the figure; the exit status is 2 for a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lifelong.evaluation.table",
+        description="The finished runs below some folders as one table, averaged over seeds.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument(
+        "--best", action="store_true", help="of each method only the best final accuracy's options"
+    )
+    parser.add_argument(
+        "--figure", metavar="OPTION", help="draw accuracy and forgetting against this option"
+    )
+    given = parser.parse_args(arguments)
     try:
-        found, unfinished = rows([Path(argument) for argument in arguments if argument != "--best"])
-        found = best(found) if "--best" in arguments else found
+        found, unfinished = rows(given.folders)
+        if given.figure:
+            return _draw(found, given.figure, given.folders[0])
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(markdown(found))
+    print(markdown(best(found) if given.best else found))
     for folder in unfinished:
         print(f"not finished: {folder}", file=sys.stderr)
+    return 0
+
+
+def _draw(found: Sequence[Row], option: str, folder: Path) -> int:
+    from lifelong.evaluation.figures import against_option
+
+    image = io.BytesIO()
+    against_option(found, option).savefig(image, format="png")
+    path = folder / f"against_{option}.png"
+    write_bytes(path, image.getvalue())
+    print(f"figure: {path}")
     return 0
 
 

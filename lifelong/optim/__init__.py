@@ -1,7 +1,7 @@
 """Update rules and learning-rate schedules."""
 
 from lifelong.optim.rmsprop import TensorFlowRMSProp
-from lifelong.optim.schedules import Schedule, constant, exponential, inverse_time, per_task
+from lifelong.optim.schedules import Schedule, constant, exponential, inverse_time, per_task, step
 from lifelong.optim.tag import TAG
 from lifelong.optim.task_optimizer import TaskOptimizer
 
@@ -14,4 +14,5 @@ __all__ = [
     "exponential",
     "inverse_time",
     "per_task",
+    "step",
 ]

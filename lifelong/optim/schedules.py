@@ -25,6 +25,15 @@ def exponential(epoch: int, decay: float, period: int | None = None) -> float:
     return float(decay ** (epoch if period is None else epoch % period))
 
 
+def step(epoch: int, every: int, factor: float, period: int | None = None) -> float:
+    """Times `factor` every `every` epochs, beginning anew every `period` epochs.
+
+    >>> step(45, every=20, factor=0.5, period=100)
+    0.25
+    """
+    return float(factor ** ((epoch if period is None else epoch % period) // every))
+
+
 def per_task(epoch: int, decay: float, period: int, lr: float, floor: float) -> float:
     """Decay ** k in the k-th task, counted from 1; the rate sinks to `floor` at most (Stable SGD).
 

@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Task
+from lifelong.evaluation.history import HISTOGRAM
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import Anchor
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
-
-HISTOGRAM = (-12, 4, 64)
 
 
 class Anchored(Strategy):

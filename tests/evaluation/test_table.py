@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+from PIL import Image
+
+from lifelong.evaluation.figures import against_option
 from lifelong.evaluation.table import best, cell, main, markdown, rows
 
 
 def run(
-    folder: Path, strategy: str, seed: int, final: float, em: str = "paper", **changes: Any
+    folder: Path, strategy: str, seed: int, final: float, em: str | float = "paper", **changes: Any
 ) -> None:
     """A folder as a finished run leaves it."""
     folder.mkdir(parents=True)
@@ -65,8 +69,25 @@ def test_cells() -> None:
 def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     assert main([str(tmp_path)]) == 2
     assert "holds no runs" in capsys.readouterr().err
-    assert main([]) == 2
+    with pytest.raises(SystemExit):
+        main([])
     assert "usage" in capsys.readouterr().err
+    run(tmp_path / "1", "ours", 1, 0.4)
+    assert main(["--figure", "strategy.em", str(tmp_path)]) == 2
+    assert "strategy.em: the runs have no two values of it" in capsys.readouterr().err
+
+
+def test_a_figure_against_an_option(tmp_path: Path, capsys: Any) -> None:
+    for number, (seed, strength) in enumerate([(1, 0.0), (2, 0.0), (1, 10.0), (1, 0.1)]):
+        run(tmp_path / str(number), "ours", seed, 0.4, em=strength)
+    assert main(["--figure", "strategy.em", str(tmp_path)]) == 0
+    path = tmp_path / "against_strategy.em.png"
+    assert str(path) in capsys.readouterr().out
+    assert Image.open(path).width > 500
+    left, _ = against_option(rows([tmp_path])[0], "strategy.em").axes
+    (points,) = [line for line in left.lines if len(line.get_xdata()) == 3 and line.get_color()]
+    assert points.get_xdata().tolist() == [0.0, 0.1, 10.0]
+    assert points.get_ydata().tolist() == [40.0] * 3
 
 
 def test_runs_with_other_options_are_rows_of_their_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from rich.progress import track
 
 from lifelong.data.sources.archive import DAMAGED
@@ -85,6 +85,7 @@ def image_folder(
     cache: str | Path,
     name: str | None = None,
     test: float = 0.2,
+    crop: bool = False,
 ) -> Source:
     """The images below `root`, a folder or a zip file; classes are numbered by sorted name.
 
@@ -94,6 +95,7 @@ def image_folder(
         cache: folder whose `.cache` holds the prepared copy.
         name: of the source; the name of `root` by default.
         test: share of each class, drawn evenly by file name, where there is no test part.
+        crop: keep the aspect ratio: cut what is too long on both sides evenly, then resize.
 
     Raises:
         ValueError: no such folder, no images, or an unreadable archive or image.
@@ -106,7 +108,8 @@ def image_folder(
         )
     called = name or path.stem
     key = f"folder-{image_key(called, shape, test)}"  # apart from those of official data sets
-    return prepared(key, path, Path(cache), lambda: read_images(called, path, shape, test))
+    key += "-crop" * crop
+    return prepared(key, path, Path(cache), lambda: read_images(called, path, shape, test, crop))
 
 
 def image_key(name: str, shape: Sequence[int], test: float = 0.2) -> str:
@@ -114,7 +117,9 @@ def image_key(name: str, shape: Sequence[int], test: float = 0.2) -> str:
     return f"{name}-{'x'.join(map(str, shape))}-{test}"
 
 
-def read_images(name: str, path: Path, shape: Sequence[int], test: float = 0.2) -> Source:
+def read_images(
+    name: str, path: Path, shape: Sequence[int], test: float = 0.2, crop: bool = False
+) -> Source:
     """The images of `image_folder`, without a prepared copy."""
     tree = open_tree(path)
     parts = _parts(tree.paths, path, test)
@@ -124,7 +129,7 @@ def read_images(name: str, path: Path, shape: Sequence[int], test: float = 0.2) 
     def load(part: str, files: Sequence[PurePosixPath]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         images = np.empty((len(files), *shape), dtype=np.uint8)
         for row, file in enumerate(track(files, f"{name}: {part} images", disable=not files)):
-            images[row] = pixels(tree.read(file), shape, f"{path}: {file}")
+            images[row] = pixels(tree.read(file), shape, f"{path}: {file}", crop)
         labels = np.array([number[file.parts[-2]] for file in files], dtype=np.int64)
         return images, labels
 
@@ -164,14 +169,17 @@ def _divided(
     return train, test
 
 
-def pixels(content: bytes, shape: Sequence[int], name: str) -> NDArray[np.uint8]:
-    """An image file brought to `shape` (c, h, w), bilinear with anti-aliasing."""
+def pixels(
+    content: bytes, shape: Sequence[int], name: str, crop: bool = False
+) -> NDArray[np.uint8]:
+    """An image file brought to `shape` (c, h, w), bilinear with anti-aliasing; see `crop` above."""
     channels, height, width = shape
     try:
         with Image.open(io.BytesIO(content)) as file:
             image = file.convert("L" if channels == 1 else "RGB")
             if image.size != (width, height):
-                image = image.resize((width, height), Image.Resampling.BILINEAR)
+                bring = ImageOps.fit if crop else Image.Image.resize
+                image = bring(image, (width, height), Image.Resampling.BILINEAR)
             found = np.asarray(image)
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise ValueError(f"{name} is not a readable image ({error})") from None
