@@ -68,7 +68,7 @@ class CenterCrop:
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         x = resized(x, self.resize)
-        top, left = ((side - self.size) // 2 for side in x.shape[2:])
+        top, left = (round((side - self.size) / 2) for side in x.shape[2:])
         return x[:, :, top : top + self.size, left : left + self.size]
 
 

@@ -26,7 +26,7 @@ def unlabeled(origin: str | Path | Source, like: Images) -> Images:
     """
     shape = tuple(like.x.shape[1:])
     if isinstance(origin, Source):
-        x = brought(origin.train_images, shape, origin.name)
+        x = brought(np.array(origin.train_images), shape, origin.name)
     else:
         path = Path(origin).expanduser()
         if not path.exists():

@@ -83,9 +83,10 @@ def test_a_figure_against_an_option(tmp_path: Path, capsys: Any) -> None:
     assert main(["--figure", "strategy.em", str(tmp_path)]) == 0
     path = tmp_path / "against_strategy.em.png"
     assert str(path) in capsys.readouterr().out
-    assert Image.open(path).width > 500
+    with Image.open(path) as picture:
+        assert picture.width > 500
     left, _ = against_option(rows([tmp_path])[0], "strategy.em").axes
-    (points,) = [line for line in left.lines if len(line.get_xdata()) == 3 and line.get_color()]
+    points = left.containers[0].lines[0]
     assert points.get_xdata().tolist() == [0.0, 0.1, 10.0]
     assert points.get_ydata().tolist() == [40.0] * 3
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from lifelong.data import Images
+from lifelong.evaluation.history import HISTOGRAM
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import MAS, Anchored
+from lifelong.strategies.anchored import described
 from tests.conftest import execute, images, results_of, small_body, toy_task
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -194,8 +198,126 @@ def test_the_bound_of_stability(strength: float) -> None:
         ({"alpha": 2.0}, r"strategy.alpha=2.0"),
         ({"samples": 0}, r"strategy.samples=0"),
         ({"batch_size": 0}, r"strategy.batch_size=0"),
+        ({"importance_data": "nowhere"}, r"strategy.importance_data=nowhere: give train, val"),
     ],
 )
 def test_refuses(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mas(**options)
+
+
+def test_recomputing_is_summing_while_the_weights_stay() -> None:
+    """All tasks' images under the weights as they are (MAS spec, 10.13)."""
+    tasks = [toy_task(0), toy_task(1)]
+    found = []
+    for accumulate in ("sum", "recompute"):
+        made = mas(accumulate=accumulate)
+        made.end_task(tasks[0], NONE)
+        made.begin_task(tasks[1])
+        made._met = dict(enumerate(tasks)) if made._met else {}
+        made.end_task(tasks[1], NONE)
+        found.append(importances(made))
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name])
+
+
+def test_importance_of_a_persons_own_images(tmp_path: Path) -> None:
+    """Two constant images in a folder stand for the task's."""
+    for name, value in (("a", 40), ("b", 200)):
+        Image.new("L", (8, 8), value).save(tmp_path / f"{name}.png")
+    torch.manual_seed(3)
+    body = small_body((1, 8, 8))
+    made = MAS(Network(body, MultiHead), SGD, importance_data=str(tmp_path))
+    task = replace(toy_task(0), train=images(6, (1, 8, 8)))
+    made.begin_task(task)
+    made.end_task(task, NONE)
+    name, p = next(iter(made.held().items()))
+    expected = torch.zeros_like(p)
+    made.eval()
+    for value in (40.0, 200.0):
+        scores = made.network.logits(torch.full((1, 1, 8, 8), value), 0)
+        expected += torch.autograd.grad(scores.square().sum(), p)[0].abs() / 2
+    torch.testing.assert_close(made.anchor.importance(name), expected)
+
+
+def test_the_penalty_acts_in_a_new_process(tmp_path: Path) -> None:
+    """Importances are kept by name: a resumed run still holds (MAS spec, 9.1 and 10.12)."""
+    options = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none"]
+    options += ["strategy=mas", "optimizer=sgd", "lr=0.02", "strategy.penalty=proximal"]
+    for name, strength in (("free", 0), ("held", 1e6)):
+        folder = tmp_path / name
+        assert execute(folder, *options, f"strategy.strength={strength}") == 0
+        for left in ("task_01.ckpt", "results.json"):
+            (folder / left).unlink()
+        config = (folder / "config.yaml").read_text()
+        assert "strategy:" in config
+        assert execute(folder, *options, f"strategy.strength={strength}", "resume=auto") == 0
+    start, free, held = (
+        torch.load(tmp_path / name, weights_only=True)["strategy"]["network.body.0.weight"]
+        for name in ("free/task_00.ckpt", "free/task_01.ckpt", "held/task_01.ckpt")
+    )
+    assert 0 < (held - start).norm() < 0.7 * (free - start).norm()
+    state = torch.load(tmp_path / "held" / "task_00.ckpt", weights_only=True)["strategy"]
+    made = mas()
+    for change in ({}, {"anchor.importance_body__9__weight": torch.zeros(2)}):
+        damaged = {k: v for k, v in state.items() if k != "anchor.importance_body__0__weight"}
+        with pytest.raises(RuntimeError, match="importance_body"):
+            made.load_state_dict((damaged if not change else state) | change)
+
+
+def test_a_new_task_leaves_the_head_of_another_alone() -> None:
+    made = mas()
+    made.end_task(toy_task(0), NONE)
+    before = [p.detach().clone() for p in made.network.heads.of(0).parameters()]
+    made.begin_task(toy_task(1))
+    optimizer = made.configure_optimizers()["optimizer"]
+    for _ in range(3):
+        optimizer.zero_grad()
+        made.training_loss(images(12, task=1)[torch.arange(12)]).backward()
+        made.on_after_backward()
+        optimizer.step()
+    after = made.network.heads.of(0).parameters()
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+SMOKE = [
+    "data=digits", "backbone=mlp", "heads=multi", "heads.initial=uniform", "logger=none",
+    "backbone.initial=uniform", "epochs=20", "batch_size=32", "optimizer=sgd_momentum",
+    "optimizer.momentum=0.9", "lr=0.05", "evaluate_every=0",
+]  # fmt: skip
+
+
+def test_less_is_forgotten_on_digits(tmp_path: Path) -> None:
+    """The thresholds of the specification (10.17), over two of its five seeds."""
+    final: dict[str, list[float]] = {"finetune": [], "mas": []}
+    lost: dict[str, list[float]] = {"finetune": [], "mas": []}
+    for name, more in (("finetune", []), ("mas", ["strategy.strength=0.1"])):
+        for seed in (1, 2):
+            folder = tmp_path / f"{name}_{seed}"
+            assert execute(folder, *SMOKE, f"strategy={name}", *more, f"seed={seed}") == 0
+            metrics = results_of(folder)["metrics"]
+            final[name].append(metrics["final_accuracy"])
+            lost[name].append(-metrics["backward_transfer"])
+    assert sum(lost["mas"]) <= sum(lost["finetune"]) - 2 * 0.02
+    assert sum(final["mas"]) >= sum(final["finetune"])
+
+
+def test_divergence_is_told_with_what_to_do(tmp_path: Path, capsys: Any) -> None:
+    options = [*SMOKE, "strategy=mas", "strategy.strength=100", "tasks=2"]
+    assert execute(tmp_path, *options) != 0
+    message = capsys.readouterr().out
+    assert "the training loss became" in message
+    assert "give strategy.penalty=proximal, or a smaller strategy.strength or lr" in message
+
+
+def test_what_a_report_shows_of_importances() -> None:
+    found = described({"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])})
+    assert found["zeros"] == 1
+    assert found["shares"] == {"a": 1.0, "b": 0.0}
+    first, last, steps = HISTOGRAM
+    edges = torch.linspace(first, last, steps + 1)
+    counts = torch.tensor(found["histogram"])
+    assert counts.sum() == 3
+    assert counts[0] == 1  # below the lowest
+    for value in (-3.0, 1.0):
+        assert counts[int((edges <= value).sum()) - 1] == 1
