@@ -6,13 +6,17 @@
 (c) a training step of MAS in its second task / one of fine-tuning
 
 Two fully connected layers of 256 (mlp256) and four small convolutions (conv_small) on images of
-1 x 28 x 28, 200 of them for importances, batch 32 for steps, one thread. The two sides of a ratio
-take turns; the median of the ratios is printed with their range.
+1 x 28 x 28, 200 of them for importances, and AlexNet on 32 of 3 x 224 x 224; batch 32 for steps,
+one thread. The two sides of a ratio take turns; the median of the ratios is printed with their
+range. At the end the memory that AlexNet's exact importance takes beyond a pass forward and back
+that leaves gradients, in a process of its own; the limit is the size of the weights.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,23 +24,25 @@ from functools import partial
 import torch
 from timing import Case, quiet, show
 
-from lifelong.backbones import convnet, mlp
+from lifelong.backbones import AlexNet, Body, convnet, mlp
 from lifelong.data import Images, Task
 from lifelong.networks import MultiHead, Network
 from lifelong.parts.per_image import batch_mean, image_mean, local_mean, squared_norm
 from lifelong.strategies import MAS, Strategy
 
-IMAGES, BATCH, CLASSES, SHAPE = 200, 32, 10, (1, 28, 28)
-BODIES = {
+BATCH, CLASSES, SHAPE, LARGE = 32, 10, (1, 28, 28), (3, 224, 224)
+BODIES: dict[str, Callable[[], Body]] = {
     "mlp256": partial(mlp, SHAPE, [256, 256]),
     "conv_small": partial(convnet, SHAPE, [16, 16, 32, 32], [1, 2, 1, 2]),
+    "alexnet": partial(AlexNet, LARGE, "none"),
 }
+IMAGES = {"mlp256": 200, "conv_small": 200, "alexnet": 32}  # of which importances are found
 
 
-def images(count: int) -> Images:
-    x = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8)
+def images(count: int, shape: tuple[int, ...] = SHAPE) -> Images:
+    x = torch.randint(0, 256, (count, *shape), dtype=torch.uint8)
     y = torch.arange(count) % CLASSES
-    return Images(x, y, torch.zeros(count, dtype=torch.long), std=torch.full((1,), 255.0))
+    return Images(x, y, torch.zeros(count, dtype=torch.long), std=torch.full(shape[:1], 255.0))
 
 
 def network(name: str) -> Network:
@@ -50,7 +56,8 @@ def importances(name: str) -> dict[str, Callable[[], object]]:
     net.add_task(0, CLASSES)
     net.eval()
     named = {key: p for key, p in net.named_parameters() if key.startswith("body.")}
-    batches = [TASK.train[torch.arange(IMAGES)]]
+    shape = LARGE if name == "alexnet" else SHAPE
+    batches = [images(IMAGES[name], shape)[torch.arange(IMAGES[name])]]
     x = batches[0].x
 
     def one_by_one() -> None:
@@ -98,19 +105,39 @@ def main() -> None:
     cases: list[Case] = []
     for name in BODIES:
         ways = importances(name)
-        mas, plain = step_of(MAS, name), step_of(Strategy, name)
         cases += [
             (f"(a) one by one / exact, {name}", ways["one"], ways["exact"], 1, "at least 5"),
             (f"(a') one by one / local, {name}", ways["one"], ways["local"], 1, "-"),
             (f"(b) exact / batched, {name}", ways["exact"], ways["batched"], 1, "-"),
+        ]
+        if name == "alexnet":
+            continue
+        mas, plain = step_of(MAS, name), step_of(Strategy, name)
+        cases += [
             (f"(c) step of MAS / of fine-tuning, {name}", mas, plain, 20, "at most 1.25"),
         ]
-    show(cases, pairs)
+    show([case for case in cases if "alexnet" not in case[0]], pairs)
+    show([case for case in cases if "alexnet" in case[0]], min(pairs, 3))
+    taken, weights = multiprocessing.get_context("spawn").Pool(1).apply(memory)
+    print(f"memory of AlexNet's exact importance: {taken:.0f} MiB; limit {weights:.0f} MiB")
+
+
+def memory() -> tuple[float, float]:
+    """MiB that the exact importance of AlexNet takes at most, and MiB of its weights."""
+    quiet()
+    ways = importances("alexnet")
+    net = network("alexnet")
+    net.add_task(0, CLASSES)
+    x = images(IMAGES["alexnet"], LARGE)[torch.arange(IMAGES["alexnet"])].x
+    net.logits(x, 0).square().sum().backward()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    net.zero_grad(set_to_none=True)
+    ways["exact"]()
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return taken / 2**10, sum(p.numel() for p in net.parameters()) * 4 / 2**20
 
 
 if __name__ == "__main__":
     quiet()
-    TASK = Task(
-        0, 0, False, "task 0", tuple(range(CLASSES)), images(IMAGES), images(10), images(10)
-    )
+    TASK = Task(0, 0, False, "task 0", tuple(range(CLASSES)), images(200), images(10), images(10))
     main()

@@ -54,6 +54,14 @@ class Anchor(nn.Module):
         return torch.stack(terms).sum()
 
     @torch.no_grad()
+    def add_gradients(self, named: Named, strength: float) -> None:
+        """Adds the gradient of `strength` times the penalty to the parameters' own."""
+        distances = torch._foreach_sub(list(named.values()), [self.weight(n) for n in named])
+        importances = [self.importance(name) for name in named]
+        gradients = [p.grad for p in named.values() if p.grad is not None]
+        torch._foreach_addcmul_(gradients, distances, importances, 2 * strength)
+
+    @torch.no_grad()
     def gradients(self, named: Named, strength: float = 1.0) -> list[Tensor]:
         """The gradient of `strength` times the penalty in each parameter."""
         distances = torch._foreach_sub(list(named.values()), [self.weight(n) for n in named])

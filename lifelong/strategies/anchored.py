@@ -110,14 +110,12 @@ class Anchored(Strategy):
     def on_after_backward(self) -> None:
         if not self.holds or self.proximal:
             return
-        pulls = self.limited(self.anchor.gradients(self._held, self.strength))
-        pairs = zip(self._held.values(), pulls, strict=True)
-        moved = [(p.grad, pull) for p, pull in pairs if p.grad is not None]
-        torch._foreach_add_([grad for grad, _ in moved], [pull for _, pull in moved])
+        self.pull()
 
-    def limited(self, pulls: list[Tensor]) -> list[Tensor]:
-        """What of the penalty's gradients is added."""
-        return pulls
+    def pull(self) -> None:
+        """Adds the penalty's gradient to the loss's; what has no gradient is not pulled."""
+        moved = {name: p for name, p in self._held.items() if p.grad is not None}
+        self.anchor.add_gradients(moved, self.strength)
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:

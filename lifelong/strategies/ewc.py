@@ -83,11 +83,16 @@ class EWC(Anchored):
         """All parameters, the heads too."""
         return dict(self.network.named_parameters())
 
-    def limited(self, pulls: list[Tensor]) -> list[Tensor]:
-        if self.clip is not None:
-            norm = torch.stack(torch._foreach_norm(pulls)).norm()
-            torch._foreach_mul_(pulls, (self.clip / (norm + 1e-6)).clamp(max=1))
-        return pulls
+    def pull(self) -> None:
+        if self.clip is None:
+            super().pull()
+            return
+        pulls = self.anchor.gradients(self._held, self.strength)
+        norm = torch.stack(torch._foreach_norm(pulls)).norm()
+        torch._foreach_mul_(pulls, (self.clip / (norm + 1e-6)).clamp(max=1))
+        for p, pull in zip(self._held.values(), pulls, strict=True):
+            if p.grad is not None:
+                p.grad.add_(pull)
 
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(task.train))[: self.samples]

@@ -34,6 +34,7 @@ from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.strategy import MakeOptimizer
 
 PARTS = ("train", "val", "test", "train+test")
+PIXELS = 2**20  # of the images that an exact importance is estimated on at once
 OBJECTIVES = {"squared_norm": squared_norm, "absolute_sum": absolute_sum}
 
 
@@ -143,7 +144,8 @@ class MAS(Anchored):
             gathered.lerp_(found, self._new / (self.images + self._new))
 
     def _batches(self, task: Task) -> Iterator[Batch]:
-        size = self.batch_size if self.batched else 500
+        pixels = task.train.x[0].numel()
+        size = self.batch_size if self.batched else min(max(PIXELS // pixels, 10), 500)
         parts = self._parts(task)
         rows = torch.cat(
             [

@@ -209,9 +209,17 @@ def test_online_ewc_forgets_what_it_gathered() -> None:
 
 
 def test_ewc_without_a_cut() -> None:
-    pulls = [torch.full((3,), 1e6)]
-    assert (made(EWC, clip=None).limited(pulls)[0] == 1e6).all()
-    assert made(EWC).limited(pulls)[0].norm() == pytest.approx(100)
+    for clip in (None, 100.0):
+        strategy = made(EWC, clip=clip)
+        name, p = next(iter(strategy.held().items()))
+        p.grad = torch.zeros_like(p)
+        strategy.anchor.importance(name).fill_(1e6)
+        strategy.anchor.weight(name).copy_(p.detach() - 1)
+        strategy.pull()
+        if clip is None:
+            torch.testing.assert_close(p.grad, torch.full_like(p, 2e6))
+        else:
+            assert p.grad.norm() == pytest.approx(100)
 
 
 def test_ewc_refuses() -> None:
