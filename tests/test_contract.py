@@ -30,7 +30,8 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "den strategy.expand_above=9",
     "den strategy.grow=4 strategy.l1=0.0003 strategy.split_above=0.02",
     "lasem_hps strategy.prune_below=0.01",
-    "mas strategy.importance=local strategy.penalty=proximal strategy.accumulate=ema",
+    "mas strategy.importance=local strategy.penalty=proximal strategy.accumulate=ema "
+    "strategy.halve_below=0.9",
 ]
 SMALLER = {  # fewer configurations than by default, because all of them are trained
     "brute_force_hps": "transfer.groups=[2,2]",

@@ -46,6 +46,11 @@ def absolute_sum(scores: Tensor, y: Tensor) -> Tensor:
     return scores.abs().sum(1)
 
 
+def single_score(label: int, scores: Tensor, y: Tensor) -> Tensor:
+    """Each image's score of one label, (b,)."""
+    return scores[:, label]
+
+
 def image_mean(
     network: TaskNetwork,
     batches: Iterable[Batch],

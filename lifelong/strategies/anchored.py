@@ -17,8 +17,10 @@ from lifelong.data import Batch, Task
 from lifelong.evaluation.history import HISTOGRAM
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.anchor import Anchor
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.parts.anchor import Anchor, key
+from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+
+ATTEMPTS = 10  # to learn a task with ever smaller strength
 
 
 class Anchored(Strategy):
@@ -35,6 +37,13 @@ class Anchored(Strategy):
             the penalty to the loss; `proximal`: after each step the weights go the share
             c / (1 + c) of the way to the anchor, c = 2 rate strength importance, which stays stable
             for any strength.
+        halve_below: from the second task on, learn without the penalty first, then with it, each
+            time from where the task began, and halve the strength until the validation accuracy is
+            at least this share of the first one's, ten times at most; the strength is kept for
+            later tasks (De Lange et al., TPAMI 2021, with 0.8). 0: never.
+
+    Raises:
+        ValueError: a value out of range.
     """
 
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
@@ -49,10 +58,15 @@ class Anchored(Strategy):
         *,
         strength: float = 1.0,
         penalty: Literal["gradient", "proximal"] = "gradient",
+        halve_below: float = 0.0,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         if strength < 0:
             raise ValueError(f"strategy.strength={strength}: must not be negative")
+        if not 0 <= halve_below <= 1:
+            raise ValueError(f"strategy.halve_below={halve_below}: give a share from 0 to 1")
+        self.halve_below, self.needs_validation = halve_below, halve_below > 0
+        self._free = False  # while a task is learned without the penalty
         self.strength, self.proximal = strength, penalty == "proximal"
         self.anchor = Anchor()
         self.method = {"strength": strength, "importances": {}}
@@ -78,6 +92,32 @@ class Anchored(Strategy):
         super().begin_task(task)
         self._held = self.held()
         self.anchor.extend(self._held)
+        if self.halve_below:
+            for name, value in self.network.state_dict().items():
+                if torch.is_tensor(value):
+                    self.register_buffer(f"start_{key(name)}", value.clone())
+
+    def rounds(self, task: Task) -> Rounds:
+        if not self.halve_below or not self.holds:
+            yield Round()
+            return
+        self._free = True
+        metrics = yield Round("without penalty")
+        self._free, wanted = False, self.halve_below * metrics["val/best"]
+        for attempt in range(ATTEMPTS):
+            self.start_again()
+            metrics = yield Round(f"attempt {attempt + 1}")
+            self.method.setdefault("strengths", {})[str(task.step)] = self.strength
+            if metrics["val/best"] >= wanted:
+                return
+            self.strength /= 2
+
+    @torch.no_grad()
+    def start_again(self) -> None:
+        """Puts the network back to where the task began."""
+        for name, value in self.network.state_dict().items():
+            if torch.is_tensor(value):
+                value.copy_(self.get_buffer(f"start_{key(name)}"))
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         super().end_task(task, loader)
@@ -92,7 +132,7 @@ class Anchored(Strategy):
     @property
     def holds(self) -> bool:
         """Whether there is something to hold to: after the first task."""
-        return len(self.classes) > 1 and self.strength > 0
+        return len(self.classes) > 1 and self.strength > 0 and not self._free
 
     def advice(self) -> str:
         optimizer = self.optimizers(use_pl_optimizer=False)
@@ -116,6 +156,13 @@ class Anchored(Strategy):
         """Adds the penalty's gradient to the loss's; what has no gradient is not pulled."""
         moved = {name: p for name, p in self._held.items() if p.grad is not None}
         self.anchor.add_gradients(moved, self.strength)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**super().get_extra_state(), "strength": self.strength}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self.strength = state["strength"]
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:

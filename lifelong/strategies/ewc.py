@@ -13,6 +13,7 @@ after task k.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
@@ -36,11 +37,15 @@ class EWC(Anchored):
         schedule: see `Strategy`.
         strength: lambda.
         samples: training images of which the importance is estimated; null for all.
+        estimator: `exact`, or `batched`: the squared sum of a batch's gradients over the number of
+            all images, as the survey's program, which is larger.
+        batch_size: images of such a batch.
         labels: whose log-probability is differentiated: those `given` (the empirical Fisher
             matrix), the `predicted` ones, or ones `sampled` from the network's probabilities.
         decay: gamma, what is left of the importance gathered so far when that of a task is added
             (online EWC), from 0 to 1.
         clip: norm to which the gradient of the penalty is cut; null not to cut it.
+        halve_below: see `Anchored`.
         fidelity: `clean` or `authors`, see above; the latter needs heads=matrix.
     """
 
@@ -52,23 +57,30 @@ class EWC(Anchored):
         *,
         strength: float = 1.0,
         samples: int | None = 200,
+        estimator: Literal["exact", "batched"] = "exact",
+        batch_size: int = 200,
         labels: Literal["given", "predicted", "sampled"] = "given",
         decay: float = 1.0,
         clip: float | None = 100.0,
+        halve_below: float = 0.0,
         fidelity: Literal["clean", "authors"] = "clean",
     ) -> None:
-        super().__init__(network, optimizer, schedule, strength=strength)
+        super().__init__(network, optimizer, schedule, strength=strength, halve_below=halve_below)
         if samples is not None and samples < 1:
             raise ValueError(f"strategy.samples={samples}: give 1 or more, or null for all")
+        if batch_size < 1:
+            raise ValueError(f"strategy.batch_size={batch_size}: give 1 or more")
         if not 0 <= decay <= 1:
             raise ValueError(f"strategy.decay={decay}: give a share from 0 to 1")
         if clip is not None and clip <= 0:
             raise ValueError(f"strategy.clip={clip}: give a norm above 0, or null for no cut")
         self.samples, self.authors = samples, fidelity == "authors"
         self.labels, self.decay, self.clip = labels, decay, clip
-        if self.authors and (labels != "given" or decay != 1):
+        self.batched, self.batch_size = estimator == "batched", batch_size
+        if self.authors and (labels != "given" or decay != 1 or self.batched):
             raise ValueError(
-                f"fidelity=authors: has no strategy.labels={labels} or strategy.decay={decay}"
+                f"fidelity=authors: has no strategy.labels={labels}, strategy.decay={decay} or "
+                f"strategy.estimator={estimator}"
             )
         if self.authors and not (
             isinstance(network, Network) and isinstance(network.heads, OutputMatrix)
@@ -98,7 +110,10 @@ class EWC(Anchored):
         rows = torch.randperm(len(task.train))[: self.samples]
         if self.authors:
             return self._squares_of_batch(task.train[rows])
-        batches = (self._labelled(task.train[part]) for part in rows.split(200))
+        size = self.batch_size if self.batched else 200
+        batches = (self._labelled(task.train[part]) for part in rows.split(size))
+        if self.batched:
+            return self._squares_of_sums(batches, len(rows))
         return image_mean(self.network, batches, self.held(), cross_entropy, "square")
 
     def merge(self, name: str, found: Tensor) -> None:
@@ -116,6 +131,18 @@ class EWC(Anchored):
         if self.labels == "predicted":
             return batch._replace(y=scores.argmax(1))
         return batch._replace(y=torch.multinomial(scores.softmax(1), 1)[:, 0])
+
+    def _squares_of_sums(self, batches: Iterable[Batch], images: int) -> dict[str, Tensor]:
+        named = self.held()
+        totals = {name: torch.zeros_like(p) for name, p in named.items()}
+        for batch in batches:
+            scores = self.network.logits(batch.x, int(batch.t[0]))
+            loss = cross_entropy(scores, batch.y).sum()
+            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+            for name, gradient in zip(named, gradients, strict=True):
+                if gradient is not None:
+                    totals[name] += gradient.square() / images
+        return totals
 
     def _squares_of_batch(self, batch: Batch) -> dict[str, Tensor]:
         """G^2, G of the mean loss of one batch under the next task's columns."""

@@ -12,8 +12,9 @@ writes it, and not for each batch (`estimator=batched`).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ from lifelong.parts.per_image import (
     batch_mean,
     image_mean,
     local_mean,
+    single_score,
     squared_norm,
 )
 from lifelong.strategies.anchored import Anchored
@@ -47,8 +49,11 @@ class MAS(Anchored):
         schedule: see `Strategy`.
         strength: lambda.
         penalty: see `Anchored`.
+        halve_below: see `Anchored`.
         importance: `global`, of the class scores, or `local`, of each layer's own output.
-        objective: of the scores, for `global`: `squared_norm` or `absolute_sum`.
+        objective: of the scores, for `global`: `squared_norm`, `absolute_sum`, or `each_score`: the
+            absolute gradients of the single scores are added up, which takes a backward pass for
+            each class.
         estimator: for `global`: `exact`, or `batched`: absolute values of batches' gradients.
         batch_size: images of a batch of `batched`.
         accumulate: how the tasks' importances are put together: their `sum`; their mean weighted by
@@ -74,8 +79,9 @@ class MAS(Anchored):
         *,
         strength: float = 1.0,
         penalty: Literal["gradient", "proximal"] = "gradient",
+        halve_below: float = 0.0,
         importance: Literal["global", "local"] = "global",
-        objective: Literal["squared_norm", "absolute_sum"] = "squared_norm",
+        objective: Literal["squared_norm", "absolute_sum", "each_score"] = "squared_norm",
         estimator: Literal["exact", "batched"] = "exact",
         batch_size: int = 200,
         accumulate: Literal["sum", "running_mean", "ema", "recompute"] = "sum",
@@ -83,14 +89,17 @@ class MAS(Anchored):
         importance_data: str | Source = "train",
         samples: int | None = None,
     ) -> None:
-        super().__init__(network, optimizer, schedule, strength=strength, penalty=penalty)
+        super().__init__(
+            network, optimizer, schedule, strength=strength, penalty=penalty,
+            halve_below=halve_below,
+        )  # fmt: skip
         if batch_size < 1 or (samples is not None and samples < 1):
             raise ValueError(
                 f"strategy.batch_size={batch_size}, strategy.samples={samples}: give 1 or more"
             )
         if not 0 <= alpha <= 1:
             raise ValueError(f"strategy.alpha={alpha}: give a share from 0 to 1")
-        self.local, self.objective = importance == "local", OBJECTIVES[objective]
+        self.local, self.objective = importance == "local", OBJECTIVES.get(objective)
         self.batched, self.batch_size = estimator == "batched", batch_size
         self.accumulate, self.alpha = accumulate, alpha
         self.data, self.samples = importance_data, samples
@@ -124,9 +133,14 @@ class MAS(Anchored):
         self._new = sum(len(batch.y) for batch in batches)
         if self.local:
             return local_mean(self.network, batches, self._held)
-        if self.batched:
-            return batch_mean(self.network, batches, self._held, self.objective)
-        return image_mean(self.network, batches, self._held, self.objective)
+        mean = batch_mean if self.batched else image_mean
+        if self.objective is not None:
+            return mean(self.network, batches, self._held, self.objective)
+        found = [
+            mean(self.network, batches, self._held, partial(single_score, label))
+            for label in range(len(task.classes))
+        ]
+        return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         super().end_task(task, loader)
@@ -165,9 +179,9 @@ class MAS(Anchored):
             return [getattr(task, name) for name in self.data.split("+")]
         return [unlabeled(self.data, task.train)]
 
-    def get_extra_state(self) -> dict[str, object]:
+    def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "images": self.images}
 
-    def set_extra_state(self, state: dict[str, object]) -> None:
+    def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
-        self.images = int(str(state["images"]))
+        self.images = state["images"]

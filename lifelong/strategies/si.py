@@ -33,6 +33,7 @@ class SI(Anchored):
         schedule: see `Strategy`.
         strength: lambda.
         penalty: see `Anchored`.
+        halve_below: see `Anchored`.
         damping: xi, above 0.
 
     Raises:
@@ -47,9 +48,13 @@ class SI(Anchored):
         *,
         strength: float = 1.0,
         penalty: Literal["gradient", "proximal"] = "gradient",
+        halve_below: float = 0.0,
         damping: float = 0.1,
     ) -> None:
-        super().__init__(network, optimizer, schedule, strength=strength, penalty=penalty)
+        super().__init__(
+            network, optimizer, schedule, strength=strength, penalty=penalty,
+            halve_below=halve_below,
+        )  # fmt: skip
         if damping <= 0:
             raise ValueError(f"strategy.damping={damping}: give a number above 0")
         self.damping = damping
@@ -59,6 +64,11 @@ class SI(Anchored):
         super().begin_task(task)
         for name, p in self._held.items():
             self.register_buffer(f"path_{key(name)}", torch.zeros_like(p))
+
+    def start_again(self) -> None:
+        super().start_again()
+        for name in self._held:
+            self.path(name).zero_()
 
     def path(self, name: str) -> Tensor:
         """The w of a parameter."""

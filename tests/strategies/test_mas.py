@@ -15,7 +15,7 @@ from torch import Tensor
 from lifelong.data import Images
 from lifelong.evaluation.history import HISTOGRAM
 from lifelong.networks import MultiHead, Network
-from lifelong.strategies import MAS, Anchored
+from lifelong.strategies import MAS, SI, Anchored, Round
 from lifelong.strategies.anchored import described
 from tests.conftest import execute, images, results_of, small_body, toy_task
 
@@ -321,3 +321,51 @@ def test_what_a_report_shows_of_importances() -> None:
     assert counts[0] == 1  # below the lowest
     for value in (-3.0, 1.0):
         assert counts[int((edges <= value).sum()) - 1] == 1
+
+
+@pytest.mark.parametrize("method", [MAS, SI])
+def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
+    """Without the penalty, then with it from the same start, down to the share of accuracy."""
+    torch.manual_seed(3)
+    made = method(Network(small_body(), MultiHead), SGD, strength=8.0, halve_below=0.8)
+    made.begin_task(toy_task(0))
+    assert list(made.rounds(toy_task(0))) == [Round()]
+    made.begin_task(toy_task(1))
+    start = {name: p.detach().clone() for name, p in made.network.named_parameters()}
+    rounds = made.rounds(toy_task(1))
+    assert next(rounds) == Round("without penalty")
+    assert not made.holds
+    for attempt, accuracy in enumerate((0.5, 0.39, 0.39, 0.4)):
+        for p in made.network.parameters():
+            p.data.add_(1.0)
+        if attempt == 3:
+            with pytest.raises(StopIteration):
+                rounds.send({"val/best": accuracy})
+            break
+        assert rounds.send({"val/best": accuracy}) == Round(f"attempt {attempt + 1}")
+        assert made.holds
+        assert made.strength == 8.0 / 2**attempt
+        for name, p in made.network.named_parameters():
+            assert torch.equal(p, start[name])
+    assert made.strength == 2.0
+    assert made.method["strengths"] == {"1": 2.0}
+    again = method(Network(small_body(), MultiHead), SGD, strength=8.0, halve_below=0.8)
+    for task in (0, 1):
+        again.begin_task(toy_task(task))
+    again.load_state_dict(made.state_dict())
+    assert again.strength == 2.0
+
+
+@pytest.mark.parametrize("estimator", ["exact", "batched"])
+def test_each_score_adds_up_the_gradients_of_the_scores(estimator: Any) -> None:
+    made = mas(objective="each_score", estimator=estimator, batch_size=24)
+    task = toy_task(0)
+    made.eval()
+    name, p = next(iter(made.held().items()))
+    expected = torch.zeros_like(p)
+    groups = torch.arange(24).split(1 if estimator == "exact" else 24)
+    for rows in groups:
+        for label in range(3):
+            scores = made.network.logits(task.train[rows].x, 0)[:, label].mean()
+            expected += torch.autograd.grad(scores, p)[0].abs() / len(groups)
+    torch.testing.assert_close(made.importance(task, NONE)[name], expected)

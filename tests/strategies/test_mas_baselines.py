@@ -230,3 +230,19 @@ def test_ewc_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             made(EWC, partial(OutputMatrix, outputs=9), **options)
+
+
+def test_ewc_of_the_survey_squares_sums() -> None:
+    strategy = made(EWC, estimator="batched", batch_size=5, samples=None).float()
+    strategy.eval()
+    task = toy_task(0, n=9)
+    name, p = next(iter(strategy.held().items()))
+    torch.manual_seed(4)
+    order = torch.randperm(9)
+    expected = torch.zeros_like(p)
+    for rows in order.split(5):
+        batch = task.train[rows]
+        loss = F.cross_entropy(strategy.network.logits(batch.x, 0), batch.y, reduction="sum")
+        expected += torch.autograd.grad(loss, p)[0] ** 2 / 9
+    torch.manual_seed(4)
+    torch.testing.assert_close(strategy.importance(task, NONE)[name], expected)
