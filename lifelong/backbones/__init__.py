@@ -4,7 +4,7 @@ from lifelong.backbones.backbone import Backbone, Body, Layer
 from lifelong.backbones.convnet import ConvLayer, convnet, resnet17
 from lifelong.backbones.mlp import LinearLayer, mlp
 from lifelong.backbones.pretrained import AlexNet, ResNet18
-from lifelong.backbones.resnet import ReducedResNet
+from lifelong.backbones.resnet import PreActivationResNet18, ReducedResNet
 
 __all__ = [
     "AlexNet",
@@ -13,6 +13,7 @@ __all__ = [
     "ConvLayer",
     "Layer",
     "LinearLayer",
+    "PreActivationResNet18",
     "ReducedResNet",
     "ResNet18",
     "convnet",

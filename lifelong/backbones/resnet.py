@@ -1,4 +1,4 @@
-"""The reduced residual network of continual learning, as TAG's released program has it."""
+"""Residual networks for small images: TAG's reduced one, and the pre-activation ResNet-18."""
 
 from __future__ import annotations
 
@@ -77,3 +77,59 @@ class ReducedResNet(Body):
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
         h: Tensor = self.blocks(F.relu(self.norm(self.stem(x))))
         return F.avg_pool2d(h, 4).flatten(1)
+
+
+class PreActivationBlock(nn.Module):
+    """Batch-norm, ReLU and 3 x 3 convolution, twice; the shortcut begins behind the first ReLU.
+
+    Args:
+        inputs: channels.
+        outputs: channels.
+        stride: of the first convolution; where shapes change the shortcut is a 1 x 1 convolution.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        same = stride == 1 and inputs == outputs
+        self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = F.relu(self.norm1(x))
+        y: Tensor = self.conv2(F.relu(self.norm2(self.conv1(a))))
+        return y + (x if self.shortcut is None else self.shortcut(a))
+
+
+class PreActivationResNet18(Body):
+    """Pre-activation ResNet-18 for small images (He et al. 2016), as Lifelong Tickets has it.
+
+    A 3 x 3 stem and four stages of two blocks of widths w, 2w, 4w, 8w; mean over all positions;
+    no batch-norm or ReLU behind the last block. Weights start as PyTorch draws them.
+
+    Args:
+        shape: (c, h, w) of an image.
+        width: w.
+    """
+
+    def __init__(self, shape: Sequence[int], width: int = 64) -> None:
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"backbone.width={width}: give a whole number, 1 or more")
+        self.stem = nn.Conv2d(shape[0], width, 3, padding=1, bias=False)
+        blocks, inputs = [], width
+        for stage in range(4):
+            outputs = width * 2**stage
+            blocks += [
+                PreActivationBlock(inputs, outputs, 1 if stage == 0 else 2),
+                PreActivationBlock(outputs, outputs, 1),
+            ]
+            inputs = outputs
+        self.blocks = nn.Sequential(*blocks)
+        self.features = inputs
+
+    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        h: Tensor = self.blocks(self.stem(x))
+        return h.mean((2, 3))

@@ -141,11 +141,11 @@ class Task:
 
     @staticmethod
     def from_description(values: dict[str, Any]) -> Task:
-        """The task that was described, with splits that hold no images."""
+        """The task that was described; each split holds one black image for its shape."""
         splits = []
         for _ in range(3):
-            none = torch.zeros(0, dtype=torch.long)
-            images = Images(torch.zeros(0, *values["shape"]), none, none)
+            zero = torch.zeros(1, dtype=torch.long)
+            images = Images(torch.zeros(1, *values["shape"]), zero, zero + values["index"])
             images.scale, images.shift = values["scale"], values["shift"]
             splits.append(images)
         plain = {name: values[name] for name in _PLAIN}
