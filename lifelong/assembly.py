@@ -46,7 +46,7 @@ def assemble(
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
-    strategy.evaluate_classes = config.evaluate == "both"
+    strategy.asks = config.evaluate
     _refuse(strategy, stream, config)
     make_trainer = instantiate(config.trainer, _convert_="all")
     make_trainer(logger=False)  # options that the Trainer refuses are refused now
@@ -86,6 +86,7 @@ def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) ->
     visits, names = [task.index for task in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
     record.fidelity, record.measured_on = config.fidelity, config.measure_on
+    record.asked = config.evaluate
     if config.published is not None:
         record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}
@@ -120,10 +121,10 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
                 f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
                 f"that: {reason}"
             )
-    if strategy.evaluate_classes and not strategy.network.distinguishes:
+    if strategy.asks != "task" and not strategy.network.distinguishes:
         raise ValueError(
-            "evaluate=both: a single head does not tell the classes of different tasks apart; "
-            "use heads=multi"
+            f"evaluate={strategy.asks}: a single head does not tell the classes of different tasks "
+            "apart; use heads=multi"
         )
     _refuse_optimizer(strategy, config)
     _refuse_validation(strategy, stream, config)

@@ -41,7 +41,7 @@ _WHOLE = {  # least values of the whole numbers at the top level
     "restore_best": 0,
 }
 _CHOICES = {
-    "evaluate": ("task", "both"),
+    "evaluate": ("task", "both", "class"),
     "measure_on": ("test", "validation"),
     "keep": ("latest", "all"),
     "fidelity": ("clean", "authors"),

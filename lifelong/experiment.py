@@ -203,7 +203,7 @@ class Experiment:
             self._trainer().test(self.strategy, dataloaders=loaders, verbose=False)
             self.strategy.to(self.device)
         counts = [(split, self.strategy.scores)]
-        if self.strategy.evaluate_classes and split == TEST:
+        if self.strategy.asks == "both" and split == TEST:
             counts.append((CLASS, self.strategy.class_scores))
         for name, scores in counts:
             self.record.add(step, name, scores.right.tolist(), scores.total.tolist())

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lifelong import run
+from lifelong.evaluation.table import rows
 from lifelong.experiment import Experiment
 from lifelong.strategies import Strategy
 from tests.conftest import configured, execute, results_of
@@ -210,3 +211,22 @@ def test_lasem_is_no_worse_than_sharing_everything_on_digits(tmp_path: Path) -> 
             assert execute(folder, f"strategy={strategy}", f"seed={seed}", "logger=none") == 0
             final[strategy] += results_of(folder)["metrics"]["final_accuracy"] / 3
     assert final["lasem_hps"] >= final["hps"] - 0.005
+
+
+def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
+    """`class` measures what `both` has beside the other; training is the same."""
+    options = ["data=digits", "strategy=finetune", "heads=multi", "epochs=4", "batch_size=32"]
+    options += ["optimizer=adam", "lr=0.003", "tasks=3", "logger=none"]
+    found = {}
+    for how in ("task", "both", "class"):
+        assert execute(tmp_path / how, *options, f"evaluate={how}") == 0
+        found[how] = results_of(tmp_path / how)
+        assert found[how]["evaluate"] == how
+    assert found["class"]["accuracy"] == found["both"]["accuracy_class"]
+    assert found["task"]["accuracy"] == found["both"]["accuracy"]
+    assert found["class"]["accuracy"][2][0] < found["task"]["accuracy"][2][0]
+    assert "accuracy_class" not in found["class"]
+    (row,), _ = rows([tmp_path / "class"])
+    assert row.protocol.endswith("task not given")
+    single = [*options, "heads=single", "evaluate=class", f"paths.output_dir={tmp_path}/no"]
+    assert execute(tmp_path / "no", *single[:-1]) == 2

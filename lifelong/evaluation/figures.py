@@ -374,7 +374,8 @@ def posterior_entropy(results: Results) -> Figure:
 
 
 def _accuracy(results: Results) -> str:
-    return f"{results.get('measured_on', 'test')} accuracy, %"
+    how = ", task not given" if results.get("evaluate") == "class" else ""
+    return f"{results.get('measured_on', 'test')} accuracy{how}, %"
 
 
 def _matrix(results: Results) -> Any:

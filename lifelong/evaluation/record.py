@@ -41,7 +41,7 @@ class Record:
         self.parameters: list[int] = []  # kept after each visit
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
-        self.fidelity, self.measured_on = "clean", TEST
+        self.fidelity, self.measured_on, self.asked = "clean", TEST, "task"
         self.published: dict[str, Any] = {}  # a paper's figures for this run
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
@@ -92,6 +92,7 @@ class Record:
             "seed": self.seed,
             "fidelity": self.fidelity,
             "measured_on": self.measured_on,
+            "evaluate": self.asked,
             "published": self.published,
             "status": status,
             "tasks": self.names,

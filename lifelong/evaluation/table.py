@@ -26,6 +26,7 @@ COLUMNS = {  # metric: heading, factor, digits
     "forgetting_ratio": ("ratio", 1, 3),
 }
 FIDELITY = {"clean": "", "authors": ", as released"}
+ASKED = {"task": "", "both": "", "class": ", task not given"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
 SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "name")
 
@@ -78,6 +79,7 @@ def rows(folders: Sequence[Path]) -> tuple[list[Row], list[Path]]:
                 f"{len(results['tasks'])} tasks, {config.epochs} epochs, batch {config.batch_size}"
                 f"{FIDELITY[results.get('fidelity', 'clean')]}"
                 f"{MEASURED[results.get('measured_on', 'test')]}"
+                f"{ASKED[results.get('evaluate', 'task')]}"
             )
             options = {k: v for k, v in configuration.leaves(config) if k not in SEEDS}
             row = Row(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,10 @@ class TaskNetwork(nn.Module):
     def logits(self, x: Tensor, task: int) -> Tensor:  # (b, c, h, w) -> (b, k)
         """Class scores under one task."""
         raise NotImplementedError
+
+    def all_logits(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Class scores under each of several tasks, every one (b, k)."""
+        return [self.logits(x, task) for task in tasks]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Class scores of a batch whose images belong to the tasks `t` (b,), on the CPU.
@@ -94,6 +98,10 @@ class Network(TaskNetwork):
     def logits(self, x: Tensor, task: int) -> Tensor:
         scores: Tensor = self.heads(self.body(x), task)
         return scores
+
+    def all_logits(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        features = self.body(x)  # (b, f), once for all tasks
+        return [self.heads(features, task) for task in tasks]
 
     def single_size(self, task: int) -> int:
         return count(self.body, self.heads.of(task))

@@ -32,6 +32,7 @@ class Diverged(ArithmeticError):
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 Lifetime = Literal["epoch", "task", "stream"]
+Asks = Literal["task", "class", "both"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ class Strategy(LightningModule):
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
         trains_on_validation: whether it learns from validation images.
+        asks: whether answers are measured with the `task` given, without it (`class`), or `both`:
+            then those without beside the others, in tests alone.
         refuses: for each of `devices`, `precision`, `accumulate_grad_batches`, `optimizer_lifetime`
             (of the stream) that the method cannot do, the reason.
     """
@@ -98,7 +101,7 @@ class Strategy(LightningModule):
         self.method: dict[str, Any] = {}
         self.epochs_trained = 0  # since the begin of the stream
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
-        self.evaluate_classes = False  # whether tests also ask without the task given
+        self.asks: Asks = "task"
         self.best: dict[str, Any] | None = None
         self.lifetime: Lifetime = "task"
         self.saved_optimizer: dict[str, Any] | None = None  # state by parameter name, to go on from
@@ -173,24 +176,30 @@ class Strategy(LightningModule):
 
     def _count(self) -> None:
         self.scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
-        if self.evaluate_classes:
+        if self.asks == "both":
             self.class_scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.scores.update(self(batch.x, batch.t).argmax(1) == batch.y, batch.t)
+        self.scores.update(self.right(batch, self.asks == "class"), batch.t)
+
+    def right(self, batch: Batch, by_class: bool) -> Tensor:
+        """Which images (b,) are answered rightly, with the task given or without (`by_class`)."""
+        if by_class:
+            return self.predict_class(batch.x) == self.class_of(batch)
+        scores: Tensor = self(batch.x, batch.t)
+        return scores.argmax(1) == batch.y
 
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.validation_step(batch, batch_idx)
-        if self.evaluate_classes:
-            self.class_scores.update(self.predict_class(batch.x) == self.class_of(batch), batch.t)
+        if self.asks == "both":
+            self.class_scores.update(self.right(batch, True), batch.t)
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/accuracy", self.scores.mean())
 
     def predict_class(self, x: Tensor) -> Tensor:
         """Class numbers (b,) without the task given: arg max over all classes of all tasks met."""
-        tasks = [torch.full((len(x),), task) for task in self.classes]
-        scores = torch.cat([self(x, t) for t in tasks], 1)  # (b, sum of k)
+        scores = torch.cat(self.network.all_logits(x, list(self.classes)), 1)  # (b, sum of k)
         numbers = [number for classes in self.classes.values() for number in classes]
         return torch.tensor(numbers, device=x.device)[scores.argmax(1)]
 
