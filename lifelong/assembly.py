@@ -126,8 +126,24 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
             f"evaluate={strategy.asks}: a single head does not tell the classes of different tasks "
             "apart; use heads=multi"
         )
+    _refuse_shapes(stream, config)
+    strategy.check(stream.tasks)
     _refuse_optimizer(strategy, config)
     _refuse_validation(strategy, stream, config)
+
+
+def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
+    wanted = list(config.backbone.get("shape", []))
+    one = torch.zeros(1, dtype=torch.long)
+    for how, images in (
+        ("training", stream.train_dataloader().dataset), ("test", stream.tasks[0].test)
+    ):  # fmt: skip
+        served = list(images[one].x.shape[1:])
+        if wanted and served != wanted:
+            raise ValueError(
+                f"backbone.shape={wanted}: {how} images are served as {served}; give another "
+                "augment, or that backbone.shape"
+            )
 
 
 def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:

@@ -120,7 +120,7 @@ class Experiment:
             self.strategy.saved_optimizer = saved.optimizer
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
-        self.stream.serve(task, now.train, number, first)
+        self.stream.serve(task, now.train, number, first, now.val)
         curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
         late_from = epochs - self.restore_best if self.restore_best else math.inf
         validation = Validation(first, best, curve, late_from, late)
@@ -140,7 +140,7 @@ class Experiment:
             callbacks.append(Saving(self.checkpoint_every, first, save))
         if not self.terminal.progress.disable:
             callbacks.append(ProgressBar(self.terminal, task.step, epochs, first))
-        validates = self.evaluate_every > 0 and len(task.val) > 0
+        validates = self.evaluate_every > 0 and len(task.val if now.val is None else now.val) > 0
         trainer = self._trainer(
             max_epochs=epochs - first,
             callbacks=callbacks,

@@ -145,7 +145,8 @@ class Run:
                 f"images of shape {list(x.shape)}: the run learned [n, "
                 f"{', '.join(map(str, known.x.shape[1:]))}]"
             )
-        asked = Images(x, torch.zeros(len(x)).long(), torch.full((len(x),), task))
+        y = torch.zeros(len(x), dtype=torch.long, device=self.device)
+        asked = Images(x, y, torch.full((len(x),), task))
         asked.scale, asked.shift, asked.transform = known.scale, known.shift, known.transform
         parts = [asked[rows] for rows in torch.arange(len(x)).split(EVALUATION_BATCH)]
         return torch.cat([self.strategy(part.x, part.t).cpu() for part in parts])

@@ -21,7 +21,7 @@ command -v "$python" > /dev/null || python=python
 out=${OUT:-outputs/mas_$stream}
 status=0
 case "$stream" in
-  lambda) rows='experiment=mas/mnist_mas strategy.strength=0,0.01,0.1,1,10,100' ;;
+  lambda) rows='experiment=mas/mnist_mas_exact strategy.strength=0,0.01,0.1,1,10,100' ;;
   *)
     list=$(find conf/experiment/mas -name "${stream}_*.yaml" -printf 'mas/%f\n' | sed 's/\.yaml$//' | sort | paste -sd, -)
     if [ -z "$stream" ] || [ -z "$list" ]; then usage; fi

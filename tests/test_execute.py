@@ -23,6 +23,36 @@ QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "
     [
         (["strategy=hps", "transfer=search"], "gives 16 configurations to choose from"),
         (["strategy=finetune", "evaluate=both"], "evaluate=both: a single head"),
+        (
+            ["strategy=mas", "strategy.importance_data=val", "data.validation=0"],
+            "strategy.importance_data=val: task 0 has no such images",
+        ),
+        (
+            ["strategy=mas", "strategy.importance_data=tests"],
+            "strategy.importance_data: ",
+        ),
+        (
+            ["strategy=mas", "strategy.importance=local", "backbone=preact_resnet18"],
+            "strategy.importance=local: body.",
+        ),
+        (
+            ["strategy=mas", "strategy.importance=local", "strategy.estimator=batched"],
+            "strategy.importance=local: has no strategy.estimator=batched",
+        ),
+        (
+            ["strategy=mas", "strategy.halve_below=0.8", "optimizer_lifetime=stream"],
+            "optimizer_lifetime=stream: MAS cannot do that",
+        ),
+        (["strategy=mas", "strategy.halve_below=0.8", "data.validation=0"], "no validation images"),
+        (["strategy=finetune", "augment=pad"], "backbone.shape=[1, 32, 32]: training images are"),
+        (
+            ["strategy=finetune", "data=folders", "data.roots=birds"],
+            "data.roots=birds: give a list, [birds]",
+        ),
+        (
+            ["strategy=lwf", "heads=matrix", "strategy.warmup_epochs=2"],
+            "strategy.warmup_epochs=2: one output matrix",
+        ),
         (["strategy=lasem_hps", "backbone=resnet17"], "transfer.groups=None: 17 layers"),
         (["checkpoint_every=3", "evaluate_every=2"], "give a multiple of evaluate_every=2"),
         (["heads=single", "data.tasks=3", "tasks=null"], "heads=single: task 1 has 3 classes"),

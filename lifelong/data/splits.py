@@ -18,13 +18,24 @@ from lifelong.data.task import Images, Task
 from lifelong.seeds import derive
 
 Standardize = Literal[
-    "split", "train", "none", "signed", "imagenet", "mnist", "padded_mnist", "tag_cub"
+    "split",
+    "train",
+    "none",
+    "signed",
+    "imagenet",
+    "cifar10",
+    "cifar100",
+    "mnist",
+    "padded_mnist",
+    "tag_cub",
 ]
 # Mean and deviation of RGB in [0, 1] that do not depend on the images.
 _FIXED: dict[Standardize, tuple[Sequence[float], Sequence[float]]] = {
     "none": ([0.0], [1.0]),
     "signed": ([0.5], [0.5]),
     "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+    "cifar10": ([0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]),
+    "cifar100": ([0.5071, 0.4866, 0.4409], [0.2009, 0.1984, 0.2023]),
     "mnist": ([0.1307], [0.3081]),
     "padded_mnist": ([0.1], [0.2752]),  # with a black border of two pixels
     # The means of blue, green, red off red, green, blue of 0 to 255; then 2 (x - 1/2).
@@ -76,9 +87,9 @@ def by_class(
         per_class: training and validation images of each class; overrides the three above.
         validation: share of the images used that is kept for validation, in [0, 1).
         standardize: pixels to mean 0 and deviation 1 per channel with the statistics of each
-            split itself (`split`), of the task's training images (`train`), of `imagenet`, `mnist`
-            or `padded_mnist`; or to [-1, 1] (`signed`) or [0, 1] (`none`); `tag_cub`: as TAG's
-            program has CUB's.
+            split itself (`split`), of the task's training images (`train`), of `imagenet`,
+            `cifar10`, `cifar100`, `mnist` or `padded_mnist`; or to [-1, 1] (`signed`) or [0, 1]
+            (`none`); `tag_cub`: as TAG's program has CUB's.
         release_split: draw the images with seed 0 whatever `seed` is, as released programs that
             gave all trials the same images.
         seed: of the draw of images and classes.

@@ -167,10 +167,16 @@ class TaskStream(LightningDataModule):
             yield from (task.train, task.val, task.test)
 
     def serve(
-        self, task: Task, train: Images | None = None, number: int = 0, first_epoch: int = 0
+        self,
+        task: Task,
+        train: Images | None = None,
+        number: int = 0,
+        first_epoch: int = 0,
+        val: Images | None = None,
     ) -> None:
-        """Makes round `number` of `task` current; `train` replaces its training images."""
-        self._train, self._val = train if train is not None else task.train, task.val
+        """Makes round `number` of `task` current; `train` and `val` replace its images."""
+        self._train = task.train if train is None else train
+        self._val = task.val if val is None else val
         self._epoch_seed = derive(self.seed, "batches", task.step, number)
         self._first_epoch = first_epoch
 

@@ -74,6 +74,10 @@ class Images(Dataset[Batch]):
             x = transform(x, generator)
         return Batch(torch.addcmul(self.shift, x, self.scale), self.y[here], self.t[indices])
 
+    def is_normalised_as(self, other: Images) -> bool:
+        """Whether both have the same mean and deviation."""
+        return torch.equal(self.scale, other.scale) and torch.equal(self.shift, other.shift)
+
     def to(self, device: torch.device) -> Images:
         """The same images with pixels and labels on `device`."""
         for name in ("x", "y", "scale", "shift"):
@@ -82,10 +86,13 @@ class Images(Dataset[Batch]):
 
     @staticmethod
     def joined(parts: Sequence[Images]) -> Images:
-        """All images of several splits, each normalised by its own mean and deviation."""
+        """All images of several splits, each normalised by its own mean and deviation.
+
+        Where these differ, images are kept normalised, and a transform that pads does so with the
+        mean instead of black.
+        """
         first = parts[0]
-        moments = [torch.cat([part.scale, part.shift]) for part in parts]
-        if all(torch.equal(each, moments[0]) for each in moments):  # then they stay as stored
+        if all(part is first or first.is_normalised_as(part) for part in parts):
             joined = Images(*(torch.cat([getattr(p, name) for p in parts]) for name in "xyt"))
             joined.scale, joined.shift, joined.transform = first.scale, first.shift, first.transform
             return joined

@@ -18,8 +18,8 @@ def unlabeled(origin: str | Path | Source, like: Images) -> Images:
 
     Args:
         origin: where they are, in whatever folders.
-        like: images of the task under which they are asked: the others are brought to their shape
-            and normalised as they are. Labels are 0.
+        like: images of the task under which they are asked: the others are brought to their shape,
+            transformed and normalised as they are. Labels are 0.
 
     Raises:
         ValueError: nothing there, or an unreadable image.
@@ -37,5 +37,5 @@ def unlabeled(origin: str | Path | Source, like: Images) -> Images:
         found = [pixels(tree.read(file), shape, f"{path}: {file}") for file in tree.paths]
         x = torch.from_numpy(np.stack(found))
     images = Images(x, torch.zeros(len(x)).long(), like.t[:1].expand(len(x)))
-    images.scale, images.shift = like.scale, like.shift
+    images.scale, images.shift, images.transform = like.scale, like.shift, like.transform
     return images.to(like.x.device)

@@ -75,11 +75,15 @@ def folders(
         crop: keep the aspect ratio, see `image_folder`.
         **options: see `WholeOptions`.
     """
+    if isinstance(roots, str):
+        raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
     found = []
     for root in roots:
         below = Path(data_dir).expanduser() / root
         place = root if Path(root).expanduser().exists() or not below.exists() else below
-        source = image_folder(place, shape=options["shape"], cache=data_dir, test=test, crop=crop)
+        source = image_folder(
+            place, shape=options["shape"], cache=data_dir, test=test, crop=crop, option="data.roots"
+        )
         found.append(source)
     return sequence(found, **options)
 

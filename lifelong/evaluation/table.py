@@ -23,6 +23,7 @@ COLUMNS = {  # metric: heading, factor, digits
     "learning_accuracy": ("learning %", 100, 1),
     "peak_accuracy": ("peak %", 100, 1),
     "forgetting": ("forgetting", 1, 3),
+    "backward_transfer_with_last": ("backward %", 100, 2),
     "forgetting_ratio": ("ratio", 1, 3),
 }
 FIDELITY = {"clean": "", "authors": ", as released"}
@@ -152,7 +153,8 @@ def markdown(found: Sequence[Row]) -> str:
         for row in here:
             cells = [f"`{row.method}`", str(len(row.runs))]
             for key, (_, factor, digits) in COLUMNS.items():
-                cells.append(cell([run["metrics"][key] for run in row.runs], factor, digits))
+                values = [run["metrics"].get(key) for run in row.runs]
+                cells.append(cell(values, factor, digits))
             for name in wanted:
                 mean, spread = row.published.get(name, ("-", None))
                 cells.append(f"{mean}" if spread is None else f"{mean} +- {spread}")

@@ -8,7 +8,7 @@ delta. What is not used in that way, once a pass, is done by vectorised differen
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -51,6 +51,13 @@ def single_score(label: int, scores: Tensor, y: Tensor) -> Tensor:
     return scores[:, label]
 
 
+def cast(batches: Iterable[Batch], named: Named) -> Iterator[Batch]:
+    """The batches in the precision of the parameters."""
+    dtype = next((p.dtype for p in named.values()), torch.get_default_dtype())
+    for batch in batches:
+        yield batch._replace(x=batch.x.to(dtype))
+
+
 def image_mean(
     network: TaskNetwork,
     batches: Iterable[Batch],
@@ -75,7 +82,7 @@ def image_mean(
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
-    for batch in batches:
+    for batch in cast(batches, named):
         task = int(batch.t[0])
         with torch.enable_grad(), Calls(named) as calls:
             total = objective(network.logits(batch.x, task), batch.y).sum()
@@ -102,7 +109,7 @@ def local_mean(network: TaskNetwork, batches: Iterable[Batch], named: Named) -> 
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
-    for batch in batches:
+    for batch in cast(batches, named):
         with torch.no_grad(), Calls(named) as calls:
             network.logits(batch.x, int(batch.t[0]))
         once = calls.used_once()
@@ -124,7 +131,7 @@ def batch_mean(
     """Mean over batches of |gradient of the batch's mean objective|: less than `image_mean`."""
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
-    for batch in batches:
+    for batch in cast(batches, named):
         with torch.enable_grad():
             mean = objective(network.logits(batch.x, int(batch.t[0])), batch.y).mean()
         gradients = torch.autograd.grad(mean, list(named.values()), allow_unused=True)

@@ -66,6 +66,10 @@ class Anchored(Strategy):
         if not 0 <= halve_below <= 1:
             raise ValueError(f"strategy.halve_below={halve_below}: give a share from 0 to 1")
         self.halve_below, self.needs_validation = halve_below, halve_below > 0
+        if halve_below:
+            self.refuses = self.refuses | {  # type: ignore[misc]
+                "optimizer_lifetime": "with strategy.halve_below each attempt needs a new optimizer"
+            }
         self._free = False  # while a task is learned without the penalty
         self.strength, self.proximal = strength, penalty == "proximal"
         self.anchor = Anchor()
@@ -74,11 +78,7 @@ class Anchored(Strategy):
 
     def held(self) -> dict[str, nn.Parameter]:
         """The parameters that are held, by name in the network."""
-        return {
-            name: p
-            for name, p in self.network.named_parameters()
-            if p.requires_grad and not name.startswith("heads.")
-        }
+        return {name: p for name, p in self.network.named_parameters() if is_held(name, p)}
 
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         """The importance that the weights have for a task just learned, by name."""
@@ -114,7 +114,8 @@ class Anchored(Strategy):
 
     @torch.no_grad()
     def start_again(self) -> None:
-        """Puts the network back to where the task began."""
+        """Puts network and schedule back to where the task began."""
+        self.epochs_trained = self.began
         for name, value in self.network.state_dict().items():
             if torch.is_tensor(value):
                 value.copy_(self.get_buffer(f"start_{key(name)}"))
@@ -134,11 +135,20 @@ class Anchored(Strategy):
         """Whether there is something to hold to: after the first task."""
         return len(self.classes) > 1 and self.strength > 0 and not self._free
 
-    def advice(self) -> str:
+    def step_ratio(self) -> float:
+        """Rate * strength * highest importance / (1 + momentum); from 1 on steps diverge."""
         optimizer = self.optimizers(use_pl_optimizer=False)
         group = optimizer.param_groups[0]  # type: ignore[union-attr]
         highest = max((float(self.anchor.importance(n).max()) for n in self._held), default=0.0)
-        ratio = group["lr"] * self.strength * highest / (1 + group.get("momentum", 0))
+        return float(group["lr"] * self.strength * highest / (1 + group.get("momentum", 0)))
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        if self.holds and not self.proximal:
+            self.log("penalty/step_ratio", self.step_ratio())
+
+    def advice(self) -> str:
+        ratio = self.step_ratio()
         if self.proximal or not self.holds or ratio < 0.5:
             return super().advice()
         return (
@@ -173,6 +183,11 @@ class Anchored(Strategy):
         for name, p in self._held.items():
             c = 2 * rate * self.strength * self.anchor.importance(name)
             p.copy_((p + c * self.anchor.weight(name)) / (1 + c))
+
+
+def is_held(name: str, p: nn.Parameter) -> bool:
+    """Whether a parameter of a network is shared and trained."""
+    return p.requires_grad and not name.startswith("heads.")
 
 
 def described(importances: dict[str, Tensor]) -> dict[str, Any]:

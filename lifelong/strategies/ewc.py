@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Task
 from lifelong.networks import Network, OutputMatrix, TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.per_image import cross_entropy, image_mean
+from lifelong.parts.per_image import cast, cross_entropy, image_mean
 from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.strategy import MakeOptimizer
 
@@ -92,8 +92,8 @@ class EWC(Anchored):
         self.method |= {"fidelity": fidelity}
 
     def held(self) -> dict[str, nn.Parameter]:
-        """All parameters, the heads too."""
-        return dict(self.network.named_parameters())
+        """All parameters that are trained, the heads too."""
+        return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
     def pull(self) -> None:
         if self.clip is None:
@@ -111,7 +111,8 @@ class EWC(Anchored):
         if self.authors:
             return self._squares_of_batch(task.train[rows])
         size = self.batch_size if self.batched else 200
-        batches = (self._labelled(task.train[part]) for part in rows.split(size))
+        drawn = (task.train[part] for part in rows.split(size))
+        batches = map(self._labelled, cast(drawn, self._held))
         if self.batched:
             return self._squares_of_sums(batches, len(rows))
         return image_mean(self.network, batches, self.held(), cross_entropy, "square")

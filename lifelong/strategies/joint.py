@@ -17,12 +17,14 @@ class Joint(Strategy):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._met: dict[int, Images] = {}
+        self._met: dict[int, Task] = {}
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
-        self._met[task.index] = task.train
+        self._met[task.index] = task
 
     def rounds(self, task: Task) -> Rounds:
         if task.last:
-            yield Round("all tasks at once", train=Images.joined(list(self._met.values())))
+            tasks = self._met.values()
+            train, val = ([getattr(each, part) for each in tasks] for part in ("train", "val"))
+            yield Round("all tasks at once", train=Images.joined(train), val=Images.joined(val))

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lifelong.data import Batch, Task
-from lifelong.networks import Network
+from lifelong.networks import Network, OutputMatrix
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
 
@@ -56,6 +56,12 @@ class LwF(Strategy):
             )
         if not network.distinguishes:
             raise ValueError("heads=single: LwF asks the heads of earlier tasks; give heads=multi")
+        if warmup_epochs and isinstance(network.heads, OutputMatrix):
+            raise ValueError(
+                f"strategy.warmup_epochs={warmup_epochs}: one output matrix cannot learn in a part "
+                "alone; give heads=multi with multi_head=lifelong.networks.MultiHead, or 0"
+            )
+        self._warming = False
         self.strength, self.temperature = strength, temperature
         self.warmup_epochs = warmup_epochs
         self.method = {"strength": strength, "temperature": temperature}
@@ -72,6 +78,8 @@ class LwF(Strategy):
         super().train(mode)
         if self.teacher is not None:
             self.teacher.eval()
+        if self._warming:
+            self.network.body.eval()  # type: ignore[union-attr]
         return self
 
     def rounds(self, task: Task) -> Rounds:
@@ -80,7 +88,9 @@ class LwF(Strategy):
             others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in own]
             for p in others:
                 p.requires_grad_(False)
+            self._warming = True
             yield Round("warm-up", self.warmup_epochs)
+            self._warming, self.epochs_trained = False, self.began
             for p in others:
                 p.requires_grad_()
         yield Round()

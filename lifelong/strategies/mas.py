@@ -11,7 +11,8 @@ writes it, and not for each batch (`estimator=batched`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -32,7 +33,7 @@ from lifelong.parts.per_image import (
     single_score,
     squared_norm,
 )
-from lifelong.strategies.anchored import Anchored
+from lifelong.strategies.anchored import Anchored, is_held
 from lifelong.strategies.strategy import MakeOptimizer
 
 PARTS = ("train", "val", "test", "train+test")
@@ -97,6 +98,11 @@ class MAS(Anchored):
             raise ValueError(
                 f"strategy.batch_size={batch_size}, strategy.samples={samples}: give 1 or more"
             )
+        if importance == "local" and (estimator != "exact" or objective != "squared_norm"):
+            raise ValueError(
+                f"strategy.importance=local: has no strategy.estimator={estimator} or "
+                f"strategy.objective={objective}; leave them as they are"
+            )
         if not 0 <= alpha <= 1:
             raise ValueError(f"strategy.alpha={alpha}: give a share from 0 to 1")
         self.local, self.objective = importance == "local", OBJECTIVES.get(objective)
@@ -125,19 +131,15 @@ class MAS(Anchored):
 
     def _of_task(self, task: Task) -> dict[str, Tensor]:
         """The importance for one task, with the weights as they are."""
-        batches = list(self._batches(task))
-        if not batches:
-            raise ValueError(
-                f"strategy.importance_data={self.data}: {task.name} has no such images"
-            )
-        self._new = sum(len(batch.y) for batch in batches)
+        chosen = self._chosen(task)
+        self._new = sum(len(rows) for _, rows in chosen)
         if self.local:
-            return local_mean(self.network, batches, self._held)
+            return local_mean(self.network, self._batches(chosen), self._held)
         mean = batch_mean if self.batched else image_mean
         if self.objective is not None:
-            return mean(self.network, batches, self._held, self.objective)
+            return mean(self.network, self._batches(chosen), self._held, self.objective)
         found = [
-            mean(self.network, batches, self._held, partial(single_score, label))
+            mean(self.network, self._batches(chosen), self._held, partial(single_score, label))
             for label in range(len(task.classes))
         ]
         return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
@@ -157,27 +159,51 @@ class MAS(Anchored):
         else:
             gathered.lerp_(found, self._new / (self.images + self._new))
 
-    def _batches(self, task: Task) -> Iterator[Batch]:
-        pixels = task.train.x[0].numel()
-        size = self.batch_size if self.batched else min(max(PIXELS // pixels, 10), 500)
+    def _chosen(self, task: Task) -> list[tuple[Images, Tensor]]:
+        """The images that the importance is estimated on, as splits and indices into them."""
         parts = self._parts(task)
-        rows = torch.cat(
-            [
-                torch.stack([torch.full((len(part),), number), torch.arange(len(part))], 1)
-                for number, part in enumerate(parts)
-            ]
-        )
+        ends = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
+        rows = torch.arange(int(ends[-1]))
         if self.samples is not None:
-            rows = rows[torch.randperm(len(rows))[: self.samples]]
-        for number, part in enumerate(parts):
-            for chosen in rows[rows[:, 0] == number, 1].split(size):
-                if len(chosen):
-                    yield part[chosen]
+            rows = torch.randperm(len(rows))[: self.samples]
+        return [
+            (part, rows[(rows >= first) & (rows < end)] - first)
+            for part, first, end in zip(parts, ends, ends[1:], strict=False)
+        ]
+
+    def _batches(self, chosen: Sequence[tuple[Images, Tensor]]) -> Iterator[Batch]:
+        for part, rows in chosen:
+            for some in rows.split(self._batch_of(part)) if len(rows) else ():
+                yield part[some]
+
+    def _batch_of(self, part: Images) -> int:
+        if self.batched:
+            return self.batch_size
+        pixels = part[torch.zeros(1, dtype=torch.long)].x.numel()  # of an image as it is served
+        return min(max(PIXELS // pixels, 10), 500)
 
     def _parts(self, task: Task) -> list[Images]:
         if isinstance(self.data, str) and self.data in PARTS:
             return [getattr(task, name) for name in self.data.split("+")]
-        return [unlabeled(self.data, task.train)]
+        try:
+            return [unlabeled(self.data, task.train)]
+        except ValueError as error:
+            raise ValueError(f"strategy.importance_data: {error}") from None
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuses tasks without images for the importance, and bodies without a local one."""
+        own = isinstance(self.data, Source) or self.data not in PARTS
+        for task in tasks[:1] if own else tasks:  # a person's own are read once
+            if not any(len(part) for part in self._parts(task)):
+                raise ValueError(
+                    f"strategy.importance_data={self.data}: {task.name} has no such images; give "
+                    "a larger data.validation, or other images"
+                )
+        if self.local:
+            network = copy.deepcopy(self.network).eval()
+            network.add_task(0, len(tasks[0].classes))
+            held = {name: p for name, p in network.named_parameters() if is_held(name, p)}
+            local_mean(network, [tasks[0].train[torch.zeros(1, dtype=torch.long)]], held)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "images": self.images}

@@ -7,7 +7,7 @@ calls `super()`. What must survive a kill is a parameter, a buffer, or an entry 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -43,11 +43,13 @@ class Round:
         name: shown while it runs.
         epochs: passes over the data; None for the protocol's number.
         train: other training images than the task's.
+        val: other validation images.
     """
 
     name: str = "train"
     epochs: int | None = None
     train: Images | None = None
+    val: Images | None = None
 
 
 Rounds = Generator[Round, dict[str, float], None]
@@ -99,7 +101,8 @@ class Strategy(LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.method: dict[str, Any] = {}
-        self.epochs_trained = 0  # since the begin of the stream
+        self.epochs_trained = 0  # since the begin of the stream, for the schedule
+        self.began = 0  # so many when the current task began
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.asks: Asks = "task"
         self.best: dict[str, Any] | None = None
@@ -110,8 +113,16 @@ class Strategy(LightningModule):
 
     # What a method overrides.
 
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuses tasks that the method cannot learn, before anything is written.
+
+        Raises:
+            ValueError: the option, its value and what would do.
+        """
+
     def begin_task(self, task: Task) -> None:
         """Prepares for a task; also replayed for earlier tasks before a checkpoint is loaded."""
+        self.began = self.epochs_trained
         self.classes[task.index] = task.classes
         self.network.add_task(task.index, len(task.classes))
 
@@ -242,8 +253,12 @@ class Strategy(LightningModule):
         return left | state_by_name(self._optimizer, dict(self.named_parameters()))
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"epochs_trained": self.epochs_trained, "method": self.method}
+        return {
+            "epochs_trained": self.epochs_trained,
+            "began": self.began,
+            "method": self.method,
+        }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.epochs_trained = state["epochs_trained"]
+        self.epochs_trained, self.began = state["epochs_trained"], state["began"]
         self.method = state["method"]

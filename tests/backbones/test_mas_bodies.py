@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from lifelong.backbones import AlexNet, convnet
 from lifelong.backbones.backbone import draw
 from lifelong.networks import Independent, MultiHead, Network, OutputMatrix, SingleHead
-from lifelong.strategies import MAS
+from lifelong.strategies import EWC, MAS
 from tests.conftest import configured, images, small_body, toy_task
 
 
@@ -119,13 +119,13 @@ def test_alexnet(alexnet: Path) -> None:
             AlexNet(**({"shape": (3, 64, 64), "weights": "none"} | options))  # type: ignore[arg-type]
 
 
-def test_frozen_layers_keep_still_and_have_no_importance() -> None:
+@pytest.mark.parametrize("method", [partial(MAS, importance_data="val"), EWC])
+def test_frozen_layers_keep_still_and_have_no_importance(method: Any) -> None:
     """Three frozen convolutions over two tasks; the other two change."""
     torch.manual_seed(1)
-    made = MAS(
+    made = method(
         Network(partial(AlexNet, (3, 64, 64), "none", freeze_layers=3), MultiHead),
         partial(torch.optim.SGD, lr=0.05),
-        importance_data="val",
         samples=2,
     )
     before = {name: p.detach().clone() for name, p in made.network.named_parameters()}

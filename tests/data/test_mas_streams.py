@@ -15,6 +15,7 @@ from PIL import Image
 
 from lifelong.data import TaskStream, folders, unlabeled
 from lifelong.data.sources import image_folder, tiny_imagenet
+from lifelong.data.transforms import Pad
 from tests.conftest import configured, images
 
 WORDS = ["n03", "n01", "n04", "n02"]
@@ -145,7 +146,7 @@ def test_folders_one_after_the_other(tmp_path: Path) -> None:
     assert made.tasks[1].class_names == ("class 0", "class 1")
     assert [len(task.train) for task in made.tasks] == [18, 12]
     assert [len(task.test) for task in made.tasks] == [9, 6]
-    with pytest.raises(ValueError, match=r"data\.root=nothing: no such folder"):
+    with pytest.raises(ValueError, match=r"data\.roots=nothing: no such folder"):
         folders(
             ["nothing"], data_dir=str(tmp_path), shape=[3, 16, 16], fraction=1.0, validation=0.0,
             standardize="none", seed=0, name="x", batch_size=1,
@@ -177,6 +178,9 @@ def test_unlabeled_images_of_a_person(tmp_path: Path) -> None:
     assert len(found) == 2
     assert batch.t.tolist() == [2, 2]
     torch.testing.assert_close(batch.x[:, 0], torch.full((2, 6, 6), 0.5))
+    like.transform = Pad(2)
+    assert unlabeled(tmp_path, like)[torch.arange(2)].x.shape == (2, 3, 10, 10)
+    like.transform = None
     source = image_folder(tmp_path_with_classes(tmp_path), shape=(3, 12, 12), cache=tmp_path)
     assert unlabeled(source, like).x.shape[1:] == (3, 6, 6)
     for wrong, message in ((tmp_path / "no", "no such folder"), (empty(tmp_path), "no images")):

@@ -44,9 +44,9 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     accuracy = "41.0 +- 1.4 (1.0)"
     assert lines[4] == (
         f"| `ours` | 2 | {accuracy} | {accuracy} | {accuracy} | 0.050 +- 0.000 (0.000) "
-        "| 0.900 +- 0.000 (0.000) | 39.3 +- 0.1 | 1,234 | 7 +- 0 (0) |"
+        "| - | 0.900 +- 0.000 (0.000) | 39.3 +- 0.1 | 1,234 | 7 +- 0 (0) |"
     )
-    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | 0.050 | 0.900 | - | 1,234 | 7 |"
+    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | 0.050 | - | 0.900 | - | 1,234 | 7 |"
     assert captured.err == f"not finished: {tmp_path / '4'}\n"
 
 

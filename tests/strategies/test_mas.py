@@ -82,15 +82,30 @@ def test_accumulation(accumulate: Any, expected: float) -> None:
     assert (made.anchor.importance(name) == expected).all()
 
 
+def test_importance_in_double_precision_and_of_batches_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = toy_task(0)
+    found = []
+    for pixels, precision in ((2**20, torch.float), (1, torch.float), (2**20, torch.double)):
+        monkeypatch.setattr("lifelong.strategies.mas.PIXELS", pixels)
+        made = mas().to(precision)
+        made.end_task(task, NONE)
+        found.append(importances(made))
+    for name, value in found[0].items():
+        torch.testing.assert_close(value, found[1][name])
+        torch.testing.assert_close(value, found[2][name].float())
+
+
 @pytest.mark.parametrize("part", ["train", "val", "test", "train+test"])
 def test_data_and_samples(part: Any) -> None:
     task = toy_task(0, n=24)
     made = mas(importance_data=part, samples=7)
-    batches = list(made._batches(task))
+    batches = list(made._batches(made._chosen(task)))
     assert sum(len(batch.y) for batch in batches) == 7
     made = mas(importance_data=part)
     count = {"train": 24, "val": 12, "test": 12, "train+test": 36}[part]
-    assert sum(len(batch.y) for batch in made._batches(task)) == count
+    assert sum(len(batch.y) for batch in made._batches(made._chosen(task))) == count
     made.end_task(task, NONE)
     assert made.images == count
 

@@ -86,6 +86,7 @@ def image_folder(
     name: str | None = None,
     test: float = 0.2,
     crop: bool = False,
+    option: str = "data.root",
 ) -> Source:
     """The images below `root`, a folder or a zip file; classes are numbered by sorted name.
 
@@ -96,6 +97,7 @@ def image_folder(
         name: of the source; the name of `root` by default.
         test: share of each class, drawn evenly by file name, where there is no test part.
         crop: keep the aspect ratio: cut what is too long on both sides evenly, then resize.
+        option: what errors call `root`.
 
     Raises:
         ValueError: no such folder, no images, or an unreadable archive or image.
@@ -103,7 +105,7 @@ def image_folder(
     path = Path(root).expanduser()
     if not path.exists():
         raise ValueError(
-            f"data.root={root}: no such folder or zip file; give one that holds "
+            f"{option}={root}: no such folder or zip file; give one that holds "
             "train/<class>/*.png and test/<class>/*.png, or <class>/*.png"
         )
     called = name or path.stem
