@@ -126,7 +126,8 @@ class Anchored(Strategy):
         found = self.importance(task, loader)
         for name, value in found.items():
             self.merge(name, value)
-        self.method["importances"][str(task.step)] = described(found)
+        if found:
+            self.method["importances"][str(task.step)] = described(found)
         self.train()
         self.anchor.hold(self.held())
 

@@ -155,6 +155,17 @@ def test_ewc_of_the_authors_asks_under_the_columns_of_the_next_task() -> None:
         torch.testing.assert_close(made.anchor.importance(name), expected, rtol=1e-4, atol=1e-10)
 
 
+def test_after_the_last_columns_the_authors_gather_nothing() -> None:
+    made = ewc(partial(OutputMatrix, outputs=6), fidelity="authors")
+    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    name = next(iter(made.held()))
+    before = made.anchor.importance(name).clone()
+    made.begin_task(toy_task(1))
+    made.end_task(toy_task(1), [])  # type: ignore[arg-type]
+    assert torch.equal(made.anchor.importance(name), before)
+    assert made.method["importances"].keys() == {"0"}
+
+
 def test_recursion_of_the_authors() -> None:
     """F_3 = G1^2 / 24 + G2^2 / 6 + 3/4 G3^2."""
     made = authors()
