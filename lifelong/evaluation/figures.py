@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +12,6 @@ from matplotlib.figure import Figure
 from lifelong.evaluation.history import HISTOGRAM
 from lifelong.evaluation.matrix import learned_at
 
-if TYPE_CHECKING:
-    from lifelong.evaluation.table import Row
-
 INK, GRID = "#222831", "#d8dde3"
 COLOURS = (
     *("#1f6fb4", "#e07b39", "#3a9b6e", "#b8458f", "#8c6bb1"),
@@ -23,6 +19,7 @@ COLOURS = (
 )
 
 Results = dict[str, Any]
+Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
 
 
 def figures(results: Results) -> dict[str, Figure]:
@@ -320,32 +317,30 @@ def relatedness(results: Results) -> Figure:
     return figure
 
 
-def against_option(rows: Sequence[Row], option: str) -> Figure:
+def against_option(curves: Curves, option: str) -> Figure:
     """Final accuracy and forgetting against a number among the options, over the seeds' spread.
 
     Args:
-        rows: of a table; a curve for each name and stream.
+        curves: by the name of a method, pairs of the option's value and the metrics of the runs
+            that have it.
         option: its dotted key, such as strategy.strength.
 
     Raises:
         ValueError: fewer than two values of the option.
     """
-    curves: dict[str, list[tuple[float, Row]]] = {}
-    for row in rows:
-        value = row.options.get(option)
-        if isinstance(value, int | float):
-            curves.setdefault(f"{row.name}, {row.data}", []).append((float(value), row))
     values = sorted({value for points in curves.values() for value, _ in points})
     if len(values) < 2:
         raise ValueError(f"{option}: the runs have no two values of it; they have {values}")
     figure, grid = _panels(1, 2, 9, 3.2)
     for axes, metric in zip(grid, ("final_accuracy", "forgetting"), strict=True):
         for number, (name, points) in enumerate(sorted(curves.items())):
-            points.sort(key=lambda point: point[0])
-            found = [[100 * run["metrics"][metric] for run in row.runs] for _, row in points]
+            found = [
+                (value, [100 * run[metric] for run in runs])
+                for value, runs in sorted(points, key=lambda point: point[0])
+            ]
             axes.errorbar(
-                [value for value, _ in points], [np.mean(each) for each in found],
-                [np.std(each, ddof=1) if len(each) > 1 else 0.0 for each in found],
+                [value for value, _ in found], [np.mean(each) for _, each in found],
+                [np.std(each, ddof=1) if len(each) > 1 else 0.0 for _, each in found],
                 fmt="o-", color=_colour(number), lw=1.4, ms=4, capsize=3, label=name,
             )  # fmt: skip
         least = min((value for value in values if value > 0), default=1.0)

@@ -167,6 +167,19 @@ def markdown(found: Sequence[Row]) -> str:
     return "\n\n".join([*parts, note] if several else parts) + "\n"
 
 
+def curves(
+    found: Sequence[Row], option: str
+) -> dict[str, list[tuple[float, list[dict[str, float]]]]]:
+    """By method and stream, pairs of a numeric option's value and the metrics of its runs."""
+    made: dict[str, list[tuple[float, list[dict[str, float]]]]] = {}
+    for row in found:
+        value = row.options.get(option)
+        if isinstance(value, int | float):
+            metrics = [run["metrics"] for run in row.runs]
+            made.setdefault(f"{row.name}, {row.data}", []).append((float(value), metrics))
+    return made
+
+
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -202,7 +215,7 @@ def _draw(found: Sequence[Row], option: str, folder: Path) -> int:
     from lifelong.evaluation.figures import against_option
 
     image = io.BytesIO()
-    against_option(found, option).savefig(image, format="png")
+    against_option(curves(found, option), option).savefig(image, format="png")
     path = folder / f"against_{option}.png"
     write_bytes(path, image.getvalue())
     print(f"figure: {path}")

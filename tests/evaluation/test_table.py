@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lifelong.evaluation.figures import against_option
-from lifelong.evaluation.table import best, cell, main, markdown, rows
+from lifelong.evaluation.table import best, cell, curves, main, markdown, rows
 
 
 def run(
@@ -85,7 +85,7 @@ def test_a_figure_against_an_option(tmp_path: Path, capsys: Any) -> None:
     assert str(path) in capsys.readouterr().out
     with Image.open(path) as picture:
         assert picture.width > 500
-    left, _ = against_option(rows([tmp_path])[0], "strategy.em").axes
+    left, _ = against_option(curves(rows([tmp_path])[0], "strategy.em"), "strategy.em").axes
     points = left.containers[0].lines[0]
     assert points.get_xdata().tolist() == [0.0, 0.1, 10.0]
     assert points.get_ydata().tolist() == [40.0] * 3
