@@ -340,7 +340,7 @@ def against_option(curves: Curves, option: str) -> Figure:
             ]
             axes.errorbar(
                 [value for value, _ in found], [np.mean(each) for _, each in found],
-                [np.std(each, ddof=1) if len(each) > 1 else 0.0 for _, each in found],
+                [float(np.std(each, ddof=min(len(each) - 1, 1))) for _, each in found],
                 fmt="o-", color=_colour(number), lw=1.4, ms=4, capsize=3, label=name,
             )  # fmt: skip
         least = min((value for value in values if value > 0), default=1.0)
