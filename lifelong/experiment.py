@@ -120,7 +120,7 @@ class Experiment:
             self.strategy.saved_optimizer = saved.optimizer
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
-        self.stream.serve(task, now.train, number, first, now.val)
+        self.stream.serve(task, now.train, number, first, now.val, now.batch_size)
         curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
         late_from = epochs - self.restore_best if self.restore_best else math.inf
         validation = Validation(first, best, curve, late_from, late)

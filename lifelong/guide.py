@@ -12,6 +12,7 @@ GROUPS = {
     "transfer": "the layers that are shared, for strategies that share by layer",
     "backbone": "the body of the network; by default the data set's",
     "augment": "how images are served; by default as they are, or the data set's",
+    "unlabeled": "images without labels to learn from; by default none, or the data set's",
     "heads": "from features to classes; by default the strategy's or the data set's",
     "optimizer": "the update rule; by default the protocol's",
     "schedule": "of the learning rate; by default the protocol's",

@@ -23,6 +23,7 @@ NEEDED = {
     ("transfer", "code"): ["transfer.code=10"],
     ("data", "folder"): ["data.root=images"],
     ("data", "folders"): ["data.roots=[one,two]"],
+    ("unlabeled", "folder"): ["unlabeled_folder=images"],
 }
 
 
@@ -35,7 +36,8 @@ def test_member_composes_with_the_types_of_its_target(group: str, member: str) -
 
 
 @pytest.mark.parametrize(
-    ("group", "member"), [m for m in MEMBERS if m[0] not in ("augment", "data", "experiment")]
+    ("group", "member"),
+    [m for m in MEMBERS if m[0] not in ("augment", "data", "experiment", "unlabeled")],
 )
 def test_member_can_be_built(group: str, member: str) -> None:
     config = configured(f"{group}={member}", *NEEDED.get((group, member), []))

@@ -125,7 +125,7 @@ class TaskStream(LightningDataModule):
                 )
         self._train: Images = self.tasks[0].train
         self._val: Images = self.tasks[0].val
-        self._epoch_seed, self._first_epoch = shuffle_seed, 0
+        self._epoch_seed, self._first_epoch, self._batch = shuffle_seed, 0, batch_size
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.visits)
@@ -173,16 +173,21 @@ class TaskStream(LightningDataModule):
         number: int = 0,
         first_epoch: int = 0,
         val: Images | None = None,
+        batch_size: int | None = None,
     ) -> None:
-        """Makes round `number` of `task` current; `train` and `val` replace its images."""
+        """Makes round `number` of `task` current.
+
+        `train` and `val` replace the task's images, `batch_size` that of training batches.
+        """
         self._train = task.train if train is None else train
         self._val = task.val if val is None else val
+        self._batch = self.batch_size if batch_size is None else batch_size
         self._epoch_seed = derive(self.seed, "batches", task.step, number)
         self._first_epoch = first_epoch
 
     def train_dataloader(self) -> DataLoader[Batch]:
         sampler = Shuffled(
-            len(self._train), self.batch_size, self.drop_last, self._epoch_seed, self._first_epoch
+            len(self._train), self._batch, self.drop_last, self._epoch_seed, self._first_epoch
         )
         if self.train_transform is None:
             return _loader(self._train, sampler)

@@ -74,6 +74,13 @@ class Images(Dataset[Batch]):
             x = transform(x, generator)
         return Batch(torch.addcmul(self.shift, x, self.scale), self.y[here], self.t[indices])
 
+    def part(self, rows: Tensor) -> Images:
+        """Some of the images, (n,) indices on the CPU, stored and served as these."""
+        here = rows.to(self.x.device)
+        images = Images(self.x[here], self.y[here], self.t[rows])
+        images.scale, images.shift, images.transform = self.scale, self.shift, self.transform
+        return images
+
     def is_normalised_as(self, other: Images) -> bool:
         """Whether both have the same mean and deviation."""
         return torch.equal(self.scale, other.scale) and torch.equal(self.shift, other.shift)

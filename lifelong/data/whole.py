@@ -53,7 +53,7 @@ def sequence(sources: Sequence[Source], **options: Unpack[WholeOptions]) -> Task
         ValueError: options out of range, images that cannot be brought to the shape.
     """
     if not sources:
-        raise ValueError("data: no data set is given; give at least one")
+        raise ValueError("data.sources=[]: give at least one data set")
     return _stream([(source, source.name, _same) for source in sources], options)
 
 
@@ -77,6 +77,8 @@ def folders(
     """
     if isinstance(roots, str):
         raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
+    if not roots:
+        raise ValueError("data.roots=[]: give at least one folder")
     found = []
     for root in roots:
         below = Path(data_dir).expanduser() / root

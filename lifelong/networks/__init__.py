@@ -5,6 +5,7 @@ from lifelong.networks.expandable import ExpandableNetwork
 from lifelong.networks.heads import Head, Heads, MultiHead, OutputMatrix, SingleHead
 from lifelong.networks.network import Independent, Network, TaskNetwork
 from lifelong.networks.progressive import ProgressiveNetwork
+from lifelong.networks.two_branches import TwoBranchNetwork
 
 __all__ = [
     "ChannelGatedNetwork",
@@ -18,4 +19,5 @@ __all__ = [
     "ProgressiveNetwork",
     "SingleHead",
     "TaskNetwork",
+    "TwoBranchNetwork",
 ]

@@ -1,7 +1,15 @@
 """Update rules and learning-rate schedules."""
 
 from lifelong.optim.rmsprop import TensorFlowRMSProp
-from lifelong.optim.schedules import Schedule, constant, exponential, inverse_time, per_task, step
+from lifelong.optim.schedules import (
+    Schedule,
+    constant,
+    exponential,
+    inverse_time,
+    milestones,
+    per_task,
+    step,
+)
 from lifelong.optim.tag import TAG
 from lifelong.optim.task_optimizer import TaskOptimizer
 
@@ -13,6 +21,7 @@ __all__ = [
     "constant",
     "exponential",
     "inverse_time",
+    "milestones",
     "per_task",
     "step",
 ]

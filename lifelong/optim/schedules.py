@@ -6,7 +6,7 @@ begins anew with each task is told the epochs of a task as its period.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 Schedule = Callable[[int], float]
 
@@ -32,6 +32,16 @@ def step(epoch: int, every: int, factor: float, period: int | None = None) -> fl
     0.25
     """
     return float(factor ** ((epoch if period is None else epoch % period) // every))
+
+
+def milestones(epoch: int, at: Sequence[int], factor: float, period: int | None = None) -> float:
+    """Times `factor` after each of the epochs `at`, beginning anew every `period` epochs.
+
+    >>> milestones(85, at=[60, 80], factor=0.5, period=100)
+    0.25
+    """
+    within = epoch if period is None else epoch % period
+    return float(factor ** sum(within >= end for end in at))
 
 
 def per_task(epoch: int, decay: float, period: int, lr: float, floor: float) -> float:

@@ -5,6 +5,7 @@ from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.apd import APD
 from lifelong.strategies.brute_force import BruteForce
 from lifelong.strategies.channel_gated import ChannelGated
+from lifelong.strategies.cil import CIL
 from lifelong.strategies.darts import DARTS
 from lifelong.strategies.den import DEN
 from lifelong.strategies.er import ER
@@ -21,6 +22,7 @@ from lifelong.strategies.strategy import Round, Strategy
 __all__ = [
     "AGEM",
     "APD",
+    "CIL",
     "DARTS",
     "DEN",
     "ER",

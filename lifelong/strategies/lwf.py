@@ -16,6 +16,7 @@ from torch import Tensor
 from lifelong.data import Batch, Task
 from lifelong.networks import Network, OutputMatrix
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.distillation import distillation
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
 
 
@@ -106,7 +107,6 @@ class LwF(Strategy):
             former = self.teacher.body(batch.x)
         loss = F.cross_entropy(network.heads(features, task), batch.y) + self.penalty(batch.t)
         for index in self._earlier:
-            wanted = F.softmax(self.teacher.heads(former, index) / self.temperature, 1)
-            given = network.heads(features, index) / self.temperature
-            loss = loss + self.strength * F.cross_entropy(given, wanted)
+            wanted, given = self.teacher.heads(former, index), network.heads(features, index)
+            loss = loss + self.strength * distillation(given, wanted, self.temperature)
         return loss

@@ -44,12 +44,14 @@ class Round:
         epochs: passes over the data; None for the protocol's number.
         train: other training images than the task's.
         val: other validation images.
+        batch_size: another size of the training batches.
     """
 
     name: str = "train"
     epochs: int | None = None
     train: Images | None = None
     val: Images | None = None
+    batch_size: int | None = None
 
 
 Rounds = Generator[Round, dict[str, float], None]

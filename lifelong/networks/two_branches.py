@@ -1,0 +1,39 @@
+"""A body with two sets of heads (Lifelong Tickets)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from lifelong.networks.network import MakeBackbone, MakeHeads, Network
+
+
+class TwoBranchNetwork(Network):
+    """The main heads answer; the auxiliary heads learn from batches as they come.
+
+    Args:
+        backbone: makes the body.
+        heads: makes the heads for a number of features, once for each branch.
+
+    Raises:
+        ValueError: heads that do not tell the classes of different tasks apart.
+    """
+
+    def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
+        super().__init__(backbone, heads)
+        self.auxiliary = heads(self.body.features)
+        if not self.distinguishes:
+            raise ValueError("heads=single: the classes of all tasks are told apart; use multi")
+
+    def add_task(self, task: int, classes: int) -> None:
+        super().add_task(task, classes)
+        self.auxiliary.add_task(task, classes)
+
+    def main(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Scores of the main branch for each of several tasks, (b, k) each."""
+        return [self.heads(features, task) for task in tasks]
+
+    def aside(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Likewise of the auxiliary branch."""
+        return [self.auxiliary(features, task) for task in tasks]

@@ -1,0 +1,298 @@
+"""Class-incremental learning with two branches and lottery teaching, dense.
+
+Chen, Zhang, Liu, Chang, Wang, "Long Live the Lottery: The Existence of Winning Tickets in Lifelong
+Learning", ICLR 2021, as its released program trains the full model.
+
+From the second task on a step has four batches: R, of the new classes and the exemplars as they
+come, for the auxiliary branch; N and O, of the new classes and of the exemplars in balance, for the
+main branch; and U, unlabeled images near the exemplars, on which both branches are to answer for
+the old classes as the network before the task did ("lottery teaching").
+
+Departures: U passes through the body once for both branches, so its batch statistics count once;
+no image of the withdrawn 80 Million Tiny Images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Images, Task, unlabeled
+from lifelong.data.sources import Source
+from lifelong.data.transforms import Transform
+from lifelong.networks import TwoBranchNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.distillation import distillation
+from lifelong.parts.neighbours import nearest_without_replacement
+from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+
+AT_ONCE = 500  # images that features are taken of
+
+
+class CIL(Strategy):
+    """Rehearsal in balance, and distillation on unlabeled images.
+
+    With k tasks met before, T the temperature and means over batches, the loss is
+    CE(aux(R)) + KD(aux(U)) + 1/2 (n CE(main(N)) + o CE(main(O)) + KD(main(U))), n and o being the
+    shares of N and O in a batch; KD = T^2 times `distillation` on the old classes. In the first
+    task it is CE(main) + CE(aux).
+
+    Args:
+        network: of two branches.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        batch_size: of the first task; later R and U have a quarter, N and O share a quarter in the
+            proportion 1 : k.
+        memory: exemplars of each class.
+        exemplars: `random`, or by `herding`: those whose mean feature stays nearest to the class's.
+        unlabeled: where U is taken from: a source, a folder or zip file, `exemplars` (U are these
+            themselves), or `none` (without distillation).
+        neighbours: images that an exemplar takes, nearest first, each image once.
+        most: images of U at most; null for no limit but the source's.
+        temperature: T, above 0.
+        transform: of training images.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        network: TwoBranchNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        batch_size: int,
+        memory: int = 100,
+        exemplars: Literal["random", "herding"] = "random",
+        unlabeled: str | Source = "none",
+        neighbours: int = 50,
+        most: int | None = None,
+        temperature: float = 2.0,
+        transform: Transform | None = None,
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        for name, value in (("memory", memory), ("neighbours", neighbours), ("most", most)):
+            if value is not None and value < 1:
+                raise ValueError(f"strategy.{name}={value}: give 1 or more")
+        if temperature <= 0:
+            raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
+        self.batch_size, self.memory, self.herding = batch_size, memory, exemplars == "herding"
+        self.pool, self.neighbours, self.most = unlabeled, neighbours, most
+        self.temperature, self.transform = temperature, transform
+        self._met: dict[int, Task] = {}
+        self._rows: dict[int, Tensor] = {}  # of the exemplars among a task's training images
+        self._taught: dict[str, Any] = {}  # U: indices, seed of the views, the teacher's scores
+        self._views: Images | None = None  # of U
+        self.method = {"unlabeled": getattr(unlabeled, "name", unlabeled), "selected": {}}
+
+    @property
+    def two(self) -> TwoBranchNetwork:
+        assert isinstance(self.network, TwoBranchNetwork)
+        return self.network
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        least = self.batch_size // 4 // len(tasks)
+        if len(tasks) > 1 and not least:
+            raise ValueError(
+                f"batch_size={self.batch_size}: the last of {len(tasks)} tasks has no new images "
+                f"in a batch; give {4 * len(tasks)} or more"
+            )
+        if self.pool not in ("none", "exemplars"):
+            self._pool(tasks[0])
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self._met[task.index] = task
+        self._earlier = [index for index in self.classes if index != task.index]
+        self._views = None
+
+    def rounds(self, task: Task) -> Rounds:
+        if not self._earlier:
+            yield Round()
+            return
+        self._new, self._old = task.train, self._exemplars(self._earlier)
+        met = [self._met[index] for index in self.classes]
+        yield Round(
+            train=Images.joined([self._new, self._old]),
+            val=Images.joined([each.val for each in met]),
+            batch_size=self.batch_size // 4,
+        )
+
+    def on_train_epoch_start(self) -> None:
+        super().on_train_epoch_start()
+        if self._earlier:
+            noise = Generator().manual_seed(int(torch.randint(2**62, ())))
+            quarter, k = self.batch_size // 4, len(self._earlier)
+            self._noise, self._shares = noise, (quarter // (1 + k), quarter * k // (1 + k))
+            self._next_new = _cycle(len(self._new), self._shares[0], noise)
+            self._next_old = _cycle(len(self._old), self._shares[1], noise)
+            self._next_taught = _cycle(len(self._taught.get("rows", ())), quarter, noise)
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        features = self.two.body(batch.x)
+        loss = self._error(self.two.aside(features, self._tasks), batch)
+        if not self._earlier:
+            return loss + self._error(self.two.main(features, self._tasks), batch)
+        balanced = batch.x.new_zeros(())
+        for images, rows, count in (
+            (self._new, next(self._next_new), self._shares[0]),
+            (self._old, next(self._next_old), self._shares[1]),
+        ):
+            part = self._served(images, rows)
+            scores = self.two.main(self.two.body(part.x), self._tasks)
+            balanced = balanced + count / (self.batch_size // 4) * self._error(scores, part)
+        if self._taught:
+            aside, main = self._teaching(next(self._next_taught))
+            loss, balanced = loss + aside, balanced + main
+        return loss + balanced / 2
+
+    @property
+    def _tasks(self) -> list[int]:
+        return list(self.classes)
+
+    def _error(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+        """Cross-entropy over the classes of all tasks met, which `scores` are for."""
+        first, begins = 0, {}
+        for task, classes in self.classes.items():
+            begins[task], first = first, first + len(classes)
+        begin = torch.tensor([begins[task] for task in batch.t.tolist()], device=batch.y.device)
+        return F.cross_entropy(torch.cat(list(scores), 1), begin + batch.y)
+
+    def _teaching(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """KD of the auxiliary and the main branch on some of U."""
+        x, known = self._shown()[rows].x, self._taught["tasks"]
+        features = self.two.body(x)
+        losses = [
+            self.temperature**2
+            * distillation(
+                torch.cat(scores, 1), self._taught[branch][rows].to(x.device), self.temperature
+            )
+            for branch, scores in (
+                ("aside", self.two.aside(features, known)),
+                ("main", self.two.main(features, known)),
+            )
+        ]
+        return losses[0], losses[1]
+
+    def _served(self, images: Images, rows: Tensor) -> Batch:
+        """Images as they are trained on."""
+        if self.transform is None:
+            return images[rows]
+        return images.shown(rows, self.transform, self._noise)
+
+    def _exemplars(self, tasks: Sequence[int]) -> Images:
+        return Images.joined([self._met[task].train.part(self._rows[task]) for task in tasks])
+
+    @torch.no_grad()
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        super().end_task(task, loader)
+        self.eval()
+        if task.index not in self._rows:
+            self._rows[task.index] = self._chosen(task)
+        self._taught = {}
+        if self.pool != "none" and not task.last:
+            self._prepare(task)
+            self.method["selected"][str(task.step)] = len(self._taught["rows"])
+        self.train()
+
+    def _chosen(self, task: Task) -> Tensor:
+        """The rows of the exemplars of a task's classes; its images come in random order."""
+        found = []
+        for label in range(len(task.classes)):
+            rows = torch.nonzero(task.train.y.cpu() == label).flatten()
+            if self.herding:
+                features = F.normalize(self._features(task.train.part(rows)))
+                rows = rows[herded(features, min(self.memory, len(rows)))]
+            found.append(rows[: self.memory])
+        return torch.cat(found)
+
+    def _prepare(self, task: Task) -> None:
+        """Chooses U for the next task, draws its views, and keeps what the network answers."""
+        anchors = self._exemplars(self._tasks)
+        pool = anchors if self.pool == "exemplars" else self._pool(task)
+        rows = torch.arange(len(pool))
+        if self.pool != "exemplars":
+            rows = nearest_without_replacement(
+                self._features(anchors), self._features(pool), self.neighbours, self.most
+            ).cpu()
+        self._taught = {
+            "rows": rows,
+            "seed": int(torch.randint(2**62, ())),
+            "tasks": self._tasks,
+            "task": task.index,
+        }
+        self._views = None
+        parts: dict[str, list[Tensor]] = {"aside": [], "main": []}
+        for some in torch.arange(len(rows)).split(AT_ONCE):
+            features = self.two.body(self._shown()[some].x)
+            parts["aside"].append(torch.cat(self.two.aside(features, self._tasks), 1).cpu())
+            parts["main"].append(torch.cat(self.two.main(features, self._tasks), 1).cpu())
+        self._taught |= {branch: torch.cat(scores) for branch, scores in parts.items()}
+
+    def _shown(self) -> Images:
+        """The views of U: frozen, the same in all epochs, and found again after a stop."""
+        if self._views is None:
+            task = self._met[self._taught["task"]]
+            own = self.pool == "exemplars"
+            views = self._exemplars(self._taught["tasks"]) if own else self._pool(task)
+            generator = Generator().manual_seed(self._taught["seed"])
+            parts = []
+            for rows in self._taught["rows"].split(AT_ONCE):
+                x = views.x[rows.to(views.x.device)]
+                if self.transform is not None:
+                    x = self.transform(x.float(), generator).to(x.dtype)
+                parts.append(x)
+            self._views = views.part(self._taught["rows"])
+            self._views.x, self._views.transform = torch.cat(parts), None
+        return self._views
+
+    def _pool(self, task: Task) -> Images:
+        try:
+            return unlabeled(self.pool, task.train)
+        except ValueError as error:
+            raise ValueError(f"strategy.unlabeled: {error}") from None
+
+    def _features(self, images: Images) -> Tensor:
+        """(n, f), without augmentation."""
+        parts = torch.arange(len(images)).split(AT_ONCE)
+        return torch.cat([self.two.body(images[rows].x) for rows in parts])
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**super().get_extra_state(), "rows": self._rows, "taught": self._taught}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self._rows, self._taught, self._views = state["rows"], state["taught"], None
+
+
+def herded(features: Tensor, count: int) -> Tensor:
+    """Rows whose running mean stays nearest to the mean of all, in the order they are taken.
+
+    Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning", CVPR 2017.
+
+    Args:
+        features: (n, f).
+        count: rows to take, at most n.
+    """
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    free = torch.ones(len(features), dtype=torch.bool, device=features.device)
+    found = []
+    for number in range(1, count + 1):
+        distances = (mean - (total + features) / number).square().sum(1)
+        distances[~free] = torch.inf
+        row = int(distances.argmin())
+        free[row], total = False, total + features[row]
+        found.append(row)
+    return torch.tensor(found, dtype=torch.long)
+
+
+def _cycle(size: int, count: int, generator: Generator) -> Iterator[Tensor]:
+    """Batches of indices, shuffled anew whenever all were used; the last may be smaller."""
+    while size:
+        yield from torch.randperm(size, generator=generator).split(count)

@@ -1,0 +1,239 @@
+"""Dense class-incremental learning (Tickets spec, 1.6, 3.1 and 11.8 to 11.13)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from lifelong.data import Images, Task
+from lifelong.data.transforms import RandomCrop
+from lifelong.networks import MultiHead, SingleHead, TwoBranchNetwork
+from lifelong.parts.distillation import distillation
+from lifelong.strategies import CIL
+from lifelong.strategies.cil import herded
+from tests.conftest import execute, results_of, small_body, toy_task
+
+SGD = partial(torch.optim.SGD, lr=0.05)
+NONE: Any = []  # instead of a loader that is not used
+
+
+def made(**options: Any) -> CIL:
+    torch.manual_seed(3)
+    values = {"batch_size": 48, "memory": 4, "unlabeled": "exemplars"} | options
+    return CIL(TwoBranchNetwork(small_body(), MultiHead), SGD, **values)
+
+
+def learned(method: CIL, count: int, last: bool = False) -> list[Task]:
+    """So many tasks met, all but the last one closed; the last one's round begun."""
+    tasks = [toy_task(index, last=last and index == count - 1) for index in range(count)]
+    for task in tasks:
+        method.begin_task(task)
+        list(method.rounds(task))
+        if task is not tasks[-1]:
+            with torch.no_grad():
+                for p in method.network.parameters():
+                    p.add_(0.05 * torch.randn_like(p))
+            method.end_task(task, NONE)
+    method.on_train_epoch_start()
+    return tasks
+
+
+def test_distillation_and_its_gradient() -> None:
+    """T (softmax(u/T) - softmax(z/T)) / batch; at T = 2 four times the softened cross-entropy."""
+    u = torch.randn(5, 4, dtype=torch.double, requires_grad=True)
+    z = torch.randn(5, 4, dtype=torch.double)
+    kd = 2.0**2 * distillation(u, z, 2.0)
+    p, q = (z / 2).softmax(1), (u / 2).softmax(1)
+    torch.testing.assert_close(kd, -4 * (p * q.log()).sum(1).mean())
+    (gradient,) = torch.autograd.grad(kd, u)
+    torch.testing.assert_close(gradient, 2 * (q - p).detach() / 5, rtol=0, atol=1e-12)
+    same = distillation(u, u.detach(), 2.0)
+    assert torch.autograd.grad(same, u)[0].abs().max() < 1e-12
+
+
+def test_a_step_by_hand() -> None:
+    """All five terms and their weights, in double precision."""
+    method = made()
+    tasks = learned(method, 3)
+    method.double()
+    network, k = method.two, 2
+    taught = method._taught
+    assert taught["main"].shape[1] == 6  # the old classes alone
+    for name in ("aside", "main"):
+        taught[name] = taught[name].double()
+    quarter = 48 // 4
+    assert method._shares == (quarter // 3, quarter * 2 // 3)
+    drawn: dict[str, Tensor] = {}
+    for name in ("new", "old", "taught"):
+        rows = next(getattr(method, f"_next_{name}"))
+        drawn[name] = rows
+        setattr(method, f"_next_{name}", iter([rows]))
+    for images in (tasks[2].train, method._old, method._shown()):
+        images.scale, images.shift = images.scale.double(), images.shift.double()
+        images.x = images.x.double()
+    mixed = Images.joined([tasks[2].train, method._old])[torch.arange(18, 30)]
+    assert set(mixed.t.tolist()) == {0, 2}
+
+    def scores(branch: Any, x: Tensor, count: int) -> Tensor:
+        features = network.body(x)
+        return torch.cat([branch(features, task) for task in range(count)], 1)
+
+    def error(branch: Any, batch: Any) -> Tensor:
+        return F.cross_entropy(scores(branch, batch.x, 3), 3 * batch.t + batch.y)
+
+    views = method._shown()[drawn["taught"]].x.double()
+    expected = error(network.auxiliary, mixed)
+    expected = expected + 4 * distillation(
+        scores(network.auxiliary, views, 2), taught["aside"][drawn["taught"]], 2.0
+    )
+    balanced = method._shares[0] / quarter * error(network.heads, tasks[2].train[drawn["new"]])
+    balanced = balanced + method._shares[1] / quarter * error(
+        network.heads, method._old[drawn["old"]]
+    )
+    balanced = balanced + 4 * distillation(
+        scores(network.heads, views, 2), taught["main"][drawn["taught"]], 2.0
+    )
+    batch = mixed._replace(x=mixed.x.double())
+    torch.testing.assert_close(method.training_loss(batch), expected + 0.5 * balanced)
+    assert k == len(method._earlier)
+
+
+def test_the_first_task_trains_both_branches_alike() -> None:
+    method = made()
+    (task,) = learned(method, 1)
+    batch = task.train[torch.arange(12)]
+    features = method.two.body(batch.x)
+    expected = F.cross_entropy(method.two.heads(features, 0), batch.y)
+    expected = expected + F.cross_entropy(method.two.auxiliary(features, 0), batch.y)
+    torch.testing.assert_close(method.training_loss(batch), expected)
+
+
+@pytest.mark.parametrize(
+    ("k", "new", "old", "steps"),
+    [(1, 32, 32, 144), (2, 21, 42, 147), (3, 16, 48, 150), (4, 12, 51, 154)],
+)
+def test_batches_of_the_published_protocol(k: int, new: int, old: int, steps: int) -> None:
+    """The table of the specification for CIFAR-10: two classes a task, 4,500 images of each."""
+    method = made(batch_size=256)
+    method._earlier = list(range(k))
+    x = torch.zeros(1, 2, 6, 6).expand(9000, -1, -1, -1)
+    method._new = Images(x, torch.zeros(9000).long(), torch.zeros(9000).long())
+    method._old = method._new.part(torch.arange(200 * k))
+    method._taught = {}
+    method.on_train_epoch_start()
+    assert method._shares == (new, old)
+    assert [len(next(method._next_new)), len(next(method._next_old))] == [new, old]
+    assert math.ceil((9000 + 200 * k) / (256 // 4)) == steps
+
+
+def test_a_round_has_the_new_images_and_the_exemplars_alone() -> None:
+    method = made()
+    tasks = learned(method, 3)
+    (now,) = method.rounds(tasks[2])
+    assert now.batch_size == 12
+    assert now.train is not None
+    assert now.val is not None
+    assert len(now.train) == len(tasks[2].train) + 2 * 3 * 4
+    assert len(now.val) == sum(len(task.val) for task in tasks)
+    for task in tasks[:2]:
+        kept = now.train.x[now.train.t == task.index]
+        assert len(kept) == 12
+        rows = [bool((task.train.x == image).flatten(1).all(1).any()) for image in kept]
+        assert all(rows)
+        labels = now.train.y[now.train.t == task.index]
+        assert labels.bincount().tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize("unlabeled", ["exemplars", "folder"])
+def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_path: Path) -> None:
+    shape, options = (3, 8, 8), {"transform": RandomCrop(8, padding=2)}
+    if unlabeled == "folder":
+        for number in range(30):
+            colour = tuple(torch.randint(0, 256, (3,)).tolist())
+            Image.new("RGB", (8, 8), colour).save(tmp_path / f"{number}.png")
+    torch.manual_seed(1)
+    method = CIL(
+        TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
+        unlabeled=str(tmp_path) if unlabeled == "folder" else unlabeled, neighbours=2, **options,
+    )  # fmt: skip
+    task = toy_task(0)
+    y = torch.arange(24) % 3
+    train = Images((255 * torch.rand(24, *shape)).byte(), y, torch.zeros(24).long())
+    task = replace(task, train=train)
+    method.check([task])
+    method.begin_task(task)
+    method.end_task(task, NONE)
+    first = method._shown()
+    assert len(first) == (24 if unlabeled == "folder" else 12)
+    assert first.x.dtype == torch.uint8
+    method.eval()
+    features = method.two.body(first[torch.arange(len(first))].x)
+    fresh = method.two.heads(features, 0).detach()
+    torch.testing.assert_close(method._taught["main"], fresh)
+    torch.testing.assert_close(method._taught["aside"], method.two.auxiliary(features, 0).detach())
+    again = CIL(
+        TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
+        unlabeled=method.pool, neighbours=2, **options,
+    )  # fmt: skip
+    again.begin_task(task)
+    again.load_state_dict(method.state_dict())
+    assert torch.equal(again._shown().x, first.x)
+
+
+def test_herding_is_the_definition() -> None:
+    features = torch.randn(20, 6, dtype=torch.double)
+    mean, found = features.mean(0), list[int]()
+    for number in range(1, 8):
+        best = min(
+            (row for row in range(20) if row not in found),
+            key=lambda row: float(
+                (mean - (features[found].sum(0) + features[row]) / number).norm()
+            ),
+        )
+        found.append(best)
+    assert herded(features, 7).tolist() == found
+
+
+def test_the_classes_of_all_tasks_are_learned(tmp_path: Path) -> None:
+    """On digits, without the task given; exemplars by herding, views of them as U."""
+    options = ["data=digits", "strategy=cil", "tasks=3", "epochs=5", "batch_size=64"]
+    options += ["optimizer=adam", "lr=0.003", "logger=none", "strategy.memory=20"]
+    options += ["strategy.exemplars=herding", "unlabeled=exemplars"]
+    assert execute(tmp_path, *options) == 0
+    results = results_of(tmp_path)
+    assert results["evaluate"] == "class"
+    assert min(results["accuracy"][2]) > 0.8
+    assert results["method"]["selected"] == {"0": 40, "1": 80}
+    assert results["method"]["unlabeled"] == "exemplars"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"memory": 0}, r"strategy\.memory=0"),
+        ({"neighbours": 0}, r"strategy\.neighbours=0"),
+        ({"most": 0}, r"strategy\.most=0"),
+        ({"temperature": 0.0}, r"strategy\.temperature=0"),
+    ],
+)
+def test_refuses(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(**options)
+
+
+def test_refuses_what_does_not_fit_the_stream() -> None:
+    with pytest.raises(ValueError, match="batch_size=8: the last of 3 tasks has no new images"):
+        made(batch_size=8).check([toy_task(index) for index in range(3)])
+    with pytest.raises(ValueError, match=r"strategy\.unlabeled: nowhere: no such folder"):
+        made(unlabeled="nowhere").check([toy_task(0)])
+    with pytest.raises(ValueError, match="heads=single"):
+        TwoBranchNetwork(small_body(), SingleHead)
