@@ -120,7 +120,8 @@ class Experiment:
             self.strategy.saved_optimizer = saved.optimizer
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
-        self.stream.serve(task, now.train, number, first, now.val, now.batch_size)
+        train, val = (part() if callable(part) else part for part in (now.train, now.val))
+        self.stream.serve(task, train, number, first, val, now.batch_size)
         curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
         late_from = epochs - self.restore_best if self.restore_best else math.inf
         validation = Validation(first, best, curve, late_from, late)
@@ -140,7 +141,7 @@ class Experiment:
             callbacks.append(Saving(self.checkpoint_every, first, save))
         if not self.terminal.progress.disable:
             callbacks.append(ProgressBar(self.terminal, task.step, epochs, first))
-        validates = self.evaluate_every > 0 and len(task.val if now.val is None else now.val) > 0
+        validates = self.evaluate_every > 0 and len(task.val if val is None else val) > 0
         trainer = self._trainer(
             max_epochs=epochs - first,
             callbacks=callbacks,

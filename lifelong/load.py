@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +125,18 @@ class Run:
         """
         return self.scores(images, task).argmax(1)
 
+    @torch.no_grad()
+    def predict_class(self, images: Tensor | NDArray[Any], like: int | None = None) -> Tensor:
+        """Class numbers of the stream, (n,), without the task given.
+
+        Args:
+            images: see `predict`.
+            like: task as whose images these are normalised; null for the last one.
+        """
+        task = self._task(max(self.tasks) if like is None else like)
+        parts = [self.strategy.predict_class(x).cpu() for x in self._batches(images, task)]
+        return torch.cat(parts)
+
     def names(self, images: Tensor | NDArray[Any], task: int) -> list[str]:
         """The names of the predicted classes, see `predict`."""
         known = self._task(task)
@@ -138,7 +150,14 @@ class Run:
         Raises:
             ValueError: an unknown task, images of another shape.
         """
-        known = self._task(task).test
+        t = torch.tensor([task])
+        parts = self._batches(images, self._task(task))
+        return torch.cat([self.strategy(x, t.expand(len(x))).cpu() for x in parts])
+
+    @torch.no_grad()
+    def _batches(self, images: Tensor | NDArray[Any], task: Task) -> Iterator[Tensor]:
+        """The images as the task's are served in tests, some at a time."""
+        known = task.test
         x = torch.as_tensor(images).to(self.device)
         if x.shape[1:] != known.x.shape[1:]:
             raise ValueError(
@@ -146,10 +165,10 @@ class Run:
                 f"{', '.join(map(str, known.x.shape[1:]))}]"
             )
         y = torch.zeros(len(x), dtype=torch.long, device=self.device)
-        asked = Images(x, y, torch.full((len(x),), task))
+        asked = Images(x, y, torch.full((len(x),), task.index))
         asked.scale, asked.shift, asked.transform = known.scale, known.shift, known.transform
-        parts = [asked[rows] for rows in torch.arange(len(x)).split(EVALUATION_BATCH)]
-        return torch.cat([self.strategy(part.x, part.t).cpu() for part in parts])
+        for rows in torch.arange(len(x)).split(EVALUATION_BATCH):
+            yield asked[rows].x
 
     def _task(self, task: int) -> Task:
         if task not in self.tasks:

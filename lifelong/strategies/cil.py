@@ -116,13 +116,17 @@ class CIL(Strategy):
         if not self._earlier:
             yield Round()
             return
-        self._new, self._old = task.train, self._exemplars(self._earlier)
-        met = [self._met[index] for index in self.classes]
+        met = [self._met[index] for index in self._tasks]
         yield Round(
-            train=Images.joined([self._new, self._old]),
+            train=lambda: self._mixed(task),
             val=Images.joined([each.val for each in met]),
             batch_size=self.batch_size // 4,
         )
+
+    def _mixed(self, task: Task) -> Images:
+        """What R is drawn from: the new images and the exemplars."""
+        self._new, self._old = task.train, self._exemplars(self._earlier)
+        return Images.joined([self._new, self._old])
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()

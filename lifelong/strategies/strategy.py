@@ -42,15 +42,16 @@ class Round:
     Attributes:
         name: shown while it runs.
         epochs: passes over the data; None for the protocol's number.
-        train: other training images than the task's.
-        val: other validation images.
+        train: other training images than the task's, or what makes them just before the training;
+            then state that a checkpoint holds is there again.
+        val: likewise, other validation images.
         batch_size: another size of the training batches.
     """
 
     name: str = "train"
     epochs: int | None = None
-    train: Images | None = None
-    val: Images | None = None
+    train: Images | Callable[[], Images] | None = None
+    val: Images | Callable[[], Images] | None = None
     batch_size: int | None = None
 
 
