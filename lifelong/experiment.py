@@ -123,7 +123,8 @@ class Experiment:
         train, val = (part() if callable(part) else part for part in (now.train, now.val))
         self.stream.serve(task, train, number, first, val, now.batch_size)
         curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
-        late_from = epochs - self.restore_best if self.restore_best else math.inf
+        late_from = epochs - self.restore_best if self.restore_best and now.restores else math.inf
+        self.strategy.rate = now.rate
         validation = Validation(first, best, curve, late_from, late)
 
         def save(done: int, trainer: Trainer) -> None:

@@ -33,17 +33,28 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "mas strategy.importance=local strategy.penalty=proximal strategy.accumulate=ema "
     "strategy.halve_below=0.9",
 ]
-SMALLER = {  # fewer configurations than by default, because all of them are trained
+SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "brute_force_hps": "transfer.groups=[2,2]",
     "brute_force_tf": "transfer.groups=[2,2]",
     "brute_force_dfcnn": "transfer.groups=[2,2]",
     "lasem_group_hps": "backbone=conv_small transfer.groups=[2,2]",
     "mtl": "data.repeat=1",  # see test_execute.py
+    "cil": "strategy.memory=10",
+    "tickets_td": "strategy.memory=10 strategy.round_epochs=1 unlabeled=exemplars batch_size=64",
 }
 FORGETS = ("finetune", "darts_dfcnn")  # freely, and by LASEM's table
 
-each = pytest.mark.parametrize("strategy", STRATEGIES + VARIANTS)
-each_file = pytest.mark.parametrize("strategy", STRATEGIES)  # where a variant does nothing else
+# Searches over other kinds of sharing: the classes of their hps form, with other layers.
+OF_A_KIND = [
+    f"{name}_{kind}" for name in ("brute_force", "darts", "lasem") for kind in ("tf", "dfcnn")
+]
+
+# What a method that builds on another goes through as well: tickets_td is cil and more.
+LONG = [name for name in STRATEGIES if name != "cil"]
+
+each = pytest.mark.parametrize("strategy", LONG + VARIANTS)
+# Where neither a variant nor a kind of sharing does anything else.
+each_file = pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s not in OF_A_KIND])
 
 
 def chosen(strategy: str) -> list[str]:
@@ -66,7 +77,7 @@ def _report_where_it_learns(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @each
 def test_learns(tmp_path: Path, strategy: str) -> None:
-    options = [*chosen(strategy), *QUICK, "epochs=12", *ADAM]
+    options = [*QUICK, "epochs=12", *ADAM, *chosen(strategy)]
     assert execute(tmp_path, *options) == 0
     assert (tmp_path / "report.html").exists()
     results = results_of(tmp_path)
@@ -99,7 +110,7 @@ def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 def test_resumes_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str) -> None:
     """Killed after a checkpoint inside a task or at its end; a third of the tasks is left."""
     whole = tmp_path / "whole"
-    options = [*chosen(strategy), *FAST, "epochs=3", "checkpoint_every=2", "resume=auto"]
+    options = [*FAST, "epochs=3", "checkpoint_every=2", "resume=auto", *chosen(strategy)]
     assert execute(whole, *options) == 0
     for after in (1, 2, 5, 9):
         broken = tmp_path / f"broken_{after}"
@@ -136,7 +147,7 @@ def alike(one: Any, other: Any) -> bool:
 def test_the_same_seed_gives_the_same_results_whatever_is_logged_and_kept(
     tmp_path: Path, strategy: str
 ) -> None:
-    options = [*chosen(strategy), *FAST, "tasks=2", "epochs=2"]
+    options = [*FAST, "tasks=2", "epochs=2", *chosen(strategy)]
     assert execute(tmp_path / "one", *options) == 0
     more = ["logger=csv", "checkpoint_every=1", "keep=all"]
     assert execute(tmp_path / "two", *options, *more) == 0
@@ -182,12 +193,12 @@ def test_training_does_not_touch_test_images(
 @each
 def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
     options = [
-        *chosen(strategy),
         *QUICK,
         "tasks=3",
         "data.order=[0,1,0]",
         "epochs=12",
         *ADAM,
+        *chosen(strategy),
     ]
     assert execute(tmp_path, *options) == 0
     results = results_of(tmp_path)
@@ -200,8 +211,8 @@ def test_a_task_visited_again_goes_on(tmp_path: Path, strategy: str) -> None:
 def test_a_second_visit_resumes_bit_equal(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
 ) -> None:
-    options = [*chosen(strategy), *FAST, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
-    options += ["checkpoint_every=2", "evaluate_every=2"]
+    options = [*FAST, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
+    options += ["checkpoint_every=2", "evaluate_every=2", *chosen(strategy)]
     assert execute(tmp_path / "whole", *options) == 0
     for number in (7, 8) if strategy != "joint" else (3,):
         broken = tmp_path / f"broken_{number}"

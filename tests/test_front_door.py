@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -150,20 +149,28 @@ def test_a_sweep_goes_on_after_a_failing_run_and_resumes(command: Command, tmp_p
     assert times == [(folder / "results.json").stat().st_mtime_ns for folder in finished]
 
 
-def test_the_short_experiment_within_its_memory(command: Command, tmp_path: Path) -> None:
+def test_the_short_experiment_within_its_memory(tmp_path: Path) -> None:
     """LASEM on images of CIFAR-100's size and number a class; peak memory below 2 GiB."""
     (tmp_path / "data").mkdir()
     official(tmp_path / "data", train=20)
-    done = command(
+    options = [
         "experiment=lasem_short", "strategy=lasem_hps", "epochs=1", "tasks=2", "download=false",
         "trainer=cpu", "paths.output_dir=run",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lifelong.run", *options],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    peak = 0  # KiB; the process's own: what `resource` counts for children begins with the parent's
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak = max([peak, *map(int, re.findall(r"VmHWM:\s+(\d+) kB", status))])
+        time.sleep(0.1)
+    assert process.returncode == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["images"]["train"] == [170, 170]
     assert results["images"]["origin"] == "cifar-100-python.tar.gz"
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # of all children so far
-    assert peak < 2 * 2**30
+    assert 2**18 < peak < 2**21
 
 
 def test_a_stop_while_it_starts(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from lifelong.strategies.mas import MAS
 from lifelong.strategies.search import Search
 from lifelong.strategies.si import SI
 from lifelong.strategies.strategy import Round, Strategy
+from lifelong.strategies.tickets_td import TicketsTD
 
 __all__ = [
     "AGEM",
@@ -39,4 +40,5 @@ __all__ = [
     "Round",
     "Search",
     "Strategy",
+    "TicketsTD",
 ]

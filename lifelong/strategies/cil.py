@@ -86,6 +86,8 @@ class CIL(Strategy):
         self.pool, self.neighbours, self.most = unlabeled, neighbours, most
         self.temperature, self.transform = temperature, transform
         self._met: dict[int, Task] = {}
+        self._tasks: list[int] = []  # whose classes are told apart
+        self._earlier: list[int] = []
         self._rows: dict[int, Tensor] = {}  # of the exemplars among a task's training images
         self._taught: dict[str, Any] = {}  # U: indices, seed of the views, the teacher's scores
         self._views: Images | None = None  # of U
@@ -109,15 +111,21 @@ class CIL(Strategy):
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
         self._met[task.index] = task
-        self._earlier = [index for index in self.classes if index != task.index]
+        self._enter(task, list(self.classes))
+
+    def _enter(self, task: Task, tasks: list[int]) -> None:
+        """Makes `task` the one that is learned, of the `tasks` met until then."""
+        self._tasks, self._earlier = tasks, [index for index in tasks if index != task.index]
         self._views = None
 
     def rounds(self, task: Task) -> Rounds:
+        yield self._round(task)
+
+    def _round(self, task: Task) -> Round:
         if not self._earlier:
-            yield Round()
-            return
+            return Round()
         met = [self._met[index] for index in self._tasks]
-        yield Round(
+        return Round(
             train=lambda: self._mixed(task),
             val=Images.joined([each.val for each in met]),
             batch_size=self.batch_size // 4,
@@ -136,7 +144,12 @@ class CIL(Strategy):
             self._noise, self._shares = noise, (quarter // (1 + k), quarter * k // (1 + k))
             self._next_new = _cycle(len(self._new), self._shares[0], noise)
             self._next_old = _cycle(len(self._old), self._shares[1], noise)
-            self._next_taught = _cycle(len(self._taught.get("rows", ())), quarter, noise)
+            self._next_taught = _cycle(len(self.teacher.get("rows", ())), quarter, noise)
+
+    @property
+    def teacher(self) -> dict[str, Any]:
+        """What is taught while a task is learned; empty for nothing."""
+        return self._taught
 
     def training_loss(self, batch: Batch) -> Tensor:
         features = self.two.body(batch.x)
@@ -151,14 +164,10 @@ class CIL(Strategy):
             part = self._served(images, rows)
             scores = self.two.main(self.two.body(part.x), self._tasks)
             balanced = balanced + count / (self.batch_size // 4) * self._error(scores, part)
-        if self._taught:
+        if self.teacher:
             aside, main = self._teaching(next(self._next_taught))
             loss, balanced = loss + aside, balanced + main
         return loss + balanced / 2
-
-    @property
-    def _tasks(self) -> list[int]:
-        return list(self.classes)
 
     def _error(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
         """Cross-entropy over the classes of all tasks met, which `scores` are for."""
@@ -170,12 +179,13 @@ class CIL(Strategy):
 
     def _teaching(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """KD of the auxiliary and the main branch on some of U."""
-        x, known = self._shown()[rows].x, self._taught["tasks"]
+        x, taught = self._shown()[rows].x, self.teacher
+        known = taught["tasks"]
         features = self.two.body(x)
         losses = [
             self.temperature**2
             * distillation(
-                torch.cat(scores, 1), self._taught[branch][rows].to(x.device), self.temperature
+                torch.cat(scores, 1), taught[branch][rows].to(x.device), self.temperature
             )
             for branch, scores in (
                 ("aside", self.two.aside(features, known)),
@@ -242,17 +252,17 @@ class CIL(Strategy):
     def _shown(self) -> Images:
         """The views of U: frozen, the same in all epochs, and found again after a stop."""
         if self._views is None:
-            task = self._met[self._taught["task"]]
+            task = self._met[self.teacher["task"]]
             own = self.pool == "exemplars"
-            views = self._exemplars(self._taught["tasks"]) if own else self._pool(task)
-            generator = Generator().manual_seed(self._taught["seed"])
+            views = self._exemplars(self.teacher["tasks"]) if own else self._pool(task)
+            generator = Generator().manual_seed(self.teacher["seed"])
             parts = []
-            for rows in self._taught["rows"].split(AT_ONCE):
+            for rows in self.teacher["rows"].split(AT_ONCE):
                 x = views.x[rows.to(views.x.device)]
                 if self.transform is not None:
                     x = self.transform(x.float(), generator).to(x.dtype)
                 parts.append(x)
-            self._views = views.part(self._taught["rows"])
+            self._views = views.part(self.teacher["rows"])
             self._views.x, self._views.transform = torch.cat(parts), None
         return self._views
 

@@ -46,6 +46,8 @@ class Round:
             then state that a checkpoint holds is there again.
         val: likewise, other validation images.
         batch_size: another size of the training batches.
+        rate: a constant factor on the learning rate, in place of the schedule.
+        restores: whether `restore_best` holds for this round; else its last epoch is carried on.
     """
 
     name: str = "train"
@@ -53,6 +55,8 @@ class Round:
     train: Images | Callable[[], Images] | None = None
     val: Images | Callable[[], Images] | None = None
     batch_size: int | None = None
+    rate: float | None = None
+    restores: bool = True
 
 
 Rounds = Generator[Round, dict[str, float], None]
@@ -106,6 +110,7 @@ class Strategy(LightningModule):
         self.method: dict[str, Any] = {}
         self.epochs_trained = 0  # since the begin of the stream, for the schedule
         self.began = 0  # so many when the current task began
+        self.rate: float | None = None  # see `Round`
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.asks: Asks = "task"
         self.best: dict[str, Any] | None = None
@@ -245,7 +250,10 @@ class Strategy(LightningModule):
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
         first = self.epochs_trained
-        scheduler = LambdaLR(self._optimizer, lambda epoch: self.schedule(first + epoch))
+        rate = self.rate
+        scheduler = LambdaLR(
+            self._optimizer, lambda epoch: self.schedule(first + epoch) if rate is None else rate
+        )
         return {"optimizer": self._optimizer, "lr_scheduler": scheduler}
 
     def optimizer_state(self) -> dict[str, Any]:

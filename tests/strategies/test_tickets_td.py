@@ -1,0 +1,186 @@
+"""Top-down tickets (Tickets spec, 5 and 11.2 to 11.5)."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong import load_run
+from lifelong.data import Images
+from lifelong.networks import MultiHead, TwoBranchNetwork
+from lifelong.strategies import Round, TicketsTD
+from tests.conftest import execute, results_of, small_body, toy_task
+
+SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
+NONE: Any = []  # instead of a loader that is not used
+
+
+def made(**options: Any) -> TicketsTD:
+    torch.manual_seed(3)
+    values = {"batch_size": 48, "memory": 4, "unlabeled": "exemplars"} | options
+    return TicketsTD(TwoBranchNetwork(small_body(), MultiHead), SGD, **values)
+
+
+def train(method: TicketsTD, images: Images, steps: int = 3) -> None:
+    """A few steps of a round, as Lightning would take them."""
+    method.on_train_epoch_start()
+    optimizer = method.configure_optimizers()["optimizer"]
+    for rows in torch.randperm(len(images))[: 6 * steps].split(6):
+        optimizer.zero_grad()
+        method.training_loss(images[rows]).backward()
+        method.on_after_backward()
+        optimizer.step()
+        method.on_train_batch_end(None, images[rows], 0)
+    method.on_train_end()
+
+
+def lived(method: TicketsTD, count: int) -> list[list[Round]]:
+    """The rounds of so many tasks, each trained a little; checks that masked weights stay zero."""
+    seen = []
+    for index in range(count):
+        task = toy_task(index, last=index == count - 1)
+        method.begin_task(task)
+        seen.append([])
+        for now in method.rounds(task):
+            images = now.train() if callable(now.train) else task.train
+            train(method, images)
+            seen[-1].append(now)
+            for name, p in method.prunable().items():
+                assert not p.detach()[~method.masks.keep[name]].any()
+        method.end_task(task, NONE)
+    return seen
+
+
+def test_rounds_and_densities_of_a_stream() -> None:
+    method = made(pruning="release", round_epochs=7)
+    masks = [method.masks.flat()]
+    rounds = lived(method, 5)
+    names = [[now.name for now in of_task] for of_task in rounds]
+    assert names == [
+        ["train"],
+        ["train"],
+        ["train"],
+        ["pruning 1 of 2", "train"],
+        ["pruning 1 of 3", "pruning 2 of 3", "train"]
+        + [f"pruning {number} of 5" for number in range(1, 5)]
+        + ["train"],
+    ]
+    for of_task in rounds:
+        for now in of_task:
+            pruning = now.name.startswith("pruning")
+            assert (now.epochs, now.rate) == ((7, 0.01) if pruning else (None, None))
+            assert now.restores != pruning
+    total, left = len(masks[0]), len(masks[0])
+    for step, count in enumerate((1, 1, 2, 3, 5)):
+        for _ in range(count):
+            left -= round(0.2 * left)
+        assert method.method["remaining"][str(step)] == pytest.approx(left / total, abs=1e-6)
+    assert method.masks.kept() == left
+
+
+@pytest.mark.parametrize(
+    ("preset", "share"), [("release", 6.87), ("paper_cifar10", 4.40), ("paper_cifar100", 9.66)]
+)
+def test_what_is_left_at_the_end_of_a_preset(preset: str, share: float) -> None:
+    left = 11_159_232
+    for rates in made(pruning=preset).pruning:
+        for rate in rates:
+            left -= round(rate * left)
+    assert round(100 * left / 11_159_232, 2) == share
+
+
+@pytest.mark.parametrize("rewind", ["zero", "best", "rand", "none"])
+def test_rewinding(rewind: Any) -> None:
+    """Convolutions alone; what is left becomes what it was, what went is zero."""
+    method = made(pruning=[[0.3, 0.3], [0.3]], rewind=rewind)
+    first = {name: p.detach().clone() for name, p in method.prunable().items()}
+    task = toy_task(0)
+    method.begin_task(task)
+    (only,) = method.rounds(task)
+    assert only == Round()
+    train(method, task.train)
+    with torch.no_grad():  # the best epoch, which is put back, is another than the last
+        for p in method.network.parameters():
+            p.mul_(0.5)
+    best = {name: p.detach().clone() for name, p in method.prunable().items()}
+    method.end_task(task, NONE)
+    method.begin_task(toy_task(1, last=True))
+    rounds = method.rounds(toy_task(1, last=True))
+    assert next(rounds).name == "pruning 1 of 2"
+    for name, p in method.prunable().items():  # what the last epoch left is pruned, not the best
+        kept = method.masks.keep[name]
+        torch.testing.assert_close(p.detach(), method._last[name_in(name)] * kept)
+        torch.testing.assert_close(p.detach()[kept], 2 * best[name][kept])
+    train(method, task.train)
+    trained = {name: p.detach().clone() for name, p in method.prunable().items()}
+    others = {n: p.detach().clone() for n, p in method.two.named_parameters() if "heads" in n}
+    assert next(rounds).name == "train"
+    for name, p in method.prunable().items():
+        kept = method.masks.keep[name]
+        assert not p.detach()[~kept].any()
+        wanted = {"zero": first, "best": best, "none": trained}.get(rewind)
+        if wanted is None:
+            assert not torch.equal(p.detach()[kept], first[name][kept])
+        else:
+            assert torch.equal(p.detach()[kept], wanted[name][kept])
+    for name, p in method.two.named_parameters():
+        if name in others:
+            assert torch.equal(p.detach(), others[name])
+
+
+def name_in(name: str) -> str:
+    return f"body.{name}"
+
+
+def test_masks_only_shrink() -> None:
+    method = made(pruning=[[0.2]] * 3)
+    masks = []
+    prune = method._prune
+
+    def watched(rate: float) -> None:
+        prune(rate)
+        masks.append(method.masks.flat())
+
+    method._prune = watched  # type: ignore[method-assign]
+    lived(method, 3)
+    assert len(masks) == 3
+    for one, other in pairwise(masks):
+        assert not (other & ~one).any()
+        assert other.sum() < one.sum()
+
+
+def test_a_run_and_its_ticket(tmp_path: Path) -> None:
+    options = ["data=digits", "strategy=tickets_td", "tasks=3", "epochs=4", "batch_size=64"]
+    options += ["optimizer=adam", "lr=0.003", "logger=none", "strategy.memory=20"]
+    options += ["strategy.pruning=[[0.5],[0.5],[0.5,0.5]]", "strategy.round_epochs=1"]
+    assert execute(tmp_path, *options) == 0
+    results = results_of(tmp_path)
+    assert list(results["method"]["remaining"].values()) == [0.5, 0.25, 0.0625]
+    assert min(results["accuracy"][2]) > 0.6
+    loaded: Any = load_run(tmp_path).strategy
+    assert loaded.masks.remaining() == 0.0625
+    for name, p in loaded.prunable().items():
+        assert not p[~loaded.masks.keep[name]].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pruning": "most"}, r"strategy\.pruning=most: give release, paper_cifar10"),
+        ({"pruning": [[1.0]]}, r"give shares from 0 to below 1"),
+        ({"round_epochs": 0}, r"strategy\.round_epochs=0"),
+    ],
+)
+def test_refuses(options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(**options)
+
+
+def test_refuses_a_stream_that_is_longer() -> None:
+    with pytest.raises(ValueError, match="has shares for 1 tasks; give one list for each of the 2"):
+        made(pruning=[[0.2]]).check([toy_task(0), toy_task(1)])
