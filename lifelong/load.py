@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from hydra.utils import instantiate
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from lifelong import configuration
 from lifelong.checkpoint import Checkpoint, finished_visits, read
 from lifelong.data import Images, Task
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.evaluation.matrix import Matrix, learned_at
+from lifelong.evaluation.matrix import Matrix, forgotten, from_rows
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 
@@ -82,18 +81,13 @@ class Run:
     @property
     def accuracy(self) -> Matrix:
         """Test accuracies in [0, 1], a row for each visit, NaN where unmeasured."""
-        rows = [[np.nan if v is None else v for v in row] for row in self.results["accuracy"]]
-        return np.array(rows, dtype=float)
+        return from_rows(self.results["accuracy"], len(self.results["tasks"]))
 
     @property
     def forgetting(self) -> list[float]:
         """Of each task, accuracy when learned - accuracy at the end, in percentage points."""
-        matrix, visits = self.accuracy, self.results["visits"]
-        learned = learned_at(visits[: len(matrix)])
-        return [
-            100 * float(matrix[step, task] - matrix[-1, task])
-            for task, step in sorted(learned.items())
-        ]
+        found = forgotten(self.accuracy, self.results["visits"])
+        return [100 * value for value in found.values()]
 
     @property
     def importances(self) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lifelong.evaluation.history import HISTOGRAM
-from lifelong.evaluation.matrix import learned_at
+from lifelong.evaluation.matrix import Matrix, forgotten, from_rows
 
 INK, GRID = "#222831", "#d8dde3"
 COLOURS = (
@@ -105,10 +105,8 @@ def accuracy_curves(results: Results) -> Figure:
 
 def forgetting_by_task(results: Results) -> Figure:
     """Accuracy when learned - accuracy at the end, for each task; below 0 it gained."""
-    matrix = 100 * _matrix(results)
-    learned = learned_at(results["visits"][: len(matrix)])
-    tasks = sorted(learned)
-    lost = [matrix[learned[task], task] - matrix[-1, task] for task in tasks]
+    found = forgotten(_matrix(results), results["visits"])
+    tasks, lost = list(found), [100 * value for value in found.values()]
     figure, axes = _axes(1.8 + 0.42 * len(tasks), 3.0)
     axes.bar(range(len(tasks)), lost, color=[_colour(task) for task in tasks], width=0.7)
     axes.axhline(0, color=INK, lw=0.8)
@@ -373,9 +371,8 @@ def _accuracy(results: Results) -> str:
     return f"{results.get('measured_on', 'test')} accuracy{how}, %"
 
 
-def _matrix(results: Results) -> Any:
-    rows = [[math.nan if v is None else v for v in row] for row in results["accuracy"]]
-    return np.array(rows, dtype=float).reshape(len(rows), len(results["tasks"]))
+def _matrix(results: Results) -> Matrix:
+    return from_rows(results["accuracy"], len(results["tasks"]))
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:

@@ -25,6 +25,18 @@ def learned_at(visits: Sequence[int]) -> dict[int, int]:
     return {task: row for row, task in enumerate(visits)}
 
 
+def from_rows(rows: Sequence[Sequence[float | None]], tasks: int) -> Matrix:
+    """The matrix of the rows in results.json, which have null where nothing was measured."""
+    values = [[math.nan if value is None else value for value in row] for row in rows]
+    return np.array(values, dtype=float).reshape(len(rows), tasks)
+
+
+def forgotten(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
+    """Of each task, by its number, A when it was last learned - A at the end."""
+    learned = learned_at(visits[: len(a)])
+    return {task: float(a[row, task] - a[-1, task]) for task, row in sorted(learned.items())}
+
+
 def final_accuracy(a: Matrix) -> float:
     """Mean of the last row: (1/T) sum_t A[T, t]."""
     return _mean(_met(a[-1]))

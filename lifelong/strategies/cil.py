@@ -24,14 +24,13 @@ from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Images, Task, unlabeled
 from lifelong.data.sources import Source
+from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.data.transforms import Transform
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.distillation import distillation
 from lifelong.parts.neighbours import nearest_without_replacement
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
-
-AT_ONCE = 500  # images that features are taken of
 
 
 class CIL(Strategy):
@@ -241,10 +240,10 @@ class CIL(Strategy):
             "tasks": self._tasks,
             "task": task.index,
         }
-        self._views = None
+        self._views = self._viewed(pool)
         parts: dict[str, list[Tensor]] = {"aside": [], "main": []}
-        for some in torch.arange(len(rows)).split(AT_ONCE):
-            features = self.two.body(self._shown()[some].x)
+        for some in torch.arange(len(rows)).split(EVALUATION_BATCH):
+            features = self.two.body(self._views[some].x)
             parts["aside"].append(torch.cat(self.two.aside(features, self._tasks), 1).cpu())
             parts["main"].append(torch.cat(self.two.main(features, self._tasks), 1).cpu())
         self._taught |= {branch: torch.cat(scores) for branch, scores in parts.items()}
@@ -254,17 +253,22 @@ class CIL(Strategy):
         if self._views is None:
             task = self._met[self.teacher["task"]]
             own = self.pool == "exemplars"
-            views = self._exemplars(self.teacher["tasks"]) if own else self._pool(task)
-            generator = Generator().manual_seed(self.teacher["seed"])
-            parts = []
-            for rows in self.teacher["rows"].split(AT_ONCE):
-                x = views.x[rows.to(views.x.device)]
-                if self.transform is not None:
-                    x = self.transform(x.float(), generator).to(x.dtype)
-                parts.append(x)
-            self._views = views.part(self.teacher["rows"])
-            self._views.x, self._views.transform = torch.cat(parts), None
+            pool = self._exemplars(self.teacher["tasks"]) if own else self._pool(task)
+            self._views = self._viewed(pool)
         return self._views
+
+    def _viewed(self, pool: Images) -> Images:
+        """The chosen images of the pool, each under its fixed transform."""
+        views = pool.part(self.teacher["rows"])
+        views.transform = None
+        if self.transform is not None:
+            generator = Generator().manual_seed(self.teacher["seed"])
+            parts = [
+                self.transform(x.float(), generator).to(x.dtype)
+                for x in views.x.split(EVALUATION_BATCH)
+            ]
+            views.x = torch.cat(parts)
+        return views
 
     def _pool(self, task: Task) -> Images:
         try:
@@ -274,7 +278,7 @@ class CIL(Strategy):
 
     def _features(self, images: Images) -> Tensor:
         """(n, f), without augmentation."""
-        parts = torch.arange(len(images)).split(AT_ONCE)
+        parts = torch.arange(len(images)).split(EVALUATION_BATCH)
         return torch.cat([self.two.body(images[rows].x) for rows in parts])
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -95,6 +95,7 @@ class TicketsTD(CIL):
         if round_epochs < 1:
             raise ValueError(f"strategy.round_epochs={round_epochs}: give 1 or more")
         self.rewind, self.round_epochs = rewind, round_epochs
+        self._prunable = {n: p for n, p in self.two.body.named_parameters() if p.dim() == 4}
         self.masks = Masks(self.prunable())
         for name, p in self.prunable().items():
             self.register_buffer(f"first_{key(name)}", p.detach().clone())
@@ -107,7 +108,7 @@ class TicketsTD(CIL):
 
     def prunable(self) -> dict[str, nn.Parameter]:
         """The kernels of the body's convolutions, by name."""
-        return {n: p for n, p in self.two.body.named_parameters() if p.dim() == 4}
+        return self._prunable  # asked in every step
 
     def check(self, tasks: Sequence[Task]) -> None:
         super().check(tasks)
