@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
     from lifelong.load import load_run as load_run
+    from lifelong.parts.ticket import load_ticket as load_ticket
     from lifelong.strategies import Round as Round
     from lifelong.strategies import Strategy as Strategy
 
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "lifelong.data",
     "load_run": "lifelong.load",
+    "load_ticket": "lifelong.parts.ticket",
     "Task": "lifelong.data",
     "TaskStream": "lifelong.data",
     "Round": "lifelong.strategies",
     "Strategy": "lifelong.strategies",
 }
-__all__ = ["Batch", "Round", "Strategy", "Task", "TaskStream", "__version__", "load_run"]
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,7 +17,8 @@ from lightning.pytorch.loggers import Logger
 from lifelong.callbacks import EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.checkpoint import Checkpoint
 from lifelong.data import Images, Task, TaskStream
-from lifelong.evaluation.record import BEFORE, CLASS, PEAK, TEST, Record
+from lifelong.evaluation.accuracy import TaskAccuracy
+from lifelong.evaluation.record import BEFORE, BESIDE, CLASS, PEAK, TEST, Record
 from lifelong.seeds import derive
 from lifelong.strategies import Round, Strategy
 from lifelong.strategies.strategy import Rounds
@@ -155,9 +156,11 @@ class Experiment:
             self.strategy.to(self.device)  # a Trainer leaves it on the CPU
         self.record.seconds["train"] -= validation.seconds
         self.record.seconds["evaluate"] += validation.seconds
-        return self._outcome(trainer, validation)
+        return self._outcome(trainer, validation, now.judged)
 
-    def _outcome(self, trainer: Trainer, validation: Validation) -> dict[str, float]:
+    def _outcome(
+        self, trainer: Trainer, validation: Validation, judged: Images | None
+    ) -> dict[str, float]:
         """The metrics of a round; goes back to a late epoch if that is asked for."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if validation.late is not None:
@@ -165,6 +168,8 @@ class Experiment:
         if validation.best is not None:
             metrics["val/best"] = validation.best["accuracy"]
         self.strategy.best = validation.best
+        if judged is not None:
+            metrics["judged"] = float(self._asked([judged]).mean())
         return metrics
 
     def _evaluate_before(self, task: Task) -> None:
@@ -180,6 +185,8 @@ class Experiment:
 
     def _evaluate(self, task: Task) -> None:
         self._test(task.step, TEST, self._seen(task))
+        for name in self.strategy.beside():
+            self._test(task.step, BESIDE + name, self._seen(task))
         self._test(task.step, "train", [task], [task.train])
         if len(task.val):
             self._test(task.step, "val", [task], [task.val])
@@ -200,15 +207,19 @@ class Experiment:
         self, step: int, split: str, tasks: Sequence[Task], images: Sequence[Images] | None = None
     ) -> None:
         """Counts right answers on the test images of `tasks`, or on other `images`."""
-        loaders = [self.stream.loader(part) for part in images or [task.test for task in tasks]]
-        with self._clock("evaluate"):
-            self._trainer().test(self.strategy, dataloaders=loaders, verbose=False)
-            self.strategy.to(self.device)
-        counts = [(split, self.strategy.scores)]
+        counts = [(split, self._asked(images or [task.test for task in tasks]))]
         if self.strategy.asks == "both" and split == TEST:
             counts.append((CLASS, self.strategy.class_scores))
         for name, scores in counts:
             self.record.add(step, name, scores.right.tolist(), scores.total.tolist())
+
+    def _asked(self, images: Sequence[Images]) -> TaskAccuracy:
+        """The answers of the network as it is."""
+        with self._clock("evaluate"):
+            loaders = [self.stream.loader(part) for part in images]
+            self._trainer().test(self.strategy, dataloaders=loaders, verbose=False)
+            self.strategy.to(self.device)
+        return self.strategy.scores
 
     def _checkpoint(self, task: Task, finished: bool) -> Checkpoint:
         return Checkpoint(

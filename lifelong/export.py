@@ -1,4 +1,6 @@
-"""`python -m lifelong.export RUN FOLDER`: a run's state in the layout of the MAS re-implementation.
+"""A run's state in files of other layouts.
+
+`python -m lifelong.export RUN FOLDER` writes that of the MAS re-implementation:
 
     models/shared_model.pth     the body's state dict, keys with the prefix `tmodel.`
     models/reg_params.pickle    {parameter: {"omega": importance, "init_val": anchor}}
@@ -7,21 +9,31 @@
     models/Task_1/classes.txt   number of classes
     models/Task_1/performance.txt  test accuracy in [0, 1] just after the task was learned
 
+`python -m lifelong.export --ticket RUN FILE [--stage N]` writes the lifelong ticket of a run of
+tickets_td, tickets_bu or retrain: mask, weights before and after the training, see
+`lifelong.load_ticket`. N counts tasks learned; default: all.
+
 All tensors can be read with `torch.load(..., weights_only=True)`. Tasks are numbered from 1 here.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
+import math
 import sys
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from lifelong.evaluation.matrix import learned_at
 from lifelong.files import write_text, write_with
 from lifelong.load import Run, load_run
 from lifelong.networks import Head, Network, OutputMatrix
+from lifelong.parts.ticket import Ticket
+from lifelong.strategies import Tickets
 
 PREFIX = "tmodel."
 
@@ -47,6 +59,40 @@ def export(run: Run, folder: Path) -> None:
         _save(place / "head.pth", head)
         write_text(place / "classes.txt", f"{len(head['fc.bias'])}\n")
         write_text(place / "performance.txt", f"{run.accuracy[learned[task], task]}\n")
+
+
+def export_ticket(run: Run, path: Path) -> Ticket:
+    """Writes the ticket that the run held after its visit.
+
+    Raises:
+        ValueError: a method without masks; a file that is there already.
+    """
+    if not isinstance(run.strategy, Tickets):
+        raise ValueError(
+            f"{run.folder}: {run.results['strategy']} finds no tickets; give a run of tickets_td, "
+            "tickets_bu or retrain"
+        )
+    if path.exists():
+        raise ValueError(f"{path}: is there already; give another file")
+    accuracy = [value for value in run.accuracy[run.step].tolist() if not math.isnan(value)]
+    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    provenance = {
+        **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
+        **{name: run.strategy.method.get(name) for name in ("unlabeled", "decide_on")},
+        "stage": run.step + 1,
+        "accuracy": accuracy,
+        "environment": environment,
+        "config": OmegaConf.to_yaml(run.config),
+    }
+    ticket = Ticket(
+        mask=run.strategy.masks.packed(),
+        start=run.strategy.start or run.strategy.first,
+        weights=run.strategy.state(),
+        tasks=[run.tasks[index].description() for index in run.strategy.classes],
+        provenance=provenance,
+    )
+    ticket.save(path)
+    return ticket
 
 
 def _importances(run: Run, inner: nn.Module) -> dict[str, dict[str, Tensor]]:
@@ -87,15 +133,29 @@ def _save(path: Path, content: dict[str, Tensor] | dict[str, dict[str, Tensor]])
 
 def main(arguments: list[str]) -> int:
     """The command line; gives the exit status."""
-    if len(arguments) != 2 or arguments[0] in ("-h", "--help"):
-        print(__doc__, file=sys.stderr)
-        return 2
+    parser = argparse.ArgumentParser(
+        prog="python -m lifelong.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("target", type=Path, metavar="FOLDER or FILE")
+    parser.add_argument("--ticket", action="store_true", help="write a lifelong ticket")
+    parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
+    given = parser.parse_args(arguments)
     try:
-        export(load_run(arguments[0]), Path(arguments[1]))
+        run = load_run(given.run, None if given.stage is None else given.stage - 1)
+        if given.ticket:
+            ticket = export_ticket(run, given.target)
+            size = given.target.stat().st_size / 1e6
+            left = 100 * ticket.remaining
+            print(f"written: {given.target}, {left:.2f} % of the weights, {size:.2f} MB")
+        else:
+            export(run, given.target)
+            print(f"written: {given.target / 'models'}")
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"written: {Path(arguments[1]) / 'models'}")
     return 0
 
 

@@ -22,7 +22,7 @@ from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 
 # Values of a strategy's options that need files which may be gone, and what stands in for them.
-_STAND_INS = {"weights": "none", "importance_data": "train"}
+_STAND_INS = {"weights": "none", "importance_data": "train", "unlabeled": "none"}
 
 
 def load_run(folder: str | Path, after: int | None = None, device: str = "cpu") -> Run:

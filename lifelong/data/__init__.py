@@ -4,11 +4,12 @@ from lifelong.data.altered import altered
 from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
-from lifelong.data.unlabeled import unlabeled
+from lifelong.data.unlabeled import HeldOut, unlabeled
 from lifelong.data.whole import folders, permuted, rotated, sequence
 
 __all__ = [
     "Batch",
+    "HeldOut",
     "Images",
     "Task",
     "TaskStream",

@@ -8,10 +8,10 @@ from typing import Literal, Unpack
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lifelong.data.sources.folder import image_folder
+from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
 from lifelong.data.splits import Standardize, standardized
 from lifelong.data.stream import StreamOptions, TaskStream
@@ -218,18 +218,3 @@ def _task(
         for x, (_, labels, where) in zip(pixels, parts, strict=True)
     ]
     return Task(index, index, False, name, classes, sets[0], sets[1], sets[2], source.classes)
-
-
-def brought(images: NDArray[np.uint8], shape: Sequence[int], name: str) -> Tensor:
-    """Images (n, c, h, w) brought to `shape`; channels of grey ones are one and the same memory."""
-    from torchvision.transforms.v2.functional import resize
-
-    channels, height, width = shape
-    x = torch.from_numpy(np.ascontiguousarray(images))
-    if x.shape[2:] != (height, width) and len(x):
-        x = torch.cat([resize(part, [height, width]) for part in x.split(10_000)])
-    if x.shape[1] not in (1, channels):
-        raise ValueError(
-            f"data.shape={list(shape)}: the images of {name} have {x.shape[1]} channels"
-        )
-    return x.expand(-1, channels, height, width) if len(x) else x.new_empty((0, *shape))

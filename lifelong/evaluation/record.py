@@ -18,6 +18,7 @@ TEST = "test"
 BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
 CLASS = "test_without_task"
 PEAK = "test_at_best_epoch"
+BESIDE = "test_of_"  # another network that the method keeps, by its name
 
 
 class Record:
@@ -86,6 +87,8 @@ class Record:
             before = self.metrics(BEFORE)
             for name in ("final_accuracy", "forgetting_ratio"):
                 found[f"{name}_before_commit"] = before[name]
+        for name, split in self.beside.items():
+            found[f"final_accuracy_{name}"] = self.metrics(split)["final_accuracy"]
         results = {
             "strategy": self.strategy,
             "data": self.data,
@@ -111,7 +114,15 @@ class Record:
         for key, split in (("accuracy_class", CLASS), ("accuracy_before_commit", BEFORE)):
             if self.has(split):
                 results[key] = _plain(self.matrix(split))
+        for name, split in self.beside.items():
+            results[f"accuracy_{name}"] = _plain(self.matrix(split))
         return results
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Splits of the networks that the method keeps beside its own, by their names."""
+        splits = sorted({row[2] for row in self.rows if row[2].startswith(BESIDE)})
+        return {split.removeprefix(BESIDE): split for split in splits}
 
     def has(self, split: str) -> bool:
         """Whether anything of the split was measured."""

@@ -44,6 +44,13 @@ _CAPTIONS = {
     "relatedness": "Weight of earlier tasks' second moments in the steps of each task, the "
     "mean over its last epoch and all tensors: below 1 where gradients agree, above where they "
     "oppose.",
+    "accuracy_against_remaining": "Mean accuracy of the tasks met against the share of the "
+    "convolutions' weights left, after each task.",
+    "dense_against_ticket": "Mean accuracy of the tasks met of the ticket and of the dense network "
+    "beside it; numbers: points by which the ticket is ahead.",
+    "density_by_layer": "Share of each layer's weights that is left in the ticket of each task.",
+    "pruning_rounds": "Accuracy on the images that decide, less the dense network's, through the "
+    "rounds of pruning of each task.",
     "candidate_accuracy": "Best validation accuracy of each configuration, by task.",
 }
 _STYLE = """

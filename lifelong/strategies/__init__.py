@@ -15,9 +15,12 @@ from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
+from lifelong.strategies.retrain import Retrain
 from lifelong.strategies.search import Search
 from lifelong.strategies.si import SI
 from lifelong.strategies.strategy import Round, Strategy
+from lifelong.strategies.tickets import Tickets
+from lifelong.strategies.tickets_bu import TicketsBU
 from lifelong.strategies.tickets_td import TicketsTD
 
 __all__ = [
@@ -37,8 +40,11 @@ __all__ = [
     "FrozenBody",
     "Joint",
     "LwF",
+    "Retrain",
     "Round",
     "Search",
     "Strategy",
+    "Tickets",
+    "TicketsBU",
     "TicketsTD",
 ]

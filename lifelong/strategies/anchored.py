@@ -115,7 +115,7 @@ class Anchored(Strategy):
     @torch.no_grad()
     def start_again(self) -> None:
         """Puts network and schedule back to where the task began."""
-        self.epochs_trained = self.began
+        self.scheduled = self.began
         for name, value in self.network.state_dict().items():
             if torch.is_tensor(value):
                 value.copy_(self.get_buffer(f"start_{key(name)}"))

@@ -104,13 +104,13 @@ class BruteForce(Search):
         trained = {
             n: p.detach().clone() for n, p in self.network.named_parameters() if p.requires_grad
         }
-        return {"weights": trained, "epochs_trained": self.epochs_trained, "best": self.best}
+        return {"weights": trained, "scheduled": self.scheduled, "best": self.best}
 
     def _restore(self, state: dict[str, Any]) -> None:
         with torch.no_grad():
             for name, value in state["weights"].items():
                 self.network.get_parameter(name).copy_(value)
-        self.epochs_trained, self.best = state["epochs_trained"], state["best"]
+        self.scheduled, self.best = state["scheduled"], state["best"]
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "start": self._start, "kept": self._kept}

@@ -23,9 +23,9 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Images, Task, unlabeled
-from lifelong.data.sources import Source
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.data.transforms import Transform
+from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.distillation import distillation
@@ -49,8 +49,8 @@ class CIL(Strategy):
             proportion 1 : k.
         memory: exemplars of each class.
         exemplars: `random`, or by `herding`: those whose mean feature stays nearest to the class's.
-        unlabeled: where U is taken from: a source, a folder or zip file, `exemplars` (U are these
-            themselves), or `none` (without distillation).
+        unlabeled: where U is taken from: `exemplars` (U are these themselves), `none` (without
+            distillation), or see `lifelong.data.unlabeled`.
         neighbours: images that an exemplar takes, nearest first, each image once.
         most: images of U at most; null for no limit but the source's.
         temperature: T, above 0.
@@ -69,7 +69,7 @@ class CIL(Strategy):
         batch_size: int,
         memory: int = 100,
         exemplars: Literal["random", "herding"] = "random",
-        unlabeled: str | Source = "none",
+        unlabeled: str | Origin = "none",
         neighbours: int = 50,
         most: int | None = None,
         temperature: float = 2.0,
@@ -85,10 +85,13 @@ class CIL(Strategy):
         self.pool, self.neighbours, self.most = unlabeled, neighbours, most
         self.temperature, self.transform = temperature, transform
         self._met: dict[int, Task] = {}
+        self._used: set[int] = set()  # class numbers of the whole stream
         self._tasks: list[int] = []  # whose classes are told apart
         self._earlier: list[int] = []
         self._rows: dict[int, Tensor] = {}  # of the exemplars among a task's training images
         self._taught: dict[str, Any] = {}  # U: indices, seed of the views, the teacher's scores
+        self._taught_before: dict[str, Any] = {}  # U while the last finished task was learned
+        self._prints: dict[int, int] = {}  # checksums of the tasks' training images
         self._views: Images | None = None  # of U
         self.method = {"unlabeled": getattr(unlabeled, "name", unlabeled), "selected": {}}
 
@@ -104,12 +107,14 @@ class CIL(Strategy):
                 f"batch_size={self.batch_size}: the last of {len(tasks)} tasks has no new images "
                 f"in a batch; give {4 * len(tasks)} or more"
             )
+        self._used = {number for task in tasks for number in task.classes}
         if self.pool not in ("none", "exemplars"):
             self._pool(tasks[0])
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
         self._met[task.index] = task
+        self._prints[task.index] = task.train.checksum()
         self._enter(task, list(self.classes))
 
     def _enter(self, task: Task, tasks: list[int]) -> None:
@@ -208,7 +213,7 @@ class CIL(Strategy):
         self.eval()
         if task.index not in self._rows:
             self._rows[task.index] = self._chosen(task)
-        self._taught = {}
+        self._taught_before, self._taught = self._taught, {}
         if self.pool != "none" and not task.last:
             self._prepare(task)
             self.method["selected"][str(task.step)] = len(self._taught["rows"])
@@ -241,6 +246,7 @@ class CIL(Strategy):
             "task": task.index,
         }
         self._views = self._viewed(pool)
+        self._taught["checksum"] = self._views.checksum()
         parts: dict[str, list[Tensor]] = {"aside": [], "main": []}
         for some in torch.arange(len(rows)).split(EVALUATION_BATCH):
             features = self.two.body(self._views[some].x)
@@ -255,6 +261,11 @@ class CIL(Strategy):
             own = self.pool == "exemplars"
             pool = self._exemplars(self.teacher["tasks"]) if own else self._pool(task)
             self._views = self._viewed(pool)
+            if self._views.checksum() != self.teacher["checksum"]:
+                raise ValueError(
+                    f"strategy.unlabeled={self.method['unlabeled']}: is not what it was when "
+                    "images were chosen from it; bring it back, or begin the run anew"
+                )
         return self._views
 
     def _viewed(self, pool: Images) -> Images:
@@ -272,7 +283,7 @@ class CIL(Strategy):
 
     def _pool(self, task: Task) -> Images:
         try:
-            return unlabeled(self.pool, task.train)
+            return unlabeled(self.pool, task.train, self._used)
         except ValueError as error:
             raise ValueError(f"strategy.unlabeled: {error}") from None
 
@@ -282,11 +293,15 @@ class CIL(Strategy):
         return torch.cat([self.two.body(images[rows].x) for rows in parts])
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {**super().get_extra_state(), "rows": self._rows, "taught": self._taught}
+        return {
+            **super().get_extra_state(), "rows": self._rows, "prints": self._prints,
+            "taught": self._taught, "taught_before": self._taught_before,
+        }  # fmt: skip
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
-        self._rows, self._taught, self._views = state["rows"], state["taught"], None
+        self._rows, self._prints, self._views = state["rows"], state["prints"], None
+        self._taught, self._taught_before = state["taught"], state["taught_before"]
 
 
 def herded(features: Tensor, count: int) -> Tensor:

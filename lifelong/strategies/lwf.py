@@ -91,7 +91,7 @@ class LwF(Strategy):
                 p.requires_grad_(False)
             self._warming = True
             yield Round("warm-up", self.warmup_epochs)
-            self._warming, self.epochs_trained = False, self.began
+            self._warming, self.scheduled = False, self.began
             for p in others:
                 p.requires_grad_()
         yield Round()

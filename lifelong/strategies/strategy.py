@@ -7,7 +7,7 @@ calls `super()`. What must survive a kill is a parameter, a buffer, or an entry 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -46,8 +46,10 @@ class Round:
             then state that a checkpoint holds is there again.
         val: likewise, other validation images.
         batch_size: another size of the training batches.
-        rate: a constant factor on the learning rate, in place of the schedule.
+        rate: a constant factor on the learning rate, in place of the schedule, which stands still.
         restores: whether `restore_best` holds for this round; else its last epoch is carried on.
+        judged: images on which the trained network is asked; `judged` of the metrics is the share
+            of right answers.
     """
 
     name: str = "train"
@@ -57,6 +59,7 @@ class Round:
     batch_size: int | None = None
     rate: float | None = None
     restores: bool = True
+    judged: Images | None = None
 
 
 Rounds = Generator[Round, dict[str, float], None]
@@ -68,7 +71,7 @@ class Strategy(LightningModule):
     Args:
         network: learns the tasks.
         optimizer: makes an optimizer of parameters; a fresh one serves each round.
-        schedule: factor on the learning rate by epochs since the begin of the stream.
+        schedule: factor on the learning rate by the epochs that it has gone through, in all tasks.
 
     Attributes:
         method: what the method reports (numbers, texts, lists, dicts); saved with the results.
@@ -108,8 +111,9 @@ class Strategy(LightningModule):
         self.make_optimizer = optimizer
         self.schedule = schedule
         self.method: dict[str, Any] = {}
-        self.epochs_trained = 0  # since the begin of the stream, for the schedule
-        self.began = 0  # so many when the current task began
+        self.epochs_trained = 0  # since the begin of the stream
+        self.scheduled = 0  # of them those that the schedule has gone through
+        self.began = 0  # so many of these when the current task began
         self.rate: float | None = None  # see `Round`
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.asks: Asks = "task"
@@ -130,7 +134,7 @@ class Strategy(LightningModule):
 
     def begin_task(self, task: Task) -> None:
         """Prepares for a task; also replayed for earlier tasks before a checkpoint is loaded."""
-        self.began = self.epochs_trained
+        self.began = self.scheduled
         self.classes[task.index] = task.classes
         self.network.add_task(task.index, len(task.classes))
 
@@ -151,6 +155,13 @@ class Strategy(LightningModule):
             for name, value in self._optimizer.report().items():
                 self.method.setdefault(name, {})[str(task.step)] = value
             self._optimizer.end_task()
+
+    def beside(self) -> Iterator[str]:
+        """Other networks that are measured after a task: puts each in place and gives its name.
+
+        When it is through, the own network is back.
+        """
+        yield from ()
 
     # What is written once, for all methods.
 
@@ -178,6 +189,7 @@ class Strategy(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1
+        self.scheduled += self.rate is None
         loss = float(self._loss) / self.trainer.num_training_batches
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss}; {self.advice()}")
@@ -249,7 +261,7 @@ class Strategy(LightningModule):
             } if self.lifetime == "stream" else None  # fmt: skip
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
-        first = self.epochs_trained
+        first = self.scheduled
         rate = self.rate
         scheduler = LambdaLR(
             self._optimizer, lambda epoch: self.schedule(first + epoch) if rate is None else rate
@@ -266,10 +278,11 @@ class Strategy(LightningModule):
     def get_extra_state(self) -> dict[str, Any]:
         return {
             "epochs_trained": self.epochs_trained,
+            "scheduled": self.scheduled,
             "began": self.began,
             "method": self.method,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.epochs_trained, self.began = state["epochs_trained"], state["began"]
-        self.method = state["method"]
+        for name in ("epochs_trained", "scheduled", "began", "method"):
+            setattr(self, name, state[name])

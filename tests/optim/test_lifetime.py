@@ -75,7 +75,7 @@ def test_an_optimizer_of_the_stream_takes_in_new_heads_and_keeps_its_rate() -> N
     made = strategy(partial(torch.optim.Adam, lr=0.1), schedule=schedule)
     made.lifetime = "stream"
     first = optimizer_of(made)
-    made.epochs_trained = 2
+    made.scheduled = 2
     made.begin_task(toy_task(1))
     again = optimizer_of(made)
     assert again is first

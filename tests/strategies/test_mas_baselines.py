@@ -139,7 +139,7 @@ def test_lwf_warms_the_new_head_up_alone() -> None:
     strategy.double()
     rounds = strategy.rounds(toy_task(1))
     assert next(rounds) == Round("warm-up", 2)
-    strategy.epochs_trained = 2
+    strategy.scheduled = 2
     strategy.train()
     assert not strategy.network.body.training
     before = {name: p.detach().clone() for name, p in strategy.network.named_parameters()}
@@ -147,7 +147,7 @@ def test_lwf_warms_the_new_head_up_alone() -> None:
     for name, p in strategy.network.named_parameters():
         assert torch.equal(p, before[name]) != name.startswith("heads.all.1"), name
     assert rounds.send({}) == Round()
-    assert strategy.epochs_trained == 0  # the schedule goes on from where the task began
+    assert strategy.scheduled == 0  # the schedule goes on from where the task began
     assert all(p.requires_grad for p in strategy.network.parameters())
 
 

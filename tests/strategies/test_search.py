@@ -137,7 +137,7 @@ def drive(made: BruteForce, task: Any, accuracies: list[float]) -> list[str]:
             for parameter in made.network.parameters():
                 if parameter.requires_grad:
                     parameter.add_(accuracy)
-        made.epochs_trained += 5
+        made.scheduled += 5
         try:
             now = rounds.send({"val/best": accuracy})
         except StopIteration:
@@ -153,7 +153,7 @@ def test_the_planted_optimum_is_kept_with_its_weights(best: int) -> None:
     made.end_task(toy_task(0), [])  # type: ignore[arg-type]
     made.begin_task(toy_task(1))
     start = {n: p.detach().clone() for n, p in made.network.named_parameters() if p.requires_grad}
-    epochs = made.epochs_trained
+    epochs = made.scheduled
     accuracies = [0.5, 0.5, 0.5, 0.5]
     accuracies[best] = 0.75
     assert drive(made, toy_task(1), accuracies) == ["11", "01", "10", "00"]
@@ -161,7 +161,7 @@ def test_the_planted_optimum_is_kept_with_its_weights(best: int) -> None:
     assert made.choice() == config
     for name, value in start.items():
         torch.testing.assert_close(made.network.get_parameter(name), value + 0.75)
-    assert made.epochs_trained == epochs + 5  # as many as one training takes
+    assert made.scheduled == epochs + 5  # as many as one training takes
     made.end_task(toy_task(1), [])  # type: ignore[arg-type]
     assert made.network.configs == {0: config, 1: config}  # the first task was expressed anew
     for layer, shared in zip(made.network.transfer_layers(), config, strict=True):

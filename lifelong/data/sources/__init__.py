@@ -1,6 +1,6 @@
 """Data sets: functions that return uint8 images, labels and class names."""
 
-from lifelong.data.sources.cifar import cifar10, cifar100
+from lifelong.data.sources.cifar import cifar10, cifar100, cifar_swap
 from lifelong.data.sources.cub import cub
 from lifelong.data.sources.digits import digits
 from lifelong.data.sources.folder import image_folder
@@ -8,7 +8,7 @@ from lifelong.data.sources.mini_imagenet import mini_imagenet
 from lifelong.data.sources.mnist import fashion_mnist, mnist, notmnist
 from lifelong.data.sources.office_home import office_home
 from lifelong.data.sources.source import Source
-from lifelong.data.sources.stl10 import stl10
+from lifelong.data.sources.stl10 import stl10, stl10_unlabeled
 from lifelong.data.sources.svhn import svhn
 from lifelong.data.sources.tiny_imagenet import tiny_imagenet
 
@@ -16,6 +16,7 @@ __all__ = [
     "Source",
     "cifar10",
     "cifar100",
+    "cifar_swap",
     "cub",
     "digits",
     "fashion_mnist",
@@ -25,6 +26,7 @@ __all__ = [
     "notmnist",
     "office_home",
     "stl10",
+    "stl10_unlabeled",
     "svhn",
     "tiny_imagenet",
 ]

@@ -6,8 +6,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from typing import IO, TypeVar
 
 # What reading a damaged archive brings up.
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
@@ -38,6 +39,33 @@ def read_archive(path: Path, inside: str, parse: Callable[[Callable[[str], bytes
     except (KeyError, FileNotFoundError) as error:
         raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
     except (ValueError, TypeError, tarfile.TarError, *DAMAGED) as error:
+        raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
+
+
+def chunks(path: Path, inside: str, name: str, size: int) -> Iterator[bytes]:
+    """A file of an archive piece by piece, for files that are large; see `read_archive`.
+
+    Args:
+        path: a tar file, or the unpacked folder.
+        inside: folder within the archive.
+        name: of the file.
+        size: bytes of a piece; the last may have fewer.
+
+    Raises:
+        ValueError: a missing or damaged file.
+    """
+    try:
+        with ExitStack() as stack:
+            if path.is_dir():
+                file: IO[bytes] = stack.enter_context((path / name).open("rb"))
+            else:
+                archive = stack.enter_context(tarfile.open(path))
+                file = _opened(archive, f"{inside}/{name}")
+            while piece := file.read(size):
+                yield piece
+    except (KeyError, FileNotFoundError) as error:
+        raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
+    except (tarfile.TarError, *DAMAGED) as error:
         raise ValueError(f"{path}: not a readable archive ({error}); fetch it again") from None
 
 
@@ -77,7 +105,11 @@ def _tarred(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    return _opened(archive, name).read()
+
+
+def _opened(archive: tarfile.TarFile, name: str) -> IO[bytes]:
     file = archive.extractfile(name)
     if file is None:
         raise KeyError(name)
-    return file.read()
+    return file

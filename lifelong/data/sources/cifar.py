@@ -105,3 +105,23 @@ def _official(form: _Form, path: Path) -> Source:
 def _arrays(part: dict[str, Any], form: _Form) -> Part:
     images = np.asarray(part["data"], dtype=np.uint8).reshape(-1, *SHAPE)
     return images, np.asarray(part[form.labels], dtype=np.int64)
+
+
+def cifar_swap(stream: str, data_dir: str | Path, *, download: bool = True) -> Source:
+    """CIFAR-100 for a stream of CIFAR-10 and the reverse: no class is in both.
+
+    Args:
+        stream: its name, which tells.
+        data_dir: see `cifar10`.
+        download: likewise.
+
+    Raises:
+        ValueError: another stream; no images.
+    """
+    if "cifar100" in stream:
+        return cifar10(data_dir, download=download)
+    if "cifar10" in stream:
+        return cifar100(data_dir, download=download)
+    raise ValueError(
+        f"unlabeled=cifar_swap: {stream} is no stream of CIFAR; give another member of unlabeled"
+    )

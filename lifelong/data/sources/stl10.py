@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.progress import track
 
-from lifelong.data.sources.archive import read_archive
+from lifelong.data.sources.archive import chunks, read_archive
+from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.places import Place, find, with_torchvision
 from lifelong.data.sources.source import Source
 
@@ -32,6 +36,37 @@ def stl10(data_dir: str | Path, *, download: bool = True) -> Source:
     places = [Place(path, "stl10", _read) for path in (FOLDER, ARCHIVE)]
     fetch = with_torchvision("STL10", {"split": "train"}) if download else None
     return find("stl10", data_dir, places, address=ADDRESS, fetch=fetch)
+
+
+def stl10_unlabeled(data_dir: str | Path, *, size: int = 32, download: bool = True) -> Source:
+    """The 100,000 images of STL-10 without labels, brought to `size` x `size`, as training images.
+
+    Looks in the places of `stl10` for unlabeled_X.bin. Labels are 0.
+
+    Raises:
+        ValueError: a size below 1, nothing found, or an unreadable archive.
+    """
+    if not 1 <= size <= SHAPE[1]:
+        raise ValueError(f"size={size}: give the height of an image, 1 to {SHAPE[1]}")
+    key, read = f"stl10_unlabeled-{size}", partial(_read_unlabeled, size=size)
+    places = [Place(path, key, read) for path in (FOLDER, ARCHIVE)]
+    fetch = with_torchvision("STL10", {"split": "unlabeled"}) if download else None
+    return find("stl10", data_dir, places, address=ADDRESS, fetch=fetch)
+
+
+def _read_unlabeled(path: Path, size: int) -> Source:
+    """A thousand images at a time: the whole file has 2.7 GB."""
+    name, some, one = "unlabeled_X.bin", 1000, math.prod(SHAPE)
+    pieces = chunks(path, FOLDER, name, some * one)
+    parts = []
+    for piece in track(pieces, "stl10: unlabeled images", total=100_000 // some):
+        if len(piece) % one:
+            raise ValueError(f"{path}: {name} ends within an image; fetch the archive again")
+        parts.append(brought(_images(piece), (SHAPE[0], size, size), "stl10").numpy())
+    images = np.concatenate(parts) if parts else np.zeros((0, SHAPE[0], size, size), np.uint8)
+    none = np.zeros((0,), np.int64)
+    labels = np.zeros(len(images), np.int64)
+    return Source("stl10", images, labels, images[:0], none, ("unlabeled",), path.name)
 
 
 def _read(path: Path) -> Source:

@@ -1,0 +1,146 @@
+"""A lifelong ticket trained once more, from given weights, under a given mask, at a given task.
+
+Chen, Zhang, Liu, Chang, Wang, "Long Live the Lottery: The Existence of Winning Tickets in Lifelong
+Learning", ICLR 2021, as its released program verifies tickets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lifelong.checkpoint import finished_visits, read
+from lifelong.data import Batch, Task
+from lifelong.data.transforms import Transform
+from lifelong.data.unlabeled import Origin
+from lifelong.networks import TwoBranchNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.ticket import load_ticket
+from lifelong.strategies.strategy import MakeOptimizer, Rounds
+from lifelong.strategies.tickets import Tickets
+
+
+class Retrain(Tickets):
+    """Trains the last task of a stream as another run did, but under a mask of one's choice.
+
+    The exemplars, and what is taught on unlabeled images, are those of that run.
+
+    Args:
+        network: see `CIL`.
+        optimizer: see `Strategy`.
+        run: folder of a run of `TicketsTD`, `TicketsBU`, or `CIL` for all but mask and weights;
+            it must have learned the same tasks of the same images, and hold the checkpoint of the
+            last one (`keep=all` has all).
+        stage: number of tasks learned; the last of them is trained.
+        mask: `run` for the mask that it found for the last task, or a file of a ticket.
+        start: `first` for the run's very first weights, heads and batch-norm included; `before` for
+            those from which its ticket started (bottom-up: the dense network before the task); or
+            a file of a ticket, from where that one started.
+        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
+            transform: see `CIL`.
+
+    Raises:
+        ValueError: files that are missing or do not fit.
+    """
+
+    def __init__(
+        self,
+        network: TwoBranchNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        batch_size: int,
+        run: str,
+        stage: int,
+        mask: str = "run",
+        start: str = "first",
+        memory: int = 100,
+        unlabeled: str | Origin = "none",
+        neighbours: int = 50,
+        most: int | None = None,
+        temperature: float = 2.0,
+        transform: Transform | None = None,
+    ) -> None:
+        super().__init__(
+            network, optimizer, schedule, batch_size=batch_size, memory=memory,
+            unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
+            transform=transform,
+        )  # fmt: skip
+        self.run, self.stage = Path(run).expanduser(), stage
+        self.mask, self.begins = mask, start
+        self._of_run: dict[str, Any] = {}
+        self.method["retrained"] = {
+            "run": str(run), "stage": stage, "mask": mask, "start": start
+        }  # fmt: skip
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        super().check(tasks)
+        there = finished_visits(self.run)
+        step = self.stage - 1
+        if len(tasks) != self.stage:
+            raise ValueError(
+                f"strategy.stage={self.stage}: the stream has {len(tasks)} tasks; give tasks="
+                f"{self.stage}, which is the default, and no data.order"
+            )
+        if step not in there:
+            raise ValueError(
+                f"strategy.run={self.run}: holds no checkpoint of {tasks[-1].name}, only of the "
+                f"visits {', '.join(map(str, there)) or 'none'}; runs with keep=all have them all"
+            )
+        saved = read(there[step])
+        self._of_run = saved.strategy["_extra_state"]
+        known = [entry["classes"] for entry in saved.tasks]
+        if known != [task.classes for task in tasks] or "prints" not in self._of_run:
+            raise ValueError(f"strategy.run={self.run}: learned other tasks, {known}")
+        for task in tasks:
+            if self._of_run["prints"][task.index] != task.train.checksum():
+                raise ValueError(
+                    f"strategy.run={self.run}: had other training images for {task.name}; give its "
+                    "data options and seeds"
+                )
+        self._found = self._mask(max(there), there, step)
+        self._first = self._weights()
+
+    def _mask(self, newest: int, there: dict[int, Path], step: int) -> dict[str, Any]:
+        if self.mask != "run":
+            return load_ticket(self.mask).mask
+        found = read(there[newest]).strategy["_extra_state"].get("tickets", {})
+        if str(step) not in found:
+            raise ValueError(
+                f"strategy.mask=run: {self.run} found no mask for visit {step}; give the file of a "
+                "ticket, or a run of tickets_td or tickets_bu that has gone further"
+            )
+        mask: dict[str, Any] = found[str(step)]
+        return mask
+
+    def _weights(self) -> dict[str, Tensor]:
+        if self.begins not in ("first", "before"):
+            return load_ticket(self.begins).start
+        key = "first" if self.begins == "first" else "start"
+        tensors: dict[str, Tensor] = self._of_run.get(key, {})
+        if not tensors:
+            raise ValueError(
+                f"strategy.start={self.begins}: {self.run} keeps no such weights; give first, "
+                "before, or the file of a ticket"
+            )
+        return tensors
+
+    def rounds(self, task: Task) -> Rounds:
+        if not task.last:
+            return
+        self._rows, self._taught = self._of_run["rows"], self._of_run["taught_before"]
+        self.take(self._first)
+        self.masks.unpack(self._found)
+        self.masks.hold(self.prunable())
+        self.start = self.state()
+        yield self._round(task)
+        self._note(task)
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        """Earlier tasks leave nothing behind: the exemplars are the run's."""
+        if task.last:
+            super().end_task(task, loader)

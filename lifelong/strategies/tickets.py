@@ -1,0 +1,135 @@
+"""Class-incremental learning under masks: what the ways to lifelong tickets have in common.
+
+Chen, Zhang, Liu, Chang, Wang, "Long Live the Lottery: The Existence of Winning Tickets in Lifelong
+Learning", ICLR 2021. Convolutions are pruned by the size of their weights, all layers together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Task
+from lifelong.networks import TwoBranchNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.masks import Masks
+from lifelong.strategies.cil import CIL
+from lifelong.strategies.strategy import MakeOptimizer, Round
+
+ROUND_RATE = 0.01  # factor on the rate in pruning rounds
+
+
+class Tickets(CIL):
+    """`CIL` whose convolutions are trained under `masks`; by itself it prunes nothing.
+
+    Args:
+        network: see `CIL`.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+        round_epochs: of the training between two prunings, at a hundredth of the rate.
+        **options: of `CIL`.
+
+    Attributes:
+        masks: in force.
+        tickets: by visit the mask that was found for its task, see `Masks.packed`.
+        first: the network as it was made, each task's heads as they were added.
+        start: the network as it was when the last training under a ticket's mask began.
+    """
+
+    def __init__(
+        self,
+        network: TwoBranchNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        round_epochs: int = 30,
+        **options: Any,
+    ) -> None:
+        super().__init__(network, optimizer, schedule, **options)
+        if round_epochs < 1:
+            raise ValueError(f"strategy.round_epochs={round_epochs}: give 1 or more")
+        self.round_epochs = round_epochs
+        self._prunable = {n: p for n, p in self.two.body.named_parameters() if p.dim() == 4}
+        if not self._prunable:
+            raise ValueError("backbone: has no convolutions, whose weights alone are pruned")
+        self.masks = Masks(self.prunable())
+        self.tickets: dict[str, dict[str, Any]] = {}
+        self.first: dict[str, Tensor] = {}
+        self.start: dict[str, Tensor] = {}
+        self.method |= {
+            "remaining": {}, "remaining_of_network": {}, "density": {}, "measured_with": {}
+        }  # fmt: skip
+
+    def prunable(self) -> dict[str, nn.Parameter]:
+        """The kernels of the body's convolutions, by name."""
+        return self._prunable  # asked in every step
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        for name, value in self.two.state_dict().items():
+            if name not in self.first and torch.is_tensor(value):
+                self.first[name] = value.detach().clone()
+
+    def _pruning_round(self, stage: Task, name: str) -> Round:
+        """Training between two prunings, which goes on from the last epoch's weights."""
+        one = self._round(stage)
+        train = (lambda: stage.train) if one.train is None else one.train
+        return replace(
+            one, name=name, epochs=self.round_epochs, rate=ROUND_RATE, restores=False, train=train
+        )
+
+    @torch.no_grad()
+    def _prune(self, rate: float, locked: Masks | None = None) -> None:
+        self.masks.prune(self.prunable(), rate, locked)
+        self.masks.hold(self.prunable())
+
+    def _note(self, visit: Task) -> None:
+        """Keeps the mask in force as the ticket of a visit."""
+        step, masks = str(visit.step), self.masks
+        self.tickets[step] = masks.packed()
+        removed = round((1 - masks.remaining()) * sum(p.numel() for p in self.prunable().values()))
+        size = sum(p.numel() for p in self.two.parameters())
+        self.method["remaining"][step] = round(masks.remaining(), 6)
+        self.method["remaining_of_network"][step] = round(1 - removed / size, 6)
+        self.method["density"][step] = {
+            name: round(share, 6) for name, share in masks.by_layer().items()
+        }
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the network."""
+        found = self.two.state_dict().items()
+        return {name: value.detach().clone() for name, value in found if torch.is_tensor(value)}
+
+    @torch.no_grad()
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Makes the network what `state` gave; what that lacks stays."""
+        for name, value in self.two.state_dict().items():
+            if name in tensors and torch.is_tensor(value):
+                value.copy_(tensors[name])
+
+    def on_after_backward(self) -> None:
+        self.masks.hold_gradients(self.prunable())
+
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+        self.masks.hold(self.prunable())
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        self.method["measured_with"][str(task.step)] = round(self.masks.remaining(), 6)
+        super().end_task(task, loader)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return super().get_extra_state() | {name: getattr(self, name) for name in self._kept()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        for name in self._kept():
+            setattr(self, name, state[name])
+
+    def _kept(self) -> tuple[str, ...]:
+        """Attributes that a checkpoint holds."""
+        return "tickets", "first", "start"

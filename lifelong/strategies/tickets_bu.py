@@ -1,0 +1,235 @@
+"""Lifelong tickets from the bottom up: a very sparse mask that grows where a task asks for it.
+
+Chen, Zhang, Liu, Chang, Wang, "Long Live the Lottery: The Existence of Winning Tickets in Lifelong
+Learning", ICLR 2021. A dense network learns the stream as in `CIL`. The first task's is pruned in
+rounds as far as it bears. A later task's ticket is the dense network before that task under the
+mask; where it falls behind, positions are added to the mask, found by pruning the dense network
+everywhere else.
+
+Departures from the released program: accuracies that decide are of validation images, unless
+`decide_on=test`; a mask that grew is trained once more, and that ticket is measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from lifelong.data import Batch, Images, Task
+from lifelong.data.transforms import Transform
+from lifelong.data.unlabeled import Origin
+from lifelong.networks import TwoBranchNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.masks import Masks
+from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
+from lifelong.strategies.tickets import Tickets
+
+
+class TicketsBU(Tickets):
+    """Class-incremental learning of sparse networks beside a dense one.
+
+    With A the accuracy of the dense network on the classes of all tasks met, a that of the ticket
+    or of the network in a pruning round (its best epoch), in percentage points:
+
+    - after the first task rounds of pruning end where A - a reaches `stop_drop` and `base_sparsity`
+      is reached, or after `most_rounds`; the last pruning is taken back;
+    - after a later one the mask is kept where A - a is below `accept_drop`. Else the positions
+      outside the mask of the dense network are pruned in rounds, up to the same end, and what is
+      left of them joins the mask.
+
+    The dense network teaches, and is measured beside the ticket (`accuracy_dense` of the results).
+
+    Args:
+        network: see `CIL`.
+        optimizer: see `Strategy`.
+        share: of the weights left that goes in a round, in (0, 1).
+        most_rounds: prunings that are kept at most.
+        stop_drop: points.
+        accept_drop: points.
+        base_sparsity: percentage of all weights that must be gone before accuracy ends the rounds.
+        retrain: train the ticket anew under a mask that was found or grew; else it is what the
+            last round left.
+        decide_on: images of which A and a are: `val`, or `test` as in the released program, for
+            comparison with it alone.
+        round_epochs: of a round, at a hundredth of the rate.
+        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
+            transform: see `CIL`.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    def __init__(
+        self,
+        network: TwoBranchNetwork,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        batch_size: int,
+        share: float = 0.2,
+        most_rounds: int = 26,
+        stop_drop: float = 2.0,
+        accept_drop: float = 1.0,
+        base_sparsity: float = 90.0,
+        retrain: bool = True,
+        decide_on: Literal["val", "test"] = "val",
+        round_epochs: int = 30,
+        memory: int = 100,
+        exemplars: Literal["random", "herding"] = "random",
+        unlabeled: str | Origin = "none",
+        neighbours: int = 50,
+        most: int | None = None,
+        temperature: float = 2.0,
+        transform: Transform | None = None,
+    ) -> None:
+        super().__init__(
+            network, optimizer, schedule, round_epochs=round_epochs, batch_size=batch_size,
+            memory=memory, exemplars=exemplars, unlabeled=unlabeled, neighbours=neighbours,
+            most=most, temperature=temperature, transform=transform,
+        )  # fmt: skip
+        if not 0 < share < 1:
+            raise ValueError(f"strategy.share={share}: give a share between 0 and 1")
+        if most_rounds < 1:
+            raise ValueError(f"strategy.most_rounds={most_rounds}: give 1 or more")
+        if not 0 <= base_sparsity <= 100:
+            raise ValueError(f"strategy.base_sparsity={base_sparsity}: give a percentage, 0 to 100")
+        self.share, self.most_rounds = share, most_rounds
+        self.stop_drop, self.accept_drop = stop_drop, accept_drop
+        self.base_sparsity, self.retrain, self.decide_on = base_sparsity, retrain, decide_on
+        self.needs_validation = True
+        self.ticket = Masks(self.prunable())  # what was found so far
+        self._dense: dict[str, Tensor] = {}
+        self.method |= {"decide_on": decide_on, "decisions": {}}
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        super().check(tasks)
+        empty = [task.name for task in tasks if not len(self._judges(task))]
+        if empty:
+            raise ValueError(
+                f"strategy.decide_on={self.decide_on}: {empty[0]} has no such images; give a "
+                "larger data.validation"
+            )
+
+    def rounds(self, task: Task) -> Rounds:
+        self.take(self._dense)
+        self.start = self.state()
+        self._under(None)
+        metrics = yield self._training(task, "dense")
+        self._dense, wanted = self.state(), self._accuracy(metrics)
+        told: dict[str, Any] = {"dense": wanted}
+        self.method["decisions"][str(task.step)] = told
+        first = task.step == 0
+        if not first:
+            self._begin_ticket()
+            metrics = yield self._training(task, "ticket")
+            told["ticket"] = self._accuracy(metrics)
+            told["regrown"] = _points(wanted - told["ticket"]) >= self.accept_drop
+        if first or told["regrown"]:
+            self.take(self._dense)
+            self._under(None)
+            yield from self._found(task, told) if first else self._regrown(task, told)
+            if self.retrain:
+                self._begin_ticket()
+                metrics = yield self._training(task, "retrained ticket")
+                told["retrained"] = self._accuracy(metrics)
+            else:
+                self._under(self.ticket)
+                self.best = None  # no epoch is that of this mask
+        self._note(task)
+
+    def _found(self, task: Task, told: dict[str, Any]) -> Rounds:
+        """Prunes the dense network in rounds; the mask before the last pruning is the ticket."""
+        for number in range(1, self.most_rounds + 2):
+            kept = self.masks.flat()
+            self._prune(self.share)
+            if number > self.most_rounds:
+                break
+            drop = yield from self._pruning(task, number, told)
+            if drop >= self.stop_drop and self._sparsity() >= self.base_sparsity:
+                break
+        self.ticket.set_flat(kept)
+
+    def _regrown(self, task: Task, told: dict[str, Any]) -> Rounds:
+        """Prunes the dense network in rounds where the ticket has no positions; they join it.
+
+        As in the released program, the rounds may also end on a pruning that was not trained.
+        """
+        self._prune(self.share, self.ticket)
+        kept = self.masks.flat()
+        for number in range(1, self.most_rounds + 1):
+            drop = yield from self._pruning(task, number, told)
+            if drop > self.stop_drop and self._sparsity() > self.base_sparsity:
+                break
+            kept = self.masks.flat()
+            self._prune(self.share, self.ticket)
+            if drop >= self.stop_drop and self._sparsity() >= self.base_sparsity:
+                break
+        self.ticket.set_flat(kept)
+
+    def _pruning(
+        self, task: Task, number: int, told: dict[str, Any]
+    ) -> Generator[Round, dict[str, float], float]:
+        """One round; gives the points by which the network is behind the dense one."""
+        one = self._pruning_round(task, f"pruning {number} of at most {self.most_rounds}")
+        metrics = yield replace(one, val=self._judging()) if self.decide_on == "test" else one
+        accuracy, left = metrics["val/best"], round(self.masks.remaining(), 6)
+        told.setdefault("rounds", []).append({"remaining": left, "accuracy": accuracy})
+        drop = _points(told["dense"] - accuracy)
+        if drop >= self.stop_drop:
+            told.setdefault("accuracy_fell_in_round", number)
+        return drop
+
+    def _sparsity(self) -> float:
+        return 100 * (1 - self.masks.remaining())
+
+    def _training(self, task: Task, name: str) -> Round:
+        self.scheduled = self.began  # the schedule begins anew
+        judged = self._judging() if self.decide_on == "test" else None
+        return replace(self._round(task), name=name, judged=judged)
+
+    def _accuracy(self, metrics: dict[str, float]) -> float:
+        return metrics["judged" if self.decide_on == "test" else "val/best"]
+
+    def _judging(self) -> Images:
+        """Images that decide, of all tasks met."""
+        return Images.joined([self._judges(self._met[index]) for index in self._tasks])
+
+    def _judges(self, task: Task) -> Images:
+        return task.test if self.decide_on == "test" else task.val
+
+    def _begin_ticket(self) -> None:
+        """The dense network before the task, or the very first one, under the ticket's mask."""
+        self.take(self.start)
+        self._under(self.ticket)
+
+    @torch.no_grad()
+    def _under(self, masks: Masks | None) -> None:
+        """Puts a mask in force; None for none."""
+        flat = self.masks.flat()
+        self.masks.set_flat(torch.ones_like(flat) if masks is None else masks.flat())
+        self.masks.hold(self.prunable())
+
+    def beside(self) -> Iterator[str]:
+        own = self.state()
+        self.take(self._dense)
+        yield "dense"
+        self.take(own)
+
+    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+        """Exemplars and what is taught come from the dense network."""
+        own = self.state()
+        self.take(self._dense)
+        super().end_task(task, loader)
+        self.take(own)
+
+    def _kept(self) -> tuple[str, ...]:
+        return *super()._kept(), "_dense"
+
+
+def _points(share: float) -> float:
+    return round(100 * share, 9)
