@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ class Experiment:
 
     def run(self) -> Record:
         """Learns the tasks one after the other; writes the record after each."""
-        self.device = self._trainer().strategy.root_device
+        self.device = self._tester.strategy.root_device
         self.stream.to(self.device)
         if self.saved is not None:
             self.record.load_state_dict(self.saved.record)
@@ -217,7 +218,7 @@ class Experiment:
         """The answers of the network as it is."""
         with self._clock("evaluate"):
             loaders = [self.stream.loader(part) for part in images]
-            self._trainer().test(self.strategy, dataloaders=loaders, verbose=False)
+            self._tester.test(self.strategy, dataloaders=loaders, verbose=False)
             self.strategy.to(self.device)
         return self.strategy.scores
 
@@ -259,6 +260,11 @@ class Experiment:
         return self.make_trainer(
             num_sanity_val_steps=0, **{"enable_checkpointing": False, **quiet, **options}
         )
+
+    @cached_property
+    def _tester(self) -> Trainer:
+        """Unlike a fit, a test leaves a Trainer as it was."""
+        return self._trainer()
 
     @contextmanager
     def _clock(self, what: str) -> Iterator[None]:

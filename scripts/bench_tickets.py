@@ -1,0 +1,150 @@
+"""Costs of lifelong tickets, measured in one process: `python scripts/bench_tickets.py [--quick]`.
+
+(a) a training step under a mask that keeps 5 % / one of the dense network, in the second task
+(b) bytes of the mask as packed bits and as floats, of a ticket's weights and of the dense ones
+(c) choice of 40,000 of 150,000 pool images by 800 anchors: seconds, and memory beyond the features
+
+The pre-activation ResNet-18 of width 64 (16 with --quick), batch 256 in the streams of the paper,
+images of 3 x 32 x 32, one thread. The two sides of (a) take turns; the median of the ratios is
+printed with their range. (c) runs in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import multiprocessing
+import resource
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from timing import quiet, show
+
+from lifelong.backbones import PreActivationResNet18
+from lifelong.data import Images, Task
+from lifelong.networks import MultiHead, TwoBranchNetwork
+from lifelong.parts.neighbours import nearest_without_replacement
+from lifelong.parts.ticket import sparse
+from lifelong.strategies import CIL, Tickets
+
+SHAPE, CLASSES, BATCH = (3, 32, 32), 2, 256
+SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
+POOL, ANCHORS, EACH, FEATURES = 150_000, 800, 50, 512
+
+
+def task(index: int, last: bool = False) -> Task:
+    parts = []
+    for count in (600, 20, 20):
+        x = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8)
+        y = torch.arange(count) % CLASSES
+        parts.append(Images(x, y, torch.full((count,), index), std=torch.full((3,), 255.0)))
+    classes = tuple(range(CLASSES * index, CLASSES * (index + 1)))
+    return Task(index, index, last, f"task {index}", classes, *parts)
+
+
+def learner(kind: type[CIL], width: int) -> CIL:
+    """A strategy in its second task."""
+    torch.manual_seed(0)
+    body = partial(PreActivationResNet18, SHAPE, width)
+    heads = partial(MultiHead, hidden=[])
+    made = kind(TwoBranchNetwork(body, heads), SGD, batch_size=BATCH, unlabeled="exemplars")
+    first, second = task(0), task(1, last=True)
+    made.begin_task(first)
+    made.end_task(first, [])  # type: ignore[arg-type]
+    made.begin_task(second)
+    made.mixed = made._mixed(second)  # type: ignore[assignment]
+    made.on_train_epoch_start()
+    return made
+
+
+def step_of(made: CIL) -> Callable[[], None]:
+    optimizer = made.configure_optimizers()["optimizer"]
+    rows = torch.arange(BATCH // 4)
+    mixed: Images = made.mixed  # type: ignore[assignment]
+
+    def step() -> None:
+        optimizer.zero_grad()
+        made.training_loss(mixed[rows]).backward()
+        made.on_after_backward()
+        optimizer.step()
+        made.on_train_batch_end(None, None, 0)  # type: ignore[arg-type]
+
+    return step
+
+
+def sizes(made: Tickets, console: Console) -> None:
+    def written(content: object) -> int:
+        file = io.BytesIO()
+        torch.save(content, file)
+        return file.tell()
+
+    total = len(made.masks.flat())
+    packed = made.masks.packed()
+    table = Table("what", "bytes", title=f"{total:,} weights, {made.masks.kept():,} kept")
+    table.add_row("mask, packed bits", f"{packed['bits'].numel():,}")
+    table.add_row("mask, as floats", f"{4 * total:,}")
+    table.add_row(
+        "ticket: mask and weights kept", f"{written([packed, sparse(made.state(), packed)]):,}"
+    )
+    table.add_row("dense network", f"{written(made.state()):,}")
+    console.print(table)
+
+
+def memory() -> int:
+    """Bytes that the process holds now."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def choose(answer: multiprocessing.Queue[tuple[float, int, int]], pool: int) -> None:
+    torch.set_num_threads(1)
+    features, anchors = torch.randn(pool, FEATURES), torch.randn(ANCHORS, FEATURES)
+    nearest_without_replacement(anchors[:2], features[:1000], 5)
+    before, most, done = memory(), [0], threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.005):
+            most[0] = max(most[0], memory() - before)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    begun = time.perf_counter()
+    found = nearest_without_replacement(anchors, features, EACH)
+    took = time.perf_counter() - begun
+    done.set()
+    watcher.join()
+    answer.put((took, most[0], len(found)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--quick", action="store_true", help="a narrow network, fewer turns")
+    given = parser.parse_args()
+    quiet()
+    console, width = Console(width=100), 16 if given.quick else 64
+    dense, masked = learner(CIL, width), learner(Tickets, width)
+    assert isinstance(masked, Tickets)
+    masked.masks.prune(masked.prunable(), 0.95)
+    masked.masks.hold(masked.prunable())
+    case = ("(a) masked step / dense step", step_of(masked), step_of(dense), 1, "at most 1.1")
+    show([case], 5 if given.quick else 7)
+    sizes(masked, console)
+    context = multiprocessing.get_context("spawn")
+    answer: multiprocessing.Queue[tuple[float, int, int]] = context.Queue()  # type: ignore[assignment]
+    process = context.Process(target=choose, args=(answer, POOL))
+    process.start()
+    took, most, count = answer.get()
+    process.join()
+    console.print(
+        f"(c) {count:,} of {POOL:,} by {ANCHORS} anchors: {took:.1f} s, {most / 2**20:.0f} MiB "
+        "beyond the features (limit 1024)"
+    )
+
+
+if __name__ == "__main__":
+    main()
