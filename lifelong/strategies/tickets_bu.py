@@ -121,40 +121,46 @@ class TicketsBU(Tickets):
         self._under(None)
         metrics = yield self._training(task, "dense")
         self._dense, wanted = self.state(), self._accuracy(metrics)
-        told: dict[str, Any] = {"dense": wanted}
-        self.method["decisions"][str(task.step)] = told
+        self._told(task)["dense"] = wanted
         first = task.step == 0
+        grows = first
         if not first:
             self._begin_ticket()
             metrics = yield self._training(task, "ticket")
-            told["ticket"] = self._accuracy(metrics)
-            told["regrown"] = _points(wanted - told["ticket"]) >= self.accept_drop
-        if first or told["regrown"]:
+            accuracy = self._accuracy(metrics)
+            grows = _points(wanted - accuracy) >= self.accept_drop
+            self._told(task).update(ticket=accuracy, regrown=grows)
+        if grows:
             self.take(self._dense)
             self._under(None)
-            yield from self._found(task, told) if first else self._regrown(task, told)
+            yield from self._found(task, wanted) if first else self._regrown(task, wanted)
             if self.retrain:
                 self._begin_ticket()
                 metrics = yield self._training(task, "retrained ticket")
-                told["retrained"] = self._accuracy(metrics)
+                self._told(task)["retrained"] = self._accuracy(metrics)
             else:
                 self._under(self.ticket)
                 self.best = None  # no epoch is that of this mask
         self._note(task)
 
-    def _found(self, task: Task, told: dict[str, Any]) -> Rounds:
+    def _told(self, task: Task) -> dict[str, Any]:
+        """What is reported of a task; asked for anew after every round, as a resumed run has it."""
+        told: dict[str, Any] = self.method["decisions"].setdefault(str(task.step), {})
+        return told
+
+    def _found(self, task: Task, wanted: float) -> Rounds:
         """Prunes the dense network in rounds; the mask before the last pruning is the ticket."""
         for number in range(1, self.most_rounds + 2):
             kept = self.masks.flat()
             self._prune(self.share)
             if number > self.most_rounds:
                 break
-            drop = yield from self._pruning(task, number, told)
+            drop = yield from self._pruning(task, number, wanted)
             if drop >= self.stop_drop and self._sparsity() >= self.base_sparsity:
                 break
         self.ticket.set_flat(kept)
 
-    def _regrown(self, task: Task, told: dict[str, Any]) -> Rounds:
+    def _regrown(self, task: Task, wanted: float) -> Rounds:
         """Prunes the dense network in rounds where the ticket has no positions; they join it.
 
         As in the released program, the rounds may also end on a pruning that was not trained.
@@ -162,7 +168,7 @@ class TicketsBU(Tickets):
         self._prune(self.share, self.ticket)
         kept = self.masks.flat()
         for number in range(1, self.most_rounds + 1):
-            drop = yield from self._pruning(task, number, told)
+            drop = yield from self._pruning(task, number, wanted)
             if drop > self.stop_drop and self._sparsity() > self.base_sparsity:
                 break
             kept = self.masks.flat()
@@ -172,16 +178,19 @@ class TicketsBU(Tickets):
         self.ticket.set_flat(kept)
 
     def _pruning(
-        self, task: Task, number: int, told: dict[str, Any]
+        self, task: Task, number: int, wanted: float
     ) -> Generator[Round, dict[str, float], float]:
         """One round; gives the points by which the network is behind the dense one."""
         one = self._pruning_round(task, f"pruning {number} of at most {self.most_rounds}")
-        metrics = yield replace(one, val=self._judging()) if self.decide_on == "test" else one
-        accuracy, left = metrics["val/best"], round(self.masks.remaining(), 6)
-        told.setdefault("rounds", []).append({"remaining": left, "accuracy": accuracy})
-        drop = _points(told["dense"] - accuracy)
+        images = self._judging()
+        metrics = yield replace(one, val=images, judged=images)
+        looked = "val/best" in metrics  # unless evaluate_every is larger than the round
+        accuracy = metrics["val/best" if looked else "judged"]
+        left = round(self.masks.remaining(), 6)
+        self._told(task).setdefault("rounds", []).append({"remaining": left, "accuracy": accuracy})
+        drop = _points(wanted - accuracy)
         if drop >= self.stop_drop:
-            told.setdefault("accuracy_fell_in_round", number)
+            self._told(task).setdefault("accuracy_fell_in_round", number)
         return drop
 
     def _sparsity(self) -> float:

@@ -136,8 +136,7 @@ def test_growing_ends(drop: float, base: float, rounds: int, kept: int) -> None:
     method.ticket.set_flat(torch.zeros_like(method.ticket.flat()))
     task = toy_task(0)
     method.begin_task(task)
-    told: dict[str, Any] = {"dense": 0.9}
-    growing = method._regrown(task, told)
+    growing = method._regrown(task, 0.9)
     next(growing)
     count = 1
     while True:
@@ -146,7 +145,7 @@ def test_growing_ends(drop: float, base: float, rounds: int, kept: int) -> None:
         except StopIteration:
             break
         count += 1
-    assert count == rounds == len(told["rounds"])
+    assert count == rounds == len(method.method["decisions"]["0"]["rounds"])
     total = len(method.ticket.flat())
     assert method.ticket.kept() == after(total, kept)
 
