@@ -162,6 +162,11 @@ def test_a_run_and_its_ticket(tmp_path: Path) -> None:
     results = results_of(tmp_path)
     assert list(results["method"]["remaining"].values()) == [0.5, 0.25, 0.0625]
     assert min(results["accuracy"][2]) > 0.6
+    assert list(results["method"]["measured_with"].values()) == [1.0, 0.5, 0.0625]
+    before = results["accuracy_before_pruning"]
+    assert before[0] == before[1] == [None] * 3
+    assert min(before[2]) > 0.6
+    assert before[2] != results["accuracy"][2]
     loaded: Any = load_run(tmp_path).strategy
     assert loaded.masks.remaining() == 0.0625
     for name, p in loaded.prunable().items():
