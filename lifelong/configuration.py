@@ -26,7 +26,8 @@ FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_d
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 LONGEST = 120  # characters of the name of a run's folder in a sweep
 # What may differ between the two parts of a resumed run, because it changes no result.
-HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "published")
+HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
+TOLD = ("published", "choices")  # nor do these, which only say what is known of the run
 
 _WHOLE = {  # least values of the whole numbers at the top level
     "seed": 0,
@@ -55,12 +56,8 @@ _HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
 
 def register() -> None:
-    """Makes the resolvers known: names of folders in a sweep, and values that fidelity decides."""
+    """Makes the resolver known: of values that fidelity decides."""
     OmegaConf.register_new_resolver("by_fidelity", _by_fidelity, replace=True)
-    OmegaConf.register_new_resolver(
-        "sweep_folder", lambda folder, now: folder or f"outputs/{now}_sweep", replace=True
-    )
-    OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 
 
 def _by_fidelity(clean: Any, authors: Any, *, _root_: DictConfig) -> Any:
@@ -68,7 +65,7 @@ def _by_fidelity(clean: Any, authors: Any, *, _root_: DictConfig) -> Any:
     return authors if _root_.fidelity == "authors" else clean
 
 
-def _run_folder(overrides: str) -> str:
+def run_folder(overrides: str) -> str:
     """A folder's name from the overrides of a run: short enough, and distinct all the same."""
     name = re.sub(r"[^\w.=+-]+", "_", overrides) or "run"
     if len(name) > LONGEST:
@@ -263,10 +260,14 @@ def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
     """What of a configuration matters for results, by dotted key."""
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    for key in HARMLESS:
-        resolved.pop(key, None)
-    paths = {str(value) for value in config.paths.values() if value is not None}
-    yield from _flat(resolved, "", paths)
+    yield from plain_leaves(resolved)  # type: ignore[arg-type]
+
+
+def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """As `leaves`, of a configuration read from config.yaml."""
+    paths = {str(value) for value in config["paths"].values() if value is not None}
+    rest = {key: value for key, value in config.items() if key not in HARMLESS + TOLD}
+    yield from _flat(rest, "", paths)
 
 
 def _flat(value: Any, path: str, ignored: set[str]) -> Iterator[tuple[str, Any]]:

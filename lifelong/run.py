@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -17,15 +18,19 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lifelong import configuration
+from lifelong import configuration, sweep
 
 if TYPE_CHECKING:
     from lifelong.experiment import Experiment
+
+
+UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 
 
 class Stopped(BaseException):
@@ -43,32 +48,62 @@ def main() -> None:
 
         print(guide(configuration.FOLDER))
         return
+    command = hydra.main(
+        version_base="1.3", config_path=str(configuration.FOLDER), config_name="config"
+    )(_run_one)
+    given = get_args_parser().parse_args()
+    made = sweep.plan(given.overrides) if given.multirun and not (given.cfg or given.info) else None
+    if made is None:
+        command()
+        return
+    sys.argv += made.overrides()
+    with sweep.Watch(made):
+        command()
+
+
+def _run_one(config: DictConfig) -> float | None:
+    """One run, alone or of a sweep, where a failing one lets the others go on.
+
+    Returns:
+        Of a run of a sweep the final accuracy, which a search makes as large as it can.
+    """
     configuration.register()
-    hydra.main(version_base="1.3", config_path=str(configuration.FOLDER), config_name="config")(
-        _run_one
-    )()
-
-
-def _run_one(config: DictConfig) -> None:
-    """One run, alone or of a sweep, where a failing one lets the others go on."""
     settings = HydraConfig.get()
-    strategy, data = (str(settings.runtime.choices[group]) for group in ("strategy", "data"))
+    config.choices = {
+        group: member for group, member in sorted(settings.runtime.choices.items())
+        if member is not None and "hydra" not in group and group not in UNTOLD
+    }  # fmt: skip
+    strategy, data = str(config.choices.strategy), str(config.choices.data)
     if settings.mode != RunMode.MULTIRUN:
         sys.exit(execute(config, strategy, data))
-    sweep = Path(settings.sweep.dir)
-    config.paths.output_dir = str(sweep / settings.sweep.subdir)
+    folder = Path(settings.sweep.dir) / configuration.run_folder(settings.job.override_dirname)
+    config.paths.output_dir = str(folder)
+    config.resume = config.resume or "auto"
+    sweep.assign_gpu(settings)
+    messages: list[str] = []
     try:
-        status = execute(config, strategy, data, again=sweep)
-    except Exception:
+        status = execute(config, strategy, data, folder.parent, messages.append)
+    except Exception as error:
         traceback.print_exc()
+        messages.append(f"{type(error).__name__}: {error}")
         status = 1
     if status >= 128:
         sys.exit(status)
+    sweep.note_failure(folder, "\n".join(messages) if status else None)
     if status:
-        raise RunFailed(f"the run in {config.paths.output_dir} failed; its message is above")
+        raise RunFailed(f"the run in {folder} failed; its message is above")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    value = results["metrics"]["final_accuracy"]
+    return None if value is None else float(value)
 
 
-def execute(config: DictConfig, strategy: str, data: str, again: Path | None = None) -> int:
+def execute(
+    config: DictConfig,
+    strategy: str,
+    data: str,
+    again: Path | None = None,
+    failed: Callable[[str], None] = lambda message: None,
+) -> int:
     """Runs one composed configuration.
 
     Args:
@@ -77,6 +112,7 @@ def execute(config: DictConfig, strategy: str, data: str, again: Path | None = N
         data: name of the stream in the results.
         again: `paths.output_dir` of the command that goes on after a stop; the run's own folder
             by default.
+        failed: is called with the reason of a failure.
 
     Returns:
         The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
@@ -99,14 +135,17 @@ def execute(config: DictConfig, strategy: str, data: str, again: Path | None = N
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
             print(f"error: {_told(error)}", file=sys.stderr)
+            failed(_told(error))
             return 2
         if not going_on:
             experiment.record.seconds["setup"] = time.perf_counter() - begun
         with _signals(_stop):
-            return _carry_out(experiment, folder, again or folder)
+            return _carry_out(experiment, folder, again or folder, failed)
 
 
-def _carry_out(experiment: Experiment, folder: Path, again: Path) -> int:
+def _carry_out(
+    experiment: Experiment, folder: Path, again: Path, failed: Callable[[str], None]
+) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
     from lifelong.evaluation.report import write_report
     from lifelong.loggers import close
@@ -128,6 +167,7 @@ def _carry_out(experiment: Experiment, folder: Path, again: Path) -> int:
     except Diverged as diverged:
         record.write(folder, "failed", strategy.method)
         terminal.say(f"failed: {diverged}")
+        failed(str(diverged))
         return 1
     except Exception:
         record.write(folder, "failed", strategy.method)
@@ -171,4 +211,6 @@ def _told(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    from lifelong.run import main as command  # other processes find its functions by that name
+
+    command()

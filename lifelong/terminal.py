@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from rich.table import Table
 
 from lifelong.evaluation.matrix import learned_at
 from lifelong.evaluation.record import Record
+from lifelong.sweep import QUIET
 
 REFRESH = 0.25  # seconds between two looks at the loss
 
@@ -34,7 +36,8 @@ class Terminal:
     """
 
     def __init__(self, folder: Path, visits: int) -> None:
-        self.console = Console(highlight=False, soft_wrap=True)
+        quiet = QUIET in os.environ  # other runs talk, too
+        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
         self.log = (folder / "train.log").open("a", encoding="utf-8")
         self.visits = visits
         columns = (
@@ -46,7 +49,7 @@ class Terminal:
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
-        live = self.console.is_terminal
+        live = self.console.is_terminal and not quiet
         self.progress = Progress(*columns, console=self.console, disable=not live, transient=True)
         self.bar = self.progress.add_task("", total=visits, values="")
 

@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lifelong import configuration
-from lifelong.evaluation import table
+from lifelong.evaluation.comparison import COLUMNS
 from lifelong.guide import GROUPS, guide, summary
 from tests.conftest import configured
 
@@ -71,7 +71,7 @@ def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
     after = published.pop("average_accuracy_after", {})
     assert all(1 <= visits <= 20 and 0 < mean < 100 for visits, mean in after.items())
     for metric, (mean, deviation) in published.items():
-        assert metric in table.COLUMNS
+        assert metric in COLUMNS
         assert deviation is None or deviation >= 0
         assert str(mean) in summary(path)  # the comment and the key agree
 

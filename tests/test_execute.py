@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lifelong import run
-from lifelong.evaluation.table import rows
+from lifelong.evaluation.study import grouped, read
 from lifelong.experiment import Experiment
 from lifelong.strategies import Strategy
 from tests.conftest import configured, execute, results_of
@@ -256,7 +256,7 @@ def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
     assert found["task"]["accuracy"] == found["both"]["accuracy"]
     assert found["class"]["accuracy"][2][0] < found["task"]["accuracy"][2][0]
     assert "accuracy_class" not in found["class"]
-    (row,), _ = rows([tmp_path / "class"])
-    assert row.protocol.endswith("task not given")
+    (row,) = grouped(read([tmp_path / "class"])[0])
+    assert row.table.endswith("task not given")
     single = [*options, "heads=single", "evaluate=class", f"paths.output_dir={tmp_path}/no"]
     assert execute(tmp_path / "no", *single[:-1]) == 2

@@ -1,0 +1,139 @@
+"""`python -m lifelong.compare FOLDER...`: runs side by side, averaged over seeds."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from lifelong.evaluation.comparison import Grid, grids, latex, markdown, tidy
+from lifelong.evaluation.study import Group, best, curves, grouped, read, tables
+from lifelong.files import write_bytes, write_text
+
+
+def compare(
+    folders: Sequence[Path],
+    out: Path,
+    by: Sequence[str] = (),
+    only_best: bool = False,
+    against_paper: bool = False,
+) -> tuple[str, list[Path], list[Path]]:
+    """Writes comparison.md, .csv, .tex and .html and the figures of the runs below some folders.
+
+    Args:
+        folders: that hold runs, at any depth.
+        out: where the files go.
+        by: see `grouped`.
+        only_best: see `best`.
+        against_paper: put published figures beside ours.
+
+    Returns:
+        The tables as Markdown, the files written, and the folders of unfinished runs.
+
+    Raises:
+        ValueError: no runs, or runs that are not to be averaged.
+    """
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading runs")
+        runs, unfinished = read(
+            folders, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+        groups = grouped(runs, by)
+        if only_best:
+            groups = best(groups)
+        found = grids(groups, against_paper)
+        text = markdown(found)
+        written = {"md": text, "csv": tidy(groups), "tex": latex(found)}
+        for ending, content in written.items():
+            write_text(out / f"comparison.{ending}", content)
+        files = [out / f"comparison.{ending}" for ending in written]
+        if groups:
+            files.append(_page(out, groups, found, len(runs), len(unfinished)))
+    return text, files, unfinished
+
+
+def _page(
+    out: Path, groups: Sequence[Group], found: Sequence[Grid], runs: int, unfinished: int
+) -> Path:
+    from lifelong.evaluation.comparison_figures import comparison_figures
+    from lifelong.evaluation.comparison_page import page
+
+    pictures = []
+    for number, (_, some) in enumerate(tables(groups)):
+        drawn = {}
+        for name, figure in comparison_figures(some).items():
+            image = io.BytesIO()
+            figure.savefig(image, format="png")
+            drawn[name] = image.getvalue()
+            ending = f"_{number + 1}" if len(found) > 1 else ""
+            write_bytes(out / "comparison_figures" / f"{name}{ending}.png", drawn[name])
+        pictures.append(drawn)
+    about = f"{runs} finished runs"
+    if unfinished:
+        about += f", {unfinished} unfinished ones left out"
+    write_text(out / "comparison.html", page(found, pictures, about))
+    return out / "comparison.html"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the tables and writes the files; the exit status is 2 for a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lifelong.compare",
+        description="The finished runs below some folders side by side, averaged over seeds: "
+        "tables (printed, and as comparison.md, .csv, .tex), figures, and a page, comparison.html.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--out", type=Path, help="where files go; default: the first folder")
+    parser.add_argument(
+        "--by", default="", metavar="KEY,KEY", help="options that tell groups of a method apart; "
+        "default: all; refused if others differ, too"
+    )  # fmt: skip
+    parser.add_argument(
+        "--best", action="store_true", help="of each method only the best final accuracy's options"
+    )
+    parser.add_argument(
+        "--against", choices=["paper"], help="put published figures and differences beside ours"
+    )
+    parser.add_argument(
+        "--figure", metavar="OPTION", help="only draw accuracy and forgetting against this option"
+    )
+    given = parser.parse_args(arguments)
+    out = given.out or given.folders[0]
+    by = [key for key in given.by.split(",") if key]
+    try:
+        if given.figure:
+            print(f"figure: {_against_option(given.folders, given.figure, out)}")
+            return 0
+        text, files, unfinished = compare(
+            given.folders, out, by, given.best, given.against == "paper"
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(text)
+    for folder in unfinished:
+        print(f"not finished: {folder}", file=sys.stderr)
+    print(f"written: {', '.join(map(str, files))}")
+    return 0
+
+
+def _against_option(folders: Sequence[Path], option: str, out: Path) -> Path:
+    from lifelong.evaluation.figures import against_option
+
+    image = io.BytesIO()
+    runs, _ = read(folders)
+    against_option(curves(grouped(runs), option), option).savefig(image, format="png")
+    name = re.sub(r"[^\w.-]", "_", option)
+    path = out / f"against_{name}.png"
+    write_bytes(path, image.getvalue())
+    return path
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

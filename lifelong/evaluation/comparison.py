@@ -1,0 +1,217 @@
+"""Groups of runs as Markdown, CSV and LaTeX tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lifelong.evaluation.study import Group, Pair, Spread, differing, pairs, spread, tables
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: heading, factor on the stored values, digits, unit."""
+
+    heading: str
+    factor: float
+    digits: int
+    unit: str
+
+
+COLUMNS = {
+    "final_accuracy": Column("final %", 100, 1, "%"),
+    "average_accuracy": Column("average %", 100, 1, "%"),
+    "learning_accuracy": Column("learning %", 100, 1, "%"),
+    "peak_accuracy": Column("peak %", 100, 1, "%"),
+    "forgetting": Column("forgetting", 1, 3, "1"),
+    "backward_transfer_with_last": Column("backward %", 100, 2, "%"),
+    "forgetting_ratio": Column("ratio", 1, 3, "1"),
+}
+NOTE = (
+    "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
+    "confidence interval of the mean, Student's t]."
+)
+PAIRED = (
+    "Final accuracy of one method less that of the other over the seeds that both have, in points "
+    "[95 % confidence interval]; p of the paired t-test, and adjusted by Holm."
+)
+
+
+def scaled(group: Group, metric: str) -> Spread:
+    """A metric of a group in the units of its column."""
+    column = COLUMNS[metric]
+    return spread([column.factor * value for value in group.values(metric)])
+
+
+def published(group: Group, metric: str) -> tuple[float, float | None] | None:
+    """Mean and deviation that a paper gives, in the units of the column."""
+    if metric not in group.published:
+        return None
+    mean, deviation = group.published[metric]
+    return float(mean), None if deviation is None else float(deviation)
+
+
+def text(found: Spread, digits: int) -> str:
+    """A cell.
+
+    >>> text(spread([1.0, 2.0, 3.0]), 1)
+    '2.0 +- 1.0 [-0.5, 4.5]'
+    """
+    if not found.n:
+        return "-"
+    if found.n == 1:
+        return f"{found.mean:.{digits}f}"
+    low, high = found.mean - found.half, found.mean + found.half
+    return (
+        f"{found.mean:.{digits}f} +- {found.deviation:.{digits}f} "
+        f"[{low:.{digits}f}, {high:.{digits}f}]"
+    )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as texts, with numbers to sort by; NaN where a cell is no number.
+
+    Attributes:
+        tests: between its rows.
+        options: heads and rows of all options in which its rows differ.
+    """
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+    keys: list[list[float]]
+    tests: list[Pair]
+    options: tuple[list[str], list[list[str]]]
+
+
+def grids(groups: Sequence[Group], against_paper: bool = False) -> list[Grid]:
+    """A table for each stream and protocol.
+
+    Args:
+        groups: see `lifelong.evaluation.study`.
+        against_paper: put published figures and the difference beside ours.
+    """
+    return [_grid(title, some, against_paper) for title, some in tables(groups)]
+
+
+def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
+    shown = [metric for metric in COLUMNS if any(group.values(metric) for group in groups)]
+    known = {
+        metric for metric in shown if any(published(group, metric) for group in groups)
+    } if against_paper else set()  # fmt: skip
+    heads, rows, keys = ["method", "n"], [], []
+    for metric in shown:
+        heads.append(COLUMNS[metric].heading)
+        if metric in known:
+            heads += [f"published {COLUMNS[metric].heading}", "difference"]
+    heads += ["parameters", "seconds of training"]
+    for group in groups:
+        cells: list[tuple[str, float]] = [
+            (group.label, math.nan), (str(len(group.runs)), len(group.runs))
+        ]  # fmt: skip
+        for metric in shown:
+            ours, digits = scaled(group, metric), COLUMNS[metric].digits
+            cells.append((text(ours, digits), ours.mean))
+            if metric in known:
+                cells += _beside(ours, published(group, metric), digits)
+        size, seconds = group.mean("parameters"), spread(group.values("seconds"))
+        cells += [(f"{size:,.0f}", size), (text(seconds, 0), seconds.mean)]
+        rows.append([cell for cell, _ in cells])
+        keys.append([key for _, key in cells])
+    told = differing(groups)
+    options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
+    return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options))
+
+
+def _beside(
+    ours: Spread, theirs: tuple[float, float | None] | None, digits: int
+) -> list[tuple[str, float]]:
+    if theirs is None:
+        return [("-", math.nan), ("-", math.nan)]
+    mean, deviation = theirs
+    shown = f"{mean}" if deviation is None else f"{mean} +- {deviation}"
+    return [(shown, mean), (f"{ours.mean - mean:+.{digits}f}", ours.mean - mean)]
+
+
+def tests(grid: Grid) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows of the paired tests."""
+    heads = ["one", "other", "n", "difference", "p", "p (Holm)"]
+    rows = []
+    for pair in grid.tests:
+        low, high = (100 * (pair.difference + sign * pair.half) for sign in (-1, 1))
+        rows.append([
+            pair.one, pair.other, str(pair.n),
+            f"{100 * pair.difference:+.1f} [{low:+.1f}, {high:+.1f}]",
+            _p(pair.p), _p(pair.adjusted),
+        ])  # fmt: skip
+    return heads, rows
+
+
+def _p(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def markdown(found: Sequence[Grid]) -> str:
+    """All tables, each with its paired tests."""
+    parts = []
+    for grid in found:
+        parts.append(f"{grid.title}\n\n{_markdown(grid.heads, grid.rows)}")
+        if grid.tests:
+            parts.append(f"{PAIRED}\n\n{_markdown(*tests(grid))}")
+    several = any(row[1] != "1" for grid in found for row in grid.rows)
+    return "\n\n".join([*parts, NOTE] if several else parts) + "\n"
+
+
+def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *([f"`{row[0]}`", *row[1:]] for row in rows)]
+    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
+
+
+def tidy(groups: Sequence[Group]) -> str:
+    """CSV, a row for each group and metric; nothing that depends on the machine's speed."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow([
+        *("table", "method", "metric", "unit", "n", "mean", "deviation", "ci95_low", "ci95_high"),
+        *("published", "published_deviation", "difference"),
+    ])  # fmt: skip
+    for group in groups:
+        for metric, column in COLUMNS.items():
+            ours, theirs = scaled(group, metric), published(group, metric)
+            if ours.n:
+                values = [ours.mean, ours.deviation, ours.mean - ours.half, ours.mean + ours.half]
+                paper = [*theirs, ours.mean - theirs[0]] if theirs else [None] * 3
+                table.writerow([
+                    group.table, group.label, metric, column.unit, ours.n,
+                    *(_number(value) for value in [*values, *paper]),
+                ])  # fmt: skip
+    return out.getvalue()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.10g}"
+
+
+def latex(found: Sequence[Grid]) -> str:
+    """Tables for the package booktabs."""
+    return "\n".join(_latex(grid) for grid in found)
+
+
+def _latex(grid: Grid) -> str:
+    places = "l" + "r" * (len(grid.heads) - 1)
+    lines = [f"% {grid.title}", rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
+    lines += [" & ".join(map(_escaped, grid.heads)) + r" \\", r"\midrule"]
+    for row in grid.rows:
+        lines.append(" & ".join(_escaped(cell) for cell in row) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _escaped(cell: str) -> str:
+    cell = re.sub(r"([&%$#_{}])", r"\\\1", cell.replace("\\", r"\textbackslash "))
+    return re.sub(r"^(-?[\d.,]+) \+- ([\d.]+)", r"$\1 \\pm \2$", cell)

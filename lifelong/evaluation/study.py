@@ -1,0 +1,364 @@
+"""Runs read from their folders, grouped by what differs, and averaged over seeds.
+
+Runs are averaged only if they differ by seeds alone. Groups stand in one table if stream,
+protocol and what was measured are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lifelong import configuration
+
+FIDELITY = {"clean": "", "authors": ", as released"}
+ASKED = {"task": "", "both": "", "class": ", task not given"}
+MEASURED = {"test": "", "validation": ", measured on validation images"}
+SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed")
+MOST_PAIRED = 6  # groups of which all pairs are tested
+ROUNDING = 1e-9  # accuracies that differ by less are equal
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: it was read from.
+        results: content of results.json.
+        options: its configuration, flat, but for what changes no result.
+        choices: the member of each group of the configuration, where that is known.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    options: dict[str, Any]
+    choices: dict[str, str]
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """All that a run of the same options may differ by."""
+        return tuple(self.options.get(key) for key in SEEDS)
+
+    def value(self, metric: str) -> float:
+        """A metric, seconds of training (`seconds`), or `parameters`; NaN if it has none."""
+        if metric == "seconds":
+            return float(self.results["seconds"]["train"])
+        value = (
+            self.results["parameters"] if metric == "parameters"
+            else self.results["metrics"].get(metric)
+        )  # fmt: skip
+        return math.nan if value is None else float(value)
+
+
+@dataclass
+class Group:
+    """Runs of one method that are alike but for seeds.
+
+    Attributes:
+        name: of the method.
+        label: its name, and as many of the options in which groups of that name differ as tell
+            them apart.
+        table: stream and protocol: what must be the same of groups that are compared.
+        options: without seeds.
+        published: of a paper: metric to mean and, if known, deviation, in its own units.
+        runs: in the order of their seeds.
+    """
+
+    name: str
+    label: str
+    table: str
+    options: dict[str, Any]
+    published: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+
+    def values(self, metric: str) -> list[float]:
+        """Of the runs that have it."""
+        found = (run.value(metric) for run in self.runs)
+        return [value for value in found if not math.isnan(value)]
+
+    def mean(self, metric: str) -> float:
+        """Over the runs; NaN if none has it."""
+        return spread(self.values(metric)).mean
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of n numbers: mean, standard deviation of the sample, confidence interval of the mean.
+
+    Attributes:
+        half: half its width, 95 % by Student's t distribution; NaN of fewer than two numbers.
+    """
+
+    n: int
+    mean: float
+    deviation: float
+    half: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """See `Spread`.
+
+    >>> spread([1.0, 2.0, 3.0])
+    Spread(n=3, mean=2.0, deviation=1.0, half=2.48...)
+    """
+    n = len(values)
+    if n < 2:
+        return Spread(n, values[0] if n else math.nan, math.nan, math.nan)
+    deviation = statistics.stdev(values)
+    return Spread(n, statistics.fmean(values), deviation, _t(n - 1) * deviation / math.sqrt(n))
+
+
+def _t(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
+
+
+def read(
+    folders: Sequence[Path], step: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Run], list[Path]]:
+    """The finished runs below some folders, each once, and the folders of unfinished ones.
+
+    Args:
+        folders: that hold runs, at any depth.
+        step: is called with the number of runs read, and of all.
+
+    Raises:
+        ValueError: a folder without runs, or a run that cannot be read.
+    """
+    paths: dict[Path, None] = {}
+    for folder in folders:
+        found = sorted(folder.rglob("results.json"))
+        if not found:
+            raise ValueError(f"{folder}: holds no runs (no results.json)")
+        paths |= dict.fromkeys(path.resolve() for path in found)
+    runs, unfinished = [], []
+    for number, path in enumerate(paths, 1):
+        results = _parsed(path, json.loads)
+        if results["status"] == "finished":
+            config = _parsed(
+                path.with_name("config.yaml"), lambda text: yaml.load(text, Loader=_LOADER)
+            )
+            options = dict(configuration.plain_leaves(config))
+            choices = config.get("choices") or {}
+            runs.append(Run(path.parent, {**results, "config": _kept(config)}, options, choices))
+        else:
+            unfinished.append(path.parent)
+        step(number, len(paths))
+    return runs, unfinished
+
+
+def _kept(config: dict[str, Any]) -> dict[str, Any]:
+    return {key: config.get(key) for key in ("epochs", "batch_size", "published")}
+
+
+def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    return content
+
+
+def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
+    """Runs that may be averaged, together, in the order of tables and labels.
+
+    Args:
+        runs: finished ones.
+        by: dotted keys of options that alone tell groups of a method apart; all by default.
+
+    Raises:
+        ValueError: `by` would average runs that differ in more than seeds, or two runs of the same
+            options and seeds have other results.
+    """
+    groups: dict[str, Group] = {}
+    for run in runs:
+        options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
+        name, table = run.results["strategy"], table_of(run)
+        told = {key: options.get(key) for key in by} if by else options
+        key = json.dumps([table, name, told], default=str)
+        published = dict(run.results["config"].get("published") or {})
+        group = groups.setdefault(key, Group(name, name, table, options, published))
+        _check_alike(group, run, options)
+        if _is_new(group, run):
+            group.runs.append(run)
+    made = [groups[key] for key in sorted(groups)]
+    for group in made:
+        group.runs.sort(key=lambda run: str(run.seeds))
+    _tell_apart(made)
+    return made
+
+
+def table_of(run: Run) -> str:
+    """What runs in one table have in common: the stream, how it is learned and measured."""
+    results, config = run.results, run.results["config"]
+    images = results.get("images", {})
+    counts = [sum(images.get(part, [])) for part in ("train", "test")]
+    pool = results.get("method", {}).get("unlabeled", "none")
+    return (
+        f"{results['data']}: {len(results['tasks'])} tasks, {config['epochs']} epochs, batch "
+        f"{config['batch_size']}"
+        + (f", {counts[0]:,} training and {counts[1]:,} test images" if any(counts) else "")
+        + ("" if pool == "none" else f", unlabeled images: {pool}")
+        + FIDELITY[results.get("fidelity", "clean")]
+        + MEASURED[results.get("measured_on", "test")]
+        + ASKED[results.get("evaluate", "task")]
+    )
+
+
+def _check_alike(group: Group, run: Run, options: dict[str, Any]) -> None:
+    others = sorted(
+        key
+        for key in options.keys() | group.options.keys()
+        if str(options.get(key)) != str(group.options.get(key))
+    )
+    if others:
+        key = others[0]
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise ValueError(
+            f"--by: {group.runs[0].folder} and {run.folder} are not averaged: {key} is "
+            f"{group.options.get(key)} and {options.get(key)}{more}; add {key} to --by"
+        )
+
+
+def _is_new(group: Group, run: Run) -> bool:
+    """Whether no run of these seeds is there; a copy of one does not count twice."""
+    for other in group.runs:
+        if other.seeds == run.seeds:
+            if other.results["accuracy"] != run.results["accuracy"]:
+                raise ValueError(
+                    f"{other.folder} and {run.folder}: the same options and seeds gave different "
+                    "results (other versions, or another machine?); leave one of them out"
+                )
+            return False
+    return True
+
+
+def _tell_apart(made: Sequence[Group]) -> None:
+    """Adds to the labels of groups of one method in a table what tells them apart.
+
+    Members of groups of the configuration come first, then options by the length of their keys.
+    """
+    alike: dict[tuple[str, str], list[Group]] = {}
+    for group in made:
+        alike.setdefault((group.table, group.name), []).append(group)
+    for some in alike.values():
+        ways = [{**group.runs[0].choices, **group.options} for group in some]
+        chosen = {key for group in some for key in group.runs[0].choices}
+        keys = {key for way in ways for key in way}
+        for key in sorted(keys, key=lambda key: (key not in chosen, len(key), key)):
+            shown = [f"{key}={way.get(key)}" for way in ways]
+            longer = [f"{group.label} {text}" for group, text in zip(some, shown, strict=True)]
+            if len(set(longer)) > len({group.label for group in some}):
+                for group, label in zip(some, longer, strict=True):
+                    group.label = label
+
+
+def differing(groups: Sequence[Group]) -> list[str]:
+    """The options in which groups differ, by key."""
+    keys = {key for group in groups for key in group.options}
+    return sorted(key for key in keys if len({str(g.options.get(key)) for g in groups}) > 1)
+
+
+def best(groups: Sequence[Group]) -> list[Group]:
+    """Of the groups of each method in a table the one of the highest mean final accuracy."""
+    chosen: dict[tuple[str, str], Group] = {}
+    for group in groups:
+        key = group.table, group.name
+        if key not in chosen or group.mean("final_accuracy") > chosen[key].mean("final_accuracy"):
+            chosen[key] = group
+    return list(chosen.values())
+
+
+def tables(groups: Sequence[Group]) -> Iterator[tuple[str, list[Group]]]:
+    """Groups by the table that they stand in."""
+    for name in dict.fromkeys(group.table for group in groups):
+        yield name, [group for group in groups if group.table == name]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods over the seeds that both have.
+
+    Attributes:
+        one, other: their labels.
+        n: seeds in common.
+        difference: mean of one - other.
+        half: half width of its 95 % confidence interval (Student's t).
+        p: of the paired t-test; NaN where all differences are equal.
+        adjusted: by Holm over the pairs of a table.
+    """
+
+    one: str
+    other: str
+    n: int
+    difference: float
+    half: float
+    p: float
+    adjusted: float
+
+
+def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]:
+    """Paired t-tests between the groups of a table that have two seeds or more in common.
+
+    Of more than `MOST_PAIRED` groups only the one of the highest mean is compared with the others.
+    """
+    from scipy.stats import t
+
+    found, asked = [], list(combinations(groups, 2))
+    if len(groups) > MOST_PAIRED:
+        first = max(groups, key=lambda group: group.mean(metric))
+        asked = [(first, group) for group in groups if group is not first]
+    for one, other in asked:
+        values = {run.seeds: run.value(metric) for run in other.runs}
+        both = [(run.value(metric), values[run.seeds]) for run in one.runs if run.seeds in values]
+        both = [pair for pair in both if not any(map(math.isnan, pair))]
+        if len(both) < 2:
+            continue
+        differences = spread([a - b for a, b in both])
+        p = math.nan
+        if differences.deviation > ROUNDING:
+            error = differences.deviation / math.sqrt(differences.n)
+            p = 2 * float(t.sf(abs(differences.mean) / error, differences.n - 1))
+        found.append((one, other, differences, p))
+    adjusted = holm([p for *_, p in found])
+    return [
+        Pair(one.label, other.label, d.n, d.mean, d.half, p, corrected)
+        for (one, other, d, p), corrected in zip(found, adjusted, strict=True)
+    ]
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979); NaN stay and do not count.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted((i for i, p in enumerate(values) if not math.isnan(p)), key=lambda i: values[i])
+    adjusted, highest = [math.nan] * len(values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * values[i]))
+        adjusted[i] = round(highest, 12)
+    return adjusted
+
+
+def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, list[Any]]]]:
+    """By method and stream, pairs of a numeric option's value and the metrics of its runs."""
+    made: dict[str, list[tuple[float, list[Any]]]] = {}
+    for group in groups:
+        value = group.options.get(option)
+        if isinstance(value, int | float):
+            metrics = [run.results["metrics"] for run in group.runs]
+            data = group.runs[0].results["data"]
+            made.setdefault(f"{group.name}, {data}", []).append((float(value), metrics))
+    return made

@@ -1,0 +1,233 @@
+"""A sweep: what `-m` is going to run, where, and how it stands; nothing here imports torch.
+
+Every run of a sweep has a folder of its own, named by what differs between the runs, in the sweep's
+folder, which is named by the command: the same command again goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lifelong.configuration import run_folder
+from lifelong.files import write_text
+
+QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
+UNNAMED = ("resume", "paths", "logger", "keep", "checkpoint_every", "download", "hydra")
+POLL = 0.5  # seconds between two looks at the runs
+FAILURES = "failures"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command with `-m` is going to do.
+
+    Attributes:
+        folder: of the sweep.
+        total: runs; None where that is not known beforehand.
+        fixed: keys that have one value, and so do not belong into the names of the runs.
+        parallel: whether several runs go on at the same time.
+    """
+
+    folder: Path
+    total: int | None
+    fixed: tuple[str, ...]
+    parallel: bool
+
+    def overrides(self) -> list[str]:
+        """What Hydra is to be told beside the command's overrides."""
+        quoted = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
+        keys = ",".join(
+            dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *self.fixed])
+        )
+        return [
+            f"hydra.sweep.dir='{quoted}'",
+            f"hydra.job.config.override_dirname.exclude_keys=[{keys}]",
+        ]
+
+
+def plan(overrides: Sequence[str]) -> Plan | None:
+    """The plan of a command's overrides; None where Hydra is going to refuse them."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException:
+        return None
+    total: int | None = 1
+    fixed, chosen, named = [], {}, []
+    for text, override in zip(overrides, parsed, strict=True):
+        key = override.key_or_group
+        chosen[key] = override.value()
+        if override.is_sweep_override():
+            found = list(override.sweep_iterator())
+            total = None if total is None else total * len(found)
+        else:
+            fixed.append(key)
+        if key.split(".")[0].split("/")[0] not in UNNAMED:
+            named.append(text)
+    if "search" in chosen or "hydra/sweeper" in chosen:
+        total = None
+    folder = chosen.get("paths.output_dir")
+    default = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"
+    parallel = chosen.get("hydra/launcher", "basic") != "basic"
+    return Plan(Path(str(folder)) if folder else default, total, tuple(fixed), parallel)
+
+
+def note_failure(folder: Path, message: str | None) -> None:
+    """Keeps why a run of a sweep failed, beside the runs; None: it did not."""
+    path = folder.parent / FAILURES / f"{folder.name}.txt"
+    if message is not None:
+        write_text(path, f"{message}\n")
+        return
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+@dataclass
+class Standing:
+    """How the runs of a sweep stand.
+
+    Attributes:
+        finished: final accuracy by name of the run.
+        failed: why, by name.
+        running: names of those begun and not ended; also of those that were killed.
+    """
+
+    finished: dict[str, float | None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    running: list[str] = field(default_factory=list)
+
+
+def standing(folder: Path) -> Standing:
+    """How the runs in a sweep's folder stand."""
+    found = Standing()
+    for path in sorted((folder / FAILURES).glob("*.txt")):
+        found.failed[path.stem] = path.read_text(encoding="utf-8").strip()
+    for config in sorted(folder.glob("*/config.yaml")):
+        name = config.parent.name
+        try:
+            results = json.loads((config.parent / "results.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            results = {}
+        if results.get("status") == "finished":
+            found.finished[name] = results["metrics"].get("final_accuracy")
+        elif name not in found.failed:
+            found.running.append(name)
+    return found
+
+
+class Watch:
+    """Shows how a sweep stands while it goes on, and tells at the end; a context manager.
+
+    Args:
+        made: the plan.
+        console: to print on.
+    """
+
+    def __init__(self, made: Plan, console: Console | None = None) -> None:
+        self.plan, self.console = made, console or Console(highlight=False, soft_wrap=True)
+        self.before = standing(made.folder)
+        self._done, self._told = threading.Event(), set(self.before.finished)
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._follow, daemon=True)
+        live = made.parallel and self.console.is_terminal
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        more = (TextColumn("{task.fields[values]}"), TextColumn("left"), TimeRemainingColumn())
+        self._bar = Progress(*columns, *more, console=self.console, disable=not live)
+
+    def __enter__(self) -> Self:
+        if self.plan.parallel:
+            os.environ[QUIET] = "1"
+        self._bar.start()
+        self._task = self._bar.add_task("sweep", total=self.plan.total, values="")
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        self._thread.join()
+        self._look()
+        self._bar.stop()
+        os.environ.pop(QUIET, None)
+        self._close()
+
+    def _follow(self) -> None:
+        while not self._done.wait(POLL):
+            self._look()
+
+    def _look(self) -> None:
+        now = standing(self.plan.folder)
+        values = f"{len(now.running)} running, {len(now.failed)} failed"
+        self._bar.update(self._task, completed=len(now.finished), values=values)
+        for name in [name for name in now.finished if name not in self._told]:
+            self._told.add(name)
+            self.console.print(f"{name}: {_percent(now.finished[name])}; {self._progress(now)}")
+
+    def _progress(self, now: Standing) -> str:
+        text = (
+            f"{len(self._told)}{'' if self.plan.total is None else f' of {self.plan.total}'} done"
+        )
+        fresh = len(self._told) - len(self.before.finished)
+        if self.plan.total is not None and fresh:
+            each = (time.monotonic() - self._began) / fresh
+            left = (self.plan.total - len(self._told) - len(now.failed)) * each
+            text += f", about {_duration(left)} left" if left > 0 else ""
+        return text
+
+    def _close(self) -> None:
+        now = standing(self.plan.folder)
+        if not (now.finished or now.failed or now.running):
+            return
+        earlier = len(self.before.finished)
+        text = f"sweep in {self.plan.folder}: {len(now.finished)} runs finished"
+        text += f" ({earlier} of them before)" if earlier else ""
+        self.console.print(text + (f", {len(now.failed)} failed" if now.failed else ""))
+        for name, why in now.failed.items():
+            self.console.print(f"failed: {name}: {why.splitlines()[0] if why else ''}")
+        left = (self.plan.total or 0) - len(now.finished) - len(now.failed)
+        if left > 0 or now.failed:
+            self.console.print("the same command goes on with what is not finished")
+        if now.finished:
+            self.console.print(f"to compare: python -m lifelong.compare {self.plan.folder}")
+
+
+def assign_gpu(settings: HydraConf, environment: dict[str, str] | None = None) -> None:
+    """Where joblib runs several processes beside several GPUs, gives each process one in turn."""
+    env: Any = os.environ if environment is None else environment
+    if settings.runtime.choices.get("hydra/launcher") != "joblib" or "LIFELONG_GPU" in env:
+        return
+    shown = env.get("CUDA_VISIBLE_DEVICES")
+    known = shown.split(",") if shown else [str(number) for number in range(_gpus())]
+    if len(known) > 1:
+        env["LIFELONG_GPU"] = env["CUDA_VISIBLE_DEVICES"] = known[settings.job.num % len(known)]
+
+
+def _gpus() -> int:
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"final accuracy {100 * value:.1f} %"
+
+
+def _duration(seconds: float) -> str:
+    minutes = seconds / 60
+    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{max(minutes, 1):.0f} min"

@@ -1,0 +1,297 @@
+"""Runs grouped, averaged, tested against each other, and put into tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from lifelong.compare import main
+from lifelong.evaluation.comparison import grids, latex, markdown, tidy
+from lifelong.evaluation.figures import against_option
+from lifelong.evaluation.study import (
+    Group,
+    best,
+    curves,
+    differing,
+    grouped,
+    holm,
+    pairs,
+    read,
+    spread,
+)
+
+
+def run(
+    folder: Path, strategy: str, seed: int, final: float, em: str | float = "paper", **changes: Any
+) -> None:
+    """A folder as a finished run leaves it."""
+    folder.mkdir(parents=True)
+    metrics = {"final_accuracy": final, "peak_accuracy": final, "forgetting_ratio": 0.9}
+    metrics |= {"learning_accuracy": final, "forgetting": 0.05}
+    results = {
+        "strategy": strategy, "data": "toy", "seed": seed, "status": "finished",
+        "tasks": ["a", "b"], "visits": [0, 1], "metrics": metrics, "parameters": 1234,
+        "seconds": {"train": 7.2}, "accuracy": [[final, None], [final, final]],
+    }  # fmt: skip
+    (folder / "results.json").write_text(json.dumps(results | changes))
+    published = "{peak_accuracy: [39.3, 0.1]}" if strategy == "ours" else "null"
+    (folder / "config.yaml").write_text(
+        f"epochs: 3\nbatch_size: 10\nlr: 0.0001\npublished: {published}\nseed: {seed}\n"
+        f"strategy: {{em: {em}}}\npaths: {{data_dir: data/{seed}}}\n"
+    )
+
+
+def groups_in(*folders: Path) -> list[Group]:
+    return grouped(read(folders)[0])
+
+
+def test_statistics_by_hand() -> None:
+    """Of 1, 2, 6: mean 3, deviation sqrt(7), t(2) = 4.3027."""
+    found = spread([1.0, 2.0, 6.0])
+    assert (found.n, found.mean) == (3, 3.0)
+    assert found.deviation == pytest.approx(math.sqrt(7))
+    assert found.half == pytest.approx(4.30265 * math.sqrt(7) / math.sqrt(3), rel=1e-5)
+    assert math.isnan(spread([]).mean)
+    assert math.isnan(spread([2.0]).half)
+    assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
+    assert holm([0.5, math.nan, 0.6])[0] == 1.0
+
+
+def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.40)
+    run(tmp_path / "2", "ours", 2, 0.42)
+    run(tmp_path / "3", "theirs", 1, 0.3)
+    run(tmp_path / "4", "theirs", 2, 0.9, status="failed")
+    assert main([str(tmp_path), "--against", "paper"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0] == "toy: 2 tasks, 3 epochs, batch 10"
+    accuracy = "41.0 +- 1.4 [28.3, 53.7]"  # t(1) = 12.706, deviation 1.414
+    assert lines[4] == (
+        f"| `ours` | 2 | {accuracy} | {accuracy} | {accuracy} | 39.3 +- 0.1 | +1.7 "
+        "| 0.050 +- 0.000 [0.050, 0.050] | 0.900 +- 0.000 [0.900, 0.900] | 1,234 "
+        "| 7 +- 0 [7, 7] |"
+    )
+    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | - | - | 0.050 | 0.900 | 1,234 | 7 |"
+    assert f"not finished: {tmp_path / '4'}\n" in captured.err
+    table = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    peak = next(row for row in table if (row["method"], row["metric"]) == ("ours", "peak_accuracy"))
+    assert [float(peak[key]) for key in ("mean", "deviation", "published", "difference")] == (
+        pytest.approx([41.0, math.sqrt(2), 39.3, 1.7])
+    )
+    assert float(peak["ci95_high"]) == pytest.approx(41 + 12.7062 * 1, abs=1e-3)
+    assert (tmp_path / "comparison.md").read_text() in captured.out
+    assert main([str(tmp_path)]) == 0
+    assert "39.3" not in capsys.readouterr().out
+
+
+def test_paired_tests_over_common_seeds(tmp_path: Path) -> None:
+    """Differences .1, .2, .3: t = .2 / (.1 / sqrt 3) = 3.4641 with 2 degrees, p = 0.0742."""
+    for seed, (one, other) in enumerate([(0.5, 0.4), (0.7, 0.5), (0.6, 0.3)], 1):
+        run(tmp_path / f"a{seed}", "a", seed, one)
+        run(tmp_path / f"b{seed}", "b", seed, other)
+    run(tmp_path / "b9", "b", 9, 0.9)  # a seed that a has not
+    run(tmp_path / "c1", "c", 1, 0.9)
+    (pair,) = pairs(groups_in(tmp_path))
+    assert (pair.one, pair.other, pair.n) == ("a", "b", 3)
+    assert pair.difference == pytest.approx(0.2)
+    assert pair.p == pytest.approx(0.07418, abs=1e-5)
+    assert pair.adjusted == pytest.approx(pair.p)
+
+
+def test_many_methods_are_compared_with_the_best(tmp_path: Path) -> None:
+    for number in range(8):
+        for seed in (1, 2):
+            run(tmp_path / f"{number}_{seed}", f"m{number}", seed, 0.1 * number + 0.01 * seed)
+    found = pairs(groups_in(tmp_path))
+    assert [pair.one for pair in found] == ["m7"] * 7
+    assert all(math.isnan(pair.p) for pair in found)  # the same difference for both seeds
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        ({"data": "other"}, {}),
+        ({"tasks": ["a"], "visits": [0]}, {}),
+        ({"fidelity": "authors"}, {}),
+        ({"measured_on": "validation"}, {}),
+        ({"evaluate": "class"}, {}),
+        ({"method": {"unlabeled": "stl10"}}, {}),
+        ({"images": {"train": [5, 5], "test": [2, 2]}}, {}),
+        ({}, {"epochs: 3": "epochs: 4"}),
+    ],
+)
+def test_what_is_not_comparable_is_not_averaged(
+    tmp_path: Path, changes: dict[str, Any], config: dict[str, str]
+) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5, **changes)
+    text = (tmp_path / "2" / "config.yaml").read_text()
+    for old, new in config.items():
+        text = text.replace(old, new)
+    (tmp_path / "2" / "config.yaml").write_text(text)
+    found = groups_in(tmp_path)
+    assert [len(group.runs) for group in found] == [1, 1]
+    assert len(grids(found)) == 2
+    assert not any(grid.tests for grid in grids(found))
+
+
+def test_runs_with_other_options_are_rows_of_their_own(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5)
+    run(tmp_path / "3", "ours", 1, 0.3, em="release")
+    found = groups_in(tmp_path, tmp_path / "1")  # a folder named twice counts once
+    assert [(group.label, len(group.runs)) for group in found] == [
+        ("ours strategy.em=paper", 2),
+        ("ours strategy.em=release", 1),
+    ]
+    assert differing(found) == ["strategy.em"]
+    (grid,) = grids(found)
+    assert grid.options[0] == ["method", "strategy.em"]
+
+
+def test_members_of_groups_tell_rows_apart_before_options(tmp_path: Path) -> None:
+    for number, rate in ((1, 0.1), (2, 0.2)):
+        run(tmp_path / str(number), "ours", 1, 0.4, em=rate)
+        path = tmp_path / str(number) / "config.yaml"
+        path.write_text(path.read_text() + f"choices: {{optimizer: kind{number}, data: toy}}\n")
+    assert [g.label for g in groups_in(tmp_path)] == [
+        "ours optimizer=kind1",
+        "ours optimizer=kind2",
+    ]
+
+
+def test_by_refuses_to_average_what_differs(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5, em="release")
+    assert main([str(tmp_path), "--by", "lr"]) == 2
+    error = capsys.readouterr().err
+    assert "are not averaged: strategy.em is paper and release; add strategy.em to --by" in error
+    assert not (tmp_path / "comparison.csv").exists()
+    assert main([str(tmp_path), "--by", "strategy.em,lr"]) == 0
+
+
+def test_a_copy_of_a_run_does_not_count_twice(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 1, 0.4)
+    assert [len(group.runs) for group in groups_in(tmp_path)] == [1]
+    run(tmp_path / "3", "ours", 1, 0.41)
+    assert main([str(tmp_path)]) == 2
+    assert "the same options and seeds gave different results" in capsys.readouterr().err
+
+
+def test_mistakes(tmp_path: Path, capsys: Any) -> None:
+    assert main([str(tmp_path)]) == 2
+    assert "holds no runs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([])
+    assert "usage" in capsys.readouterr().err
+    run(tmp_path / "1", "ours", 1, 0.4)
+    assert main(["--figure", "strategy.em", str(tmp_path)]) == 2
+    assert "strategy.em: the runs have no two values of it" in capsys.readouterr().err
+    (tmp_path / "1" / "results.json").write_text("{")
+    assert main([str(tmp_path)]) == 2
+    assert "results.json: cannot be read" in capsys.readouterr().err
+
+
+def test_a_figure_against_an_option(tmp_path: Path, capsys: Any) -> None:
+    for number, (seed, strength) in enumerate([(1, 0.0), (2, 0.0), (1, 10.0), (1, 0.1)]):
+        run(tmp_path / str(number), "ours", seed, 0.4, em=strength)
+    assert main(["--figure", "strategy.em", str(tmp_path)]) == 0
+    path = tmp_path / "against_strategy.em.png"
+    assert str(path) in capsys.readouterr().out
+    with Image.open(path) as picture:
+        assert picture.width > 500
+    left, _ = against_option(curves(groups_in(tmp_path), "strategy.em"), "strategy.em").axes
+    points = left.containers[0].lines[0]
+    assert points.get_xdata().tolist() == [0.0, 0.1, 10.0]
+    assert points.get_ydata().tolist() == [40.0] * 3
+
+
+def test_the_best_options_of_each_method(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4, measured_on="validation")
+    run(tmp_path / "2", "ours", 2, 0.5, measured_on="validation")
+    run(tmp_path / "3", "ours", 1, 0.46, em="release", measured_on="validation")
+    run(tmp_path / "4", "theirs", 1, 0.3, measured_on="validation", fidelity="authors")
+    assert {group.label for group in best(groups_in(tmp_path))} == {
+        "ours strategy.em=release", "theirs"
+    }  # fmt: skip
+    assert main(["--best", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "batch 10, measured on validation images" in printed
+    assert "batch 10, as released, measured on validation images" in printed
+    assert "em=paper" not in printed
+
+
+class Page(HTMLParser):
+    """Checks that tags close, and gathers what a browser would fetch."""
+
+    VOID = frozenset({"meta", "link", "img", "input", "br", "html"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.fetched: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        given = dict(attrs)
+        self.fetched += [given[key] for key in ("src", "href") if key in given]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_asks_no_network(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run(tmp_path / f"a{seed}", "a<b>&", seed, 0.5 + 0.01 * seed)
+        run(tmp_path / f"b{seed}", "b", seed, 0.4 + 0.02 * seed)
+    assert main([str(tmp_path)]) == 0
+    text = (tmp_path / "comparison.html").read_text()
+    parsed = Page()
+    parsed.feed(text)
+    assert parsed.open == []
+    assert all(link.startswith("data:") for link in parsed.fetched)
+    assert len([link for link in parsed.fetched if link.startswith("data:image/png")]) == 5
+    assert "a&lt;b&gt;&amp;" in text
+    assert "a<b>" not in text
+    assert "http" not in text
+    assert len(list((tmp_path / "comparison_figures").glob("*.png"))) == 5
+
+
+def test_latex_is_escaped(tmp_path: Path) -> None:
+    run(tmp_path / "1", "my_method", 1, 0.40)
+    run(tmp_path / "2", "my_method", 2, 0.42)
+    found = latex(grids(groups_in(tmp_path)))
+    assert r"my\_method & 2 & $41.0 \pm 1.4$ [28.3, 53.7]" in found
+    assert r"final \%" in found
+    assert found.count(r"\begin{tabular}") == found.count(r"\end{tabular}") == 1
+    assert "my_method" in markdown(grids(groups_in(tmp_path)))
+    assert tidy([]).count("\n") == 1
+
+
+@pytest.fixture
+def thousand(tmp_path: Path) -> Path:
+    for number in range(1000):
+        run(tmp_path / str(number), f"method {number % 20}", number // 20, (number % 97) / 100)
+        path = tmp_path / str(number) / "config.yaml"
+        path.write_text(path.read_text() + "".join(f"key{i}: {i}\n" for i in range(150)))
+    return tmp_path
+
+
+def test_a_thousand_runs(thousand: Path) -> None:
+    begun = time.perf_counter()
+    assert main([str(thousand)]) == 0
+    assert time.perf_counter() - begun < 20
+    assert (thousand / "comparison.csv").read_text().count("final_accuracy") == 20

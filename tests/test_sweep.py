@@ -1,0 +1,186 @@
+"""Sweeps: where runs go, what is told, several at a time, killed and gone on with."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from lifelong import compare, configuration, sweep
+from tests.conftest import ROOT
+
+QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "data.fraction=0.3", "logger=none"]
+
+
+def test_plans() -> None:
+    made = sweep.plan(["strategy=hps,finetune", "seed=1,2,3", "data=digits", "lr=0.1"])
+    assert made is not None
+    assert (made.total, made.parallel) == (6, False)
+    assert made.fixed == ("data", "lr")
+    name = "sweep_data=digits_lr=0.1_seed=1_2_3_strategy=hps_finetune"
+    assert made.folder == Path("outputs") / name
+    again = sweep.plan(["lr=0.1", "seed=1,2,3", "data=digits", "strategy=hps,finetune", "keep=all"])
+    assert again is not None
+    assert again.folder == made.folder  # order and what changes no result do not matter
+    given = sweep.plan(["paths.output_dir=out/a b", "seed=range(1,5)", "hydra/launcher=joblib"])
+    assert given is not None
+    assert (given.folder, given.total, given.parallel) == (Path("out/a b"), 4, True)
+    assert given.overrides()[0] == "hydra.sweep.dir='out/a b'"
+    assert sweep.plan(["seed=1,2", "nonsense=["]) is None  # Hydra says what is wrong
+
+
+def written(folder: Path, name: str, status: str, final: float | None = None) -> None:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "config.yaml").write_text("")
+    results = {"status": status, "metrics": {"final_accuracy": final}}
+    (folder / name / "results.json").write_text(json.dumps(results))
+
+
+def test_what_a_sweep_tells(tmp_path: Path) -> None:
+    made = sweep.Plan(tmp_path, 4, (), parallel=False)
+    written(tmp_path, "a", "finished", 0.5)
+    out = io.StringIO()
+    with sweep.Watch(made, Console(file=out, width=200)):
+        written(tmp_path, "b", "finished", 0.75)
+        written(tmp_path, "c", "running")
+        sweep.note_failure(tmp_path / "d", "batch_size=9: too many\nmore")
+    told = out.getvalue()
+    assert "b: final accuracy 75.0 %; 2 of 4 done" in told
+    assert "2 runs finished (1 of them before), 1 failed" in told
+    assert "failed: d: batch_size=9: too many\n" in told
+    assert "the same command goes on" in told
+    assert sweep.standing(tmp_path).running == ["c"]
+    sweep.note_failure(tmp_path / "d", None)
+    assert not (tmp_path / "failures").exists()
+
+
+def test_gpus_in_turn() -> None:
+    def given(number: int, launcher: str = "joblib", **env: str) -> dict[str, str]:
+        settings: Any = SimpleNamespace(
+            runtime=SimpleNamespace(choices={"hydra/launcher": launcher}),
+            job=SimpleNamespace(num=number),
+        )
+        sweep.assign_gpu(settings, env)
+        return env
+
+    assert given(0, CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "4"
+    assert given(3, CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "7"
+    assert given(3, CUDA_VISIBLE_DEVICES="4,7", LIFELONG_GPU="4")["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert given(3, "basic", CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert given(1, CUDA_VISIBLE_DEVICES="4") == {"CUDA_VISIBLE_DEVICES": "4"}
+
+
+def started(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lifelong.run", "-m", *QUICK, *arguments]
+    return subprocess.Popen(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, **options,
+    )  # fmt: skip
+
+
+SWEPT = ["strategy=hps,finetune", "seed=1,2"]
+
+
+def csv_of(folder: Path) -> str:
+    assert compare.main([str(folder)]) == 0
+    return (folder / "comparison.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep of four runs, one after the other; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("serial")
+    process = started(folder, *SWEPT)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    (made,) = (folder / "outputs").iterdir()
+    return made, printed
+
+
+def test_a_sweep_names_its_runs_by_what_differs(whole: tuple[Path, str]) -> None:
+    folder, printed = whole
+    names = {f"seed={seed}_strategy={name}" for seed in (1, 2) for name in ("hps", "finetune")}
+    assert {path.parent.name for path in folder.glob("*/results.json")} == names
+    assert "4 of 4 done" in printed
+    assert f"python -m lifelong.compare {folder.relative_to(folder.parent.parent)}" in printed
+
+
+def test_the_same_command_again_goes_on(whole: tuple[Path, str]) -> None:
+    folder, _ = whole
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
+    printed, _ = started(folder.parent.parent, *reversed(SWEPT)).communicate(timeout=300)
+    assert "4 runs finished (4 of them before)" in printed
+    assert stamps == {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
+
+
+@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
+def test_several_runs_at_a_time_give_the_same(
+    whole: tuple[Path, str], tmp_path: Path, launcher: str
+) -> None:
+    options = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
+    process = started(
+        tmp_path, *SWEPT, f"hydra/launcher={launcher}", "paths.output_dir=side", *options
+    )
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert csv_of(tmp_path / "side") == csv_of(whole[0])
+    if launcher == "submitit_local":
+        assert list((tmp_path / "side" / ".submitit").glob("*/*submitted.pkl"))
+
+
+def test_a_sweep_killed_at_any_time_ends_with_the_same_table(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    """SIGKILL to all its processes at three moments, in the midst of different runs."""
+    where = [*SWEPT, "paths.output_dir=broken", "checkpoint_every=1"]
+    folder = tmp_path / "broken"
+    for count in (0, 1, 2):
+        process = started(tmp_path, *where, start_new_session=True)
+        begun = time.monotonic()
+        while time.monotonic() - begun < 120 and process.poll() is None:
+            now = sweep.standing(folder)
+            if len(now.finished) >= count and now.running:
+                break
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    process = started(tmp_path, *where)
+    printed, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, printed
+    assert csv_of(folder) == csv_of(whole[0])
+
+
+def test_the_batch_script_of_a_cluster(tmp_path: Path) -> None:
+    """What submitit would hand to sbatch under the composed options."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    configuration.register()
+    with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
+        config = compose(
+            "config",
+            ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu",
+             "hydra.launcher.timeout_min=600", "hydra.launcher.gpus_per_node=1",
+             "hydra.launcher.cpus_per_task=4"],
+            return_hydra_config=True,
+        )  # fmt: skip
+    launcher = config.hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    script = _make_sbatch_string(
+        command="python", folder=str(tmp_path), partition=launcher.partition,
+        time=launcher.timeout_min, gpus_per_node=launcher.gpus_per_node,
+        cpus_per_task=launcher.cpus_per_task, nodes=launcher.nodes,
+    )  # fmt: skip
+    for line in ("--partition=gpu", "--time=600", "--gpus-per-node=1", "--cpus-per-task=4"):
+        assert f"#SBATCH {line}\n" in script
