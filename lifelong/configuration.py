@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_h
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 _PACKAGE = Path(__file__).resolve().parent
 # Beside the package in a checkout, inside it when installed.
@@ -80,7 +81,7 @@ def complete(config: DictConfig) -> None:
     Raises:
         ValueError: the option, its value, and what would do.
     """
-    missing = sorted(OmegaConf.missing_keys(config))
+    missing = _missing(config)
     if missing:
         raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
     for key in PROTOCOL:
@@ -97,6 +98,14 @@ def complete(config: DictConfig) -> None:
             f"checkpoint_every={config.checkpoint_every}: give a multiple of "
             f"evaluate_every={config.evaluate_every}"
         )
+
+
+def _missing(config: DictConfig) -> list[str]:
+    """Keys that must be given and are not."""
+    try:
+        return sorted(OmegaConf.missing_keys(config))
+    except InterpolationToMissingValueError as error:
+        return re.findall(r"mandatory value: ([\w.]+)", str(error))
 
 
 def _check_rate(lr: Any) -> None:

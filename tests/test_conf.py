@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -24,24 +25,19 @@ NEEDED = {
     ("data", "folder"): ["data.root=images"],
     ("data", "folders"): ["data.roots=[one,two]"],
     ("unlabeled", "folder"): ["unlabeled_folder=images"],
+    ("unlabeled", "npz"): ["unlabeled_file=images.npz"],
+    ("strategy", "retrain"): ["strategy.run=outputs/run", "strategy.stage=2"],
 }
 
 
 @pytest.mark.parametrize(("group", "member"), MEMBERS)
-def test_member_composes_with_the_types_of_its_target(group: str, member: str) -> None:
+def test_member_composes_with_the_types_of_its_target_and_is_built(group: str, member: str) -> None:
     config = configured(f"{group}={member}", *NEEDED.get((group, member), []))
     configuration.complete(config)
     configuration.check_types(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-
-
-@pytest.mark.parametrize(
-    ("group", "member"),
-    [m for m in MEMBERS if m[0] not in ("augment", "data", "experiment", "unlabeled")],
-)
-def test_member_can_be_built(group: str, member: str) -> None:
-    config = configured(f"{group}={member}", *NEEDED.get((group, member), []))
-    configuration.complete(config)
+    if group in ("augment", "data", "experiment", "unlabeled"):
+        return
     built = instantiate(config[group], _convert_="all")
     assert built is not None
     if group == "transfer":
@@ -212,3 +208,16 @@ def test_differences_name_what_would_change_results() -> None:
     old.paths.data_dir = "elsewhere"
     assert configuration.differences(old, new) == ["epochs: was 3, is now 4"]
     assert configuration.differences(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        (["data=folder"], "data.root"),
+        (["strategy=retrain"], "strategy.stage"),
+        (["strategy=cil", "unlabeled=npz"], "unlabeled_file"),
+    ],
+)
+def test_what_must_be_given_is_asked_for(options: list[str], key: str) -> None:
+    with pytest.raises(ValueError, match=f"{re.escape(key)} is not given"):
+        configuration.complete(configured(*options))
