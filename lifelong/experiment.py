@@ -249,6 +249,7 @@ class Experiment:
             f"{100 * met.mean():.1f} %, {self.record.seconds['train']:.0f} s of training"
         )
         values = {f"accuracy/task_{j:02d}": value for j, value in enumerate(row) if value == value}
+        values |= {"task": task.step, "accuracy/mean": met.mean()}
         for name, value in self.record.metrics().items():
             if value is not None:
                 values[f"metrics/{name}"] = value

@@ -2,14 +2,76 @@
 
 from __future__ import annotations
 
+import json
+import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from lifelong.checkpoint import finished_visits
 from lifelong.files import write_text
+
+_NAMING = ("strategy", "data")  # groups that name what is nothing but a seed
+
+
+class Wandb(WandbLogger):
+    """Weights & Biases' logger.
+
+    Attributes:
+        checkpoints: whether the last checkpoint is uploaded at the end.
+    """
+
+    checkpoints = False
+
+
+def conclude(logger: Logger, folder: Path) -> None:
+    """Hands over what a finished run has found: figures, and at W&B the matrix and the summary."""
+    if isinstance(logger, Wandb):
+        _conclude_wandb(logger, folder)
+    elif isinstance(logger, TensorBoardLogger):
+        import numpy as np
+        from PIL import Image
+
+        for name, path in _figures(folder):
+            with Image.open(path) as picture:
+                pixels = np.asarray(picture.convert("RGB"))
+            logger.experiment.add_image(f"figures/{name}", pixels, dataformats="HWC")
+
+
+def _conclude_wandb(logger: Wandb, folder: Path) -> None:
+    import wandb as service
+
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    run = logger.experiment
+    rows = [
+        [after, on, value]
+        for after, row in enumerate(results["accuracy"])
+        for on, value in enumerate(row)
+        if value is not None
+    ]
+    table = service.Table(columns=["after_task", "on_task", "accuracy"], data=rows)
+    pictures = {f"figures/{name}": service.Image(str(path)) for name, path in _figures(folder)}
+    run.log({"accuracy_matrix": table, **pictures})
+    run.summary.update({
+        **{name: value for name, value in results["metrics"].items() if value is not None},
+        **{f"seconds/{name}": value for name, value in results["seconds"].items()},
+        "parameters": results["parameters"],
+    })  # fmt: skip
+    if logger.checkpoints:
+        artifact = service.Artifact(f"run-{run.id}", type="model")
+        last = list(finished_visits(folder).values())[-1]
+        for path in (last, folder / "config.yaml", folder / "results.json"):
+            artifact.add_file(str(path))
+        run.log_artifact(artifact)
+
+
+def _figures(folder: Path) -> Iterator[tuple[str, Path]]:
+    for path in sorted((folder / "figures").glob("*.png")):
+        yield path.stem, path
 
 
 def close(logger: Logger, finished: bool) -> None:
@@ -40,8 +102,13 @@ def wandb(
     project: str = "lifelong",
     entity: str | None = None,
     mode: str = "online",
+    group: str | None = None,
+    checkpoints: bool = False,
 ) -> Logger:
     """A run at Weights & Biases; a resumed run goes on in it.
+
+    It is tagged with the chosen member of each group of the configuration. Accuracies and metrics
+    are drawn against the number of the task, what an epoch brings against epochs.
 
     Args:
         folder: of the run; its name is the run's.
@@ -50,15 +117,35 @@ def wandb(
         project: that the run belongs to.
         entity: user or team; null for the account's own.
         mode: online, offline or disabled.
+        group: of runs that W&B averages; null for what `group_of` says.
+        checkpoints: upload the last checkpoint with configuration and results as an artifact.
     """
     path = folder / "wandb_id.txt"
     if not path.exists():
         write_text(path, secrets.token_hex(4))
-    options: dict[str, Any] = {"entity": entity, "mode": mode, "resume": "allow"}
-    logger = WandbLogger(
+    chosen = dict(config.get("choices") or {})
+    options: dict[str, Any] = {
+        "entity": entity, "mode": mode, "resume": "allow",
+        "group": group or group_of(folder.name, "_".join(f"{chosen.get(key)}" for key in _NAMING)),
+        "tags": [f"{key}:{value}"[:64] for key, value in chosen.items()],
+    }  # fmt: skip
+    logger = Wandb(
         name=folder.name, save_dir=folder, project=project, id=path.read_text().strip(), **options
     )
+    logger.checkpoints = checkpoints
+    for metric in ("accuracy/*", "metrics/*"):
+        logger.experiment.define_metric(metric, step_metric="task")
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     logger.log_hyperparams({str(key): value for key, value in resolved.items()})
     return logger
+
+
+def group_of(name: str, otherwise: str) -> str:
+    """The name of a run's folder without seed and date: what runs over seeds have in common.
+
+    >>> group_of("seed=3_strategy=hps", "-"), group_of("2026-11-21_08-08-31_hps_digits", "-")
+    ('strategy=hps', 'hps_digits')
+    """
+    name = re.sub(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_", "", name)
+    return re.sub(r"(^|_)([\w]+\.)?(shuffle_)?seeds?(\.\w+)?=\d+", "", name).strip("_") or otherwise

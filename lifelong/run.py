@@ -148,7 +148,7 @@ def _carry_out(
 ) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
     from lifelong.evaluation.report import write_report
-    from lifelong.loggers import close
+    from lifelong.loggers import close, conclude
     from lifelong.strategies.strategy import Diverged
     from lifelong.terminal import closing_table
 
@@ -157,6 +157,8 @@ def _carry_out(
         experiment.run()
         record.write(folder, "running", strategy.method)
         write_report(folder)
+        for logger in experiment.loggers:
+            conclude(logger, folder)
         record.write(folder, "finished", strategy.method)
         terminal.say(closing_table(record))
         terminal.say(f"report: {folder / 'report.html'}")

@@ -205,13 +205,14 @@ def test_loggers_hold_the_numbers(command: Command, tmp_path: Path, name: str) -
         events.Reload()
         assert [event.step for event in events.Scalars("train/loss")] == [1, 2, 3, 4]
         final = [event.value for event in events.Scalars("metrics/final_accuracy")]
+        assert "figures/accuracy_matrix" in events.Tags()["images"]
     assert final[-1] == pytest.approx(results["metrics"]["final_accuracy"], abs=1e-6)
 
 
 def test_wandb_offline_is_read_back(command: Command, tmp_path: Path) -> None:
     done = command(
         "strategy=lasem_hps", *QUICK, "logger=wandb", "logger.wandb.mode=offline",
-        "paths.output_dir=run",
+        "paths.output_dir=run", "logger.wandb.checkpoints=true",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     [path] = (tmp_path / "run" / "wandb").glob("offline-run-*/run-*.wandb")
@@ -223,6 +224,16 @@ def test_wandb_offline_is_read_back(command: Command, tmp_path: Path) -> None:
     final = [row["metrics/final_accuracy"] for row in rows if "metrics/final_accuracy" in row]
     assert final[-1] == pytest.approx(results["metrics"]["final_accuracy"])
     assert config["epochs"] == 2
+    told = wandb_file.about(path)
+    for name, value in results["metrics"].items():
+        assert told["summary"][name] == pytest.approx(value)
+    assert told["summary"]["parameters"] == results["parameters"]
+    assert told["steps"]["accuracy/*"] == told["steps"]["metrics/*"] == "task"
+    assert {row["task"] for row in rows if "accuracy/task_00" in row} == {0, 1}
+    assert told["artifacts"] == {"model", "run_table"}
+    assert {"strategy:lasem_hps", "data:digits"} <= told["tags"]
+    drawn = {name.split("/")[1] for row in rows for name in row if name.startswith("figures/")}
+    assert {"accuracy_matrix", "configuration_prior", "chosen_layers"} <= drawn
 
 
 def test_a_sweep_has_a_wandb_run_for_each_of_its_runs(command: Command, tmp_path: Path) -> None:
@@ -238,6 +249,8 @@ def test_a_sweep_has_a_wandb_run_for_each_of_its_runs(command: Command, tmp_path
         rows, config = wandb_file.read(path)
         assert len([row for row in rows if "train/loss" in row]) == 4
         seeds.append(config["seed"])
+        told = wandb_file.about(path)
+        assert (told["group"], told["name"]) == ("hps_digits", f"seed={config['seed']}")
     assert sorted(seeds) == [1, 2]
 
 

@@ -48,5 +48,24 @@ def read(path: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     return rows, config
 
 
+def about(path: Path) -> dict[str, Any]:
+    """Group, tags and name of the run, step metrics by pattern, its summary, kinds of artifacts."""
+    from wandb.proto import wandb_internal_pb2 as pb
+
+    found: dict[str, Any] = {"steps": {}, "summary": {}, "artifacts": set()}
+    for data in records(path):
+        record = pb.Record()
+        record.ParseFromString(data)
+        if record.HasField("run"):
+            run = record.run
+            found |= {"group": run.run_group, "tags": set(run.tags), "name": run.display_name}
+        if record.HasField("metric") and record.metric.step_metric:
+            found["steps"][record.metric.glob_name] = record.metric.step_metric
+        found["summary"] |= values(record.summary.update)
+        if record.HasField("artifact"):
+            found["artifacts"].add(record.artifact.type)
+    return found
+
+
 def values(items: Any) -> dict[str, Any]:
     return {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
