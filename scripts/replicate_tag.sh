@@ -65,7 +65,7 @@ if [ "$table" = gridsearch ]; then
   dropout=(backbone.dropout=0,0.1,0.25,0.5)
   [ "$stream" != cub ] || dropout=() # its network has none
   search stable_sgd lr=0.1,0.05,0.01 schedule.decay=0.9,0.8,0.7 "${dropout[@]}" "$@"
-  "$python" -m lifelong.compare --best "$out"
+  "$python" -m lifelong.compare "$out" --best --against paper
 else
   list=
   for row in $rows; do
@@ -73,6 +73,6 @@ else
   done
   [ -n "$list" ] || usage
   run "$out" "experiment=${list#,}" "$@"
-  "$python" -m lifelong.compare "$out"
+  "$python" -m lifelong.compare "$out" --against paper
 fi
 exit "$status"

@@ -41,5 +41,5 @@ for seed in ${seeds//,/ }; do
     done
   done
 done
-"$python" -m lifelong.compare "$out"
+"$python" -m lifelong.compare "$out" --against paper
 exit "$status"
