@@ -86,7 +86,8 @@ def test_learns_and_goes_on_with_a_task_met_before(tmp_path: Path, strategy: str
     results = results_of(tmp_path)
     assert results["visits"] == [0, 1, 2, 0]
     assert len(results["tasks"]) == 3
-    learned, back = results["accuracy"][2], results["accuracy"][3]
+    measured = [row for row in results["accuracy"] if row[-1] is not None]
+    learned, back = measured[0], measured[-1]  # of a method that learns at the end, the same
     assert learned[-1] > 0.9
     assert back[0] > 0.9
     assert results["status"] == "finished"
