@@ -15,17 +15,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from lifelong.checkpoint import finished_visits
 from lifelong.data import Images, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.load import Run, load_run
+from lifelong.load import Run, check_stage, load_run
 
 OPTIONS = {
     "run": None,
@@ -106,10 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         given = _given(arguments)
         after = None if given["stage"] is None else int(given["stage"]) - 1
-        there = list(finished_visits(Path(given["run"]).expanduser()))
-        if after is not None and there and after not in there:
-            stages = ", ".join(str(visit + 1) for visit in there)
-            raise ValueError(f"stage={after + 1}: {given['run']} has {stages}; see keep=all")
+        check_stage(given["run"], None if after is None else after + 1)
         run = load_run(given["run"], after, given["device"])
         by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
         accuracies = evaluate(run, _stream(run, given["data_dir"]), given["part"], by_class)

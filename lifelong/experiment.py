@@ -166,6 +166,7 @@ class Experiment:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if validation.late is not None:
             self._load(validation.late["tensors"])
+            metrics["val/restored"] = validation.late["accuracy"]
         if validation.best is not None:
             metrics["val/best"] = validation.best["accuracy"]
         self.strategy.best = validation.best

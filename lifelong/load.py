@@ -42,6 +42,18 @@ def load_run(folder: str | Path, after: int | None = None, device: str = "cpu") 
     return Run(Path(folder).expanduser(), after, torch.device(device))
 
 
+def check_stage(folder: str | Path, stage: int | None) -> None:
+    """Refuses a number of visits after which a run has no checkpoint; None is the last one.
+
+    Raises:
+        ValueError: there is none.
+    """
+    there = list(finished_visits(Path(folder).expanduser()))
+    if stage is not None and there and stage - 1 not in there:
+        stages = ", ".join(str(visit + 1) for visit in there)
+        raise ValueError(f"stage={stage}: {folder} has {stages}; runs with keep=all have them all")
+
+
 class Run:
     """A run after one of its visits.
 

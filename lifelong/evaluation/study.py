@@ -22,7 +22,7 @@ from lifelong import configuration
 FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
-SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed")
+SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
 MOST_PAIRED = 6  # groups of which all pairs are tested
 ROUNDING = 1e-9  # accuracies that differ by less are equal
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

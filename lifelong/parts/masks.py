@@ -44,7 +44,11 @@ class Masks(nn.Module):
         """
         if not 0 <= rate <= 1:
             raise ValueError(f"rate={rate}: give a share from 0 to 1")
-        kept = self.flat() if locked is None else self.flat() & ~locked.flat()
+        self._here(named)
+        kept = self.flat()
+        if locked is not None:
+            locked._here(named)
+            kept = kept & ~locked.flat()
         sizes = torch.cat([named[name].detach().abs().flatten() for name in self.keep])
         places = torch.nonzero(kept).flatten()  # of what can go, in order
         order = torch.argsort(sizes[places], stable=True)

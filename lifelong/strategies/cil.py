@@ -122,6 +122,9 @@ class CIL(Strategy):
         self._tasks, self._earlier = tasks, [index for index in tasks if index != task.index]
         self._views = None
 
+    def answered(self) -> list[int]:
+        return self._tasks
+
     def rounds(self, task: Task) -> Rounds:
         yield self._round(task)
 
@@ -296,6 +299,7 @@ class CIL(Strategy):
         return {
             **super().get_extra_state(), "rows": self._rows, "prints": self._prints,
             "taught": self._taught, "taught_before": self._taught_before,
+            "used": sorted(self._used),
         }  # fmt: skip
 
     def set_extra_state(self, state: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.masks import Masks
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies.strategy import MakeOptimizer, Rounds
 from lifelong.strategies.tickets import Tickets
@@ -40,8 +41,8 @@ class Retrain(Tickets):
         start: `first` for the run's very first weights, heads and batch-norm included; `before` for
             those from which its ticket started (bottom-up: the dense network before the task); or
             a file of a ticket, from where that one started.
-        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
-            transform: see `CIL`.
+        unlabeled: what the run learned from.
+        schedule, batch_size, temperature, transform: see `CIL`.
 
     Raises:
         ValueError: files that are missing or do not fit.
@@ -58,17 +59,13 @@ class Retrain(Tickets):
         stage: int,
         mask: str = "run",
         start: str = "first",
-        memory: int = 100,
         unlabeled: str | Origin = "none",
-        neighbours: int = 50,
-        most: int | None = None,
         temperature: float = 2.0,
         transform: Transform | None = None,
     ) -> None:
         super().__init__(
-            network, optimizer, schedule, batch_size=batch_size, memory=memory,
-            unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
-            transform=transform,
+            network, optimizer, schedule, batch_size=batch_size, unlabeled=unlabeled,
+            temperature=temperature, transform=transform,
         )  # fmt: skip
         self.run, self.stage = Path(run).expanduser(), stage
         self.mask, self.begins = mask, start
@@ -102,8 +99,27 @@ class Retrain(Tickets):
                     f"strategy.run={self.run}: had other training images for {task.name}; give its "
                     "data options and seeds"
                 )
+        self._used = set(self._of_run["used"])
+        told, own = self._of_run["method"]["unlabeled"], self.method["unlabeled"]
+        if told != own:
+            raise ValueError(f"unlabeled: {own}; the run in {self.run} learned from {told}")
         self._found = self._mask(max(there), there, step)
         self._first = self._weights()
+        self._check_shapes()
+
+    def _check_shapes(self) -> None:
+        """Refuses masks and weights of another network."""
+        own = self.two.state_dict()
+        for name, value in own.items():
+            if name not in self._first or self._first[name].shape != value.shape:
+                raise ValueError(
+                    f"backbone: strategy.start={self.begins} has other weights, {name} differs; "
+                    f"give the backbone of {self.run}"
+                )
+        try:
+            Masks(self.prunable()).unpack(self._found)
+        except ValueError as error:
+            raise ValueError(f"strategy.mask={self.mask}: {error}") from None
 
     def _mask(self, newest: int, there: dict[int, Path], step: int) -> dict[str, Any]:
         if self.mask != "run":
@@ -119,7 +135,13 @@ class Retrain(Tickets):
 
     def _weights(self) -> dict[str, Tensor]:
         if self.begins not in ("first", "before"):
-            return load_ticket(self.begins).start
+            ticket = load_ticket(self.begins)
+            if len(ticket.tasks) < self.stage:
+                raise ValueError(
+                    f"strategy.start={self.begins}: is a ticket of stage {len(ticket.tasks)}; give "
+                    f"one of stage {self.stage} or later"
+                )
+            return ticket.start
         key = "first" if self.begins == "first" else "start"
         tensors: dict[str, Tensor] = self._of_run.get(key, {})
         if not tensors:

@@ -139,7 +139,12 @@ class Strategy(LightningModule):
         self.network.add_task(task.index, len(task.classes))
 
     def rounds(self, task: Task) -> Rounds:
-        """The trainings of a task: `metrics = yield Round(...)` runs one and hands its metrics."""
+        """The trainings of a task: `metrics = yield Round(...)` runs one and hands its metrics.
+
+        A resumed run replays the generator with the metrics of the finished rounds, on a network
+        that is not that of then; the state comes back when a round goes on. So decisions are to
+        follow from metrics alone. What is added to `metrics` is saved with them.
+        """
         yield Round()
 
     def training_loss(self, batch: Batch) -> Tensor:
@@ -229,10 +234,15 @@ class Strategy(LightningModule):
         self.log("val/accuracy", self.scores.mean())
 
     def predict_class(self, x: Tensor) -> Tensor:
-        """Class numbers (b,) without the task given: arg max over all classes of all tasks met."""
-        scores = torch.cat(self.network.all_logits(x, list(self.classes)), 1)  # (b, sum of k)
-        numbers = [number for classes in self.classes.values() for number in classes]
+        """Class numbers (b,) without the task given: arg max over all classes of `answered`."""
+        tasks = self.answered()
+        scores = torch.cat(self.network.all_logits(x, tasks), 1)  # (b, sum of k)
+        numbers = [number for task in tasks for number in self.classes[task]]
         return torch.tensor(numbers, device=x.device)[scores.argmax(1)]
+
+    def answered(self) -> list[int]:
+        """The tasks whose classes are told apart: all met so far."""
+        return list(self.classes)
 
     def class_of(self, batch: Batch) -> Tensor:
         """Class numbers (b,) of the labels of a batch."""

@@ -79,9 +79,11 @@ class Tickets(CIL):
         """Training between two prunings, which goes on from the last epoch's weights."""
         one = self._round(stage)
         train = (lambda: stage.train) if one.train is None else one.train
+        val = (lambda: stage.val) if one.val is None else one.val
         return replace(
-            one, name=name, epochs=self.round_epochs, rate=ROUND_RATE, restores=False, train=train
-        )
+            one, name=name, epochs=self.round_epochs, rate=ROUND_RATE, restores=False,
+            train=train, val=val,
+        )  # fmt: skip
 
     @torch.no_grad()
     def _prune(self, rate: float, locked: Masks | None = None) -> None:

@@ -52,8 +52,8 @@ class TicketsBU(Tickets):
         stop_drop: points.
         accept_drop: points.
         base_sparsity: percentage of all weights that must be gone before accuracy ends the rounds.
-        retrain: train the ticket anew under a mask that was found or grew; else it is what the
-            last round left.
+        retrain: train the ticket anew under a mask that was found or grew; else it is the network
+            of the pruning rounds as it was under that mask.
         decide_on: images of which A and a are: `val`, or `test` as in the released program, for
             comparison with it alone.
         round_epochs: of a round, at a hundredth of the rate.
@@ -104,6 +104,7 @@ class TicketsBU(Tickets):
         self.needs_validation = True
         self.ticket = Masks(self.prunable())  # what was found so far
         self._dense: dict[str, Tensor] = {}
+        self._snapshot: dict[str, Any] = {}  # mask and network before the last pruning
         self.method |= {"decide_on": decide_on, "decisions": {}}
 
     def check(self, tasks: Sequence[Task]) -> None:
@@ -149,16 +150,17 @@ class TicketsBU(Tickets):
         return told
 
     def _found(self, task: Task, wanted: float) -> Rounds:
-        """Prunes the dense network in rounds; the mask before the last pruning is the ticket."""
+        """Prunes the dense network in rounds; what was before the last pruning is the ticket."""
         for number in range(1, self.most_rounds + 2):
-            kept = self.masks.flat()
+            self._keep()
             self._prune(self.share)
             if number > self.most_rounds:
                 break
-            drop = yield from self._pruning(task, number, wanted)
-            if drop >= self.stop_drop and self._sparsity() >= self.base_sparsity:
+            drop, metrics = yield from self._pruning(task, number, wanted)
+            sparsity = self._sparsity()
+            if _decided(metrics, drop >= self.stop_drop and sparsity >= self.base_sparsity):
                 break
-        self.ticket.set_flat(kept)
+        self._go_back()
 
     def _regrown(self, task: Task, wanted: float) -> Rounds:
         """Prunes the dense network in rounds where the ticket has no positions; they join it.
@@ -166,21 +168,33 @@ class TicketsBU(Tickets):
         As in the released program, the rounds may also end on a pruning that was not trained.
         """
         self._prune(self.share, self.ticket)
-        kept = self.masks.flat()
+        self._keep()
         for number in range(1, self.most_rounds + 1):
-            drop = yield from self._pruning(task, number, wanted)
-            if drop > self.stop_drop and self._sparsity() > self.base_sparsity:
+            drop, metrics = yield from self._pruning(task, number, wanted)
+            sparsity = self._sparsity()
+            if _decided(metrics, drop > self.stop_drop and sparsity > self.base_sparsity):
                 break
-            kept = self.masks.flat()
+            self._keep()
             self._prune(self.share, self.ticket)
-            if drop >= self.stop_drop and self._sparsity() >= self.base_sparsity:
+            sparsity, name = self._sparsity(), "ends_untrained"
+            if _decided(metrics, drop >= self.stop_drop and sparsity >= self.base_sparsity, name):
                 break
-        self.ticket.set_flat(kept)
+        self._go_back()
+
+    def _keep(self) -> None:
+        """Keeps mask and network, to go back to; a checkpoint holds them."""
+        self._snapshot = {"mask": self.masks.packed(), "network": self.state()}
+
+    def _go_back(self) -> None:
+        """Makes the mask that was kept the ticket's, and the network what it was then."""
+        self.ticket.unpack(self._snapshot["mask"])
+        self.take(self._snapshot["network"])
+        self._snapshot = {}
 
     def _pruning(
         self, task: Task, number: int, wanted: float
-    ) -> Generator[Round, dict[str, float], float]:
-        """One round; gives the points by which the network is behind the dense one."""
+    ) -> Generator[Round, dict[str, float], tuple[float, dict[str, float]]]:
+        """One round; gives the points by which the network is behind the dense one, and metrics."""
         one = self._pruning_round(task, f"pruning {number} of at most {self.most_rounds}")
         images = self._judging()
         metrics = yield replace(one, val=images, judged=images)
@@ -191,7 +205,7 @@ class TicketsBU(Tickets):
         drop = _points(wanted - accuracy)
         if drop >= self.stop_drop:
             self._told(task).setdefault("accuracy_fell_in_round", number)
-        return drop
+        return drop, metrics
 
     def _sparsity(self) -> float:
         return 100 * (1 - self.masks.remaining())
@@ -202,7 +216,10 @@ class TicketsBU(Tickets):
         return replace(self._round(task), name=name, judged=judged)
 
     def _accuracy(self, metrics: dict[str, float]) -> float:
-        return metrics["judged" if self.decide_on == "test" else "val/best"]
+        if self.decide_on == "test":
+            return metrics["judged"]
+        last = metrics.get("val/accuracy", metrics["val/best"])
+        return metrics.get("val/restored", last)  # of the network that is carried on
 
     def _judging(self) -> Images:
         """Images that decide, of all tasks met."""
@@ -237,7 +254,12 @@ class TicketsBU(Tickets):
         self.take(own)
 
     def _kept(self) -> tuple[str, ...]:
-        return *super()._kept(), "_dense"
+        return *super()._kept(), "_dense", "_snapshot"
+
+
+def _decided(metrics: dict[str, float], ends: bool, name: str = "ends") -> bool:
+    """Whether rounds end after one; kept with its metrics, from which a resumed run replays it."""
+    return bool(metrics.setdefault(name, float(ends)))
 
 
 def _points(share: float) -> float:

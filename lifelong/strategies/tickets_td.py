@@ -46,7 +46,7 @@ class TicketsTD(Tickets):
         optimizer: see `Strategy`.
         pruning: for each visit of the stream the shares of the weights left that go, one after the
             other; or a preset, `release`, `paper_cifar10` or `paper_cifar100`. More than there are
-            visits do no harm.
+            visits do no harm; where tasks come again and lists run out, the last one is used.
         rewind: what the weights left of convolutions become: `zero`, as at the very first; `best`,
             as in the best epoch of the task; `rand`, drawn anew; `none`, as they are.
         round_epochs: of the training between two prunings, at a hundredth of the rate.
@@ -99,7 +99,7 @@ class TicketsTD(Tickets):
         if len(self.pruning) < len(tasks):
             raise ValueError(
                 f"strategy.pruning: has shares for {len(self.pruning)} tasks; give one list for "
-                f"each of the {len(tasks)} tasks"
+                f"each of the {len(tasks)} tasks, or a preset: {', '.join(PRESETS)}"
             )
 
     def begin_task(self, task: Task) -> None:
@@ -153,7 +153,10 @@ class TicketsTD(Tickets):
             elif self.rewind == "best":
                 p.copy_(self._best[name])
             elif self.rewind == "rand":
-                draw(p, p.new_empty(len(p)), "uniform")
+                fresh = torch.empty(p.shape)  # on the CPU, so that all devices draw the same
+                draw(fresh, torch.empty(len(p)), "uniform")
+                p.copy_(fresh)
+        self._best = {}
         self.masks.hold(self.prunable())
 
     def beside(self) -> Iterator[str]:

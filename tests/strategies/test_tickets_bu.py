@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,89 @@ def test_a_mask_grows_by_what_is_left_of_the_rest() -> None:
     assert torch.equal(method.masks.flat(), new)
 
 
+def moved(method: TicketsBU, number: int) -> None:
+    """Stands for a training: moves the weights a little, as the masks in force allow."""
+    generator = torch.Generator().manual_seed(number)
+    with torch.no_grad():
+        for p in method.two.parameters():
+            p.add_(0.02 * torch.randn(p.shape, generator=generator))
+    method.masks.hold(method.prunable())
+
+
+def continued(
+    method: TicketsBU, index: int, accuracies: list[float], saved: list[Any], done: list[Any]
+) -> list[str]:
+    """The rounds of a task after those that are done, which are replayed; notes where one can stop.
+
+    `saved` gathers the state before each round and the metrics until then.
+    """
+    task = toy_task(index)
+    method.begin_task(task)
+    before = copy.deepcopy(method.state_dict()) if not done else None
+    rounds, history, names = method.rounds(task), copy.deepcopy(done), []
+    now = next(rounds)
+    number = 0
+    while True:
+        if number == len(done) and saved and number:
+            method.load_state_dict(copy.deepcopy(saved[number][0]))
+        if number >= len(done):
+            names.append(now.name)
+            if len(saved) == number:
+                state = before if number == 0 else copy.deepcopy(method.state_dict())
+                saved.append((state, copy.deepcopy(history)))
+            moved(method, 100 * index + number)
+            history.append({"val/best": accuracies[number], "judged": accuracies[number]})
+        number += 1
+        try:
+            now = rounds.send(history[number - 1])
+        except StopIteration:
+            break
+    method.end_task(task, NONE)
+    return names
+
+
+@pytest.mark.parametrize("retrain", [True, False])
+@pytest.mark.parametrize("base", [10.0, 20.0])
+def test_rounds_that_are_gone_on_with_end_as_they_would_have(base: float, retrain: bool) -> None:
+    """Stopped before any round of either search, which the accuracy ends."""
+    options = {"most_rounds": 6, "base_sparsity": base, "retrain": retrain}
+    first = [0.9, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
+    second = [0.9, 0.5, 0.9, 0.9, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8]
+    whole = made(**options)
+    starts: list[list[Any]] = [[], []]
+    names = [
+        continued(whole, index, accuracies, starts[index], [])
+        for index, accuracies in enumerate((first, second))
+    ]
+    for of_task in names:  # the accuracy ended them, not the cap
+        assert 1 <= sum(name.startswith("pruning") for name in of_task) < 6
+    wanted = whole.state_dict()
+    for index, accuracies in enumerate((first, second)):
+        for number in range(1, len(starts[index])):
+            other = made(**options)
+            if index == 1:
+                continued(other, 0, first, [], [])
+            done = starts[index][number][1]
+            later = continued(other, index, accuracies, starts[index], done)
+            assert later == names[index][number:]
+            if index == 0:
+                continued(other, 1, second, [], [])
+            assert torch.equal(other.ticket.flat(), whole.ticket.flat())
+            for name, value in other.two.state_dict().items():
+                assert torch.equal(value, wanted[f"network.{name}"]), (index, number, name)
+            assert other.method == whole.method
+
+
+def test_a_ticket_that_is_not_retrained_is_the_network_of_its_round() -> None:
+    """Every weight that the mask keeps is there, as the round before the last pruning left it."""
+    method = made(retrain=False, most_rounds=3)
+    driven(method, 0)
+    assert method.ticket.kept() == after(len(method.ticket.flat()), 3)
+    for name, p in method.prunable().items():
+        assert bool(p.detach()[method.ticket.keep[name]].all())
+        assert not p.detach()[~method.ticket.keep[name]].any()
+
+
 def test_published_sizes() -> None:
     """16 rounds, then 26 of the complement: 314,105 + 32,777 weights, 3.1085 %."""
     total = 11_159_232
@@ -212,7 +296,7 @@ def test_refuses(options: Any, message: str) -> None:
 
 
 SMALL = ["data=digits", "epochs=3", "batch_size=64", "optimizer=adam", "lr=0.003", "logger=none"]
-SMALL += ["strategy.memory=20", "unlabeled=exemplars"]
+SMALL += ["unlabeled=exemplars"]
 
 
 @pytest.fixture(scope="module")
@@ -220,6 +304,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two tasks, all stages kept."""
     path = tmp_path_factory.mktemp("bu")
     options = ["strategy=tickets_bu", "tasks=2", "keep=all", "strategy.round_epochs=1"]
+    options += ["strategy.memory=20"]
     options += ["strategy.most_rounds=3", "strategy.share=0.4", "strategy.decide_on=test"]
     assert execute(path, *SMALL, *options) == 0
     return path
@@ -317,6 +402,8 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
         (["strategy.stage=2", "tasks=1"], "strategy.stage=2: the stream has 1 tasks"),
         (["strategy.stage=2", "strategy.mask=nowhere"], "nowhere: not a ticket"),
         (["strategy.stage=2", "strategy.start=nowhere"], "nowhere: not a ticket"),
+        (["strategy.stage=2", "unlabeled=none"], "unlabeled: none; the run in"),
+        (["strategy.stage=2", "backbone=conv4"], "has other weights, body."),
     ],
 )
 def test_retraining_refuses(
