@@ -45,7 +45,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "
     "strategy.share=0.3 batch_size=64",
 }
-FORGETS = ("finetune", "darts_dfcnn")  # freely, and by LASEM's table
+FORGETS = ("finetune",)
 
 # Searches over other kinds of sharing: the classes of their hps form, with other layers.
 OF_A_KIND = [
@@ -55,7 +55,10 @@ OF_A_KIND = [
 # What a method that builds on another goes through as well: tickets_td is cil and more.
 LONG = [name for name in STRATEGIES if name != "cil"]
 
-each = pytest.mark.parametrize("strategy", LONG + VARIANTS)
+# Where the kind of sharing does nothing else: checkpoints of tf and dfcnn are those of their kind.
+WAYS = [name for name in LONG if name not in OF_A_KIND] + VARIANTS
+each_way = pytest.mark.parametrize("strategy", WAYS)
+each_learner = pytest.mark.parametrize("strategy", [*WAYS, "lasem_tf", "lasem_dfcnn"])
 # Where neither a variant nor a kind of sharing does anything else.
 each_file = pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s not in OF_A_KIND])
 
@@ -78,7 +81,7 @@ def _report_where_it_learns(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@each
+@each_learner
 def test_learns_and_goes_on_with_a_task_met_before(tmp_path: Path, strategy: str) -> None:
     options = [*QUICK, "data.order=[0,1,2,0]", "epochs=12", *ADAM, *chosen(strategy), "tasks=4"]
     assert execute(tmp_path, *options) == 0
@@ -113,27 +116,28 @@ def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(Checkpoint, "save", save_and_die)
 
 
-@each
+@each_way
 def test_resumes_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str) -> None:
-    """Killed after a checkpoint inside a task or at its end; a third of the tasks is left."""
-    whole = tmp_path / "whole"
-    options = [*FAST, "epochs=3", "checkpoint_every=2", "resume=auto", *chosen(strategy)]
-    assert execute(whole, *options) == 0
-    for after in (1, 2, 5, 9):
+    """Killed after its first checkpoints, in the middle, and just before the end of a task that was
+    met before."""
+    whole, written = tmp_path / "whole", list[int]()
+    options = [*FAST, "data.order=[0,1,2,0]", "tasks=4", "epochs=3", "checkpoint_every=2"]
+    options += ["resume=auto", *chosen(strategy)]
+    save = Checkpoint.save
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", lambda *given: (written.append(1), save(*given)))
+        assert execute(whole, *options) == 0
+    count = len(written)
+    for after in sorted({1, 2, (count + 1) // 2, count - 1} & set(range(1, count))):
         broken = tmp_path / f"broken_{after}"
         die_at(monkeypatch, after)
-        try:
+        with pytest.raises(Killed):
             execute(broken, *options)
-        except Killed:
-            pass
-        else:
-            assert after > 2  # not every method has more checkpoints
-            break
         monkeypatch.undo()
         assert execute(broken, *options) == 0
         assert results_of(whole) == results_of(broken), after
         states = [
-            torch.load(folder / "task_02.ckpt", weights_only=True)["strategy"]
+            torch.load(folder / "task_03.ckpt", weights_only=True)["strategy"]
             for folder in (whole, broken)
         ]
         assert states[0].keys() == states[1].keys()
@@ -195,23 +199,6 @@ def test_training_does_not_touch_test_images(
     assert execute(tmp_path, *chosen(strategy), *FAST, "tasks=2", "epochs=2") == 0
     assert any(looked)
     assert not all(looked)
-
-
-@each
-def test_a_second_visit_resumes_bit_equal(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str
-) -> None:
-    options = [*FAST, "data.order=[0,1,0]", "epochs=5", "resume=auto"]
-    options += ["checkpoint_every=2", "evaluate_every=2", *chosen(strategy)]
-    assert execute(tmp_path / "whole", *options) == 0
-    for number in (7, 8) if strategy != "joint" else (3,):
-        broken = tmp_path / f"broken_{number}"
-        die_at(monkeypatch, number)
-        with pytest.raises(Killed):
-            execute(broken, *options)
-        monkeypatch.undo()
-        assert execute(broken, *options) == 0
-        assert results_of(tmp_path / "whole") == results_of(broken), number
 
 
 @each_file

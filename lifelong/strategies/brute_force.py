@@ -69,6 +69,7 @@ class BruteForce(Search):
     def begin_task(self, task: Task) -> None:
         new = task.index not in self.classes
         super().begin_task(task)
+        self._compares = new and len(self.classes) > 1  # unlike `searching`, known in a replay
         if new and len(self.classes) == 1:
             self.network.commit(task.index, self._first)
         elif new and len(self.classes) == 2:
@@ -78,7 +79,7 @@ class BruteForce(Search):
         return self.network.configs[self._task]
 
     def rounds(self, task: Task) -> Rounds:
-        if not self.searching:
+        if not self._compares:
             yield Round()
             return
         self._start = self._state()
