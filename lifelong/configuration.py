@@ -26,9 +26,11 @@ FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_d
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 LONGEST = 120  # characters of the name of a run's folder in a sweep
-# What may differ between the two parts of a resumed run, because it changes no result.
-HARMLESS = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
-TOLD = ("published", "choices")  # nor do these, which only say what is known of the run
+# What may differ between the two parts of a resumed run, because it changes no result; the last two
+# only say what is known of it.
+HARMLESS = (
+    "paths", "resume", "logger", "keep", "checkpoint_every", "download", "published", "choices"
+)  # fmt: skip
 
 _WHOLE = {  # least values of the whole numbers at the top level
     "seed": 0,
@@ -275,7 +277,7 @@ def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
 def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """As `leaves`, of a configuration read from config.yaml."""
     paths = {str(value) for value in config["paths"].values() if value is not None}
-    rest = {key: value for key, value in config.items() if key not in HARMLESS + TOLD}
+    rest = {key: value for key, value in config.items() if key not in HARMLESS}
     yield from _flat(rest, "", paths)
 
 

@@ -14,8 +14,7 @@ The network answers for the tasks met until that stage and is asked about them a
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from hydra.utils import instantiate
@@ -23,7 +22,7 @@ from omegaconf import OmegaConf
 
 from lifelong.data import Images, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.load import Run, check_stage, load_run
+from lifelong.load import Run, load_stage, replaced
 
 OPTIONS = {
     "run": None,
@@ -74,26 +73,13 @@ def _given(arguments: Sequence[str]) -> dict[str, str]:
 
 
 def _stream(run: Run, data_dir: str | None) -> TaskStream:
-    config = run.config.copy()
-    if data_dir is not None:
-        config = _moved(config, str(config.paths.data_dir), data_dir)
-    stream: TaskStream = instantiate(config.data, _convert_="all")
+    moved = {} if data_dir is None else {"data_dir": data_dir}
+    node = replaced(OmegaConf.to_container(run.config.data), moved)
+    stream: TaskStream = instantiate(node, _convert_="all")
     for index, task in run.tasks.items():
         if stream.tasks[index].classes != task.classes:
             raise ValueError(f"{run.folder}: {task.name} had the classes {list(task.classes)}")
     return stream
-
-
-def _moved(config: Any, old: str, new: str) -> Any:
-    def swapped(node: Any) -> Any:
-        if isinstance(node, Mapping):
-            return {
-                key: new if key == "data_dir" and value == old else swapped(value)
-                for key, value in node.items()
-            }
-        return [swapped(value) for value in node] if isinstance(node, list) else node
-
-    return OmegaConf.create(swapped(OmegaConf.to_container(config)))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -103,9 +89,8 @@ def main(arguments: Sequence[str]) -> int:
         return 0 if arguments else 2
     try:
         given = _given(arguments)
-        after = None if given["stage"] is None else int(given["stage"]) - 1
-        check_stage(given["run"], None if after is None else after + 1)
-        run = load_run(given["run"], after, given["device"])
+        stage = None if given["stage"] is None else int(given["stage"])
+        run = load_stage(given["run"], stage, given["device"])
         by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
         accuracies = evaluate(run, _stream(run, given["data_dir"]), given["part"], by_class)
     except (ValueError, OSError) as error:

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from lifelong.evaluation.matrix import learned_at
 from lifelong.files import write_text, write_with
-from lifelong.load import Run, check_stage, load_run
+from lifelong.load import Run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
 from lifelong.parts.ticket import Ticket
 from lifelong.strategies import Tickets
@@ -144,8 +144,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
     given = parser.parse_args(arguments)
     try:
-        check_stage(given.run, given.stage)
-        run = load_run(given.run, None if given.stage is None else given.stage - 1)
+        run = load_stage(given.run, given.stage)
         if given.ticket:
             ticket = export_ticket(run, given.target)
             size = given.target.stat().st_size / 1e6

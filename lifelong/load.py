@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +42,13 @@ def load_run(folder: str | Path, after: int | None = None, device: str = "cpu") 
     return Run(Path(folder).expanduser(), after, torch.device(device))
 
 
-def check_stage(folder: str | Path, stage: int | None) -> None:
-    """Refuses a number of visits after which a run has no checkpoint; None is the last one.
-
-    Raises:
-        ValueError: there is none.
-    """
+def load_stage(folder: str | Path, stage: int | None, device: str = "cpu") -> Run:
+    """As `load_run`, after so many visits; None for the last one that is finished."""
     there = list(finished_visits(Path(folder).expanduser()))
     if stage is not None and there and stage - 1 not in there:
         stages = ", ".join(str(visit + 1) for visit in there)
         raise ValueError(f"stage={stage}: {folder} has {stages}; runs with keep=all have them all")
+    return load_run(folder, None if stage is None else stage - 1, device)
 
 
 class Run:
@@ -204,12 +201,13 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _built(config: DictConfig) -> Strategy:
     node = OmegaConf.to_container(config.strategy, resolve=True)
-    strategy: Strategy = instantiate(OmegaConf.create(_without_files(node)), _convert_="all")
+    strategy: Strategy = instantiate(replaced(node, _STAND_INS), _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
     return strategy
 
 
-def _without_files(node: Any) -> Any:
+def replaced(node: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of nested dicts and lists with other values for some keys, at any depth."""
     if isinstance(node, dict):
-        return {key: _STAND_INS.get(key, _without_files(value)) for key, value in node.items()}
-    return [_without_files(value) for value in node] if isinstance(node, list) else node
+        return {key: values.get(key, replaced(value, values)) for key, value in node.items()}
+    return [replaced(value, values) for value in node] if isinstance(node, list) else node

@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from hydra.conf import HydraConf
@@ -65,24 +64,21 @@ def plan(overrides: Sequence[str]) -> Plan | None:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException:
         return None
-    total: int | None = 1
-    fixed, chosen, named = [], {}, []
+    total, fixed, chosen, named = 1, [], {}, []
     for text, override in zip(overrides, parsed, strict=True):
         key = override.key_or_group
         chosen[key] = override.value()
         if override.is_sweep_override():
-            found = list(override.sweep_iterator())
-            total = None if total is None else total * len(found)
+            total *= len(list(override.sweep_iterator()))
         else:
             fixed.append(key)
         if key.split(".")[0].split("/")[0] not in UNNAMED:
             named.append(text)
-    if "search" in chosen or "hydra/sweeper" in chosen:
-        total = None
     folder = chosen.get("paths.output_dir")
     default = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"
     parallel = chosen.get("hydra/launcher", "basic") != "basic"
-    return Plan(Path(str(folder)) if folder else default, total, tuple(fixed), parallel)
+    known = None if "hydra/sweeper" in chosen else total
+    return Plan(Path(str(folder)) if folder else default, known, tuple(fixed), parallel)
 
 
 def note_failure(folder: Path, message: str | None) -> None:
@@ -111,13 +107,15 @@ class Standing:
     running: list[str] = field(default_factory=list)
 
 
-def standing(folder: Path) -> Standing:
-    """How the runs in a sweep's folder stand."""
-    found = Standing()
+def standing(folder: Path, before: Standing | None = None) -> Standing:
+    """How the runs in a sweep's folder stand; those finished `before` are not read once more."""
+    found = Standing({} if before is None else dict(before.finished))
     for path in sorted((folder / FAILURES).glob("*.txt")):
         found.failed[path.stem] = path.read_text(encoding="utf-8").strip()
     for config in sorted(folder.glob("*/config.yaml")):
         name = config.parent.name
+        if name in found.finished:
+            continue
         try:
             results = json.loads((config.parent / "results.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -139,7 +137,7 @@ class Watch:
 
     def __init__(self, made: Plan, console: Console | None = None) -> None:
         self.plan, self.console = made, console or Console(highlight=False, soft_wrap=True)
-        self.before = standing(made.folder)
+        self.now = self.before = standing(made.folder)
         self._done, self._told = threading.Event(), set(self.before.finished)
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -156,12 +154,7 @@ class Watch:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._done.set()
         self._thread.join()
         self._look()
@@ -174,7 +167,7 @@ class Watch:
             self._look()
 
     def _look(self) -> None:
-        now = standing(self.plan.folder)
+        self.now = now = standing(self.plan.folder, self.now)
         values = f"{len(now.running)} running, {len(now.failed)} failed"
         self._bar.update(self._task, completed=len(now.finished), values=values)
         for name in [name for name in now.finished if name not in self._told]:
@@ -182,9 +175,8 @@ class Watch:
             self.console.print(f"{name}: {_percent(now.finished[name])}; {self._progress(now)}")
 
     def _progress(self, now: Standing) -> str:
-        text = (
-            f"{len(self._told)}{'' if self.plan.total is None else f' of {self.plan.total}'} done"
-        )
+        of = "" if self.plan.total is None else f" of {self.plan.total}"
+        text = f"{len(self._told)}{of} done"
         fresh = len(self._told) - len(self.before.finished)
         if self.plan.total is not None and fresh:
             each = (time.monotonic() - self._began) / fresh
@@ -193,7 +185,7 @@ class Watch:
         return text
 
     def _close(self) -> None:
-        now = standing(self.plan.folder)
+        now = self.now
         if not (now.finished or now.failed or now.running):
             return
         earlier = len(self.before.finished)

@@ -35,14 +35,19 @@ class Run:
     Attributes:
         folder: it was read from.
         results: content of results.json.
-        options: its configuration, flat, but for what changes no result.
-        choices: the member of each group of the configuration, where that is known.
+        config: its configuration.
+        options: the same, flat, but for what changes no result.
     """
 
     folder: Path
     results: dict[str, Any]
+    config: dict[str, Any]
     options: dict[str, Any]
-    choices: dict[str, str]
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The member of each group of the configuration, where that is known."""
+        return self.config.get("choices") or {}
 
     @property
     def seeds(self) -> tuple[Any, ...]:
@@ -150,16 +155,11 @@ def read(
                 path.with_name("config.yaml"), lambda text: yaml.load(text, Loader=_LOADER)
             )
             options = dict(configuration.plain_leaves(config))
-            choices = config.get("choices") or {}
-            runs.append(Run(path.parent, {**results, "config": _kept(config)}, options, choices))
+            runs.append(Run(path.parent, results, config, options))
         else:
             unfinished.append(path.parent)
         step(number, len(paths))
     return runs, unfinished
-
-
-def _kept(config: dict[str, Any]) -> dict[str, Any]:
-    return {key: config.get(key) for key in ("epochs", "batch_size", "published")}
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         name, table = run.results["strategy"], table_of(run)
         told = {key: options.get(key) for key in by} if by else options
         key = json.dumps([table, name, told], default=str)
-        published = dict(run.results["config"].get("published") or {})
+        published = run.config.get("published") or {}
         group = groups.setdefault(key, Group(name, name, table, options, published))
         _check_alike(group, run, options)
         if _is_new(group, run):
@@ -201,7 +201,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
 
 def table_of(run: Run) -> str:
     """What runs in one table have in common: the stream, how it is learned and measured."""
-    results, config = run.results, run.results["config"]
+    results, config = run.results, run.config
     images = results.get("images", {})
     counts = [sum(images.get(part, [])) for part in ("train", "test")]
     pool = results.get("method", {}).get("unlabeled", "none")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,7 +101,7 @@ class Masks(nn.Module):
 
     def packed(self) -> dict[str, Any]:
         """The masks as plain values and a tensor of bytes."""
-        bits = np.packbits(self.flat().cpu().numpy())
+        bits = np.packbits(self.flat().cpu().numpy())  # see `kept_entries`
         return {
             "shapes": {name: list(kept.shape) for name, kept in self.keep.items()},
             "kept": self.kept(),
@@ -117,18 +118,25 @@ class Masks(nn.Module):
         if content["shapes"] != shapes:
             wrong = min(_differing(shapes, content["shapes"]))
             raise ValueError(f"the masks belong to other weights; {wrong} differs")
-        count = sum(kept.numel() for kept in self.keep.values())
-        bits = np.unpackbits(content["bits"].cpu().numpy(), count=count)
-        if int(bits.sum()) != content["kept"]:
+        found = kept_entries(content)
+        if sum(int(kept.sum()) for kept in found.values()) != content["kept"]:
             raise ValueError("the masks are damaged: another number of entries is kept")
-        device = next(iter(self.keep.values())).device
-        self.set_flat(torch.from_numpy(bits.astype(bool)).to(device))
+        self.keep = {name: kept.to(self.keep[name].device) for name, kept in found.items()}
 
     def get_extra_state(self) -> dict[str, Any]:
         return self.packed()
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.unpack(state)
+
+
+def kept_entries(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Of what `Masks.packed` gave, by name which entries are kept: bool, in the weight's shape."""
+    sizes = {name: math.prod(shape) for name, shape in content["shapes"].items()}
+    bits = np.unpackbits(content["bits"].cpu().numpy(), count=sum(sizes.values()))
+    parts = torch.from_numpy(bits.astype(bool)).split(list(sizes.values()))
+    shapes = content["shapes"].items()
+    return {name: part.view(*shape) for (name, shape), part in zip(shapes, parts, strict=True)}
 
 
 def _differing(one: dict[str, list[int]], other: dict[str, list[int]]) -> set[str]:

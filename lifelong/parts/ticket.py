@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lifelong.files import write_with
+from lifelong.parts.masks import kept_entries
 
 FORMAT = 1
 
@@ -37,7 +38,7 @@ class Ticket:
     @property
     def remaining(self) -> float:
         """Share of the kernels' weights that are kept."""
-        return float(self.mask["kept"] / max(sum(map(_size, self.mask["shapes"].values())), 1))
+        return float(self.mask["kept"] / max(sum(map(math.prod, self.mask["shapes"].values())), 1))
 
     def save(self, path: Path) -> None:
         """Writes the file; of the kernels only the weights kept, in the order of the mask."""
@@ -81,7 +82,7 @@ def load_ticket(path: str | Path) -> Ticket:
 
 def sparse(tensors: Mapping[str, Tensor], mask: dict[str, Any]) -> dict[str, Tensor]:
     """Of each masked kernel the weights kept, (k,) in their order; other tensors as they are."""
-    kept = {f"body.{name}": flags for name, flags in _flags(mask)}
+    kept = {f"body.{name}": flags for name, flags in kept_entries(mask).items()}
     return {
         name: value.detach().cpu()[kept[name]] if name in kept else value.detach().cpu().clone()
         for name, value in tensors.items()
@@ -91,23 +92,9 @@ def sparse(tensors: Mapping[str, Tensor], mask: dict[str, Any]) -> dict[str, Ten
 def dense(tensors: Mapping[str, Tensor], mask: dict[str, Any]) -> dict[str, Tensor]:
     """The reverse of `sparse`, with zeros in place of what the mask removes."""
     found = dict(tensors)
-    for name, flags in _flags(mask):
+    for name, flags in kept_entries(mask).items():
         values = found[f"body.{name}"]
         whole = values.new_zeros(flags.shape)
         whole[flags] = values
         found[f"body.{name}"] = whole
     return found
-
-
-def _flags(mask: dict[str, Any]) -> list[tuple[str, Tensor]]:
-    """Which weights of each kernel are kept, as booleans of its shape."""
-    shapes: dict[str, Sequence[int]] = mask["shapes"]
-    sizes = [_size(shape) for shape in shapes.values()]
-    bits = np.unpackbits(mask["bits"].numpy(), count=sum(sizes)).astype(bool)
-    parts = torch.from_numpy(bits).split(sizes)
-    pairs = zip(shapes.items(), parts, strict=True)
-    return [(name, part.view(*shape)) for (name, shape), part in pairs]
-
-
-def _size(shape: Sequence[int]) -> int:
-    return int(np.prod(shape))

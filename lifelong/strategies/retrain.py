@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.checkpoint import finished_visits, read
+from lifelong.checkpoint import Checkpoint, finished_visits, read
 from lifelong.data import Batch, Task
 from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
@@ -103,7 +103,8 @@ class Retrain(Tickets):
         told, own = self._of_run["method"]["unlabeled"], self.method["unlabeled"]
         if told != own:
             raise ValueError(f"unlabeled: {own}; the run in {self.run} learned from {told}")
-        self._found = self._mask(max(there), there, step)
+        newest = max(there)
+        self._found = self._mask(saved if step == newest else read(there[newest]), step)
         self._first = self._weights()
         self._check_shapes()
 
@@ -121,10 +122,10 @@ class Retrain(Tickets):
         except ValueError as error:
             raise ValueError(f"strategy.mask={self.mask}: {error}") from None
 
-    def _mask(self, newest: int, there: dict[int, Path], step: int) -> dict[str, Any]:
+    def _mask(self, newest: Checkpoint, step: int) -> dict[str, Any]:
         if self.mask != "run":
             return load_ticket(self.mask).mask
-        found = read(there[newest]).strategy["_extra_state"].get("tickets", {})
+        found = newest.strategy["_extra_state"].get("tickets", {})
         if str(step) not in found:
             raise ValueError(
                 f"strategy.mask=run: {self.run} found no mask for visit {step}; give the file of a "

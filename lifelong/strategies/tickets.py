@@ -6,7 +6,8 @@ Learning", ICLR 2021. Convolutions are pruned by the size of their weights, all 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -113,6 +114,14 @@ class Tickets(CIL):
         for name, value in self.two.state_dict().items():
             if name in tensors and torch.is_tensor(value):
                 value.copy_(tensors[name])
+
+    @contextmanager
+    def _as(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+        """The network is for a while what `state` gave."""
+        own = self.state()
+        self.take(tensors)
+        yield
+        self.take(own)
 
     def on_after_backward(self) -> None:
         self.masks.hold_gradients(self.prunable())

@@ -241,17 +241,13 @@ class TicketsBU(Tickets):
         self.masks.hold(self.prunable())
 
     def beside(self) -> Iterator[str]:
-        own = self.state()
-        self.take(self._dense)
-        yield "dense"
-        self.take(own)
+        with self._as(self._dense):
+            yield "dense"
 
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         """Exemplars and what is taught come from the dense network."""
-        own = self.state()
-        self.take(self._dense)
-        super().end_task(task, loader)
-        self.take(own)
+        with self._as(self._dense):
+            super().end_task(task, loader)
 
     def _kept(self) -> tuple[str, ...]:
         return *super()._kept(), "_dense", "_snapshot"

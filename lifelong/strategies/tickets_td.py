@@ -161,10 +161,8 @@ class TicketsTD(Tickets):
 
     def beside(self) -> Iterator[str]:
         if self._whole:
-            own = self.state()
-            self.take(self._whole)
-            yield "before_pruning"
-            self.take(own)
+            with self._as(self._whole):
+                yield "before_pruning"
 
     def on_train_end(self) -> None:
         """Keeps the last epoch's network, before the best one is put back."""
