@@ -23,10 +23,10 @@ run: install  ## run the main job: LASEM on handwritten digits (ARGS=... overrid
 	$(BIN)/python -m lifelong.run strategy=lasem_hps data=digits $(ARGS)
 
 test: install  ## run the tests (minutes)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 test-all: install  ## run all tests, the slow ones too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal $(ARGS)
 
 lint: install  ## check style and types
 	$(BIN)/ruff check .

@@ -19,6 +19,7 @@ GROUPS = {
     "trainer": "where it runs",
     "logger": "where the numbers of each epoch go",
     "experiment": "whole configurations",
+    "search": "with -m: options chosen by their accuracy on validation images",
 }
 
 _HEAD = """\

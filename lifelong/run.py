@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from lifelong.experiment import Experiment
 
 
+# Processes of a sweep import this module first, and then find the plugin as well.
+sys.path.append(str(Path(__file__).parent / "plugins"))
+
 UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 
 
@@ -69,6 +72,9 @@ def _run_one(config: DictConfig) -> float | None:
     """
     configuration.register()
     settings = HydraConfig.get()
+    if config.get("search") is not None:
+        print(f"error: search={settings.runtime.choices['search']}: needs -m", file=sys.stderr)
+        sys.exit(2)
     config.choices = {
         group: member for group, member in sorted(settings.runtime.choices.items())
         if member is not None and "hydra" not in group and group not in UNTOLD

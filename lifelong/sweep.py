@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,6 +26,7 @@ from lifelong.files import write_text
 
 QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
 UNNAMED = ("resume", "paths", "logger", "keep", "checkpoint_every", "download", "hydra")
+GOING_ON = ("search.trials", "search.at_once")  # of a search that goes on in its folder
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
 
@@ -39,23 +40,29 @@ class Plan:
         total: runs; None where that is not known beforehand.
         fixed: keys that have one value, and so do not belong into the names of the runs.
         parallel: whether several runs go on at the same time.
+        searches: whether its runs are chosen by a search.
     """
 
     folder: Path
     total: int | None
     fixed: tuple[str, ...]
     parallel: bool
+    searches: bool
 
     def overrides(self) -> list[str]:
         """What Hydra is to be told beside the command's overrides."""
         quoted = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
-        keys = ",".join(
-            dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *self.fixed])
-        )
         return [
             f"hydra.sweep.dir='{quoted}'",
-            f"hydra.job.config.override_dirname.exclude_keys=[{keys}]",
+            unnamed(self.fixed),
+            *(["hydra/sweeper=search"] if self.searches else []),
         ]
+
+
+def unnamed(fixed: Sequence[str]) -> str:
+    """The override that keeps keys of one value out of the names of the runs."""
+    keys = dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *fixed])
+    return f"hydra.job.config.override_dirname.exclude_keys=[{','.join(keys)}]"
 
 
 def plan(overrides: Sequence[str]) -> Plan | None:
@@ -68,17 +75,23 @@ def plan(overrides: Sequence[str]) -> Plan | None:
     for text, override in zip(overrides, parsed, strict=True):
         key = override.key_or_group
         chosen[key] = override.value()
-        if override.is_sweep_override():
+        if override.is_discrete_sweep():
             total *= len(list(override.sweep_iterator()))
-        else:
+        elif not override.is_sweep_override():
             fixed.append(key)
-        if key.split(".")[0].split("/")[0] not in UNNAMED:
+        if key not in GOING_ON and key.split(".")[0].split("/")[0] not in UNNAMED:
             named.append(text)
     folder = chosen.get("paths.output_dir")
     default = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"
     parallel = chosen.get("hydra/launcher", "basic") != "basic"
-    known = None if "hydra/sweeper" in chosen else total
-    return Plan(Path(str(folder)) if folder else default, known, tuple(fixed), parallel)
+    searches = chosen.get("search") is not None
+    return Plan(
+        folder=Path(str(folder)) if folder else default,
+        total=None if searches or "hydra/sweeper" in chosen else total,
+        fixed=tuple(fixed),
+        parallel=parallel,
+        searches=searches,
+    )
 
 
 def note_failure(folder: Path, message: str | None) -> None:
@@ -133,9 +146,16 @@ class Watch:
     Args:
         made: the plan.
         console: to print on.
+
+    Attributes:
+        total: runs; None as long as that is not known.
+        found: what a search has found, in words.
     """
 
+    current: ClassVar[Watch | None] = None  # of this process
+
     def __init__(self, made: Plan, console: Console | None = None) -> None:
+        self.total, self.found = made.total, ""
         self.plan, self.console = made, console or Console(highlight=False, soft_wrap=True)
         self.now = self.before = standing(made.folder)
         self._done, self._told = threading.Event(), set(self.before.finished)
@@ -147,10 +167,11 @@ class Watch:
         self._bar = Progress(*columns, *more, console=self.console, disable=not live)
 
     def __enter__(self) -> Self:
+        Watch.current = self
         if self.plan.parallel:
             os.environ[QUIET] = "1"
         self._bar.start()
-        self._task = self._bar.add_task("sweep", total=self.plan.total, values="")
+        self._task = self._bar.add_task("sweep", total=self.total, values="")
         self._thread.start()
         return self
 
@@ -160,6 +181,7 @@ class Watch:
         self._look()
         self._bar.stop()
         os.environ.pop(QUIET, None)
+        Watch.current = None
         self._close()
 
     def _follow(self) -> None:
@@ -169,18 +191,19 @@ class Watch:
     def _look(self) -> None:
         self.now = now = standing(self.plan.folder, self.now)
         values = f"{len(now.running)} running, {len(now.failed)} failed"
-        self._bar.update(self._task, completed=len(now.finished), values=values)
+        done = len(now.finished)
+        self._bar.update(self._task, total=self.total, completed=done, values=values)
         for name in [name for name in now.finished if name not in self._told]:
             self._told.add(name)
             self.console.print(f"{name}: {_percent(now.finished[name])}; {self._progress(now)}")
 
     def _progress(self, now: Standing) -> str:
-        of = "" if self.plan.total is None else f" of {self.plan.total}"
+        of = "" if self.total is None else f" of {self.total}"
         text = f"{len(self._told)}{of} done"
         fresh = len(self._told) - len(self.before.finished)
-        if self.plan.total is not None and fresh:
+        if self.total is not None and fresh:
             each = (time.monotonic() - self._began) / fresh
-            left = (self.plan.total - len(self._told) - len(now.failed)) * each
+            left = (self.total - len(self._told) - len(now.failed)) * each
             text += f", about {_duration(left)} left" if left > 0 else ""
         return text
 
@@ -194,9 +217,11 @@ class Watch:
         self.console.print(text + (f", {len(now.failed)} failed" if now.failed else ""))
         for name, why in now.failed.items():
             self.console.print(f"failed: {name}: {why.splitlines()[0] if why else ''}")
-        left = (self.plan.total or 0) - len(now.finished) - len(now.failed)
+        left = (self.total or 0) - len(now.finished) - len(now.failed)
         if left > 0 or now.failed:
             self.console.print("the same command goes on with what is not finished")
+        if self.found:
+            self.console.print(self.found)
         if now.finished:
             self.console.print(f"to compare: python -m lifelong.compare {self.plan.folder}")
 

@@ -40,31 +40,14 @@ run() {
   "$python" -m lifelong.run -m "seed=${SEEDS:-1,2,3,4,5}" resume=auto "paths.output_dir=$folder" "$@" || status=$?
 }
 
-# search ROW GRID OVERRIDE...: the grid of a row, measured on validation images.
-search() {
-  local row=$1
-  shift
-  if [ -f "conf/experiment/tag/${stream}_$row.yaml" ]; then
-    run "$out/$row" "experiment=tag/${stream}_$row" measure_on=validation data.validation=0.1 "$@"
-  fi
-}
-
 if [ "$table" = gridsearch ]; then
-  b=optimizer.b=1,3,5,7
-  tag=0.005,0.001,0.0005,0.00025,0.0001
-  search sgd lr=0.1,0.05,0.01,0.001 "$@"
-  search adagrad lr=0.01,0.005,0.001,0.0005,0.0001 "$@"
-  search rmsprop lr=0.01,0.005,0.001,0.0005,0.0001,0.00005,0.00001 "$@"
-  search adam lr=0.01,0.005,0.001,0.0005,0.0001 "$@"
-  search tag_adagrad "lr=$tag" "$b" "$@"
-  search tag_rmsprop "lr=$tag,0.00005,0.000025,0.00001" "$b" "$@"
-  search tag_adam "lr=$tag" "$b" "$@"
-  search ewc lr=0.1,0.05,0.01,0.001 strategy.strength=1,10,100 "$@"
-  search agem lr=0.1,0.05,0.01,0.001 "$@"
-  search er lr=0.1,0.05,0.01,0.001 "$@"
-  dropout=(backbone.dropout=0,0.1,0.25,0.5)
-  [ "$stream" != cub ] || dropout=() # its network has none
-  search stable_sgd lr=0.1,0.05,0.01 schedule.decay=0.9,0.8,0.7 "${dropout[@]}" "$@"
+  for row in sgd adagrad rmsprop adam tag_adagrad tag_rmsprop tag_adam ewc agem er stable_sgd; do
+    grid=$row
+    [ "$stream/$row" != cub/stable_sgd ] || grid=stable_sgd_cub # its network has no dropout
+    if [ -f "conf/experiment/tag/${stream}_$row.yaml" ]; then
+      run "$out/$row" "experiment=tag/${stream}_$row" "search=$grid" "$@"
+    fi
+  done
   "$python" -m lifelong.compare "$out" --best --against paper
 else
   list=

@@ -60,6 +60,7 @@ def prepare(folder: Path) -> None:
         ("data=cifar100 paths.data_dir=broken", "not a readable archive"),
         ("data=cifar100 paths.data_dir=labels", "label 100 in .* is outside the class list"),
         ("resume=nowhere", "resume=nowhere: holds no run"),
+        ("search=tpe", "search=tpe: needs -m"),
         ("trainer.devices=2", r"trainer\.devices=2: LASEM cannot do that"),
         ("strategy._target_=nowhere.Method", "No module named 'nowhere'"),
     ],

@@ -1,0 +1,374 @@
+"""Searches for options: `python -m lifelong.run -m search=tpe lr=tag(log,interval(1e-4,1e-1))`.
+
+A search is a sweep whose points are chosen by Optuna, or all points of a grid. A point is one value
+for every option that is searched; each is run with every seed of the command, and its value is the
+mean final accuracy on validation images. The study lies in the sweep's folder: the same command
+goes on, first with the points whose runs failed or were interrupted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, open_dict, read_write
+
+from lifelong import sweep
+from lifelong.evaluation.study import SEEDS, spread
+from lifelong.files import write_text
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial, Trial, TrialState
+
+GROUP = "search"
+STUDY = "study.journal"  # Optuna's file, in the sweep's folder
+TABLE = "search.csv"  # what it came to, beside it
+SAMPLERS = ("grid", "random", "tpe")
+TRIALS = 20  # points, of samplers that could go on for ever
+
+Point = dict[str, Any]
+
+
+@dataclass
+class Space:
+    """What is searched, and what stays as it is.
+
+    Attributes:
+        options: for each key that is searched what Optuna is to know of its values.
+        given: the values as they were given.
+        fixed: overrides that every run has.
+        seeds: for each key of seeds its values, over which a point's runs are averaged.
+    """
+
+    options: dict[str, BaseDistribution] = field(default_factory=dict)
+    given: dict[str, str] = field(default_factory=dict)
+    fixed: list[str] = field(default_factory=list)
+    seeds: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def runs(self) -> list[list[str]]:
+        """Of one point: the overrides by seeds."""
+        named = [[f"{key}={value}" for value in values] for key, values in self.seeds.items()]
+        return [list(each) for each in itertools.product(*named)]
+
+    def grid(self) -> list[Point]:
+        """All points.
+
+        Raises:
+            ValueError: an option without end of values.
+        """
+        values = []
+        for key, of in self.options.items():
+            choices = getattr(of, "choices", None)
+            if choices is None:
+                raise ValueError(
+                    f"{key}: a grid needs its values, such as {key}=0.1,0.01; for ranges give "
+                    "search=tpe or search=random"
+                )
+            values.append(choices)
+        return [dict(zip(self.options, each, strict=True)) for each in itertools.product(*values)]
+
+    def told(self) -> str:
+        """The space in words."""
+        return " ".join(f"{key}={values}" for key, values in sorted(self.given.items()))
+
+
+def space_of(overrides: Sequence[Override], discrete: bool) -> Space:
+    """Takes overrides apart, of which the last one of a key counts.
+
+    Args:
+        overrides: of the search's file, then of the command.
+        discrete: take ranges of whole steps as their values.
+
+    Raises:
+        ValueError: no option with several values, or one that is not to be searched.
+    """
+    found = Space()
+    for override in {one.get_key_element(): one for one in overrides}.values():
+        key = override.get_key_element()
+        if key.split(".")[0] == GROUP:
+            continue
+        if not override.is_sweep_override():
+            found.fixed.append(f"{key}={override.get_value_element_as_str()}")
+        elif key in SEEDS:
+            found.seeds[key] = [str(value) for value in override.sweep_string_iterator()]
+        elif key in ("data", "measure_on"):
+            raise ValueError(f"{key}: is not searched; give one of {override.value()}")
+        else:
+            found.options[key] = _distribution(override, discrete)
+            found.given[key] = str(override.input_line).partition("=")[2]
+    if not found.options:
+        raise ValueError(
+            "search: nothing to search; give an option several values, such as lr=0.1,0.01, or "
+            "with search=tpe an interval, lr=tag(log,interval(1e-4,1e-1))"
+        )
+    measured = [text for text in found.fixed if text.startswith("measure_on=")]
+    if measured and measured != ["measure_on=validation"]:
+        raise ValueError(
+            f"{measured[0]}: a search looks at validation images alone; leave measure_on out"
+        )
+    found.fixed += [] if measured else ["measure_on=validation"]
+    return found
+
+
+def _distribution(override: Override, discrete: bool) -> BaseDistribution:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    value = override.value()
+    log = "log" in getattr(value, "tags", ())
+    if isinstance(value, IntervalSweep):
+        low, high = value.start or 0, value.end or 0
+        if isinstance(low, int) and isinstance(high, int):
+            return IntDistribution(low, high, log=log)
+        return FloatDistribution(float(low), float(high), log=log)
+    if isinstance(value, RangeSweep) and not discrete:
+        values = list(value.range())
+        if all(isinstance(each, int) for each in values):
+            return IntDistribution(min(values), max(values), step=abs(int(value.step)))
+        return FloatDistribution(min(values), max(values), step=abs(float(value.step)))
+    return CategoricalDistribution([str(each) for each in override.sweep_string_iterator()])
+
+
+@dataclass
+class Search:
+    """A study and how it goes on.
+
+    Args:
+        study: of Optuna.
+        space: what is searched.
+        sampler: one of `SAMPLERS`.
+        trials: points in all; None for all of the grid.
+        seed: of the sampler.
+    """
+
+    study: Study
+    space: Space
+    sampler: str
+    trials: int | None
+    seed: int
+
+    def __post_init__(self) -> None:
+        told = self.space.told()
+        before = self.study.user_attrs.get("space", told)
+        if before != told:
+            raise ValueError(
+                f"search: the study in this folder is of {before}; this command searches {told}; "
+                "give another paths.output_dir"
+            )
+        self.study.set_user_attr("space", told)
+        self._again = self._open()
+        self._failed = 0
+
+    def _open(self) -> list[Point]:
+        """Points to be run that need no sampler: of the grid, or begun and not finished."""
+        for _ in self._in("WAITING"):
+            self.study.ask(self.space.options)
+        for trial in self._in("RUNNING"):
+            self.study.tell(trial.number, state=self._fail)
+        done = [trial.params for trial in self.finished()]
+        points = [trial.params for trial in self._in("FAIL")]
+        if self.sampler == "grid":
+            points = self.space.grid()
+        return [
+            point
+            for number, point in enumerate(points)
+            if point not in done and point not in points[:number]
+        ]
+
+    def _in(self, state: str) -> list[FrozenTrial]:
+        return [trial for trial in self.study.trials if trial.state.name == state]
+
+    @property
+    def _fail(self) -> TrialState:
+        from optuna.trial import TrialState
+
+        return TrialState.FAIL
+
+    def finished(self) -> list[FrozenTrial]:
+        """Trials whose runs all gave a value, in their order."""
+        return self._in("COMPLETE")
+
+    @property
+    def total(self) -> int:
+        """Points, those of earlier commands included."""
+        grid = self.trials is None
+        return len(self._again) + len(self.finished()) if grid else int(self.trials or 0)
+
+    def ask(self, number: int) -> list[Trial]:
+        """The next points, at most so many; none at the end."""
+        asked: list[Trial] = []
+        while len(asked) < number:
+            left = self._again or (
+                self.sampler != "grid"
+                and len(self.finished()) + self._failed + len(asked) < self.total
+            )
+            if not left:
+                break
+            if self._again:
+                self.study.enqueue_trial(self._again.pop(0))
+            self.study.sampler = self._sampler(len(self.finished()) + len(asked))
+            asked.append(self.study.ask(self.space.options))
+        return asked
+
+    def _sampler(self, number: int) -> Any:
+        """A new one for each point, so that a study that goes on proposes what it would have."""
+        from optuna.samplers import RandomSampler, TPESampler
+
+        make = TPESampler if self.sampler == "tpe" else RandomSampler
+        return make(seed=self.seed * 1_000_003 + number)
+
+    def tell(self, trial: Trial, values: Sequence[float | None]) -> None:
+        """What the runs of a point gave; None of one that failed."""
+        found = [value for value in values if value is not None]
+        if len(found) < len(values):
+            self._failed += 1
+            self.study.tell(trial, state=self._fail)
+        else:
+            trial.set_user_attr("accuracies", found)
+            self.study.tell(trial, spread(found).mean)
+
+    def ranked(self) -> list[FrozenTrial]:
+        """Finished trials, the best first; of equal ones the first."""
+        return sorted(self.finished(), key=lambda trial: -float(trial.value or 0))
+
+    def write(self, folder: Path) -> None:
+        """Writes the points with what their runs gave, accuracies in [0, 1], the best first."""
+        table = io.StringIO()
+        rows = csv.writer(table, lineterminator="\n")
+        rows.writerow([*self.space.options, "accuracy", "deviation", "n"])
+        for trial in self.ranked():
+            of = spread(trial.user_attrs["accuracies"])
+            point = [trial.params[key] for key in self.space.options]
+            rows.writerow([*point, of.mean, "" if of.n < 2 else of.deviation, of.n])
+        write_text(folder / TABLE, table.getvalue())
+
+    def found(self) -> str:
+        """The best point in words."""
+        best, *others = self.ranked()
+        seeds = len(best.user_attrs["accuracies"])
+        return (
+            f"best of {1 + len(others)}: {' '.join(_overrides(best.params))}: "
+            f"{100 * float(best.value or 0):.2f} % on validation images (mean of {seeds})"
+        )
+
+
+def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobReturn]]:
+    """Runs a search with the sweeper's launcher, and writes what came out.
+
+    Args:
+        sweeper: set up by Hydra.
+        arguments: overrides of the command.
+
+    Raises:
+        SystemExit: options that do not fit each other.
+    """
+    config = sweeper.config
+    assert config is not None
+    assert sweeper.hydra_context is not None
+    assert sweeper.launcher is not None
+    folder = Path(config.hydra.sweep.dir)
+    parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
+    given = parser.parse_overrides([*config.search.space, *arguments])
+    try:
+        search = _begun(config, given, folder)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    runs, returns, began = search.space.runs, list[list[JobReturn]](), 0
+    watch = sweep.Watch.current
+    if watch is not None:
+        watch.total = search.total * len(runs)
+    keys = [text.partition("=")[0] for text in search.space.fixed]
+    with read_write(config), open_dict(config):
+        config.hydra.overrides.hydra.append(sweep.unnamed(keys))
+    at_once = config.search.at_once or (search.total if search.sampler == "grid" else 1)
+    while asked := search.ask(at_once):
+        batch = [
+            [*search.space.fixed, *_overrides(trial.params), *seeds]
+            for trial in asked
+            for seeds in runs
+        ]
+        sweeper.validate_batch_is_legal(batch)
+        done = list(sweeper.launcher.launch(batch, initial_job_idx=began))
+        returns.append(done)
+        for place, trial in enumerate(asked):
+            own = done[place * len(runs) : (place + 1) * len(runs)]
+            search.tell(trial, [_value(each) for each in own])
+        search.write(folder)
+        began += len(batch)
+    if watch is not None and search.finished():
+        wanted = {*keys, *search.space.seeds} - {"measure_on"}
+        fixed = [text for text in arguments if text.split("=")[0] in wanted]
+        watch.found = (
+            f"{search.found()}; all points: {folder / TABLE}\nto measure it: "
+            + shlex.join(
+                [
+                    "python",
+                    "-m",
+                    "lifelong.run",
+                    "-m",
+                    *fixed,
+                    *_overrides(search.ranked()[0].params),
+                ]
+            )
+        )
+    for each in itertools.chain.from_iterable(returns):
+        _ = each.return_value  # raises what a run raised
+    return returns
+
+
+def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Search:
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    options = config.search
+    if options.sampler not in SAMPLERS:
+        raise ValueError(f"search.sampler={options.sampler}: give {' or '.join(SAMPLERS)}")
+    grid = options.sampler == "grid"
+    if grid and options.trials is not None:
+        raise ValueError(
+            f"search.trials={options.trials}: a grid tries all its points; for some of them give "
+            "search.sampler=random"
+        )
+    for key in ("trials", "at_once"):
+        if options[key] is not None and not (isinstance(options[key], int) and options[key] > 0):
+            raise ValueError(f"search.{key}={options[key]}: give a number of points, 1 or more")
+    space = space_of(given, grid)
+    if grid:
+        space.grid()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
+        study_name="search",
+        direction="maximize",
+        load_if_exists=True,
+    )
+    trials = None if grid else int(options.trials or TRIALS)
+    return Search(study, space, options.sampler, trials, int(options.seed))
+
+
+def _value(done: JobReturn) -> float | None:
+    return done.return_value if done.status == JobStatus.COMPLETED else None
+
+
+def _overrides(point: Point) -> list[str]:
+    return [f"{key}={value}" for key, value in point.items()]
