@@ -160,15 +160,21 @@ def markdown(found: Sequence[Grid]) -> str:
     """All tables, each with its paired tests."""
     parts = []
     for grid in found:
-        parts.append(f"{grid.title}\n\n{_markdown(grid.heads, grid.rows)}")
+        rows = [_quoted(row, 1) for row in grid.rows]
+        parts.append(f"{grid.title}\n\n{_markdown(grid.heads, rows)}")
         if grid.tests:
-            parts.append(f"{PAIRED}\n\n{_markdown(*tests(grid))}")
+            heads, rows = tests(grid)
+            parts.append(f"{PAIRED}\n\n{_markdown(heads, [_quoted(row, 2) for row in rows])}")
     several = any(row[1] != "1" for grid in found for row in grid.rows)
     return "\n\n".join([*parts, NOTE] if several else parts) + "\n"
 
 
+def _quoted(row: Sequence[str], labels: int) -> list[str]:
+    return [*(f"`{cell}`" for cell in row[:labels]), *row[labels:]]
+
+
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *([f"`{row[0]}`", *row[1:]] for row in rows)]
+    lines = [heads, ["---"] * len(heads), *rows]
     escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
     return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 

@@ -43,7 +43,8 @@ def accuracy_along_stream(groups: Sequence[Group]) -> Figure:
         mean = np.array([found[step].mean for step in steps])
         half = np.nan_to_num(np.array([found[step].half for step in steps]))
         axes.plot(steps, mean, "o-", color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
-        axes.fill_between(steps, mean - half, mean + half, color=hue(number), alpha=0.15, lw=0)
+        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
+        axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
     visits = groups[0].runs[0].results["visits"]
     ticks = range(0, len(visits), stride(len(visits)))
     axes.set_xticks(ticks, [str(visits[tick]) for tick in ticks])
@@ -138,4 +139,5 @@ def _bar(deviation: float) -> float | None:
 
 
 def _cut(label: str) -> str:
-    return label if len(label) <= 36 else f"{label[:33]}..."
+    """What tells labels apart stands at their ends."""
+    return label if len(label) <= 36 else f"{label[:14]}...{label[-19:]}"

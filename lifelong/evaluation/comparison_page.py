@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -22,7 +23,7 @@ _STYLE = """
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a3adb8;--line:#3a424c;--page:#171b21;
 --box:#20262e}}
 *{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:76rem;
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:80rem;
 margin:0 auto;padding:1rem}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2.5rem 0 .5rem;overflow-wrap:anywhere}
 p,figcaption{color:var(--soft);font-size:.9rem}
@@ -33,6 +34,8 @@ table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-num
 th,td{padding:.3rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--page);
 max-width:60vw;white-space:normal;overflow-wrap:anywhere;min-width:9rem}
+th{white-space:normal;vertical-align:bottom}th.words,td.words{text-align:left}
+td small{display:block;color:var(--soft);font-size:.75rem}
 th button{all:unset;cursor:pointer;font-weight:600}
 th button:focus-visible{outline:2px solid #1f6fb4}
 th[aria-sort=ascending] button::after{content:" \\2191"}
@@ -41,6 +44,7 @@ th[aria-sort=descending] button::after{content:" \\2193"}
 summary{cursor:pointer;margin:.6rem 0}
 figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:.5rem}
 """
+_NUMBER = re.compile(r"[-+\d<]")
 _SCRIPT = """
 for (const table of document.querySelectorAll("table.sorted")) {
   const body = table.tBodies[0];
@@ -85,7 +89,7 @@ def page(found: Sequence[Grid], pictures: Sequence[Mapping[str, bytes]], about: 
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         f"<title>Comparison</title><style>{_STYLE}</style><h1>Comparison</h1><p>{escape(about)}</p>"
-        f"<p>{escape(NOTE)} A click on a heading sorts.</p>{''.join(sections)}"
+        f"<p>{_signs(NOTE)} A click on a heading sorts.</p>{''.join(sections)}"
         f"<script>{_SCRIPT}</script></html>\n"
     )
 
@@ -119,18 +123,35 @@ def _table(
     rows: Sequence[Sequence[str]],
     keys: Sequence[Sequence[float]] | None = None,
 ) -> str:
-    top = "".join(f"<th><button>{escape(head)}</button></th>" for head in heads)
+    words = [not all(_NUMBER.match(row[column]) for row in rows) for column in range(len(heads))]
+    kinds = [' class="words"' if each else "" for each in words]
+    top = "".join(
+        f"<th{kind}><button>{escape(head)}</button></th>"
+        for head, kind in zip(heads, kinds, strict=True)
+    )
     body = []
     for number, row in enumerate(rows):
         cells = []
         for column, cell in enumerate(row):
             key = "" if keys is None or column == 0 else _key(keys[number][column])
-            cells.append(f"<td{key}>{escape(cell)}</td>")
+            cells.append(f"<td{kinds[column]}{key}>{_cell(cell)}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="wide"><table class="sorted"><thead><tr>{top}</tr></thead>'
         f"<tbody>{''.join(body)}</tbody></table></div>"
     )
+
+
+def _cell(text: str) -> str:
+    """A mean with its deviation, and its confidence interval below."""
+    if not _NUMBER.match(text):
+        return escape(text)
+    mean, bracket, interval = text.partition(" [")
+    return _signs(mean) + (f"<small>[{_signs(interval)}</small>" if bracket else "")
+
+
+def _signs(text: str) -> str:
+    return escape(text).replace("+-", "\u00b1")
 
 
 def _key(value: float) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import math
+import re
+import shutil
+import subprocess
 import time
 from html.parser import HTMLParser
 from pathlib import Path
@@ -268,6 +272,45 @@ def test_the_page_is_whole_and_asks_no_network(tmp_path: Path) -> None:
     assert "a<b>" not in text
     assert "http" not in text
     assert len(list((tmp_path / "comparison_figures").glob("*.png"))) == 5
+
+
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser Chromium")
+def test_the_page_in_a_browser(tmp_path: Path) -> None:
+    """No error, no request; a click on a heading sorts, the second the other way; words filter."""
+    for name, accuracy in (("middle", 0.5), ("worst", 0.3), ("best", 0.9)):
+        run(tmp_path / name, name, 1, accuracy)
+    assert main([str(tmp_path)]) == 0
+    page = tmp_path / "comparison.html"
+    page.write_text(
+        page.read_text()
+        + """<script>
+        const [, , button] = document.querySelectorAll("table.sorted th button");
+        const order = () => [...document.querySelectorAll("section tbody")][0].innerText;
+        const told = [];
+        for (let i = 0; i < 2; i++) { button.click(); told.push(order().match(/[a-z]+/g)); }
+        const input = document.querySelector("input");
+        input.value = "WOR";
+        input.dispatchEvent(new Event("input"));
+        told.push([...document.querySelectorAll("tbody tr")].filter(r => !r.hidden).length);
+        document.title = JSON.stringify(told);
+        </script>"""
+    )
+    net = tmp_path / "net.json"
+    done = subprocess.run(
+        ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={net}",
+         "--enable-logging=stderr", page.as_uri()],
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr
+    title = re.search("<title>(.*)</title>", done.stdout)
+    assert title is not None
+    up, down, shown = json.loads(html.unescape(title[1]))
+    assert (up, down) == (["best", "middle", "worst"], ["worst", "middle", "best"])
+    assert shown == 1
+    asked = set(re.findall(r'"url":"(https?://[^/"]+)', net.read_text()))
+    own = ("google.com", "gvt1.com", "googleapis.com")  # the browser's questions about itself
+    assert all(address.endswith(own) for address in asked)
 
 
 def test_latex_is_escaped(tmp_path: Path) -> None:
