@@ -81,9 +81,12 @@ class Space:
             values.append(choices)
         return [dict(zip(self.options, each, strict=True)) for each in itertools.product(*values)]
 
-    def told(self) -> str:
-        """The space in words."""
-        return " ".join(f"{key}={values}" for key, values in sorted(self.given.items()))
+    def told(self) -> list[str]:
+        """All that must be the same for points to be compared, as overrides."""
+        given = [f"{key}={values}" for key, values in self.given.items()]
+        seeds = [f"{key}={','.join(values)}" for key, values in self.seeds.items()]
+        fixed = [text for text in self.fixed if not sweep.is_unnamed(text.partition("=")[0])]
+        return sorted([*given, *seeds, *fixed])
 
 
 def space_of(overrides: Sequence[Override], discrete: bool) -> Space:
@@ -168,9 +171,13 @@ class Search:
         told = self.space.told()
         before = self.study.user_attrs.get("space", told)
         if before != told:
+            was, now = (
+                [text for text in one if text not in other]
+                for one, other in ((before, told), (told, before))
+            )
             raise ValueError(
-                f"search: the study in this folder is of {before}; this command searches {told}; "
-                "give another paths.output_dir"
+                f"search: the study in this folder has {' '.join(was) or 'no more'}, this command "
+                f"{' '.join(now) or 'no more'}; give another paths.output_dir"
             )
         self.study.set_user_attr("space", told)
         self._again = self._open()
@@ -315,20 +322,11 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
         began += len(batch)
     if watch is not None and search.finished():
         wanted = {*keys, *search.space.seeds} - {"measure_on"}
-        fixed = [text for text in arguments if text.split("=")[0] in wanted]
-        watch.found = (
-            f"{search.found()}; all points: {folder / TABLE}\nto measure it: "
-            + shlex.join(
-                [
-                    "python",
-                    "-m",
-                    "lifelong.run",
-                    "-m",
-                    *fixed,
-                    *_overrides(search.ranked()[0].params),
-                ]
-            )
-        )
+        command = ["python", "-m", "lifelong.run", "-m"]
+        command += [text for text in arguments if text.split("=")[0] in wanted]
+        command += _overrides(search.ranked()[0].params)
+        watch.found = f"{search.found()}; all points: {folder / TABLE}\n"
+        watch.found += f"to measure it: {shlex.join(command)}"
     for each in itertools.chain.from_iterable(returns):
         _ = each.return_value  # raises what a run raised
     return returns

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Sequence
@@ -65,6 +66,11 @@ def unnamed(fixed: Sequence[str]) -> str:
     return f"hydra.job.config.override_dirname.exclude_keys=[{','.join(keys)}]"
 
 
+def is_unnamed(key: str) -> bool:
+    """Whether an override changes no result, so that its sweep is the same with it."""
+    return key in GOING_ON or re.split(r"[./]", key)[0] in UNNAMED
+
+
 def plan(overrides: Sequence[str]) -> Plan | None:
     """The plan of a command's overrides; None where Hydra is going to refuse them."""
     try:
@@ -79,7 +85,7 @@ def plan(overrides: Sequence[str]) -> Plan | None:
             total *= len(list(override.sweep_iterator()))
         elif not override.is_sweep_override():
             fixed.append(key)
-        if key not in GOING_ON and key.split(".")[0].split("/")[0] not in UNNAMED:
+        if not is_unnamed(key):
             named.append(text)
     folder = chosen.get("paths.output_dir")
     default = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"

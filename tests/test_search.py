@@ -114,7 +114,7 @@ def test_overrides_taken_apart() -> None:
             search.space_of(parsed(*wrong), False)
 
 
-def test_a_grid_is_run_at_once_over_all_seeds(tmp_path: Path) -> None:
+def test_a_grid_is_run_at_once_over_all_seeds(tmp_path: Path, capsys: Any) -> None:
     fake = Fake(tmp_path, lambda o: bowl(o) - int(o["seed"]) / 100, sampler="grid", trials=None)
     fake.sweep("lr=0.1,0.01", "b=1,3", "seed=1,2,3", "data=digits")
     (batch,) = fake.batches
@@ -127,12 +127,17 @@ def test_a_grid_is_run_at_once_over_all_seeds(tmp_path: Path) -> None:
     assert float(rows[0]["deviation"]) == pytest.approx(0.01)
     assert [row["accuracy"] for row in rows] == sorted((r["accuracy"] for r in rows), reverse=True)
     again = Fake(tmp_path, sampler="grid", trials=None)
-    again.sweep("lr=0.1,0.01", "b=1,3", "seed=1,2,3", "data=digits")
+    again.sweep("seed=1,2,3", "data=digits", "b=1,3", "lr=0.1,0.01", "keep=all")
     assert again.batches == []
-    more = Fake(tmp_path, sampler="grid", trials=None)
-    with pytest.raises(SystemExit) as left:
-        more.sweep("lr=0.1,0.01,0.001", "b=1,3", "data=digits")  # another study
-    assert left.value.code == 2
+    for other, said in (
+        (["lr=0.1,0.01,0.001", "seed=1,2,3"], "has lr=0.1,0.01, this command lr=0.1,0.01,0.001;"),
+        (["lr=0.1,0.01", "seed=1,2"], "has seed=1,2,3, this command seed=1,2;"),
+        (["lr=0.1,0.01", "seed=1,2,3", "tasks=2"], "has no more, this command tasks=2;"),
+    ):
+        with pytest.raises(SystemExit) as left:
+            Fake(tmp_path, sampler="grid", trials=None).sweep("b=1,3", "data=digits", *other)
+        assert left.value.code == 2
+        assert said in capsys.readouterr().err
 
 
 def test_a_search_finds_what_is_best(tmp_path: Path) -> None:
