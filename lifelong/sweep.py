@@ -48,7 +48,7 @@ class Plan:
     total: int | None
     fixed: tuple[str, ...]
     parallel: bool
-    searches: bool
+    searches: bool = False
 
     def overrides(self) -> list[str]:
         """What Hydra is to be told beside the command's overrides."""

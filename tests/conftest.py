@@ -5,9 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,8 +27,7 @@ from lifelong.transfer import (
     TensorFactoredTransferLayer,
     TransferNetwork,
 )
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.processes import Command
 
 
 @pytest.fixture(autouse=True)
@@ -78,22 +75,12 @@ def toy_task(index: int = 0, step: int | None = None, last: bool = False, n: int
 def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs `python -m lifelong.run` in an empty folder, as a user would."""
 
-    def run(*arguments: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
-            "WANDB_SILENT": "true",
-        }
-        return subprocess.run(
-            [sys.executable, "-m", "lifelong.run", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        cache = str(tmp_path / "cache")
+        process = Command(tmp_path, *arguments, XDG_CACHE_HOME=cache, WANDB_SILENT="true")
+        out, errors = process.communicate()
+        assert process.returncode is not None
+        return subprocess.CompletedProcess(arguments, process.returncode, out, errors)
 
     return run
 

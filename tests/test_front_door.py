@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -18,8 +16,8 @@ import pytest
 import yaml
 
 from tests import wandb_file
-from tests.conftest import ROOT
 from tests.data.test_cifar100 import official
+from tests.processes import ROOT, fresh
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "trainer=cpu"]
@@ -76,15 +74,14 @@ def test_refusals(command: Command, tmp_path: Path, arguments: str, message: str
     assert after == before  # nothing is left behind
 
 
-def test_help_and_errors_answer_without_torch(command: Command, tmp_path: Path) -> None:
+def test_help_and_errors_answer_without_torch(tmp_path: Path) -> None:
     (tmp_path / "torch").mkdir()  # hides the real one
     (tmp_path / "torch" / "__init__.py").write_text("raise ImportError('torch was imported')")
-    page = command("--help")
-    assert page.returncode == 0
-    assert "strategy=lasem_hps data=cifar100" in page.stdout
-    refused = command("epochs=-1")
-    assert "epochs=-1" in refused.stderr
-    assert "torch" not in refused.stderr
+    page, _ = fresh(tmp_path, "--help").communicate(timeout=60)
+    assert "strategy=lasem_hps data=cifar100" in page
+    _, refusal = fresh(tmp_path, "epochs=-1").communicate(timeout=60)
+    assert "epochs=-1" in refusal
+    assert "torch" not in refusal
 
 
 def test_a_run_and_what_it_leaves(command: Command, tmp_path: Path) -> None:
@@ -158,15 +155,13 @@ def test_the_short_experiment_within_its_memory(tmp_path: Path) -> None:
         "experiment=lasem_short", "strategy=lasem_hps", "epochs=1", "tasks=2", "download=false",
         "trainer=cpu", "paths.output_dir=run",
     ]  # fmt: skip
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lifelong.run", *options],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    process = fresh(tmp_path, *options)
     peak = 0  # KiB; the process's own: what `resource` counts for children begins with the parent's
     while process.poll() is None:
         status = Path(f"/proc/{process.pid}/status").read_text()
         peak = max([peak, *map(int, re.findall(r"VmHWM:\s+(\d+) kB", status))])
         time.sleep(0.1)
+    process.communicate()
     assert process.returncode == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["images"]["train"] == [170, 170]
@@ -175,15 +170,12 @@ def test_the_short_experiment_within_its_memory(tmp_path: Path) -> None:
 
 
 def test_a_stop_while_it_starts(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lifelong.run", *QUICK],
-        cwd=tmp_path, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    process = fresh(tmp_path, *QUICK)
     time.sleep(1.5)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode in (128 + signal.SIGTERM, -signal.SIGTERM)
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "csv"])

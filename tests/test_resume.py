@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import ROOT
+from tests.processes import Command
 
 OPTIONS = {
     "lasem": ["strategy=lasem_hps", "epochs=4", "checkpoint_every=1"],
@@ -27,20 +24,14 @@ OPTIONS = {
 SHORT = ["data=digits", "batch_size=32", "tasks=3", "trainer=cpu"]
 
 
-def start(folder: Path, name: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "lifelong.run", *OPTIONS[name], *SHORT]
-    return subprocess.Popen(
-        [*command, "resume=auto", f"paths.output_dir={folder}"],
-        cwd=folder.parent,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
+def start(folder: Path, name: str) -> Command:
+    where = ["resume=auto", f"paths.output_dir={folder}"]
+    return Command(folder.parent, *OPTIONS[name], *SHORT, *where)
 
 
-def finish(process: subprocess.Popen[bytes]) -> None:
-    _, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors.decode()
+def finish(process: Command) -> None:
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -115,7 +106,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert b"Traceback" not in errors
+    assert "Traceback" not in errors
     log = (folder / "train.log").read_text().replace("\n", "")
     assert f"resume=auto paths.output_dir={folder}" in log
     finish(start(folder, "lasem"))

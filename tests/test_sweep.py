@@ -6,8 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from lifelong import compare, configuration, sweep
-from tests.conftest import ROOT
+from tests.processes import Command, fresh
 
 QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "data.fraction=0.3", "logger=none"]
 
@@ -81,12 +79,8 @@ def test_gpus_in_turn() -> None:
     assert given(1, CUDA_VISIBLE_DEVICES="4") == {"CUDA_VISIBLE_DEVICES": "4"}
 
 
-def started(folder: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "lifelong.run", "-m", *QUICK, *arguments]
-    return subprocess.Popen(
-        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, **options,
-    )  # fmt: skip
+def started(folder: Path, *arguments: str, session: bool = False) -> Command:
+    return Command(folder, "-m", *QUICK, *arguments, session=session)
 
 
 SWEPT = ["strategy=hps,finetune", "seed=1,2"]
@@ -102,8 +96,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A sweep of four runs, one after the other; its folder and what it printed."""
     folder = tmp_path_factory.mktemp("serial")
     process = started(folder, *SWEPT)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
     (made,) = (folder / "outputs").iterdir()
     return made, printed
 
@@ -119,7 +113,7 @@ def test_a_sweep_names_its_runs_by_what_differs(whole: tuple[Path, str]) -> None
 def test_the_same_command_again_goes_on(whole: tuple[Path, str]) -> None:
     folder, _ = whole
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
-    printed, _ = started(folder.parent.parent, *reversed(SWEPT)).communicate(timeout=300)
+    printed, _ = started(folder.parent.parent, *reversed(SWEPT)).communicate()
     assert "4 runs finished (4 of them before)" in printed
     assert stamps == {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
 
@@ -129,11 +123,12 @@ def test_several_runs_at_a_time_give_the_same(
     whole: tuple[Path, str], tmp_path: Path, launcher: str
 ) -> None:
     options = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    process = started(
-        tmp_path, *SWEPT, f"hydra/launcher={launcher}", "paths.output_dir=side", *options
-    )
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
+    process = fresh(
+        tmp_path, "-m", *QUICK, *SWEPT, f"hydra/launcher={launcher}", "paths.output_dir=side",
+        *options,
+    )  # fmt: skip
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     assert csv_of(tmp_path / "side") == csv_of(whole[0])
     if launcher == "submitit_local":
         assert list((tmp_path / "side" / ".submitit").glob("*/*submitted.pkl"))
@@ -146,7 +141,7 @@ def test_a_sweep_killed_at_any_time_ends_with_the_same_table(
     where = [*SWEPT, "paths.output_dir=broken", "checkpoint_every=1"]
     folder = tmp_path / "broken"
     for count in (0, 1, 2):
-        process = started(tmp_path, *where, start_new_session=True)
+        process = started(tmp_path, *where, session=True)
         begun = time.monotonic()
         while time.monotonic() - begun < 120 and process.poll() is None:
             now = sweep.standing(folder)
@@ -157,8 +152,8 @@ def test_a_sweep_killed_at_any_time_ends_with_the_same_table(
         process.communicate()
     assert process.returncode == -signal.SIGKILL
     process = started(tmp_path, *where)
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     assert csv_of(folder) == csv_of(whole[0])
 
 

@@ -18,7 +18,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from lifelong import configuration, search, sweep
-from tests.test_sweep import started
+from tests.processes import fresh
+from tests.test_sweep import QUICK
 
 UNITS = "units=int(tag(log,interval(1,8)))"
 LOG = "lr=tag(log,interval(1e-4,1e-1))"
@@ -252,12 +253,12 @@ def test_the_tag_grids_are_the_papers() -> None:
 
 
 def test_a_search_from_the_command_line(tmp_path: Path) -> None:
-    process = started(
-        tmp_path, "strategy=finetune", "search=tpe", "search.trials=2", "search.at_once=2", LOG,
-        "seed=1,2", "hydra/launcher=joblib",
+    process = fresh(
+        tmp_path, "-m", *QUICK, "strategy=finetune", "search=tpe", "search.trials=2",
+        "search.at_once=2", LOG, "seed=1,2", "hydra/launcher=joblib",
     )  # fmt: skip
-    printed, _ = process.communicate(timeout=300)
-    assert process.returncode == 0, printed
+    printed, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
     (folder,) = (tmp_path / "outputs").iterdir()
     runs = sorted(path.parent for path in folder.glob("*/results.json"))
     assert len(runs) == 4
