@@ -138,6 +138,11 @@ def _distribution(override: Override, discrete: bool) -> BaseDistribution:
     log = "log" in getattr(value, "tags", ())
     if isinstance(value, IntervalSweep):
         low, high = value.start or 0, value.end or 0
+        if high <= low or (log and low <= 0):
+            raise ValueError(
+                f"{override.input_line}: give an interval from a lower to a higher value, above 0 "
+                "where it is logarithmic"
+            )
         if isinstance(low, int) and isinstance(high, int):
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low), float(high), log=log)
@@ -349,6 +354,8 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
     for key in ("trials", "at_once"):
         if options[key] is not None and not (isinstance(options[key], int) and options[key] > 0):
             raise ValueError(f"search.{key}={options[key]}: give a number of points, 1 or more")
+    if not isinstance(options.seed, int):
+        raise ValueError(f"search.seed={options.seed}: give a whole number")
     space = space_of(given, grid)
     if grid:
         space.grid()
@@ -361,7 +368,7 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
         load_if_exists=True,
     )
     trials = None if grid else int(options.trials or TRIALS)
-    return Search(study, space, options.sampler, trials, int(options.seed))
+    return Search(study, space, options.sampler, trials, options.seed)
 
 
 def _value(done: JobReturn) -> float | None:

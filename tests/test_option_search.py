@@ -196,6 +196,8 @@ def test_more_points_later(tmp_path: Path) -> None:
         ({"sampler": "grid", "trials": 5}, "search.trials=5: a grid tries all its points"),
         ({"trials": 0}, "search.trials=0: give a number of points"),
         ({"at_once": "two"}, "search.at_once=two: give a number"),
+        ({"seed": "one"}, "search.seed=one: give a whole number"),
+        ({"space": ["b=tag(log,interval(0,1))"]}, "b=tag(log,interval(0,1)): give an interval"),
         ({"sampler": "grid", "trials": None}, "lr: a grid needs its values"),
     ],
 )

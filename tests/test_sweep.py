@@ -16,6 +16,7 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from lifelong import compare, configuration, sweep
+from tests.conftest import results_of
 from tests.processes import Command, fresh
 
 QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "data.fraction=0.3", "logger=none"]
@@ -118,20 +119,23 @@ def test_the_same_command_again_goes_on(whole: tuple[Path, str]) -> None:
     assert stamps == {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
 
 
-@pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
-def test_several_runs_at_a_time_give_the_same(
-    whole: tuple[Path, str], tmp_path: Path, launcher: str
-) -> None:
-    options = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
-    process = fresh(
-        tmp_path, "-m", *QUICK, *SWEPT, f"hydra/launcher={launcher}", "paths.output_dir=side",
-        *options,
-    )  # fmt: skip
+def test_several_runs_at_a_time_give_the_same(whole: tuple[Path, str], tmp_path: Path) -> None:
+    options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "paths.output_dir=side"]
+    process = fresh(tmp_path, "-m", *QUICK, *SWEPT, *options)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert csv_of(tmp_path / "side") == csv_of(whole[0])
-    if launcher == "submitit_local":
-        assert list((tmp_path / "side" / ".submitit").glob("*/*submitted.pkl"))
+
+
+def test_jobs_of_their_own_give_the_same(whole: tuple[Path, str], tmp_path: Path) -> None:
+    options = ["hydra/launcher=submitit_local", "paths.output_dir=side"]
+    process = fresh(tmp_path, "-m", *QUICK, "strategy=hps", "seed=1,2", *options)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert list((tmp_path / "side" / ".submitit").glob("*/*submitted.pkl"))
+    for seed in (1, 2):
+        own = results_of(tmp_path / "side" / f"seed={seed}")
+        assert own == results_of(whole[0] / f"seed={seed}_strategy=hps")
 
 
 def test_a_sweep_killed_at_any_time_ends_with_the_same_table(
