@@ -25,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lifelong import configuration, sweep
+from lifelong.evaluation.study import SEEDS
 
 if TYPE_CHECKING:
     from lifelong.experiment import Experiment
@@ -79,6 +80,9 @@ def _run_one(config: DictConfig) -> float | None:
         group: member for group, member in sorted(settings.runtime.choices.items())
         if member is not None and "hydra" not in group and group not in UNTOLD
     }  # fmt: skip
+    if config.choices.get("experiment") is not None:
+        given = {text.lstrip("+~").partition("=")[0]: text for text in settings.overrides.task}
+        config.changed = [text for key, text in given.items() if not _as_published(key)]
     strategy, data = str(config.choices.strategy), str(config.choices.data)
     if settings.mode != RunMode.MULTIRUN:
         sys.exit(execute(config, strategy, data))
@@ -101,6 +105,17 @@ def _run_one(config: DictConfig) -> float | None:
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     value = results["metrics"]["final_accuracy"]
     return None if value is None else float(value)
+
+
+def _as_published(key: str) -> bool:
+    """Whether a run with this override is still the experiment that it names."""
+    return sweep.is_unnamed(key) or key in (
+        *SEEDS,
+        "experiment",
+        "trainer",
+        "name",
+        "evaluate_every",
+    )
 
 
 def execute(

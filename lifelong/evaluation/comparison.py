@@ -79,6 +79,7 @@ class Grid:
     Attributes:
         tests: between its rows.
         options: heads and rows of all options in which its rows differ.
+        notes: to be read with it.
     """
 
     title: str
@@ -87,6 +88,7 @@ class Grid:
     keys: list[list[float]]
     tests: list[Pair]
     options: tuple[list[str], list[list[str]]]
+    notes: list[str]
 
 
 def grids(groups: Sequence[Group], against_paper: bool = False) -> list[Grid]:
@@ -125,7 +127,12 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
         keys.append([key for _, key in cells])
     told = differing(groups)
     options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
-    return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options))
+    notes = [_changed(group) for group in groups if known and group.published and group.changed]
+    return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes)
+
+
+def _changed(group: Group) -> str:
+    return f"{group.label}: the published figures are not of {' '.join(group.changed)}"
 
 
 def _beside(
@@ -165,6 +172,7 @@ def markdown(found: Sequence[Grid]) -> str:
         if grid.tests:
             heads, rows = tests(grid)
             parts.append(f"{PAIRED}\n\n{_markdown(heads, [_quoted(row, 2) for row in rows])}")
+        parts += grid.notes
     several = any(row[1] != "1" for grid in found for row in grid.rows)
     return "\n\n".join([*parts, NOTE] if several else parts) + "\n"
 
@@ -215,7 +223,8 @@ def _latex(grid: Grid) -> str:
     lines += [" & ".join(map(_escaped, grid.heads)) + r" \\", r"\midrule"]
     for row in grid.rows:
         lines.append(" & ".join(_escaped(cell) for cell in row) + r" \\")
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in grid.notes), ""]
+    return "\n".join(lines)
 
 
 def _escaped(cell: str) -> str:

@@ -102,6 +102,7 @@ def _section(grid: Grid, pictures: Mapping[str, bytes]) -> str:
     ]
     if grid.tests:
         parts += [f"<p>{escape(PAIRED)}</p>", _table(*tests(grid))]
+    parts += [f"<p>{escape(note)}</p>" for note in grid.notes]
     if len(grid.options[0]) > 1:
         parts.append(
             "<details><summary>all options in which the rows differ</summary>"

@@ -86,6 +86,12 @@ class Group:
     published: dict[str, Any]
     runs: list[Run] = field(default_factory=list)
 
+    @property
+    def changed(self) -> list[str]:
+        """Overrides by which a run is not the experiment that the published figures are of."""
+        found = (text for run in self.runs for text in run.config.get("changed") or ())
+        return list(dict.fromkeys(found))
+
     def values(self, metric: str) -> list[float]:
         """Of the runs that have it."""
         found = (run.value(metric) for run in self.runs)

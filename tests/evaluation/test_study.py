@@ -96,6 +96,13 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     assert (tmp_path / "comparison.md").read_text() in captured.out
     assert main([str(tmp_path)]) == 0
     assert "39.3" not in capsys.readouterr().out
+    config = tmp_path / "2" / "config.yaml"
+    config.write_text(config.read_text() + "changed: [epochs=3, tasks=2]\n")
+    assert main([str(tmp_path), "--against", "paper"]) == 0
+    note = "ours: the published figures are not of epochs=3 tasks=2"
+    assert f"\n{note}\n" in capsys.readouterr().out
+    assert note in (tmp_path / "comparison.html").read_text()
+    assert f"% {note}\n" in (tmp_path / "comparison.tex").read_text()
 
 
 def test_paired_tests_over_common_seeds(tmp_path: Path) -> None:
