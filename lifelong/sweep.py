@@ -20,7 +20,7 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lifelong.configuration import run_folder
 from lifelong.files import write_text
@@ -168,9 +168,9 @@ class Watch:
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         live = made.parallel and self.console.is_terminal
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        more = (TextColumn("{task.fields[values]}"), TextColumn("left"), TimeRemainingColumn())
-        self._bar = Progress(*columns, *more, console=self.console, disable=not live)
+        text, more = TextColumn("{task.description}"), TextColumn("{task.fields[values]}")
+        columns = (text, BarColumn(), MofNCompleteColumn(), more)
+        self._bar = Progress(*columns, console=self.console, disable=not live)
 
     def __enter__(self) -> Self:
         Watch.current = self
@@ -196,22 +196,23 @@ class Watch:
 
     def _look(self) -> None:
         self.now = now = standing(self.plan.folder, self.now)
-        values = f"{len(now.running)} running, {len(now.failed)} failed"
-        done = len(now.finished)
-        self._bar.update(self._task, total=self.total, completed=done, values=values)
+        of = "" if self.total is None else f" of {self.total}"
         for name in [name for name in now.finished if name not in self._told]:
             self._told.add(name)
-            self.console.print(f"{name}: {_percent(now.finished[name])}; {self._progress(now)}")
+            told = f"{len(self._told)}{of} done{self._left()}"
+            self.console.print(f"{name}: {_percent(now.finished[name])}; {told}")
+        values = f"{len(now.running)} running, {len(now.failed)} failed{self._left()}"
+        done = len(now.finished)
+        self._bar.update(self._task, total=self.total, completed=done, values=values)
 
-    def _progress(self, now: Standing) -> str:
-        of = "" if self.total is None else f" of {self.total}"
-        text = f"{len(self._told)}{of} done"
+    def _left(self) -> str:
+        """About the time that the runs to come will take, by those of this command."""
         fresh = len(self._told) - len(self.before.finished)
-        if self.total is not None and fresh:
-            each = (time.monotonic() - self._began) / fresh
-            left = (self.total - len(self._told) - len(now.failed)) * each
-            text += f", about {_duration(left)} left" if left > 0 else ""
-        return text
+        if self.total is None or not fresh:
+            return ""
+        each = (time.monotonic() - self._began) / fresh
+        left = (self.total - len(self._told) - len(self.now.failed)) * each
+        return f", about {_duration(left)} left" if left > 0 else ""
 
     def _close(self) -> None:
         now = self.now
