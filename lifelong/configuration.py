@@ -71,8 +71,9 @@ def _by_fidelity(clean: Any, authors: Any, *, _root_: DictConfig) -> Any:
 
 def run_folder(overrides: str) -> str:
     """A folder's name from the overrides of a run: short enough, and distinct all the same."""
-    name = re.sub(r"[^\w.=+-]+", "_", overrides) or "run"
-    if len(name) > LONGEST:
+    plain = re.sub(r"(?<=\w)/(?=\w)", "_", overrides).replace(",", "_")
+    name = re.sub(r"[^\w.=+-]+", "_", plain) or "run"
+    if len(name) > LONGEST or (overrides and name != plain):
         digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
         name = f"{name[:LONGEST]}_{digest}"
     return name

@@ -56,13 +56,22 @@ def main() -> None:
         version_base="1.3", config_path=str(configuration.FOLDER), config_name="config"
     )(_run_one)
     given = get_args_parser().parse_args()
-    made = sweep.plan(given.overrides) if given.multirun and not (given.cfg or given.info) else None
+    made = None
+    if given.multirun and not (given.cfg or given.info):
+        try:
+            made = sweep.plan(given.overrides)
+        except ValueError as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(2)
     if made is None:
         command()
         return
     sys.argv += made.overrides()
-    with sweep.Watch(made):
-        command()
+    try:
+        with sweep.Watch(made):
+            command()
+    except KeyboardInterrupt:  # while other processes ran
+        sys.exit(128 + signal.SIGINT)
 
 
 def _run_one(config: DictConfig) -> float | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import math
 import shlex
 import sys
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ STUDY = "study.journal"  # Optuna's file, in the sweep's folder
 TABLE = "search.csv"  # what it came to, beside it
 SAMPLERS = ("grid", "random", "tpe")
 TRIALS = 20  # points, of samplers that could go on for ever
+MOST_PROPOSALS = 100  # that are known already, in a row
 
 Point = dict[str, Any]
 
@@ -81,11 +83,25 @@ class Space:
             values.append(choices)
         return [dict(zip(self.options, each, strict=True)) for each in itertools.product(*values)]
 
+    @property
+    def size(self) -> int:
+        """Number of points; a large number where there are infinitely many."""
+        sizes = []
+        for of in self.options.values():
+            choices, step = getattr(of, "choices", None), getattr(of, "step", None)
+            if choices is not None:
+                sizes.append(len(choices))
+            elif step is None:
+                return sys.maxsize
+            else:
+                sizes.append(round((of.high - of.low) / step) + 1)  # type: ignore[attr-defined]
+        return math.prod(sizes)
+
     def told(self) -> list[str]:
         """All that must be the same for points to be compared, as overrides."""
         given = [f"{key}={values}" for key, values in self.given.items()]
         seeds = [f"{key}={','.join(values)}" for key, values in self.seeds.items()]
-        fixed = [text for text in self.fixed if not sweep.is_unnamed(text.partition("=")[0])]
+        fixed = [text for text in self.fixed if not sweep.is_unnamed(_key(text))]
         return sorted([*given, *seeds, *fixed])
 
 
@@ -102,17 +118,19 @@ def space_of(overrides: Sequence[Override], discrete: bool) -> Space:
     found = Space()
     for override in {one.get_key_element(): one for one in overrides}.values():
         key = override.get_key_element()
-        if key.split(".")[0] == GROUP:
-            continue
+        of_search = key.split(".")[0] == GROUP
         if not override.is_sweep_override():
-            found.fixed.append(f"{key}={override.get_value_element_as_str()}")
+            if not of_search:
+                found.fixed.append(_text(override))
+        elif of_search or key in ("data", "measure_on"):
+            raise ValueError(f"{override.input_line}: is not searched; give one value")
         elif key in SEEDS:
-            found.seeds[key] = [str(value) for value in override.sweep_string_iterator()]
-        elif key in ("data", "measure_on"):
-            raise ValueError(f"{key}: is not searched; give one of {override.value()}")
+            found.seeds[key] = _values(override)
         else:
-            found.options[key] = _distribution(override, discrete)
-            found.given[key] = str(override.input_line).partition("=")[2]
+            of = found.options[key] = _distribution(override, discrete)
+            choices = getattr(of, "choices", None)
+            text = str(override.input_line).partition("=")[2]
+            found.given[key] = text if choices is None else ",".join(choices)
     if not found.options:
         raise ValueError(
             "search: nothing to search; give an option several values, such as lr=0.1,0.01, or "
@@ -125,6 +143,24 @@ def space_of(overrides: Sequence[Override], discrete: bool) -> Space:
         )
     found.fixed += [] if measured else ["measure_on=validation"]
     return found
+
+
+def _text(override: Override) -> str:
+    key = override.get_key_element()
+    return key if override.is_delete() else f"{key}={override.get_value_element_as_str()}"
+
+
+def _values(override: Override) -> list[str]:
+    """The values of a sweep as texts, each once, in the order given."""
+    if not override.is_discrete_sweep():
+        raise ValueError(f"{override.input_line}: give its values, such as 1,2,3")
+    value = override.value()
+    if getattr(value, "shuffle", False):
+        value.shuffle = False  # type: ignore[union-attr]
+    values = list(dict.fromkeys(str(each) for each in override.sweep_string_iterator()))
+    if not values:
+        raise ValueError(f"{override.input_line}: has no values")
+    return values
 
 
 def _distribution(override: Override, discrete: bool) -> BaseDistribution:
@@ -146,12 +182,13 @@ def _distribution(override: Override, discrete: bool) -> BaseDistribution:
         if isinstance(low, int) and isinstance(high, int):
             return IntDistribution(low, high, log=log)
         return FloatDistribution(float(low), float(high), log=log)
+    texts = _values(override)
     if isinstance(value, RangeSweep) and not discrete:
         values = list(value.range())
         if all(isinstance(each, int) for each in values):
             return IntDistribution(min(values), max(values), step=abs(int(value.step)))
         return FloatDistribution(min(values), max(values), step=abs(float(value.step)))
-    return CategoricalDistribution([str(each) for each in override.sweep_string_iterator()])
+    return CategoricalDistribution(texts)
 
 
 @dataclass
@@ -186,12 +223,12 @@ class Search:
             )
         self.study.set_user_attr("space", told)
         self._again = self._open()
-        self._failed = 0
+        self._failed: list[Point] = []  # by this command
 
     def _open(self) -> list[Point]:
         """Points to be run that need no sampler: of the grid, or begun and not finished."""
         for _ in self._in("WAITING"):
-            self.study.ask(self.space.options)
+            self.study.ask()
         for trial in self._in("RUNNING"):
             self.study.tell(trial.number, state=self._fail)
         done = [trial.params for trial in self.finished()]
@@ -220,37 +257,54 @@ class Search:
     @property
     def total(self) -> int:
         """Points, those of earlier commands included."""
-        grid = self.trials is None
-        return len(self._again) + len(self.finished()) if grid else int(self.trials or 0)
+        if self.trials is None:
+            return len(self._again) + len(self.finished())
+        return min(self.trials, self.space.size)
 
     def ask(self, number: int) -> list[Trial]:
-        """The next points, at most so many; none at the end."""
+        """The next points, at most so many, all different from each other and from those before.
+
+        None at the end, also where the sampler finds no other point any more.
+        """
         asked: list[Trial] = []
         while len(asked) < number:
-            left = self._again or (
-                self.sampler != "grid"
-                and len(self.finished()) + self._failed + len(asked) < self.total
-            )
-            if not left:
-                break
             if self._again:
                 self.study.enqueue_trial(self._again.pop(0))
-            self.study.sampler = self._sampler(len(self.finished()) + len(asked))
-            asked.append(self.study.ask(self.space.options))
+                asked.append(self.study.ask(self.space.options))
+                continue
+            known = [trial.params for trial in self.finished()] + self._failed
+            known += [trial.params for trial in asked]
+            if self.sampler == "grid" or len(known) >= self.total:
+                break
+            proposed = self._proposed(known)
+            if proposed is None:
+                break
+            asked.append(proposed)
         return asked
 
-    def _sampler(self, number: int) -> Any:
-        """A new one for each point, so that a study that goes on proposes what it would have."""
+    def _proposed(self, known: Sequence[Point]) -> Trial | None:
+        """A point of the sampler's that is not known.
+
+        Each proposal has a sampler of its own, seeded by the number of proposals so far, so that a
+        study that goes on proposes what it would have.
+        """
         from optuna.samplers import RandomSampler, TPESampler
 
         make = TPESampler if self.sampler == "tpe" else RandomSampler
-        return make(seed=self.seed * 1_000_003 + number)
+        for _ in range(MOST_PROPOSALS):
+            before = sum("fixed_params" not in trial.system_attrs for trial in self.study.trials)
+            self.study.sampler = make(seed=self.seed * 1_000_003 + before)
+            trial = self.study.ask(self.space.options)
+            if trial.params not in known:
+                return trial
+            self.study.tell(trial, state=self._fail)
+        return None
 
     def tell(self, trial: Trial, values: Sequence[float | None]) -> None:
         """What the runs of a point gave; None of one that failed."""
         found = [value for value in values if value is not None]
         if len(found) < len(values):
-            self._failed += 1
+            self._failed.append(trial.params)
             self.study.tell(trial, state=self._fail)
         else:
             trial.set_user_attr("accuracies", found)
@@ -297,8 +351,9 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
     assert sweeper.launcher is not None
     folder = Path(config.hydra.sweep.dir)
     parser = OverridesParser.create(config_loader=sweeper.hydra_context.config_loader)
-    given = parser.parse_overrides([*config.search.space, *arguments])
     try:
+        named = config.get(GROUP)
+        given = parser.parse_overrides([*(() if named is None else named.space), *arguments])
         search = _begun(config, given, folder)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -307,7 +362,7 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
     watch = sweep.Watch.current
     if watch is not None:
         watch.total = search.total * len(runs)
-    keys = [text.partition("=")[0] for text in search.space.fixed]
+    keys = [_key(text) for text in search.space.fixed]
     with read_write(config), open_dict(config):
         config.hydra.overrides.hydra.append(sweep.unnamed(keys))
     at_once = config.search.at_once or (search.total if search.sampler == "grid" else 1)
@@ -328,7 +383,9 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
     if watch is not None and search.finished():
         wanted = {*keys, *search.space.seeds} - {"measure_on"}
         command = ["python", "-m", "lifelong.run", "-m"]
-        command += [text for text in arguments if text.split("=")[0] in wanted]
+        command += [
+            text for text in arguments if _key(text) in wanted and not sweep.is_unnamed(_key(text))
+        ]
         command += _overrides(search.ranked()[0].params)
         watch.found = f"{search.found()}; all points: {folder / TABLE}\n"
         watch.found += f"to measure it: {shlex.join(command)}"
@@ -342,10 +399,12 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    sampled = config.get(GROUP)
+    grid = sampled is None or sampled.sampler == "grid"
+    space = space_of(given, grid)  # refuses several searches, which Hydra does not compose
     options = config.search
     if options.sampler not in SAMPLERS:
         raise ValueError(f"search.sampler={options.sampler}: give {' or '.join(SAMPLERS)}")
-    grid = options.sampler == "grid"
     if grid and options.trials is not None:
         raise ValueError(
             f"search.trials={options.trials}: a grid tries all its points; for some of them give "
@@ -356,23 +415,29 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
             raise ValueError(f"search.{key}={options[key]}: give a number of points, 1 or more")
     if not isinstance(options.seed, int):
         raise ValueError(f"search.seed={options.seed}: give a whole number")
-    space = space_of(given, grid)
     if grid:
         space.grid()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=JournalStorage(JournalFileBackend(str(folder / STUDY))),
-        study_name="search",
-        direction="maximize",
-        load_if_exists=True,
-    )
+    storage = JournalStorage(JournalFileBackend(str(folder / STUDY)))
+    known: dict[str, Any] = {
+        "storage": storage, "study_name": GROUP, "direction": "maximize", "load_if_exists": True
+    }  # fmt: skip
+    study = optuna.create_study(**known)
+    if not any(trial.state.name == "COMPLETE" for trial in study.trials):  # nothing is lost
+        optuna.delete_study(study_name=GROUP, storage=storage)
+        study = optuna.create_study(**known)
     trials = None if grid else int(options.trials or TRIALS)
     return Search(study, space, options.sampler, trials, options.seed)
 
 
 def _value(done: JobReturn) -> float | None:
     return done.return_value if done.status == JobStatus.COMPLETED else None
+
+
+def _key(override: str) -> str:
+    """Without the signs for adding and removing."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def _overrides(point: Point) -> list[str]:

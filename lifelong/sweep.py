@@ -7,6 +7,7 @@ folder, which is named by the command: the same command again goes on.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
@@ -18,7 +19,10 @@ from typing import Any, ClassVar, Self
 
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -72,32 +76,58 @@ def is_unnamed(key: str) -> bool:
 
 
 def plan(overrides: Sequence[str]) -> Plan | None:
-    """The plan of a command's overrides; None where Hydra is going to refuse them."""
+    """The plan of a command's overrides; None where Hydra is going to refuse them.
+
+    Raises:
+        ValueError: several folders for one sweep, an interval without a search.
+    """
     try:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except HydraException:
         return None
-    total, fixed, chosen, named = 1, [], {}, []
-    for text, override in zip(overrides, parsed, strict=True):
-        key = override.key_or_group
-        chosen[key] = override.value()
-        if override.is_discrete_sweep():
-            total *= len(list(override.sweep_iterator()))
-        elif not override.is_sweep_override():
-            fixed.append(key)
-        if not is_unnamed(key):
-            named.append(text)
-    folder = chosen.get("paths.output_dir")
-    default = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"
-    parallel = chosen.get("hydra/launcher", "basic") != "basic"
-    searches = chosen.get("search") is not None
+    chosen = {override.key_or_group: override for override in parsed}
+    searches = "search" in chosen and chosen["search"].value() is not None
+    named = [text for text, one in zip(overrides, parsed, strict=True) if _names(one)]
+    folder = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"
+    if "paths.output_dir" in chosen:
+        folder = _folder(chosen["paths.output_dir"]) or folder
+    launcher = chosen.get("hydra/launcher")
     return Plan(
-        folder=Path(str(folder)) if folder else default,
-        total=None if searches or "hydra/sweeper" in chosen else total,
-        fixed=tuple(fixed),
-        parallel=parallel,
+        folder=folder,
+        total=None if searches or "hydra/sweeper" in chosen else _total(parsed),
+        fixed=tuple(one.key_or_group for one in parsed if not one.is_sweep_override()),
+        parallel=launcher is not None and launcher.value() != "basic",
         searches=searches,
     )
+
+
+def _names(override: Override) -> bool:
+    return not is_unnamed(override.key_or_group)
+
+
+def _folder(override: Override) -> Path | None:
+    if override.is_sweep_override():
+        raise ValueError(f"{override.input_line}: a sweep has one folder; give one")
+    node = OmegaConf.create({"folder": override.value()})
+    try:
+        return Path(str(node.folder)) if node.folder else None
+    except OmegaConfBaseException:  # it refers to what is composed later
+        return Path(str(override.value()))
+
+
+def _total(overrides: Sequence[Override]) -> int | None:
+    """Runs of a sweep without a search; None where only Hydra knows."""
+    for override in overrides:
+        if override.is_interval_sweep():
+            raise ValueError(
+                f"{override.input_line}: an interval needs search=tpe or search=random"
+            )
+    try:
+        return math.prod(
+            len(list(one.sweep_iterator())) for one in overrides if one.is_sweep_override()
+        )
+    except HydraException:  # of members by pattern
+        return None
 
 
 def note_failure(folder: Path, message: str | None) -> None:

@@ -64,7 +64,7 @@ class Fake:
 
     def launch(self, batch: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
         assert initial_job_idx == sum(map(len, self.batches))
-        asked = [dict(text.split("=") for text in job) for job in batch]
+        asked = [dict(text.partition("=")[::2] for text in job) for job in batch]
         self.batches.append(asked)
         return [self.run(overrides) for overrides in asked]
 
@@ -108,8 +108,15 @@ def test_overrides_taken_apart() -> None:
     for wrong, said in (
         (["lr=0.1", "seed=1,2"], "nothing to search"),
         (["lr=0.1,0.2", "measure_on=test"], "validation images alone"),
-        (["lr=0.1,0.2", "measure_on=test,validation"], "measure_on: is not searched"),
-        (["lr=0.1,0.2", "data=digits,cifar100"], "data: is not searched"),
+        (
+            ["lr=0.1,0.2", "measure_on=test,validation"],
+            "measure_on=test,validation: is not searched",
+        ),
+        (["lr=0.1,0.2", "data=digits,cifar100"], "data=digits,cifar100: is not searched"),
+        (["lr=0.1,0.2", "search=tpe,random"], "search=tpe,random: is not searched"),
+        (["lr=0.1,0.2", "search.trials=2,3"], "search.trials=2,3: is not searched"),
+        (["lr=0.1,0.2", "seed=interval(1,3)"], r"seed=interval\(1,3\): give its values"),
+        (["lr=range(5,1)"], r"lr=range\(5,1\): has no values"),
     ):
         with pytest.raises(ValueError, match=said):
             search.space_of(parsed(*wrong), False)
@@ -179,6 +186,44 @@ def test_failed_points_do_not_stop_a_search_and_are_tried_again(tmp_path: Path) 
     again.sweep("lr=0.1,0.01,0.001", "seed=1,2")
     assert [(job["lr"], job["seed"]) for job in again.asked] == [("0.1", "1"), ("0.1", "2")]
     assert len(table(tmp_path)) == 3
+
+
+def test_points_are_tried_once(tmp_path: Path) -> None:
+    fake = Fake(tmp_path, sampler="random", trials=50, at_once=2)
+    fake.sweep("lr=0.1,0.01,0.1", "depth=range(1,4)", "seed=shuffle(1,2,1)")
+    points = [(job["lr"], job["depth"], job["seed"]) for job in fake.asked]
+    assert len(set(points)) == len(points) == 12  # all there are
+    again = Fake(tmp_path, sampler="random", trials=50, at_once=2)
+    again.sweep("lr=0.1,0.01,0.1", "depth=range(1,4)", "seed=shuffle(1,2,1)")
+    assert again.batches == []
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe"])
+def test_a_failing_point_is_not_proposed_again(tmp_path: Path, sampler: str) -> None:
+    fake = Fake(tmp_path, sampler=sampler, trials=8, fails=lambda o: float(o["lr"]) > 0.01)
+    with pytest.raises(ValueError, match="diverged"):
+        fake.sweep(LOG)
+    rates = {job["lr"] for job in fake.asked}
+    assert len(rates) == len(fake.asked) == 8
+    assert 0 < len(table(tmp_path)) < 8
+
+
+def test_a_command_corrected_before_anything_was_run(tmp_path: Path) -> None:
+    broken = Fake(tmp_path, sampler="grid", trials=None, killed_after=0)
+    with pytest.raises(Killed):
+        broken.sweep("lrr=0.1,0.01")
+    fake = Fake(tmp_path, sampler="grid", trials=None)
+    fake.sweep("lr=0.1,0.01", "~pair", "+extra=1")
+    assert {tuple(sorted(job)) for job in fake.asked} == {("+extra", "lr", "measure_on", "~pair")}
+    [unnamed] = fake.config.hydra.overrides.hydra
+    assert {"pair", "extra", "measure_on"} < set(re.findall(r"[^,\[\]]+", unnamed))
+
+
+def test_ranges_as_values_and_as_ranges_are_two_studies(tmp_path: Path, capsys: Any) -> None:
+    Fake(tmp_path, sampler="random", trials=1).sweep("lr=0.1", "b=range(1,4)")
+    with pytest.raises(SystemExit):
+        Fake(tmp_path, sampler="grid", trials=None).sweep("lr=0.1", "b=range(1,4)")
+    assert "has b=range(1,4), this command b=1,2,3" in capsys.readouterr().err
 
 
 def test_more_points_later(tmp_path: Path) -> None:
@@ -258,10 +303,11 @@ def test_a_search_from_the_command_line(tmp_path: Path) -> None:
     process = fresh(
         tmp_path, "-m", *QUICK, "strategy=finetune", "search=tpe", "search.trials=2",
         "search.at_once=2", LOG, "seed=1,2", "hydra/launcher=joblib",
+        "paths.output_dir=found",
     )  # fmt: skip
     printed, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    (folder,) = (tmp_path / "outputs").iterdir()
+    folder = tmp_path / "found"
     runs = sorted(path.parent for path in folder.glob("*/results.json"))
     assert len(runs) == 4
     assert all(re.fullmatch(r"lr=[\d.e-]+_seed=[12]", run.name) for run in runs)
@@ -270,4 +316,6 @@ def test_a_search_from_the_command_line(tmp_path: Path) -> None:
     assert (folder / "study.journal").exists()
     assert "4 of 4 done" in printed
     assert f"best of 2: lr={table(folder)[0]['lr']}: " in printed
-    assert re.search(r"to measure it: python -m lifelong.run -m .*seed=1,2 lr=", printed)
+    [line] = [line for line in printed.splitlines() if line.startswith("to measure it: ")]
+    assert re.search(r"python -m lifelong.run -m .*seed=1,2 lr=", line)
+    assert "found" not in line

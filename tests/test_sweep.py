@@ -37,6 +37,25 @@ def test_plans() -> None:
     assert (given.folder, given.total, given.parallel) == (Path("out/a b"), 4, True)
     assert given.overrides()[0] == "hydra.sweep.dir='out/a b'"
     assert sweep.plan(["seed=1,2", "nonsense=["]) is None  # Hydra says what is wrong
+    pattern = sweep.plan(["transfer=glob(top*)", "seed=1,2"])
+    assert pattern is not None
+    assert pattern.total is None
+    home = sweep.plan(["seed=1,2", "paths.output_dir='${oc.env:HOME}/a'"])
+    assert home is not None
+    assert home.folder == Path(os.environ["HOME"]) / "a"
+    with pytest.raises(ValueError, match=r"lr=interval\(0,1\): an interval needs search=tpe"):
+        sweep.plan(["lr=interval(0,1)"])
+    with pytest.raises(ValueError, match=r"paths.output_dir=a,b: a sweep has one folder"):
+        sweep.plan(["paths.output_dir=a,b"])
+
+
+def test_different_values_have_different_folders() -> None:
+    name = configuration.run_folder
+    assert name("seed=1,strategy=hps") == "seed=1_strategy=hps"
+    assert name("experiment=tag/cifar100_er") == "experiment=tag_cifar100_er"
+    groups = ("classes=[[0,1,2],[3,4]]", "classes=[[0,1],[2,3,4]]", "root=/a/b", "root=/a_b")
+    assert len({name(text) for text in groups}) == 4
+    assert name("lr=" + "1" * 200) != name("lr=" + "1" * 201)
 
 
 def written(folder: Path, name: str, status: str, final: float | None = None) -> None:
