@@ -44,6 +44,8 @@ def compare(
         runs, unfinished = read(
             folders, lambda done, total: progress.update(task, completed=done, total=total)
         )
+        if not runs:
+            raise ValueError(f"{folders[0]}: holds no finished run, {len(unfinished)} others")
         groups = grouped(runs, by)
         if only_best:
             groups = best(groups)
@@ -53,8 +55,7 @@ def compare(
         for ending, content in written.items():
             write_text(out / f"comparison.{ending}", content)
         files = [out / f"comparison.{ending}" for ending in written]
-        if groups:
-            files.append(_page(out, groups, found, len(runs), len(unfinished)))
+        files.append(_page(out, groups, found, len(runs), len(unfinished)))
     return text, files, unfinished
 
 
@@ -107,6 +108,8 @@ def main(arguments: Sequence[str]) -> int:
     out = given.out or given.folders[0]
     by = [key for key in given.by.split(",") if key]
     try:
+        if given.figure and (by or given.best or given.against):
+            raise ValueError("--figure: draws all runs; leave out --by, --best and --against")
         if given.figure:
             print(f"figure: {_against_option(given.folders, given.figure, out)}")
             return 0

@@ -48,7 +48,7 @@ if [ "$table" = gridsearch ]; then
       run "$out/$row" "experiment=tag/${stream}_$row" "search=$grid" "$@"
     fi
   done
-  "$python" -m lifelong.compare "$out" --best --against paper
+  "$python" -m lifelong.compare "$out" --best
 else
   list=
   for row in $rows; do

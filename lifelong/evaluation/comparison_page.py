@@ -46,6 +46,10 @@ figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:.5rem}
 """
 _NUMBER = re.compile(r"[-+\d<]")
 _SCRIPT = """
+const compared = (a, b) => {
+  const [x, y] = [parseFloat(a), parseFloat(b)];
+  return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
+};
 for (const table of document.querySelectorAll("table.sorted")) {
   const body = table.tBodies[0];
   table.querySelectorAll("th").forEach((head, column) => {
@@ -56,7 +60,7 @@ for (const table of document.querySelectorAll("table.sorted")) {
       const key = row => row.cells[column].dataset.key;
       const rows = [...body.rows].sort((a, b) => {
         const [x, y] = [key(a), key(b)];
-        if (x === undefined || y === undefined) return a.cells[column].textContent.localeCompare(
+        if (x === undefined || y === undefined) return compared(a.cells[column].textContent,
           b.cells[column].textContent);
         if (x === "" || y === "") return (x === "") - (y === "");
         return (x - y) * (up ? 1 : -1);

@@ -141,9 +141,10 @@ def against_option(curves: Curves, option: str) -> Figure:
     for axes, metric in zip(grid, ("final_accuracy", "forgetting"), strict=True):
         for number, (name, points) in enumerate(sorted(curves.items())):
             found = [
-                (value, [100 * run[metric] for run in runs])
+                (value, [100 * run[metric] for run in runs if run[metric] is not None])
                 for value, runs in sorted(points, key=lambda point: point[0])
             ]
+            found = [(value, each) for value, each in found if each]
             axes.errorbar(
                 [value for value, _ in found], [np.mean(each) for _, each in found],
                 [float(np.std(each, ddof=min(len(each) - 1, 1))) for _, each in found],

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from lifelong import configuration
+from lifelong.sweep import FAILURES
 
 FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}
@@ -138,7 +139,9 @@ def _t(freedom: int) -> float:
 def read(
     folders: Sequence[Path], step: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[list[Run], list[Path]]:
-    """The finished runs below some folders, each once, and the folders of unfinished ones.
+    """The finished runs below some folders, each once, and the folders of all others.
+
+    Others are those still running, stopped, or failed; also those of a sweep that were refused.
 
     Args:
         folders: that hold runs, at any depth.
@@ -147,25 +150,47 @@ def read(
     Raises:
         ValueError: a folder without runs, or a run that cannot be read.
     """
-    paths: dict[Path, None] = {}
+    places: dict[Path, None] = {}
     for folder in folders:
-        found = sorted(folder.rglob("results.json"))
+        found = _places(folder)
         if not found:
             raise ValueError(f"{folder}: holds no runs (no results.json)")
-        paths |= dict.fromkeys(path.resolve() for path in found)
+        places |= dict.fromkeys(found)
     runs, unfinished = [], []
-    for number, path in enumerate(paths, 1):
-        results = _parsed(path, json.loads)
-        if results["status"] == "finished":
-            config = _parsed(
-                path.with_name("config.yaml"), lambda text: yaml.load(text, Loader=_LOADER)
-            )
-            options = dict(configuration.plain_leaves(config))
-            runs.append(Run(path.parent, results, config, options))
+    for number, place in enumerate(places, 1):
+        run = _run(place)
+        if run is None:
+            unfinished.append(place)
         else:
-            unfinished.append(path.parent)
-        step(number, len(paths))
+            runs.append(run)
+        step(number, len(places))
     return runs, unfinished
+
+
+def _places(folder: Path) -> list[Path]:
+    """Folders of runs below a folder, whatever became of them."""
+    begun = (path.parent for path in folder.rglob("environment.json"))
+    measured = (path.parent for path in folder.rglob("results.json"))
+    known = {path for path in (*begun, *measured) if (path / "config.yaml").exists()}
+    refused = {path.parent.parent / path.stem for path in folder.rglob(f"{FAILURES}/*.txt")}
+    return sorted(path.resolve() for path in known | refused)
+
+
+def _run(place: Path) -> Run | None:
+    """The run in a folder if it is finished."""
+    if not (place / "results.json").exists():
+        return None
+    results = _parsed(place / "results.json", json.loads)
+    if results.get("status") != "finished":
+        return None
+    config = _parsed(place / "config.yaml", lambda text: yaml.load(text, Loader=_LOADER))
+    leaves = configuration.plain_leaves(config)
+    return Run(place, results, config, {key: _plain(value) for key, value in leaves})
+
+
+def _plain(value: Any) -> Any:
+    """100 for 100.0: the same number, however it was written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
@@ -188,12 +213,17 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
             options and seeds have other results.
     """
     groups: dict[str, Group] = {}
+    unknown = [key for key in by if not any(key in {**run.choices, **run.options} for run in runs)]
+    if unknown:
+        raise ValueError(f"--by {unknown[0]}: no run has such an option; table and page name them")
     for run in runs:
         options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
         name, table = run.results["strategy"], table_of(run)
-        told = {key: options.get(key) for key in by} if by else options
-        key = json.dumps([table, name, told], default=str)
-        published = run.config.get("published") or {}
+        known = {**run.choices, **options}
+        told = {key: known.get(key) for key in by} if by else options
+        key = json.dumps([table, name, told], default=str, sort_keys=True)
+        on_test = run.results.get("measured_on", "test") == "test"
+        published = (run.config.get("published") or {}) if on_test else {}
         group = groups.setdefault(key, Group(name, name, table, options, published))
         _check_alike(group, run, options)
         if _is_new(group, run):
@@ -326,8 +356,8 @@ def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]
         first = max(groups, key=lambda group: group.mean(metric))
         asked = [(first, group) for group in groups if group is not first]
     for one, other in asked:
-        values = {run.seeds: run.value(metric) for run in other.runs}
-        both = [(run.value(metric), values[run.seeds]) for run in one.runs if run.seeds in values]
+        ours, theirs = _by_seeds(one, metric), _by_seeds(other, metric)
+        both = [(value, theirs[seeds]) for seeds, value in ours.items() if seeds in theirs]
         both = [pair for pair in both if not any(map(math.isnan, pair))]
         if len(both) < 2:
             continue
@@ -342,6 +372,14 @@ def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]
         Pair(one.label, other.label, d.n, d.mean, d.half, p, corrected)
         for (one, other, d, p), corrected in zip(found, adjusted, strict=True)
     ]
+
+
+def _by_seeds(group: Group, metric: str) -> dict[tuple[Any, ...], float]:
+    """A metric by all seeds but `strategy.run`, the last one, if they tell the runs apart."""
+    found = {run.seeds[:-1]: run.value(metric) for run in group.runs}
+    if len(found) < len(group.runs):
+        return {run.seeds: run.value(metric) for run in group.runs}
+    return found
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -359,12 +397,30 @@ def holm(values: Sequence[float]) -> list[float]:
 
 
 def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, list[Any]]]]:
-    """By method and stream, pairs of a numeric option's value and the metrics of its runs."""
+    """Pairs of a numeric option's value and the metrics of its runs, by what else is the same.
+
+    The names of the curves say method and stream, and as far as curves differ in them the images
+    measured and other options.
+    """
+    having = [group for group in groups if isinstance(group.options.get(option), int | float)]
+    others = [
+        {key: str(value) for key, value in group.options.items() if key != option}
+        | {"measured_on": group.runs[0].results.get("measured_on", "test")}
+        for group in having
+    ]
     made: dict[str, list[tuple[float, list[Any]]]] = {}
-    for group in groups:
-        value = group.options.get(option)
-        if isinstance(value, int | float):
-            metrics = [run.results["metrics"] for run in group.runs]
-            data = group.runs[0].results["data"]
-            made.setdefault(f"{group.name}, {data}", []).append((float(value), metrics))
+    for group, own in zip(having, others, strict=True):
+        alike = [
+            other for another, other in zip(having, others, strict=True)
+            if another.name == group.name and another.runs[0].results["data"] == _data(group)
+        ]  # fmt: skip
+        keys = sorted({key for other in alike for key in other})
+        told = [key for key in keys if len({other.get(key) for other in alike}) > 1]
+        name = ", ".join([group.name, _data(group), *(f"{key}={own.get(key)}" for key in told)])
+        metrics = [run.results["metrics"] for run in group.runs]
+        made.setdefault(name, []).append((float(group.options[option]), metrics))
     return made
+
+
+def _data(group: Group) -> str:
+    return str(group.runs[0].results["data"])

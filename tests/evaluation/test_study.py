@@ -320,6 +320,83 @@ def test_the_page_in_a_browser(tmp_path: Path) -> None:
     assert all(address.endswith(own) for address in asked)
 
 
+def added(folder: Path, text: str) -> None:
+    path = folder / "config.yaml"
+    path.write_text(path.read_text() + text)
+
+
+def test_runs_without_results_are_told(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "done", "ours", 1, 0.5)
+    (tmp_path / "killed").mkdir()
+    for name in ("config.yaml", "environment.json"):
+        (tmp_path / "killed" / name).write_text("{}")
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "lr=-1.txt").write_text("lr=-1: give more")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "results.json").write_text("[]")
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert f"not finished: {tmp_path / 'killed'}\n" in told
+    assert f"not finished: {tmp_path / 'lr=-1'}\n" in told
+    assert "foreign" not in told
+    assert main([str(tmp_path / "killed")]) == 2
+    assert "holds no finished run, 1 others" in capsys.readouterr().err
+
+
+def test_the_same_number_in_another_order_is_the_same(tmp_path: Path) -> None:
+    for seed, text in ((1, "b: {x: 100, y: 2}\n"), (2, "b: {y: 2.0, x: 100.0}\n")):
+        run(tmp_path / str(seed), "ours", seed, 0.5)
+        added(tmp_path / str(seed), text)
+    assert [len(group.runs) for group in groups_in(tmp_path)] == [2]
+
+
+def test_by_a_member_of_a_group(tmp_path: Path) -> None:
+    for number, member in enumerate(("top1", "top2")):
+        run(tmp_path / member, "ours", 1, 0.5, em=number)
+        added(tmp_path / member, f"choices: {{transfer: {member}}}\n")
+    runs, _ = read([tmp_path])
+    assert [g.label for g in grouped(runs, ["transfer"])] == [
+        "ours transfer=top1", "ours transfer=top2"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="--by transfr: no run has such an option"):
+        grouped(runs, ["transfr"])
+
+
+def test_validation_is_not_put_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.5, measured_on="validation")
+    assert main([str(tmp_path), "--against", "paper"]) == 0
+    assert "39.3" not in capsys.readouterr().out
+
+
+def test_curves_of_what_else_is_the_same(tmp_path: Path, capsys: Any) -> None:
+    for number in (1, 2):
+        run(tmp_path / f"t{number}", "ours", 1, 0.5, em=number)
+        run(tmp_path / f"v{number}", "ours", 1, 0.6, em=number, measured_on="validation")
+    found = curves(groups_in(tmp_path), "strategy.em")
+    assert {name: [value for value, _ in points] for name, points in found.items()} == {
+        "ours, toy, measured_on=test": [1, 2], "ours, toy, measured_on=validation": [1, 2]
+    }  # fmt: skip
+    assert main([str(tmp_path), "--figure", "strategy.em", "--best"]) == 2
+    assert "--figure: draws all runs" in capsys.readouterr().err
+    for folder in tmp_path.iterdir():
+        content = json.loads((folder / "results.json").read_text())
+        content["metrics"]["forgetting"] = None
+        (folder / "results.json").write_text(json.dumps(content))
+    assert main([str(tmp_path), "--figure", "strategy.em"]) == 0
+
+
+def test_a_ticket_is_paired_with_the_run_that_found_it(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run(tmp_path / f"found{seed}", "tickets_td", seed, 0.5 + seed / 10)
+        run(tmp_path / f"again{seed}", "retrain", seed, 0.4 + seed / 20)
+        path = tmp_path / f"again{seed}" / "config.yaml"
+        text = path.read_text().replace("em: paper", f"em: paper, run: found{seed}")
+        path.write_text(text)
+    [pair] = pairs(groups_in(tmp_path))
+    assert pair.n == 2
+    assert pair.difference == pytest.approx(-0.175)  # retrain 0.45, 0.50; found 0.6, 0.7
+
+
 def test_latex_is_escaped(tmp_path: Path) -> None:
     run(tmp_path / "1", "my_method", 1, 0.40)
     run(tmp_path / "2", "my_method", 2, 0.42)
