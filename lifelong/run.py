@@ -156,7 +156,10 @@ def execute(
             config.paths.output_dir = str(folder)
             going_on = configuration.holds_this_run(folder, config)
             if going_on and configuration.finished(folder):
-                print(f"{folder} holds this run, finished. Its report: {folder / 'report.html'}")
+                if sweep.QUIET not in os.environ:
+                    print(
+                        f"{folder} holds this run, finished. Its report: {folder / 'report.html'}"
+                    )
                 return 0
             from lifelong.assembly import assemble
 
