@@ -26,12 +26,12 @@ FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_d
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 LONGEST = 120  # characters of the name of a run's folder in a sweep
-# What may differ between the two parts of a resumed run, because it changes no result; the last
-# three only say what is known of it.
-HARMLESS = (
-    "paths", "resume", "logger", "keep", "checkpoint_every", "download",
-    "published", "choices", "changed",
-)  # fmt: skip
+# How a run is carried out, which changes no result.
+HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
+# What may differ between the two parts of a resumed run; the others only say what is known of it.
+HARMLESS = (*HANDLING, "published", "choices", "changed")
+# What runs that are averaged may differ by.
+SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
 
 _WHOLE = {  # least values of the whole numbers at the top level
     "seed": 0,

@@ -25,7 +25,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from lifelong import configuration, sweep
-from lifelong.evaluation.study import SEEDS
 
 if TYPE_CHECKING:
     from lifelong.experiment import Experiment
@@ -90,7 +89,7 @@ def _run_one(config: DictConfig) -> float | None:
         if member is not None and "hydra" not in group and group not in UNTOLD
     }  # fmt: skip
     if config.choices.get("experiment") is not None:
-        given = {text.lstrip("+~").partition("=")[0]: text for text in settings.overrides.task}
+        given = {sweep.key_of(text): text for text in settings.overrides.task}
         config.changed = [text for key, text in given.items() if not _as_published(key)]
     strategy, data = str(config.choices.strategy), str(config.choices.data)
     if settings.mode != RunMode.MULTIRUN:
@@ -118,13 +117,8 @@ def _run_one(config: DictConfig) -> float | None:
 
 def _as_published(key: str) -> bool:
     """Whether a run with this override is still the experiment that it names."""
-    return sweep.is_unnamed(key) or key in (
-        *SEEDS,
-        "experiment",
-        "trainer",
-        "name",
-        "evaluate_every",
-    )
+    others = ("experiment", "trainer", "name", "evaluate_every")
+    return sweep.is_unnamed(key) or key in (*configuration.SEEDS, *others)
 
 
 def execute(

@@ -26,7 +26,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
 from lifelong import sweep
-from lifelong.evaluation.study import SEEDS, spread
+from lifelong.configuration import SEEDS
+from lifelong.evaluation.study import spread
 from lifelong.files import write_text
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class Space:
         """All that must be the same for points to be compared, as overrides."""
         given = [f"{key}={values}" for key, values in self.given.items()]
         seeds = [f"{key}={','.join(values)}" for key, values in self.seeds.items()]
-        fixed = [text for text in self.fixed if not sweep.is_unnamed(_key(text))]
+        fixed = [text for text in self.fixed if not sweep.is_unnamed(sweep.key_of(text))]
         return sorted([*given, *seeds, *fixed])
 
 
@@ -362,7 +363,7 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
     watch = sweep.Watch.current
     if watch is not None:
         watch.total = search.total * len(runs)
-    keys = [_key(text) for text in search.space.fixed]
+    keys = [sweep.key_of(text) for text in search.space.fixed]
     with read_write(config), open_dict(config):
         config.hydra.overrides.hydra.append(sweep.unnamed(keys))
     at_once = config.search.at_once or (search.total if search.sampler == "grid" else 1)
@@ -381,11 +382,10 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
         search.write(folder)
         began += len(batch)
     if watch is not None and search.finished():
-        wanted = {*keys, *search.space.seeds} - {"measure_on"}
+        named = {key for key in (*keys, *search.space.seeds) if not sweep.is_unnamed(key)}
+        wanted = named - {"measure_on"}
         command = ["python", "-m", "lifelong.run", "-m"]
-        command += [
-            text for text in arguments if _key(text) in wanted and not sweep.is_unnamed(_key(text))
-        ]
+        command += [text for text in arguments if sweep.key_of(text) in wanted]
         command += _overrides(search.ranked()[0].params)
         watch.found = f"{search.found()}; all points: {folder / TABLE}\n"
         watch.found += f"to measure it: {shlex.join(command)}"
@@ -433,11 +433,6 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
 
 def _value(done: JobReturn) -> float | None:
     return done.return_value if done.status == JobStatus.COMPLETED else None
-
-
-def _key(override: str) -> str:
-    """Without the signs for adding and removing."""
-    return override.partition("=")[0].lstrip("+~")
 
 
 def _overrides(point: Point) -> list[str]:

@@ -26,11 +26,11 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from lifelong.configuration import run_folder
+from lifelong.configuration import HANDLING, run_folder
 from lifelong.files import write_text
 
 QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
-UNNAMED = ("resume", "paths", "logger", "keep", "checkpoint_every", "download", "hydra")
+UNNAMED = (*HANDLING, "hydra")
 GOING_ON = ("search.trials", "search.at_once")  # of a search that goes on in its folder
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
@@ -68,6 +68,11 @@ def unnamed(fixed: Sequence[str]) -> str:
     """The override that keeps keys of one value out of the names of the runs."""
     keys = dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *fixed])
     return f"hydra.job.config.override_dirname.exclude_keys=[{','.join(keys)}]"
+
+
+def key_of(override: str) -> str:
+    """The key of an override as it is written, without the signs for adding and removing."""
+    return override.partition("=")[0].lstrip("+~")
 
 
 def is_unnamed(key: str) -> bool:

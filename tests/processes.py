@@ -41,7 +41,7 @@ class Command:
             number, path = tempfile.mkstemp()
             os.close(number)
             self._outputs.append(Path(path))
-        given = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment}
+        given = {**_environment(), **environment}
         names = [str(path) for path in self._outputs]
         self._process = _CONTEXT.Process(
             target=_run, args=(str(folder), arguments, given, session, names)
@@ -77,9 +77,13 @@ def fresh(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     """The command line in a process that imports all by itself; for what starts others, too."""
     return subprocess.Popen(
         [sys.executable, "-m", "lifelong.run", *arguments],
-        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=folder, env=_environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def _run(

@@ -18,12 +18,12 @@ from typing import Any
 import yaml
 
 from lifelong import configuration
+from lifelong.configuration import SEEDS
 from lifelong.sweep import FAILURES
 
 FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
-SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
 MOST_PAIRED = 6  # groups of which all pairs are tested
 ROUNDING = 1e-9  # accuracies that differ by less are equal
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -402,25 +402,19 @@ def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, 
     The names of the curves say method and stream, and as far as curves differ in them the images
     measured and other options.
     """
-    having = [group for group in groups if isinstance(group.options.get(option), int | float)]
-    others = [
-        {key: str(value) for key, value in group.options.items() if key != option}
-        | {"measured_on": group.runs[0].results.get("measured_on", "test")}
-        for group in having
-    ]
+    families: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        if isinstance(group.options.get(option), int | float):
+            data = str(group.runs[0].results["data"])
+            families.setdefault((group.name, data), []).append(group)
     made: dict[str, list[tuple[float, list[Any]]]] = {}
-    for group, own in zip(having, others, strict=True):
-        alike = [
-            other for another, other in zip(having, others, strict=True)
-            if another.name == group.name and another.runs[0].results["data"] == _data(group)
-        ]  # fmt: skip
-        keys = sorted({key for other in alike for key in other})
-        told = [key for key in keys if len({other.get(key) for other in alike}) > 1]
-        name = ", ".join([group.name, _data(group), *(f"{key}={own.get(key)}" for key in told)])
-        metrics = [run.results["metrics"] for run in group.runs]
-        made.setdefault(name, []).append((float(group.options[option]), metrics))
+    for (method, data), some in families.items():
+        measured = [str(group.runs[0].results.get("measured_on", "test")) for group in some]
+        told = [key for key in differing(some) if key != option]
+        told += ["measured_on"] if len(set(measured)) > 1 else []
+        for group, images in zip(some, measured, strict=True):
+            own = {**group.options, "measured_on": images}
+            name = ", ".join([method, data, *(f"{key}={own.get(key)}" for key in sorted(told))])
+            metrics = [run.results["metrics"] for run in group.runs]
+            made.setdefault(name, []).append((float(group.options[option]), metrics))
     return made
-
-
-def _data(group: Group) -> str:
-    return str(group.runs[0].results["data"])
