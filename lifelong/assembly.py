@@ -21,6 +21,20 @@ from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 from lifelong.terminal import Terminal
 
+# Options of the Trainer that the experiment gives, or that nothing of a run asks.
+FIXED_BY = {
+    "max_epochs": "give epochs",
+    "min_epochs": "give epochs",
+    "check_val_every_n_epoch": "give evaluate_every",
+    "limit_val_batches": "give evaluate_every=0 for no validation",
+    "logger": "give logger=csv, tensorboard, wandb or none",
+}
+FIXED = FIXED_BY.keys() | {
+    "callbacks", "num_sanity_val_steps", "enable_checkpointing", "enable_progress_bar",
+    "enable_model_summary", "log_every_n_steps", "default_root_dir", "barebones",
+    "reload_dataloaders_every_n_epochs",
+}  # fmt: skip
+
 
 def assemble(
     config: DictConfig, strategy_name: str, data_name: str, folder: Path, going_on: bool
@@ -39,7 +53,7 @@ def assemble(
     """
     _quiet()
     torch.backends.cudnn.deterministic = True
-    configuration.check_types(config)
+    configuration.check_options(config)
     stream: TaskStream = instantiate(config.data, _convert_="all")
     if config.measure_on == "validation":
         stream.measure_on_validation()
@@ -85,7 +99,8 @@ def assemble(
 def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:
     visits, names = [task.index for task in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
-    record.fidelity, record.measured_on = config.fidelity, config.measure_on
+    record.fidelity = config.fidelity if configuration.reads_fidelity(config) else None
+    record.measured_on = config.measure_on
     record.asked = config.evaluate
     if config.published is not None:
         record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
@@ -108,6 +123,12 @@ def _check_images(saved: Checkpoint, record: Record, config: DictConfig) -> None
 def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     """Combinations that the method says it cannot do, or that mean nothing."""
     plain = ("32", "32-true", "64", "64-true", "None")
+    fixed = sorted(FIXED & config.trainer.keys())
+    if fixed:
+        raise ValueError(
+            f"trainer.{fixed[0]}={config.trainer[fixed[0]]}: is decided by the run; "
+            f"{FIXED_BY.get(fixed[0], 'leave it out')}"
+        )
     wanted = {
         "trainer.devices": config.trainer.devices != 1,
         "trainer.precision": str(config.trainer.precision) not in plain,
@@ -126,10 +147,27 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
             f"evaluate={strategy.asks}: a single head does not tell the classes of different tasks "
             "apart; use heads=multi"
         )
+    if not strategy.network.distinguishes:
+        _refuse_contradictions(stream)
     _refuse_shapes(stream, config)
     strategy.check(stream.tasks)
     _refuse_optimizer(strategy, config)
     _refuse_validation(strategy, stream, config)
+
+
+def _refuse_contradictions(stream: TaskStream) -> None:
+    """Tasks that give the same image different labels, where all tasks have one head."""
+    met: dict[int, tuple[int, int, torch.Tensor]] = {}  # class: task, label and first image
+    for task in stream.tasks:
+        for label, number in enumerate(task.classes):
+            image = task.train.x[task.train.y == label][:1]
+            known = met.setdefault(number, (task.index, label, image))
+            if known[1] != label and torch.equal(known[2], image):
+                raise ValueError(
+                    f"data.classes: class {number} is label {known[1]} of task {known[0]} and "
+                    f"label {label} of task {task.index}, and a single head answers both alike; "
+                    "give heads=multi, or the same place in both tasks"
+                )
 
 
 def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:

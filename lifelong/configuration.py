@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -32,6 +32,17 @@ HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
 HARMLESS = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.
 SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
+
+# What a run reads whatever it is made of; all else only if one of these refers to it.
+ROOTS = (
+    "strategy", "data", "trainer", "logger", "epochs", "batch_size", "lr", "tasks", "restore_best",
+    "evaluate_every", "optimizer_lifetime", "seeds", "paths",
+)  # fmt: skip
+# Groups and keys that not every strategy reads.
+UNREAD_BY_SOME = (
+    "transfer", "backbone", "heads", "optimizer", "schedule", "unlabeled", "deconvolution",
+    "multi_head",
+)  # fmt: skip
 
 _WHOLE = {  # least values of the whole numbers at the top level
     "seed": 0,
@@ -97,11 +108,70 @@ def complete(config: DictConfig) -> None:
     for key, allowed in _CHOICES.items():
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
+    if config.fidelity != "clean" and not reads_fidelity(config):
+        raise ValueError(
+            f"fidelity={config.fidelity}: nothing of this run departs from its paper in the "
+            "authors' program, or what does is set by itself; leave fidelity out"
+        )
     if config.checkpoint_every % max(config.evaluate_every, 1):
         raise ValueError(
             f"checkpoint_every={config.checkpoint_every}: give a multiple of "
             f"evaluate_every={config.evaluate_every}"
         )
+
+
+def read_keys(config: DictConfig) -> set[str]:
+    """The keys that a run reads: those of `ROOTS` and what these refer to, in turn."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    found: set[str] = set()
+    waiting = [str(key) for key, value in plain.items() if key in ROOTS]
+    while waiting:
+        key = waiting.pop()
+        if key in found:
+            continue
+        found.add(key)
+        value: Any = plain
+        for part in re.findall(r"[^.\[\]]+", key):
+            value = value.get(part) if isinstance(value, dict) else None
+        waiting += _references(value)
+    return found
+
+
+def _references(value: Any) -> Iterator[str]:
+    """The keys that a part of a configuration refers to."""
+    if isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _references(entry)
+    elif isinstance(value, str):
+        yield from re.findall(r"\$\{([\w.]+)", value)
+        if "${by_fidelity:" in value:
+            yield "fidelity"
+
+
+def reads_fidelity(config: DictConfig) -> bool:
+    """Whether anything of the run departs from its paper with `fidelity=authors`."""
+    return "fidelity" in read_keys(config)
+
+
+def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuses overrides of what the run does not read, such as `strategy=ewc transfer=top2`.
+
+    Args:
+        config: composed.
+        overrides: keys of the command.
+
+    Raises:
+        ValueError: the key, and the members that do not read it.
+    """
+    read = {key.split(".")[0] for key in read_keys(config)}
+    for key in overrides:
+        group = re.split(r"[./@]", key)[0]
+        if group in UNREAD_BY_SOME and group not in read:
+            raise ValueError(
+                f"{key}: strategy={config.choices.strategy} on data={config.choices.data} does "
+                f"not read {group}; leave it out"
+            )
 
 
 def _missing(config: DictConfig) -> list[str]:
@@ -124,18 +194,24 @@ def _check_whole(key: str, value: Any, least: int) -> None:
         raise ValueError(f"{key}={value}: give a whole number, {least} or more")
 
 
-def check_types(node: Any, path: str = "") -> None:
-    """Compares the plain values of nodes with a `_target_` with the target's annotations.
+def check_options(node: Any, path: str = "") -> None:
+    """Checks the plain values of nodes with a `_target_`: their types, and that they act.
+
+    Types are the target's annotations. Where a target has a table `acts_with`, {option: condition},
+    an option that is not at its default needs its condition, such as `rule=adam` or
+    `likelihood=null and prior!=fixed or em=paper|release`, about other options of the same node.
+    What refers to another value (`${...}`) was set by nobody and is left alone.
 
     Raises:
-        ValueError: the option, its value and the type that would do; or a target that is not there.
+        ValueError: the option, its value and what would do; or a target that is not there.
     """
     if isinstance(node, ListConfig):
         for index, value in enumerate(node):
-            check_types(value, f"{path}[{index}]")
+            check_options(value, f"{path}[{index}]")
     elif isinstance(node, DictConfig):
         built = "_target_" in node
-        hints, options = _annotations(node["_target_"], path) if built else ({}, None)
+        found = _target(node["_target_"], path) if built else None
+        hints, options = _annotations(found) if built else ({}, None)
         names = {key: f"{path}.{key!s}" if path else str(key) for key in node}
         for key, name in names.items():  # before what lies deeper and may refer to it
             if options is not None and str(key) not in options | _HYDRA:
@@ -144,8 +220,48 @@ def check_types(node: Any, path: str = "") -> None:
                 )
             if key in hints and not _holds_nodes(node[key]):
                 _check_type(name, node[key], hints[str(key)])
+        typed = {str(k): node[k] for k in node if not OmegaConf.is_interpolation(node, k)}
+        refuse_idle(found, path, typed, {str(key): node[key] for key in node})
         for key, name in names.items():
-            check_types(node[key], name)
+            check_options(node[key], name)
+
+
+def refuse_idle(
+    target: Any, path: str, typed: Mapping[str, Any], all_given: Mapping[str, Any] | None = None
+) -> None:
+    """Refuses options that are not at their defaults and have no effect, see `check_options`.
+
+    Args:
+        target: what has the options, and maybe a table `acts_with`.
+        path: of the options.
+        typed: options that somebody set.
+        all_given: all options that do not have their defaults; null for `typed`.
+
+    Raises:
+        ValueError: the option, its value and what would make it act.
+    """
+    conditions: Mapping[str, str] = getattr(target, "acts_with", {})
+    parameters = inspect.signature(target).parameters if conditions else {}
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    values = defaults | dict(typed if all_given is None else all_given)
+    for option, condition in conditions.items():
+        if option in typed and values[option] != defaults[option] and not _holds(condition, values):
+            shown = re.sub(r"(\w+)(!?=)", rf"{path}.\1\2", condition).replace("|", " or ")
+            raise ValueError(
+                f"{path}.{option}={values[option]}: only with "
+                f"{shown.replace('!=', ' other than ')}; else it has no effect"
+            )
+
+
+def _holds(condition: str, values: Mapping[str, Any]) -> bool:
+    """Whether a condition of `acts_with` is met by a node's values."""
+
+    def met(part: str) -> bool:
+        key, sign, wanted = re.fullmatch(r"(\w+)(!?=)(.*)", part).groups()  # type: ignore[union-attr]
+        value = "null" if values[key] is None else str(values[key])
+        return (value in wanted.split("|")) == (sign == "=")
+
+    return any(all(map(met, way.split(" and "))) for way in condition.split(" or "))
 
 
 def _holds_nodes(value: Any) -> bool:
@@ -154,12 +270,16 @@ def _holds_nodes(value: Any) -> bool:
     return any(isinstance(item, DictConfig) for item in items)
 
 
-def _annotations(target: str, path: str) -> tuple[dict[str, Any], set[str] | None]:
-    """Types of a target's parameters, and their names; None if it takes any."""
+def _target(name: str, path: str) -> Any:
+    """What a node is to be built with."""
     try:
-        found = get_object(target)
+        return get_object(name)
     except Exception as error:  # whatever importing a module of the user's brings up
-        raise ValueError(f"{path}._target_={target}: {error}") from None
+        raise ValueError(f"{path}._target_={name}: {error}") from None
+
+
+def _annotations(found: Any) -> tuple[dict[str, Any], set[str] | None]:
+    """Types of a target's parameters, and their names; None if it takes any."""
     constructor = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
     hints = get_type_hints(constructor)
     parameters = inspect.signature(constructor).parameters.values()

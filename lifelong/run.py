@@ -11,7 +11,7 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -92,15 +92,16 @@ def _run_one(config: DictConfig) -> float | None:
         given = {sweep.key_of(text): text for text in settings.overrides.task}
         config.changed = [text for key, text in given.items() if not _as_published(key)]
     strategy, data = str(config.choices.strategy), str(config.choices.data)
+    keys = [sweep.key_of(text) for text in settings.overrides.task]
     if settings.mode != RunMode.MULTIRUN:
-        sys.exit(execute(config, strategy, data))
+        sys.exit(execute(config, strategy, data, keys=keys))
     folder = Path(settings.sweep.dir) / configuration.run_folder(settings.job.override_dirname)
     config.paths.output_dir = str(folder)
     config.resume = config.resume or "auto"
     sweep.assign_gpu(settings)
     messages: list[str] = []
     try:
-        status = execute(config, strategy, data, folder.parent, messages.append)
+        status = execute(config, strategy, data, folder.parent, messages.append, keys)
     except Exception as error:
         traceback.print_exc()
         messages.append(f"{type(error).__name__}: {error}")
@@ -127,6 +128,7 @@ def execute(
     data: str,
     again: Path | None = None,
     failed: Callable[[str], None] = lambda message: None,
+    keys: Sequence[str] = (),
 ) -> int:
     """Runs one composed configuration.
 
@@ -137,6 +139,7 @@ def execute(
         again: `paths.output_dir` of the command that goes on after a stop; the run's own folder
             by default.
         failed: is called with the reason of a failure.
+        keys: of the overrides that the user gave.
 
     Returns:
         The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
@@ -145,6 +148,7 @@ def execute(
     with warnings.catch_warnings(), _signals(_leave):
         warnings.filterwarnings("ignore", module="lightning")
         try:
+            configuration.check_read(config, keys)
             configuration.complete(config)
             folder = configuration.output_folder(config, strategy, data)
             config.paths.output_dir = str(folder)

@@ -34,6 +34,7 @@ UNNAMED = (*HANDLING, "hydra")
 GOING_ON = ("search.trials", "search.at_once")  # of a search that goes on in its folder
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
+FOLDERS = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def plan(overrides: Sequence[str]) -> Plan | None:
     except HydraException:
         return None
     chosen = {override.key_or_group: override for override in parsed}
+    for key in FOLDERS & chosen.keys():
+        raise ValueError(
+            f"{chosen[key].input_line}: runs do not go by it; give paths.output_dir, the folder of "
+            "the sweep"
+        )
     searches = "search" in chosen and chosen["search"].value() is not None
     named = [text for text, one in zip(overrides, parsed, strict=True) if _names(one)]
     folder = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"

@@ -130,7 +130,8 @@ class PreActivationResNet18(Body):
             inputs = outputs
         self.blocks = nn.Sequential(*blocks)
         self.features = inputs
-        self.to(memory_format=torch.channels_last)  # a third less time on the CPU
+        if width >= 8:  # with fewer channels oneDNN's strided 1 x 1 convolution breaks the process
+            self.to(memory_format=torch.channels_last)  # a third less time on the CPU
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
         h: Tensor = self.blocks(self.stem(x))

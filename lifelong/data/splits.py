@@ -170,7 +170,7 @@ def _groups(
 ) -> list[list[int]]:
     available = len(source.classes)
     if classes is not None:
-        return [[_number(source, label) for label in group] for group in classes]
+        return [_group(source, index, group) for index, group in enumerate(classes)]
     if tasks is None or not 1 <= tasks <= available:
         raise ValueError(
             f"data.tasks={tasks}: {source.name} has {available} classes; "
@@ -180,6 +180,23 @@ def _groups(
     if seed is not None:
         np.random.default_rng(seed).shuffle(labels)
     return [part.tolist() for part in np.array_split(labels, tasks)]
+
+
+def _group(source: Source, index: int, labels: Sequence[int | str]) -> list[int]:
+    """The class numbers of a task.
+
+    Raises:
+        ValueError: no class, or one twice, which the task would have under two labels.
+    """
+    if not labels:
+        raise ValueError(f"data.classes: task {index} has no class; give it one, or leave it out")
+    numbers = [_number(source, label) for label in labels]
+    twice = [label for label, n in zip(labels, numbers, strict=True) if numbers.count(n) > 1]
+    if twice:
+        raise ValueError(
+            f"data.classes: task {index} has the class {twice[-1]} twice; give each class once"
+        )
+    return numbers
 
 
 def _cut_groups(groups: list[list[int]], count: int | None) -> list[list[int]]:

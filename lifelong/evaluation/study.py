@@ -246,7 +246,7 @@ def table_of(run: Run) -> str:
         f"{config['batch_size']}"
         + (f", {counts[0]:,} training and {counts[1]:,} test images" if any(counts) else "")
         + ("" if pool == "none" else f", unlabeled images: {pool}")
-        + FIDELITY[results.get("fidelity", "clean")]
+        + FIDELITY[results.get("fidelity") or "clean"]
         + MEASURED[results.get("measured_on", "test")]
         + ASKED[results.get("evaluate", "task")]
     )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +24,9 @@ from lifelong.optim.task_optimizer import TaskOptimizer
 
 BETA1 = 0.9
 BETA2 = {"rmsprop": 0.99, "adam": 0.999}
+SHARED = ("rule", "group", "step_scope", "weights", "first_gradients", "max_history")
+RULES = ("rmsprop", "adagrad", "adam")
+WEIGHTS = ("cosine", "one", "age", "gradients")
 TINY = 1e-30  # a norm below this counts as zero
 
 
@@ -56,6 +59,13 @@ class TAG(TaskOptimizer):
         ValueError: a value out of range.
     """
 
+    acts_with: ClassVar[dict[str, str]] = {
+        "b": "weights=cosine|gradients",
+        "group": "weights=cosine",
+        "step_scope": "rule=adam",
+        "first_gradients": "weights=gradients",
+    }
+
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],
@@ -70,10 +80,10 @@ class TAG(TaskOptimizer):
         max_history: int | None = None,
     ) -> None:
         for name, value, allowed in (
-            ("rule", rule, ("rmsprop", "adagrad", "adam")),
+            ("rule", rule, RULES),
             ("group", group, ("tensor", "global")),
             ("step_scope", step_scope, ("epoch", "task")),
-            ("weights", weights, ("cosine", "one", "age", "gradients")),
+            ("weights", weights, WEIGHTS),
         ):
             if value not in allowed:
                 raise ValueError(f"optimizer.{name}={value}: give {' or '.join(allowed)}")
@@ -84,12 +94,55 @@ class TAG(TaskOptimizer):
                 f"optimizer: first_gradients={first_gradients} must be 1 or more, and "
                 f"max_history={max_history} 0 or more"
             )
-        super().__init__(params, {"lr": lr, "b": b, "eps": eps})
-        self.rule, self.group, self.step_scope = rule, group, step_scope
-        self.weights, self.first_gradients = weights, first_gradients
-        self.max_history = max_history
+        defaults = {"lr": lr, "b": b, "eps": eps, "rule": rule, "group": group, "weights": weights}
+        defaults |= {"step_scope": step_scope, "first_gradients": first_gradients}
+        super().__init__(params, defaults | {"max_history": max_history})
         self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)
         self._begin_means()
+
+    def __getattr__(self, name: str) -> Any:
+        """The options that all parameters share; `Optimizer` copies and pickles its defaults."""
+        if name in SHARED:
+            return self.__dict__["defaults"][name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: self.__dict__[name] for name in ("_last", "_sum", "_steps")}
+        return {**super().__getstate__(), **own}
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters, see `torch.optim.Optimizer`.
+
+        Raises:
+            ValueError: a group with another rule or kind of weights than the others.
+        """
+        for name in SHARED:
+            if param_group.get(name, self.defaults[name]) != self.defaults[name]:
+                raise ValueError(
+                    f"optimizer.{name}={param_group[name]}: all groups have one, which is "
+                    f"{self.defaults[name]}"
+                )
+        super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes rates and state from `state_dict`.
+
+        Raises:
+            ValueError: the state of another rule, or of other kinds of weights.
+        """
+        for state in state_dict["state"].values():
+            rule, weights, gradients = state.get("variant", self._variant())
+            if (rule, weights, gradients) != self._variant():
+                raise ValueError(
+                    f"optimizer.rule={self.rule}, weights={self.weights}, first_gradients="
+                    f"{self.first_gradients}: the state was made with {RULES[rule]}, "
+                    f"{WEIGHTS[weights]}, {gradients}"
+                )
+        super().load_state_dict(state_dict)
+
+    def _variant(self) -> tuple[int, int, int]:
+        """What a state fits; in numbers, because PyTorch takes texts in a state apart."""
+        return RULES.index(self.rule), WEIGHTS.index(self.weights), self.first_gradients
 
     @property
     def relatedness(self) -> list[list[float]]:
@@ -177,6 +230,7 @@ class TAG(TaskOptimizer):
         state: dict[str, Any] = self.state[p]
         if not state:
             size = p.numel()
+            state["variant"] = self._variant()
             state["step"] = 0  # steps of the epoch or task
             # Tasks finished: those of the stream, also for a parameter that comes later.
             state["tasks"] = max((s.get("tasks", 0) for s in self.state.values()), default=0)

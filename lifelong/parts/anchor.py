@@ -45,6 +45,18 @@ class Anchor(nn.Module):
         for name, p in named.items():
             self.weight(name).copy_(p)
 
+    @torch.no_grad()
+    def join(self, named: Named, found: Mapping[str, Tensor]) -> None:
+        """Takes in a further penalty: of importance `found`, towards the weights as they are now.
+
+        A sum of penalties sum_k F_k (theta - theta_k)^2 is, up to a constant, one of importance
+        sum_k F_k towards the mean of the theta_k with weights F_k; so it takes no more memory.
+        """
+        for name, new in found.items():
+            total = self.importance(name).add_(new)
+            share = torch.where(total > 0, new / total, 1.0)
+            self.weight(name).lerp_(named[name], share)
+
     def penalty(self, named: Named) -> Tensor:
         """Sum of importance times squared distance."""
         terms = [

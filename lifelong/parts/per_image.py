@@ -2,12 +2,14 @@
 
 A convolution or linear map z = W * u has, for one image, the gradient delta u^T with delta that of
 z; of a batch in evaluation mode, one backward pass to the z of all layers gives every image's
-delta. What is not used in that way, once a pass, is done by vectorised differentiation.
+delta. A parameter that is not used in that way, or that is used in any other way too, is
+differentiated vectorised over the images.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -79,6 +81,9 @@ def image_mean(
 
     Returns:
         A tensor of the shape of each parameter, by name.
+
+    Raises:
+        ValueError: the network has an operation that cannot be differentiated image by image.
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
@@ -87,7 +92,8 @@ def image_mean(
         with torch.enable_grad(), Calls(named) as calls:
             total = objective(network.logits(batch.x, task), batch.y).sum()
         once = calls.used_once()
-        deltas = torch.autograd.grad(total, [call.z for call in once], allow_unused=True)
+        outputs = [call.z for call in once]
+        deltas = torch.autograd.grad(total, outputs, allow_unused=True) if outputs else ()
         for call, delta in zip(once, deltas, strict=True):
             if delta is not None:
                 call.add(totals, delta.detach(), size)
@@ -224,18 +230,43 @@ class Calls(TorchFunctionMode):
         super().__init__()
         self.names = {id(p): name for name, p in named.items()}
         self.made: list[Call] = []
+        self.elsewhere: set[str] = set()  # parameters that are used in any other way, too
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        if func not in (F.linear, F.conv2d):
-            return out
-        call = self._call(func, out, args, kwargs or {})
+        given = kwargs or {}
+        out = func(*args, **given)
+        call = self._call(func, out, args, given) if func in (F.linear, F.conv2d) else None
+        known = set() if call is None else set(call.names())
+        if not self._is_view(out):
+            self.elsewhere |= set(self._owners([args, given])) - known
         if call is None:
             return out
         self.made.append(call)
         return out.clone()  # what changes it in place leaves z alone
+
+    def _owner(self, value: Any) -> str | None:
+        """Name of the parameter that a value is, or is a view of."""
+        if not isinstance(value, Tensor):
+            return None
+        base = value if value._base is None else value._base
+        return self.names.get(id(base))
+
+    def _owners(self, given: Any) -> Iterator[str]:
+        """The parameters that are among the arguments of a function, at any depth."""
+        if isinstance(given, list | tuple):
+            for value in given:
+                yield from self._owners(value)
+        elif isinstance(given, dict):
+            yield from self._owners(list(given.values()))
+        elif (name := self._owner(given)) is not None:
+            yield name
+
+    def _is_view(self, out: Any) -> bool:
+        """Whether nothing was computed: a property, or a view, whose uses are noted themselves."""
+        values = out if isinstance(out, list | tuple) else [out]
+        return all(not isinstance(v, Tensor) or self._owner(v) is not None for v in values)
 
     def _call(
         self, func: Any, z: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -278,9 +309,12 @@ class Calls(TorchFunctionMode):
         return self.names[id(base)], slice(first, first + len(used))
 
     def used_once(self) -> list[Call]:
-        """The calls whose parameters have no other use."""
-        seen = [name for call in self.made for name in call.names()]
-        return [call for call in self.made if all(seen.count(n) == 1 for n in call.names())]
+        """The calls whose parameters have no other use, as such or in parts."""
+        seen = Counter(name for call in self.made for name in call.names())
+        return [
+            call for call in self.made
+            if all(seen[n] == 1 and n not in self.elsewhere for n in call.names())
+        ]  # fmt: skip
 
     def covered(self, once: list[Call]) -> set[str]:
         """Parameters that such calls take care of."""
@@ -310,7 +344,15 @@ def _differentiate(
         return objective(scores, y[None])[0]
 
     of_images = vmap(grad(of_image), in_dims=(None, 0, 0), chunk_size=CHUNK)
-    for name, gradients in of_images(values, batch.x, batch.y).items():
+    try:
+        found = of_images(values, batch.x, batch.y)
+    except RuntimeError as error:  # an operation that PyTorch cannot vectorise
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"strategy.estimator=exact: gradients of single images cannot be taken in {min(named)} "
+            f"({reason}); give batched, or another backbone"
+        ) from None
+    for name, gradients in found.items():
         resized = gradients.abs() if size == "absolute" else gradients.square()
         totals[name] += resized.sum(0)
 

@@ -7,11 +7,12 @@ batch, as in TAG's released program, which shifts the running statistics of batc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from lifelong.data import Batch, Task
 from lifelong.networks import TaskNetwork
@@ -72,21 +73,26 @@ class AGEM(Strategy):
     @torch.no_grad()
     def on_after_backward(self) -> None:
         if self._reference is not None:
-            project([p.grad for p in self._trained()], self._reference)
+            project(self._trained(), self._reference)
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         self._reference = None
 
 
-def project(gradients: list[Tensor | None], reference: list[Tensor | None]) -> None:
-    """G <- g - min(<g, r>, 0) / <r, r> r, in place; None counts as zero."""
-    pairs = [
-        (g, r) for g, r in zip(gradients, reference, strict=True) if g is not None and r is not None
-    ]
-    if not pairs:
+def project(params: Sequence[nn.Parameter], reference: Sequence[Tensor | None]) -> None:
+    """G <- g - min(<g, r>, 0) / <r, r> r for the gradients g of `params`; None counts as zero.
+
+    A parameter that only the reference moves, such as the head of an earlier task, gets its part
+    too: without it <g, r> would stay negative.
+    """
+    pairs = [(p, r) for p, r in zip(params, reference, strict=True) if r is not None]
+    dots = [(p.grad * r).sum() for p, r in pairs if p.grad is not None]
+    if not dots:
         return
-    dot = torch.stack([(g * r).sum() for g, r in pairs]).sum()
-    square = torch.stack([r.square().sum() for r in reference if r is not None]).sum()
-    share = torch.where(square > 0, dot.clamp(max=0) / square, 0.0)
-    for g, r in pairs:
-        g.sub_(share * r)
+    square = torch.stack([r.square().sum() for _, r in pairs]).sum()
+    share = torch.where(square > 0, torch.stack(dots).sum().clamp(max=0) / square, 0.0)
+    for p, r in pairs:
+        if p.grad is None:
+            p.grad = -share * r
+        else:
+            p.grad.sub_(share * r)

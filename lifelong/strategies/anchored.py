@@ -129,6 +129,10 @@ class Anchored(Strategy):
         if found:
             self.method["importances"][str(task.step)] = described(found)
         self.train()
+        self.hold()
+
+    def hold(self) -> None:
+        """Makes the weights as they are now those to hold to."""
         self.anchor.hold(self.held())
 
     @property

@@ -16,7 +16,7 @@ not depend on their scale).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -47,6 +47,12 @@ class APD(Strategy):
         cluster_every: tasks between two joinings of parts; only `full`. 0 for never.
         cluster_range: entries of tau that differ by less than this within a cluster are joined.
     """
+
+    acts_with: ClassVar[dict[str, str]] = {
+        "weight_decay": "variant=full",
+        "cluster_every": "variant=full",
+        "cluster_range": "variant=full and cluster_every!=0",
+    }
 
     network: TransferNetwork
 

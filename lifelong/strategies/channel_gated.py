@@ -15,7 +15,7 @@ predicts the task, is not part of this.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,12 @@ class ChannelGated(Strategy):
         fix_above: `paper`: a channel is fixed if it fires for a larger share of the validation
             images (of the training images where there are none), in [0, 1).
     """
+
+    acts_with: ClassVar[dict[str, str]] = {
+        "sparsity": "variant=paper",
+        "sparsity_from": "variant=paper and sparsity!=0|0.0",
+        "fix_above": "variant=paper",
+    }
 
     network: ChannelGatedNetwork
     age: Tensor

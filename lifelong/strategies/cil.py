@@ -15,7 +15,7 @@ no image of the withdrawn 80 Million Tiny Images.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,6 +59,12 @@ class CIL(Strategy):
     Raises:
         ValueError: a value out of range.
     """
+
+    acts_with: ClassVar[dict[str, str]] = {
+        "neighbours": "unlabeled!=none|exemplars",
+        "most": "unlabeled!=none|exemplars",
+        "temperature": "unlabeled!=none",
+    }
 
     def __init__(
         self,
@@ -107,7 +113,14 @@ class CIL(Strategy):
                 f"batch_size={self.batch_size}: the last of {len(tasks)} tasks has no new images "
                 f"in a batch; give {4 * len(tasks)} or more"
             )
-        self._used = {number for task in tasks for number in task.classes}
+        every = [number for task in tasks for number in task.classes]
+        again = [number for number in every if every.count(number) > 1]
+        if again:
+            raise ValueError(
+                f"data.classes: class {again[0]} belongs to two tasks, and {type(self).__name__} "
+                "tells the classes of all tasks apart; give each class to one task"
+            )
+        self._used = set(every)
         if self.pool not in ("none", "exemplars"):
             self._pool(tasks[0])
 

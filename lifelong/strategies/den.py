@@ -48,6 +48,12 @@ class DEN(Strategy):
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
         "optimizer_lifetime": "layers that grow are new parameters; give task"
     }
+    acts_with: ClassVar[dict[str, str]] = {
+        "group": "grow!=0",
+        "expand_above": "grow!=0",
+        "split_above": "grow!=0",
+    }
+
     network: ExpandableNetwork
 
     def __init__(

@@ -1,7 +1,9 @@
 """Elastic weight consolidation (EWC): weights that mattered are held near where they were.
 
-Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017; one online
-importance and one anchor, as a baseline of TAG (CoLLAs 2022).
+Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017, has a penalty
+for each task (`mode=separate`). By default there is one, towards the weights at the end of the task
+before, with the importances of all tasks added up (`mode=online`): Schwarz et al., "Progress &
+Compress", ICML 2018; a baseline of TAG (CoLLAs 2022).
 
 `fidelity=clean`: after each task the squared gradients of single images under the task's own head
 are averaged and added to the importance.
@@ -14,7 +16,7 @@ after task k.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +33,14 @@ from lifelong.strategies.strategy import MakeOptimizer
 class EWC(Anchored):
     """Cross-entropy plus strength * sum of F (theta - anchor)^2; no factor 1/2.
 
+    With `mode=separate` the sum over tasks k of F_k (theta - theta_k)^2 in its place.
+
     Args:
         network: see `Strategy`.
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         strength: lambda.
+        mode: `online` or `separate`, see above.
         samples: training images of which the importance is estimated; null for all.
         estimator: `exact`, or `batched`: the squared sum of a batch's gradients over the number of
             all images, as the survey's program, which is larger.
@@ -49,13 +54,18 @@ class EWC(Anchored):
         fidelity: `clean` or `authors`, see above; the latter needs heads=matrix.
     """
 
+    acts_with: ClassVar[dict[str, str]] = {
+        "batch_size": "estimator=batched",
+    }
+
     def __init__(
         self,
         network: TaskNetwork,
         optimizer: MakeOptimizer,
         schedule: Schedule = constant,
         *,
-        strength: float = 1.0,
+        strength: float = 100.0,
+        mode: Literal["online", "separate"] = "online",
         samples: int | None = 200,
         estimator: Literal["exact", "batched"] = "exact",
         batch_size: int = 200,
@@ -77,6 +87,9 @@ class EWC(Anchored):
         self.samples, self.authors = samples, fidelity == "authors"
         self.labels, self.decay, self.clip = labels, decay, clip
         self.batched, self.batch_size = estimator == "batched", batch_size
+        self.separate = mode == "separate"
+        if self.authors and self.separate:
+            raise ValueError("strategy.mode=separate: fidelity=authors has one anchor; give online")
         if self.authors and (labels != "given" or decay != 1 or self.batched):
             raise ValueError(
                 f"fidelity=authors: has no strategy.labels={labels}, strategy.decay={decay} or "
@@ -109,7 +122,8 @@ class EWC(Anchored):
     def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(task.train))[: self.samples]
         if self.authors:
-            return self._squares_of_batch(task.train[rows])
+            (batch,) = cast([task.train[rows]], self._held)
+            return self._squares_of_batch(batch)
         size = self.batch_size if self.batched else 200
         drawn = (task.train[part] for part in rows.split(size))
         batches = map(self._labelled, cast(drawn, self._held))
@@ -121,8 +135,16 @@ class EWC(Anchored):
         k = len(self.classes)
         if self.authors:
             self.anchor.importance(name).add_(k * found).div_(k + 1)
+            return
+        self.anchor.importance(name).mul_(self.decay)
+        if self.separate:
+            self.anchor.join(self._held, {name: found})
         else:
-            self.anchor.importance(name).mul_(self.decay).add_(found)
+            self.anchor.importance(name).add_(found)
+
+    def hold(self) -> None:
+        if not self.separate:
+            super().hold()
 
     @torch.no_grad()
     def _labelled(self, batch: Batch) -> Batch:

@@ -14,13 +14,14 @@ Departures from the released program:
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from lifelong.configuration import refuse_idle
 from lifelong.data import Batch, Task
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
@@ -63,6 +64,16 @@ class LASEM(Search):
             the epoch before. 0 evaluates all configurations on every batch.
     """
 
+    acts_with: ClassVar[dict[str, str]] = {
+        "em": "prior=null or likelihood=null and prior!=fixed",
+        "likelihood": "prior!=fixed",
+        "pseudo_count": "prior=count or prior=null and em=paper",
+        "reset_prior_each_epoch": "prior!=fixed",
+        "fixed": "prior=fixed",
+        "fixed_probability": "prior=fixed",
+        "prune_below": "prior!=fixed",
+    }
+
     prior: Tensor
     counts: Tensor
     entropy: Tensor
@@ -87,21 +98,18 @@ class LASEM(Search):
         super().__init__(network, optimizer, schedule)
         self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
         self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
-        for option, value, default, rule in (
-            ("fixed", fixed, None, "fixed"),
-            ("fixed_probability", fixed_probability, 0.9, "fixed"),
-            ("pseudo_count", pseudo_count, 1.0, "count"),
-        ):
-            if value != default and self.prior_rule != rule:
-                raise ValueError(f"strategy.{option}={value}: only with strategy.prior={rule}")
-        if likelihood is not None and self.prior_rule == "fixed":
-            raise ValueError(
-                f"strategy.likelihood={likelihood}: has no effect with strategy.prior=fixed"
-            )
+        options = {"likelihood": likelihood, "prior": prior, "pseudo_count": pseudo_count}
+        options |= {"fixed": fixed, "fixed_probability": fixed_probability}
+        refuse_idle(LASEM, "strategy", options, {**options, "em": em})
         if pseudo_count <= 0:
             raise ValueError(f"strategy.pseudo_count={pseudo_count}: give a number above 0")
         if not 0 <= prune_below < 1:
             raise ValueError(f"strategy.prune_below={prune_below}: give 0, or a share below 1")
+        if prune_below and self.prior_rule == "fixed":
+            raise ValueError(
+                f"strategy.prune_below={prune_below}: with strategy.prior=fixed no configuration "
+                "becomes unlikely; leave it at 0"
+            )
         self.prune_below = prune_below
         number = len(network.candidates)
         self._fixed = torch.full((number,), 1 / number)

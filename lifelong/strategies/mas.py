@@ -15,7 +15,7 @@ import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -71,6 +71,11 @@ class MAS(Anchored):
         ValueError: a value out of range; no images; a local importance where the layers are not
             plain.
     """
+
+    acts_with: ClassVar[dict[str, str]] = {
+        "batch_size": "estimator=batched",
+        "alpha": "accumulate=ema",
+    }
 
     def __init__(
         self,

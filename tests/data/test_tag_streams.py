@@ -335,7 +335,7 @@ def made(data: str, folder: Path, *overrides: str) -> TaskStream:
         *overrides,
     )  # fmt: skip
     configuration.complete(config)
-    configuration.check_types(config)
+    configuration.check_options(config)
     stream = instantiate(config.data, _convert_="all")
     assert isinstance(stream, TaskStream)
     return stream

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from lifelong.data import Batch
-from lifelong.networks import MultiHead, Network, OutputMatrix
+from lifelong.networks import MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import AGEM, ER, EWC
 from lifelong.strategies.agem import project
 from tests.conftest import small_body, toy_task
@@ -49,6 +49,14 @@ def test_er_of_the_authors_may_draw_images_of_the_current_task() -> None:
         assert set(drawn.t.tolist()) == allowed
 
 
+def parameters(gradients: list[Any], like: list[torch.Tensor]) -> list[torch.nn.Parameter]:
+    """Parameters that have the gradients, of the shapes of others."""
+    made = [torch.nn.Parameter(torch.zeros_like(tensor)) for tensor in like]
+    for p, gradient in zip(made, gradients, strict=True):
+        p.grad = gradient
+    return made
+
+
 def flat(gradients: list[Any]) -> torch.Tensor:
     return torch.cat([g.flatten() for g in gradients if g is not None])
 
@@ -57,7 +65,7 @@ def test_projection() -> None:
     for _ in range(20):
         g, r = ([torch.randn(3, 4), torch.randn(5)] for _ in range(2))
         before, reference = flat(g), flat(r)
-        project(g, r)
+        project(parameters(g, g), r)
         after, dot = flat(g), before @ reference
         assert after @ reference >= -1e-6 * after.norm() * reference.norm()
         if dot >= 0:
@@ -65,10 +73,36 @@ def test_projection() -> None:
         else:
             expected = before - dot / (reference @ reference) * reference
             torch.testing.assert_close(after, expected)
-    g = [torch.ones(2), None]
-    project(g, [torch.zeros(2), torch.ones(1)])  # a reference of zero changes nothing
-    assert torch.equal(g[0], torch.ones(2))
-    project([None], [None])
+    ones = parameters([torch.ones(2)], [torch.ones(2)])
+    project(ones, [torch.zeros(2)])  # a reference of zero changes nothing
+    assert ones[0].grad is not None
+    assert torch.equal(ones[0].grad, torch.ones(2))
+    project(ones, [None])
+
+
+@pytest.mark.parametrize("heads", [MultiHead, SingleHead, partial(OutputMatrix, outputs=6)])
+def test_nothing_points_against_the_past_after_a_step(heads: Any) -> None:
+    """Also of parameters that the batch does not move, such as another task's head."""
+    made = AGEM(network(heads), SGD, per_class=2)
+    against = 0
+    for task in (0, 1):
+        made.begin_task(toy_task(task))
+        made.double().training_loss(batch(task)._replace(x=batch(task).x.double()))
+    for _ in range(20):
+        data = batch(1)
+        made.zero_grad()
+        made.training_loss(data._replace(x=data.x.double())).backward()
+        reference = made._reference
+        assert reference is not None
+        zeros = [torch.zeros_like(p) for p in made._trained()]
+        r = flat([z if found is None else found for z, found in zip(zeros, reference, strict=True)])
+        pairs = list(zip(zeros, made._trained(), strict=True))
+        before = flat([z if p.grad is None else p.grad for z, p in pairs]) @ r
+        made.on_after_backward()
+        after = flat([z if p.grad is None else p.grad for z, p in pairs]) @ r
+        against += int(before < 0)
+        assert after >= -1e-12 * (r @ r)
+    assert against
 
 
 def test_agem_takes_the_reference_from_earlier_tasks() -> None:
@@ -86,9 +120,11 @@ def test_agem_takes_the_reference_from_earlier_tasks() -> None:
     torch.testing.assert_close(flat(made._reference), flat(list(reference)))
     loss.backward()
     given = [None if p.grad is None else p.grad.clone() for p in made._trained()]
+    alike = parameters(given, made._trained())
     made.on_after_backward()
-    project(given, list(reference))
-    torch.testing.assert_close(flat([p.grad for p in made._trained()]), flat(given))
+    project(alike, list(reference))
+    found = flat([p.grad for p in made._trained()])
+    torch.testing.assert_close(found, flat([p.grad for p in alike]))
 
 
 def ewc(heads: Any = MultiHead, **options: Any) -> EWC:
