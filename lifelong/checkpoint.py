@@ -1,7 +1,7 @@
 """Checkpoints: one file from which a run goes on, written atomically, loaded without pickles.
 
 `task_03.ckpt` is written when the fourth visit of the stream is finished; `partial.ckpt` inside a
-task. A checkpoint holds plain values and tensors only.
+task. A checkpoint holds plain values and tensors only, see `lifelong.parts.packing`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from lifelong.files import write_with
+from lifelong.parts.packing import pack, unpack
 
 PARTIAL = "partial.ckpt"
 
@@ -49,7 +50,8 @@ class Checkpoint:
     def save(self, folder: Path, keep: str) -> None:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
         path = folder / (f"task_{self.step:02d}.ckpt" if self.finished else PARTIAL)
-        write_with(path, lambda temporary: torch.save(vars(self), temporary))
+        content = pack(vars(self))
+        write_with(path, lambda temporary: torch.save(content, temporary))
         if self.finished:
             (folder / PARTIAL).unlink(missing_ok=True)
             if keep == "latest":
@@ -78,7 +80,8 @@ def read(path: Path) -> Checkpoint:
         ValueError: a file that cannot be read.
     """
     try:
-        return Checkpoint(**torch.load(path, map_location="cpu", weights_only=True))
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        return Checkpoint(**unpack(content))
     except Exception as error:  # of many kinds, for a damaged or foreign file
         reason = str(error).splitlines()[0]
         raise ValueError(f"{path}: not a checkpoint of a run ({reason})") from None

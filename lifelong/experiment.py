@@ -26,6 +26,12 @@ from lifelong.strategies.strategy import Rounds
 from lifelong.terminal import ProgressBar, Terminal
 
 
+# Where weights are of another precision than 32 bits, images that methods look at must be, too.
+TRUE_PRECISIONS = {
+    "64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16,
+}  # fmt: skip
+
+
 @dataclass
 class Experiment:
     """All that a run is made of.
@@ -68,7 +74,7 @@ class Experiment:
     def run(self) -> Record:
         """Learns the tasks one after the other; writes the record after each."""
         self.device = self._tester.strategy.root_device
-        self.stream.to(self.device)
+        self.stream.to(self.device, TRUE_PRECISIONS.get(self._tester.precision, torch.float32))
         if self.saved is not None:
             self.record.load_state_dict(self.saved.record)
         for task in self.stream:
@@ -240,6 +246,8 @@ class Experiment:
 
     def _report(self, task: Task) -> None:
         """Tells person and loggers how it stands; a task without training has nothing to tell."""
+        while self.strategy.notes:
+            self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
         if self.record.steps <= task.step:
             return
         row = self.record.matrix()[task.step]

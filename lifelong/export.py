@@ -23,17 +23,19 @@ import json
 import math
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
+from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.matrix import learned_at
 from lifelong.files import write_text, write_with
-from lifelong.load import Run, load_stage
+from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
 from lifelong.parts.ticket import Ticket
-from lifelong.strategies import Tickets
+from lifelong.strategies import Tickets, TicketsTD
 
 PREFIX = "tmodel."
 
@@ -74,25 +76,48 @@ def export_ticket(run: Run, path: Path) -> Ticket:
         )
     if path.exists():
         raise ValueError(f"{path}: is there already; give another file")
-    accuracy = [value for value in run.accuracy[run.step].tolist() if not math.isnan(value)]
+    found, trained = _ticket(run)
+    accuracy = [value for value in run.accuracy[trained.step].tolist() if not math.isnan(value)]
     environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
     provenance = {
         **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
         **{name: run.strategy.method.get(name) for name in ("unlabeled", "decide_on")},
         "stage": run.step + 1,
+        "trained_at_stage": trained.step + 1,
         "accuracy": accuracy,
         "environment": environment,
         "config": OmegaConf.to_yaml(run.config),
     }
     ticket = Ticket(
-        mask=run.strategy.masks.packed(),
-        start=run.strategy.start or run.strategy.first,
-        weights=run.strategy.state(),
-        tasks=[run.tasks[index].description() for index in run.strategy.classes],
+        **found,
+        tasks=[trained.tasks[index].description() for index in trained.strategy.classes],
         provenance=provenance,
     )
     ticket.save(path)
     return ticket
+
+
+def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
+    """Mask, start and weights of a ticket; and the run after the visit in which it was trained."""
+    strategy = run.strategy
+    assert isinstance(strategy, Tickets)
+    if not isinstance(strategy, TicketsTD):
+        mask, start = strategy.masks.packed(), strategy.start or strategy.first
+        return {"mask": mask, "start": start, "weights": strategy.state()}, run
+    found = strategy.ticket_of(run.step)
+    if found is not None:
+        return found, run
+    stage = run.step + 1
+    if run.step + 1 not in finished_visits(run.folder):
+        raise ValueError(
+            f"stage={stage}: {run.folder} finds the mask of stage {stage} when stage {stage + 1} "
+            "begins, and has no checkpoint of that; runs with keep=all have them all"
+        )
+    later = load_run(run.folder, run.step + 1)
+    assert isinstance(later.strategy, TicketsTD)
+    found = later.strategy.ticket_of(run.step)
+    assert found is not None
+    return found, later
 
 
 def _importances(run: Run, inner: nn.Module) -> dict[str, dict[str, Tensor]]:
@@ -148,8 +173,11 @@ def main(arguments: list[str]) -> int:
         if given.ticket:
             ticket = export_ticket(run, given.target)
             size = given.target.stat().st_size / 1e6
-            left = 100 * ticket.remaining
-            print(f"written: {given.target}, {left:.2f} % of the weights, {size:.2f} MB")
+            left, stage = 100 * ticket.remaining, ticket.provenance["stage"]
+            print(
+                f"written: {given.target}, the mask found for stage {stage}, {left:.2f} % of the "
+                f"weights, {size:.2f} MB"
+            )
         else:
             export(run, given.target)
             print(f"written: {given.target / 'models'}")

@@ -168,8 +168,7 @@ class Run:
                 f"{', '.join(map(str, known.x.shape[1:]))}]"
             )
         y = torch.zeros(len(x), dtype=torch.long, device=self.device)
-        asked = Images(x, y, torch.full((len(x),), task.index))
-        asked.scale, asked.shift, asked.transform = known.scale, known.shift, known.transform
+        asked = Images(x, y, torch.full((len(x),), task.index)).served_as(known)
         for rows in torch.arange(len(x)).split(EVALUATION_BATCH):
             yield asked[rows].x
 

@@ -232,3 +232,17 @@ def test_both_readings_of_accuracy(tmp_path: Path, strategy: str) -> None:
     given, open_ = results["accuracy"][-1], results["accuracy_class"][-1]
     assert all(a >= b for a, b in zip(given, open_, strict=True))
     assert min(open_) < min(given)
+
+
+MATRIX = "multi_head=lifelong.networks.OutputMatrix +heads.outputs=10"  # what EWC's authors need
+
+
+@pytest.mark.parametrize("strategy", [*WAYS, f"ewc fidelity=authors {MATRIX}"])
+def test_runs_in_double_precision_and_in_bf16_unless_it_says_why(
+    tmp_path: Path, strategy: str, capsys: Any
+) -> None:
+    options = [*chosen(strategy), *QUICK, "data.fraction=0.2", "tasks=2", "epochs=2"]
+    assert execute(tmp_path / "64", *options, "trainer.precision=64-true") == 0
+    status = execute(tmp_path / "bf16", *options, "trainer.precision=bf16-mixed")
+    error = capsys.readouterr().err
+    assert status == 0 or (status == 2 and "trainer.precision=bf16-mixed: " in error), error

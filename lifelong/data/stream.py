@@ -155,10 +155,10 @@ class TaskStream(LightningDataModule):
         self.tasks = [replace(task, test=task.val) for task in self.tasks]
         self.visits = [replace(visit, test=visit.val) for visit in self.visits]
 
-    def to(self, device: torch.device) -> None:
-        """Puts all images on `device`, where batches are then cut and normalised."""
+    def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        """Puts all images on `device`, where batches are then cut, normalised and given `dtype`."""
         for images in self._images():
-            images.to(device)
+            images.to(device).dtype = dtype
 
     def _images(self) -> Iterator[Images]:
         for task in self.tasks:

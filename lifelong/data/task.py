@@ -40,6 +40,7 @@ class Images(Dataset[Batch]):
 
     Attributes:
         transform: of the pixels of every batch before they are normalised; draws nothing.
+        dtype: of the pixels of every batch, which are normalised in 32 bits.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Images(Dataset[Batch]):
         std = torch.ones(channels) if std is None else std
         self.x, self.y, self.t = x, y, t
         self.transform: Transform | None = None
+        self.dtype = torch.float32
         self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
         self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
 
@@ -73,14 +75,19 @@ class Images(Dataset[Batch]):
         x = self.x[here].float()
         if transform is not None:
             x = transform(x, generator)
-        return Batch(torch.addcmul(self.shift, x, self.scale), self.y[here], self.t[indices])
+        normalised = torch.addcmul(self.shift, x, self.scale).to(self.dtype)
+        return Batch(normalised, self.y[here], self.t[indices])
 
     def part(self, rows: Tensor) -> Images:
         """Some of the images, (n,) indices on the CPU, stored and served as these."""
         here = rows.to(self.x.device)
-        images = Images(self.x[here], self.y[here], self.t[rows])
-        images.scale, images.shift, images.transform = self.scale, self.shift, self.transform
-        return images
+        return Images(self.x[here], self.y[here], self.t[rows]).served_as(self)
+
+    def served_as(self, other: Images) -> Images:
+        """These images, from now on transformed and normalised as others are."""
+        for name in ("scale", "shift", "transform", "dtype"):
+            setattr(self, name, getattr(other, name))
+        return self
 
     def is_normalised_as(self, other: Images) -> bool:
         """Whether both have the same mean and deviation."""
@@ -108,12 +115,11 @@ class Images(Dataset[Batch]):
         first = parts[0]
         if all(part is first or first.is_normalised_as(part) for part in parts):
             joined = Images(*(torch.cat([getattr(p, name) for p in parts]) for name in "xyt"))
-            joined.scale, joined.shift, joined.transform = first.scale, first.shift, first.transform
-            return joined
+            return joined.served_as(first)
         batches = [part.shown(torch.arange(len(part)), None, NO_CHANCE) for part in parts]
         x, y, t = (torch.cat([batch[i] for batch in batches]) for i in range(3))
         joined = Images(x, y, t).to(x.device)
-        joined.transform = first.transform
+        joined.transform, joined.dtype = first.transform, first.dtype
         return joined
 
 

@@ -68,8 +68,7 @@ def unlabeled(origin: Origin, like: Images, used: Collection[int] = ()) -> Image
             raise ValueError(f"{origin}: no such folder, zip file or array file of images")
         x = _array(path, shape) if path.suffix in (".npy", ".npz") else _tree(path, shape)
     images = Images(x, torch.zeros(len(x)).long(), like.t[:1].expand(len(x)))
-    images.scale, images.shift, images.transform = like.scale, like.shift, like.transform
-    return images.to(like.x.device)
+    return images.served_as(like).to(like.x.device)
 
 
 def _tree(path: Path, shape: tuple[int, ...]) -> torch.Tensor:

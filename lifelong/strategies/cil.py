@@ -14,6 +14,7 @@ no image of the withdrawn 80 Million Tiny Images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -121,8 +122,11 @@ class CIL(Strategy):
                 "tells the classes of all tasks apart; give each class to one task"
             )
         self._used = set(every)
-        if self.pool not in ("none", "exemplars"):
-            self._pool(tasks[0])
+        if self.pool not in ("none", "exemplars") and not len(self._pool(tasks[0])):
+            raise ValueError(
+                f"unlabeled={self.method['unlabeled']}: has no images; give others, or "
+                "unlabeled=none"
+            )
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
@@ -255,6 +259,12 @@ class CIL(Strategy):
             rows = nearest_without_replacement(
                 self._features(anchors), self._features(pool), self.neighbours, self.most
             ).cpu()
+            asked = min(self.neighbours * len(anchors), self.most or math.inf)
+            if len(rows) < asked:
+                self.tell(
+                    f"visit {task.step + 1}: unlabeled={self.method['unlabeled']} has {len(pool)} "
+                    f"images; {len(rows)} are taken, where {asked} were asked for"
+                )
         self._taught = {
             "rows": rows,
             "seed": int(torch.randint(2**62, ())),

@@ -19,7 +19,7 @@ from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.masks import Masks
+from lifelong.parts.masks import Masks, kept_entries
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies.strategy import MakeOptimizer, Rounds
 from lifelong.strategies.tickets import Tickets
@@ -70,6 +70,7 @@ class Retrain(Tickets):
         self.run, self.stage = Path(run).expanduser(), stage
         self.mask, self.begins = mask, start
         self._of_run: dict[str, Any] = {}
+        self._start_mask: dict[str, Any] = {}  # of the weights to start from; empty for all
         self.method["retrained"] = {
             "run": str(run), "stage": stage, "mask": mask, "start": start
         }  # fmt: skip
@@ -121,6 +122,16 @@ class Retrain(Tickets):
             Masks(self.prunable()).unpack(self._found)
         except ValueError as error:
             raise ValueError(f"strategy.mask={self.mask}: {error}") from None
+        if self._start_mask:
+            there = kept_entries(self._start_mask)
+            wanted = kept_entries(self._found)
+            bare = sum(int((kept & ~there[name]).sum()) for name, kept in wanted.items())
+            if bare:
+                raise ValueError(
+                    f"strategy.start={self.begins}: has no weights for {bare} of the "
+                    f"{self._found['kept']} that strategy.mask={self.mask} keeps, which would begin "
+                    "at zero; give first, or a start whose mask holds that one"
+                )
 
     def _mask(self, newest: Checkpoint, step: int) -> dict[str, Any]:
         if self.mask != "run":
@@ -142,7 +153,10 @@ class Retrain(Tickets):
                     f"strategy.start={self.begins}: is a ticket of stage {len(ticket.tasks)}; give "
                     f"one of stage {self.stage} or later"
                 )
+            self._start_mask = ticket.mask
             return ticket.start
+        if self.begins == "before":
+            self._start_mask = self._of_run.get("start_mask", {})
         key = "first" if self.begins == "first" else "start"
         tensors: dict[str, Tensor] = self._of_run.get(key, {})
         if not tensors:
@@ -159,7 +173,7 @@ class Retrain(Tickets):
         self.take(self._first)
         self.masks.unpack(self._found)
         self.masks.hold(self.prunable())
-        self.start = self.state()
+        self.start, self.start_mask = self.state(), self.masks.packed()
         yield self._round(task)
         self._note(task)
 

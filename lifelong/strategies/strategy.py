@@ -115,6 +115,7 @@ class Strategy(LightningModule):
         self.scheduled = 0  # of them those that the schedule has gone through
         self.began = 0  # so many of these when the current task began
         self.rate: float | None = None  # see `Round`
+        self.notes: list[str] = []  # for the person who watches, see `tell`
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.asks: Asks = "task"
         self.best: dict[str, Any] | None = None
@@ -169,6 +170,10 @@ class Strategy(LightningModule):
         yield from ()
 
     # What is written once, for all methods.
+
+    def tell(self, note: str) -> None:
+        """Has a line said when the task is through; what matters for results goes to `method`."""
+        self.notes.append(note)
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Class scores (b, k) of images x (b, c, h, w) of the tasks t (b,)."""

@@ -40,6 +40,7 @@ class Tickets(CIL):
         tickets: by visit the mask that was found for its task, see `Masks.packed`.
         first: the network as it was made, each task's heads as they were added.
         start: the network as it was when the last training under a ticket's mask began.
+        start_mask: what `start` holds of the kernels, see `Masks.packed`; empty for all.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Tickets(CIL):
         self.tickets: dict[str, dict[str, Any]] = {}
         self.first: dict[str, Tensor] = {}
         self.start: dict[str, Tensor] = {}
+        self.start_mask: dict[str, Any] = {}
         self.method |= {
             "remaining": {}, "remaining_of_network": {}, "density": {}, "measured_with": {}
         }  # fmt: skip
@@ -102,6 +104,9 @@ class Tickets(CIL):
         self.method["density"][step] = {
             name: round(share, 6) for name, share in masks.by_layer().items()
         }
+        empty = [name for name, share in masks.by_layer().items() if not share]
+        if empty:
+            self.tell(f"visit {visit.step + 1}: the mask keeps nothing of {', '.join(empty)}")
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the network."""
@@ -143,4 +148,4 @@ class Tickets(CIL):
 
     def _kept(self) -> tuple[str, ...]:
         """Attributes that a checkpoint holds."""
-        return "tickets", "first", "start"
+        return "tickets", "first", "start", "start_mask"

@@ -118,7 +118,7 @@ class TicketsBU(Tickets):
 
     def rounds(self, task: Task) -> Rounds:
         self.take(self._dense)
-        self.start = self.state()
+        self.start, self.start_mask = self.state(), {}
         self._under(None)
         metrics = yield self._training(task, "dense")
         self._dense, wanted = self.state(), self._accuracy(metrics)

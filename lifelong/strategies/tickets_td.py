@@ -89,6 +89,7 @@ class TicketsTD(Tickets):
             raise ValueError(f"strategy.pruning={pruning}: give shares from 0 to below 1")
         self.rewind = rewind
         self._last: dict[str, Tensor] = {}  # the network as the last epoch left it
+        self._start_before: dict[str, Tensor] = {}  # `start` of the ticket before
         self._best: dict[str, Tensor] = {}  # convolutions of the best epoch
         self._whole: dict[str, Tensor] = {}  # the last task's network before it is pruned
         self._looks_back = False  # while the task before is pruned
@@ -134,7 +135,23 @@ class TicketsTD(Tickets):
         self._note(stage)
         self.scheduled = self.began  # the schedule begins anew
         self._looks_back = False
-        self.start = self.state()
+        self._start_before, self.start = self.start, self.state()
+        self.start_mask = self.masks.packed()
+
+    def ticket_of(self, step: int) -> dict[str, Any] | None:
+        """Mask, start and trained weights of the ticket that was found for a visit.
+
+        Those of the current visit, if it is the last one, and of the visit before; None for others:
+        a ticket is found, and trained, when the next visit begins.
+        """
+        newest = max(map(int, self.tickets), default=-1)
+        if step == newest:
+            start, weights = self.start, self.state()
+        elif step == newest - 1 and newest == self._visits[-1].step:  # the stream is through
+            start, weights = self._start_before, self._whole
+        else:
+            return None
+        return {"mask": self.tickets[str(step)], "start": start, "weights": weights}
 
     @property
     def teacher(self) -> dict[str, Any]:
@@ -169,4 +186,4 @@ class TicketsTD(Tickets):
         self._last = self.state()
 
     def _kept(self) -> tuple[str, ...]:
-        return *super()._kept(), "_last", "_best", "_whole"
+        return *super()._kept(), "_last", "_best", "_whole", "_start_before"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import pickle
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lifelong.backbones import mlp
 from lifelong.networks import Network, OutputMatrix
 from lifelong.optim import TAG
+from lifelong.optim.task_optimizer import load_by_name
 from tests.conftest import execute, results_of
 
 RULES = ["rmsprop", "adagrad", "adam"]
@@ -404,3 +406,43 @@ def test_columns_of_other_tasks_stay_bit_for_bit(make: Any) -> None:
 def test_refuses(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TAG([vector(1)], **{"lr": 0.1, **options})
+
+
+@rules
+@pytest.mark.parametrize("how", ["deepcopy", "pickle"])
+@pytest.mark.parametrize("weights", ["cosine", "gradients"])
+def test_a_copy_goes_on_as_the_original(rule: Any, how: str, weights: Any) -> None:
+    def whole() -> dict[str, Any]:
+        p = vector(1, -2)
+        return {"p": p, "optimizer": TAG([p], lr=0.1, b=1.0, rule=rule, weights=weights)}
+
+    original = whole()
+    run(original["optimizer"], original["p"], HAND)
+    clone = copy.deepcopy if how == "deepcopy" else lambda it: pickle.loads(pickle.dumps(it))
+    twin = clone(original)
+    ends = [run(each["optimizer"], each["p"], HAND) for each in (original, twin)]
+    assert ends[0] == ends[1]
+    assert twin["optimizer"].report() == original["optimizer"].report()
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [({"rule": "adam"}, "adam, cosine"), ({"weights": "one"}, "rmsprop, one")],
+)
+def test_refuses_the_state_of_another_rule(other: Any, told: str) -> None:
+    p = vector(1, -2)
+    theirs = TAG([p], lr=0.1, **other)
+    run(theirs, p, HAND)
+    ours = TAG([p], lr=0.1)
+    with pytest.raises(ValueError, match=f"the state was made with {told}"):
+        ours.load_state_dict(theirs.state_dict())
+    states = {"p": dict(theirs.state[p])}  # as a checkpoint of a run has it
+    with pytest.raises(ValueError, match=f"the state was made with {told}"):
+        load_by_name(ours, {"p": p}, states)
+    same = TAG([p], lr=0.1, **other)
+    same.load_state_dict(theirs.state_dict())
+
+
+def test_groups_share_the_rule() -> None:
+    with pytest.raises(ValueError, match=r"optimizer\.rule=adam: all groups have one, .* rmsprop"):
+        TAG([{"params": [vector(1)]}, {"params": [vector(2)], "rule": "adam"}], lr=0.1)

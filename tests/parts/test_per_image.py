@@ -247,3 +247,82 @@ def test_local_refuses_what_is_no_layer() -> None:
     named = dict(net.body.named_parameters())
     with pytest.raises(ValueError, match=r"strategy.importance=local: layers_.4.bias is no weight"):
         local_mean(net, batches("mixed", 9), named)
+
+
+class Reused(nn.Module):
+    """A square weight that serves a linear map, and once more in another way."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.weight, self.bias = nn.Parameter(torch.randn(4, 4)), nn.Parameter(torch.randn(4))
+        self.output = nn.Linear(4, 3)
+
+    def logits(self, x: Tensor, task: int) -> Tensor:
+        w = self.weight
+        h = F.relu(F.linear(x, w, self.bias))
+        h = {
+            "once": lambda: h,
+            "shape": lambda: h * w.shape[0] + w.dim(),
+            "tied": lambda: F.linear(h, w),
+            "transposed": lambda: F.linear(h, w.t()),
+            "product": lambda: h @ w.t(),
+            "norm": lambda: h * w.norm(),
+            "row": lambda: h + w[1],
+            "as input": lambda: h + F.linear(w, w).sum(),
+            "bias": lambda: h * self.bias,
+            "in a list": lambda: h @ torch.stack([w, w]).sum(0),
+            "named": lambda: torch.matmul(h, other=w),
+        }[self.how]()
+        out: Tensor = self.output(h)
+        return out
+
+
+HOWS = [
+    "once", "shape", "tied", "transposed", "product", "norm", "row", "as input", "bias",
+    "in a list", "named",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", HOWS)
+def test_a_weight_that_is_used_in_another_way_too(how: str) -> None:
+    net: Any = Reused(how).double()
+    x, y = torch.randn(7, 4, dtype=torch.double), torch.arange(7) % 3
+    data = [Batch(x, y, torch.zeros(7, dtype=torch.long))]
+    exact = {}
+    for row in range(7):
+        value = squared_norm(net.logits(x[row : row + 1], 0), y[row : row + 1])[0]
+        for (name, _), gradient in zip(
+            net.named_parameters(), torch.autograd.grad(value, list(net.parameters())), strict=True
+        ):
+            exact[name] = exact.get(name, 0) + gradient.abs() / 7
+    found = image_mean(net, data, trained(net), squared_norm)
+    for name, value in exact.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-12, atol=1e-12)
+    if how in ("once", "shape"):
+        local_mean(net, data, trained(net))
+    else:
+        with pytest.raises(ValueError, match=r"strategy\.importance=local: \w+ is no weight"):
+            local_mean(net, data, trained(net))
+
+
+class Opaque(torch.autograd.Function):
+    """A product that PyTorch cannot vectorise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.save_for_backward(x, w)
+        return x @ w
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.saved_tensors
+        return gradients[0] @ w.t(), x.t() @ gradients[0]
+
+
+def test_refuses_what_cannot_be_taken_image_by_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    net: Any = Reused("once")
+    monkeypatch.setattr(net, "logits", lambda x, task: Opaque.apply(x, net.weight))
+    data = [Batch(torch.randn(3, 4), torch.zeros(3).long(), torch.zeros(3).long())]
+    with pytest.raises(ValueError, match=r"strategy\.estimator=exact: .* weight .*give batched"):
+        image_mean(net, data, {"weight": net.weight}, squared_norm)

@@ -82,6 +82,7 @@ def test_a_step_by_hand() -> None:
     for images in (tasks[2].train, method._old, method._shown()):
         images.scale, images.shift = images.scale.double(), images.shift.double()
         images.x = images.x.double()
+        images.dtype = torch.double
     mixed = Images.joined([tasks[2].train, method._old])[torch.arange(18, 30)]
     assert set(mixed.t.tolist()) == {0, 2}
 
