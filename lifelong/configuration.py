@@ -108,11 +108,7 @@ def complete(config: DictConfig) -> None:
     for key, allowed in _CHOICES.items():
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
-    if config.fidelity != "clean" and not reads_fidelity(config):
-        raise ValueError(
-            f"fidelity={config.fidelity}: nothing of this run departs from its paper in the "
-            "authors' program, or what does is set by itself; leave fidelity out"
-        )
+    _check_fidelity(config)
     if config.checkpoint_every % max(config.evaluate_every, 1):
         raise ValueError(
             f"checkpoint_every={config.checkpoint_every}: give a multiple of "
@@ -182,6 +178,14 @@ def _missing(config: DictConfig) -> list[str]:
         return re.findall(r"mandatory value: ([\w.]+)", str(error))
 
 
+def _check_fidelity(config: DictConfig) -> None:
+    if config.fidelity != "clean" and not reads_fidelity(config):
+        raise ValueError(
+            f"fidelity={config.fidelity}: nothing of this run departs from its paper in the "
+            "authors' program, or what does is set by itself; leave fidelity out"
+        )
+
+
 def _check_rate(lr: Any) -> None:
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < float("inf"):
         raise ValueError(f"lr={lr}: give a learning rate above 0")
@@ -220,7 +224,7 @@ def check_options(node: Any, path: str = "") -> None:
                 )
             if key in hints and not _holds_nodes(node[key]):
                 _check_type(name, node[key], hints[str(key)])
-        typed = {str(k): node[k] for k in node if not OmegaConf.is_interpolation(node, k)}
+        typed = {str(k): node[k] for k in node if not OmegaConf.is_interpolation(node, str(k))}
         refuse_idle(found, path, typed, {str(key): node[key] for key in node})
         for key, name in names.items():
             check_options(node[key], name)

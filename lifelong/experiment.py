@@ -25,7 +25,6 @@ from lifelong.strategies import Round, Strategy
 from lifelong.strategies.strategy import Rounds
 from lifelong.terminal import ProgressBar, Terminal
 
-
 # Where weights are of another precision than 32 bits, images that methods look at must be, too.
 TRUE_PRECISIONS = {
     "64-true": torch.float64, "bf16-true": torch.bfloat16, "16-true": torch.float16,

@@ -42,7 +42,8 @@ class Record:
         self.parameters: list[int] = []  # kept after each visit
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
-        self.fidelity, self.measured_on, self.asked = "clean", TEST, "task"
+        self.fidelity: str | None = "clean"  # None where nothing of the run reads it
+        self.measured_on, self.asked = TEST, "task"
         self.published: dict[str, Any] = {}  # a paper's figures for this run
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 

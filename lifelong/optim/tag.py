@@ -94,7 +94,14 @@ class TAG(TaskOptimizer):
                 f"optimizer: first_gradients={first_gradients} must be 1 or more, and "
                 f"max_history={max_history} 0 or more"
             )
-        defaults = {"lr": lr, "b": b, "eps": eps, "rule": rule, "group": group, "weights": weights}
+        defaults: dict[str, Any] = {
+            "lr": lr,
+            "b": b,
+            "eps": eps,
+            "rule": rule,
+            "group": group,
+            "weights": weights,
+        }
         defaults |= {"step_scope": step_scope, "first_gradients": first_gradients}
         super().__init__(params, defaults | {"max_history": max_history})
         self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)

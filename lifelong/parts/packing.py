@@ -1,4 +1,4 @@
-"""Nested state as a file keeps it: each tensor once, and of one with many zeros what is not zero."""
+"""Nested state as a file keeps it: each tensor once, and of sparse ones what is not zero."""
 
 from __future__ import annotations
 

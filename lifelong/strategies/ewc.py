@@ -1,9 +1,9 @@
 """Elastic weight consolidation (EWC): weights that mattered are held near where they were.
 
-Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017, has a penalty
-for each task (`mode=separate`). By default there is one, towards the weights at the end of the task
-before, with the importances of all tasks added up (`mode=online`): Schwarz et al., "Progress &
-Compress", ICML 2018; a baseline of TAG (CoLLAs 2022).
+Kirkpatrick et al., "Overcoming catastrophic forgetting in neural networks", PNAS 2017, has a
+penalty for each task (`mode=separate`). By default there is one, towards the weights at the end of
+the task before, with the importances of all tasks added up (`mode=online`): Schwarz et al.,
+"Progress & Compress", ICML 2018; a baseline of TAG (CoLLAs 2022).
 
 `fidelity=clean`: after each task the squared gradients of single images under the task's own head
 are averaged and added to the importance.

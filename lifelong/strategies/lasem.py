@@ -98,7 +98,11 @@ class LASEM(Search):
         super().__init__(network, optimizer, schedule)
         self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
         self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
-        options = {"likelihood": likelihood, "prior": prior, "pseudo_count": pseudo_count}
+        options: dict[str, object] = {
+            "likelihood": likelihood,
+            "prior": prior,
+            "pseudo_count": pseudo_count,
+        }
         options |= {"fixed": fixed, "fixed_probability": fixed_probability}
         refuse_idle(LASEM, "strategy", options, {**options, "em": em})
         if pseudo_count <= 0:

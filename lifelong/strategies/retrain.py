@@ -129,8 +129,8 @@ class Retrain(Tickets):
             if bare:
                 raise ValueError(
                     f"strategy.start={self.begins}: has no weights for {bare} of the "
-                    f"{self._found['kept']} that strategy.mask={self.mask} keeps, which would begin "
-                    "at zero; give first, or a start whose mask holds that one"
+                    f"{self._found['kept']} that strategy.mask={self.mask} keeps, which would "
+                    "begin at zero; give first, or a start whose mask holds that one"
                 )
 
     def _mask(self, newest: Checkpoint, step: int) -> dict[str, Any]:
