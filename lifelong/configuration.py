@@ -224,8 +224,9 @@ def check_options(node: Any, path: str = "") -> None:
                 )
             if key in hints and not _holds_nodes(node[key]):
                 _check_type(name, node[key], hints[str(key)])
-        typed = {str(k): node[k] for k in node if not OmegaConf.is_interpolation(node, str(k))}
-        refuse_idle(found, path, typed, {str(key): node[key] for key in node})
+        if built:
+            typed = {str(k): node[k] for k in node if not OmegaConf.is_interpolation(node, str(k))}
+            refuse_idle(found, path, typed, {str(key): node[key] for key in node})
         for key, name in names.items():
             check_options(node[key], name)
 

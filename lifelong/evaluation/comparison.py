@@ -31,6 +31,9 @@ COLUMNS = {
     "backward_transfer_with_last": Column("backward %", 100, 2, "%"),
     "forgetting_ratio": Column("ratio", 1, 3, "1"),
 }
+# What a paper may say of times: seconds of training; and that time over the time of another method,
+# as `relative_time: [6.55, lasem_hps]`.
+TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
     "confidence interval of the mean, Student's t]."
@@ -112,6 +115,8 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
         if metric in known:
             heads += [f"published {COLUMNS[metric].heading}", "difference"]
     heads += ["parameters", "seconds of training"]
+    if against_paper:
+        heads += [heading for key, heading in TIMES.items() if _published_by_any(groups, key)]
     for group in groups:
         cells: list[tuple[str, float]] = [
             (group.label, math.nan), (str(len(group.runs)), len(group.runs))
@@ -121,14 +126,45 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
             cells.append((text(ours, digits), ours.mean))
             if metric in known:
                 cells += _beside(ours, published(group, metric), digits)
-        size, seconds = group.mean("parameters"), spread(group.values("seconds"))
-        cells += [(f"{size:,.0f}", size), (text(seconds, 0), seconds.mean)]
+        size = group.mean("parameters")
+        cells += [(f"{size:,.0f}", size), *_times(group, groups, against_paper)]
         rows.append([cell for cell, _ in cells])
         keys.append([key for _, key in cells])
     told = differing(groups)
     options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
     notes = [_changed(group) for group in groups if known and group.published and group.changed]
     return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes)
+
+
+def _published_by_any(groups: Sequence[Group], key: str) -> bool:
+    return any(key in group.published for group in groups)
+
+
+def _times(
+    group: Group, groups: Sequence[Group], against_paper: bool
+) -> list[tuple[str, float]]:
+    """Seconds of training, and what a paper says of them."""
+    seconds = spread(group.values("seconds"))
+    cells = [(text(seconds, 0), seconds.mean)]
+    if not against_paper:
+        return cells
+    theirs = published(group, "seconds")
+    if _published_by_any(groups, "seconds"):
+        cells.append(("-", math.nan) if theirs is None else (f"{theirs[0]:.0f}", theirs[0]))
+    if _published_by_any(groups, "relative_time"):
+        cells.append(_relative_time(group, groups))
+    return cells
+
+
+def _relative_time(group: Group, groups: Sequence[Group]) -> tuple[str, float]:
+    """Time of training over that of the method that the paper names, ours and the paper's."""
+    if "relative_time" not in group.published:
+        return "-", math.nan
+    theirs, name = group.published["relative_time"]
+    others = [other.mean("seconds") for other in groups if other.name == name]
+    ours = group.mean("seconds") / others[0] if others and others[0] > 0 else math.nan
+    shown = "-" if math.isnan(ours) else f"{ours:.2f}"
+    return f"{shown} of {name}, published {theirs}", ours
 
 
 def _changed(group: Group) -> str:

@@ -107,11 +107,13 @@ class TAG(TaskOptimizer):
         self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)
         self._begin_means()
 
-    def __getattr__(self, name: str) -> Any:
-        """The options that all parameters share; `Optimizer` copies and pickles its defaults."""
-        if name in SHARED:
-            return self.__dict__["defaults"][name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    # The options that all parameters share; `Optimizer` copies and pickles its defaults.
+    rule = property(lambda self: self.defaults["rule"])
+    group = property(lambda self: self.defaults["group"])
+    step_scope = property(lambda self: self.defaults["step_scope"])
+    weights = property(lambda self: self.defaults["weights"])
+    first_gradients = property(lambda self: self.defaults["first_gradients"])
+    max_history = property(lambda self: self.defaults["max_history"])
 
     def __getstate__(self) -> dict[str, Any]:
         own = {name: self.__dict__[name] for name in ("_last", "_sum", "_steps")}

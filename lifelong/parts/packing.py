@@ -34,7 +34,9 @@ def _packed(state: Any, met: dict[Any, list[Tensor]]) -> Any:
     if int(kept.sum()) <= (1 - ZEROS) * tensor.numel():
         bits = np.packbits(kept.cpu().numpy())
         values = _once(tensor[kept], met)
-        return {SPARSE: list(tensor.shape), "bits": torch.from_numpy(bits), "values": values}
+        strides = list(torch.empty_like(tensor, device="meta").stride())  # dense, in its order
+        layout = {SPARSE: list(tensor.shape), "strides": strides}
+        return layout | {"bits": torch.from_numpy(bits), "values": values}
     return _once(tensor, met)
 
 
@@ -51,20 +53,30 @@ def _once(tensor: Tensor, met: dict[Any, list[Tensor]]) -> Tensor:
 
 
 def unpack(state: Any) -> Any:
-    """The reverse of `pack`."""
+    """The reverse of `pack`: every tensor in its own memory again, laid out as it was."""
+    return _unpacked(state, set())
+
+
+def _unpacked(state: Any, met: set[int]) -> Any:
     if isinstance(state, dict):
         if SPARSE in state:
             return _dense(state)
-        return {key: unpack(value) for key, value in state.items()}
+        return {key: _unpacked(value, met) for key, value in state.items()}
     if isinstance(state, list | tuple):
-        return type(state)(unpack(value) for value in state)
+        return type(state)(_unpacked(value, met) for value in state)
+    if not isinstance(state, Tensor):
+        return state
+    place = state.untyped_storage().data_ptr()
+    if place in met:  # who changes one of equal tensors in place must not change the others
+        return state.clone(memory_format=torch.preserve_format)
+    met.add(place)
     return state
 
 
 def _dense(state: dict[str, Any]) -> Tensor:
-    shape = state[SPARSE]
+    shape, values = state[SPARSE], state["values"]
     bits = np.unpackbits(state["bits"].cpu().numpy(), count=math.prod(shape)).astype(bool)
-    kept = torch.from_numpy(bits).view(shape).to(state["values"].device)
-    whole: Tensor = state["values"].new_zeros(shape)
-    whole[kept] = state["values"]
+    kept = torch.from_numpy(bits).view(shape).to(values.device)
+    whole = torch.empty_strided(shape, state["strides"], dtype=values.dtype, device=values.device)
+    whole.zero_()[kept] = values
     return whole

@@ -51,7 +51,7 @@ class BruteForce(Search):
         super().__init__(network, optimizer, schedule)
         depth = len(network.transfer_layers())
         self._first = (first_task == "all",) * depth
-        if network.choices < 2 or self._first not in network.candidates:
+        if self._first not in network.candidates:
             raise ValueError(
                 f"transfer: brute force needs configurations to choose from, {text(self._first)} "
                 "for the first task among them; leave out transfer"

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.configuration import refuse_idle
 from lifelong.data import Batch, Task
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
@@ -57,7 +56,7 @@ class LASEM(Search):
         pseudo_count: added to each count.
         reset_prior_each_epoch: counts or means begin anew in every epoch.
         fixed: with `prior=fixed`, the configuration that has `fixed_probability` in prior and
-            posterior alike, e.g. "1100".
+            posterior alike, e.g. 1100.
         fixed_probability: the others share the rest equally.
         prune_below: configurations whose posteriors sum to less than this are left out, in [0, 1).
             Which those are is asked anew with the first batch of every epoch, of that batch and of
@@ -71,7 +70,6 @@ class LASEM(Search):
         "reset_prior_each_epoch": "prior!=fixed",
         "fixed": "prior=fixed",
         "fixed_probability": "prior=fixed",
-        "prune_below": "prior!=fixed",
     }
 
     prior: Tensor
@@ -91,20 +89,13 @@ class LASEM(Search):
         prior: Prior | None = None,
         pseudo_count: float = 1.0,
         reset_prior_each_epoch: bool = False,
-        fixed: str | None = None,
+        fixed: str | int | None = None,
         fixed_probability: float = 0.9,
         prune_below: float = 0.0,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.likelihood, self.prior_rule = likelihood or PRESETS[em][0], prior or PRESETS[em][1]
         self.pseudo_count, self.reset_each_epoch = pseudo_count, reset_prior_each_epoch
-        options: dict[str, object] = {
-            "likelihood": likelihood,
-            "prior": prior,
-            "pseudo_count": pseudo_count,
-        }
-        options |= {"fixed": fixed, "fixed_probability": fixed_probability}
-        refuse_idle(LASEM, "strategy", options, {**options, "em": em})
         if pseudo_count <= 0:
             raise ValueError(f"strategy.pseudo_count={pseudo_count}: give a number above 0")
         if not 0 <= prune_below < 1:
@@ -133,13 +124,14 @@ class LASEM(Search):
         self.register_buffer("recent", torch.zeros(number + 1))  # their sum (c,), and their number
         self._evaluate_all()
 
-    def _fixed_prior(self, fixed: str | None, probability: float) -> Tensor:
+    def _fixed_prior(self, fixed: str | int | None, probability: float) -> Tensor:
         candidates = self.network.candidates
         names = [text(candidate) for candidate in candidates]
+        fixed = str(fixed)  # Hydra takes 1100 for a number
         if fixed not in names:
             raise ValueError(
                 f"strategy.fixed={fixed}: with strategy.prior=fixed give one of the "
-                f"{len(names)} configurations, such as {names[0]!r}"
+                f"{len(names)} configurations, such as {names[0]}"
             )
         if not 1 / len(candidates) < probability <= 1:
             raise ValueError(
@@ -261,7 +253,8 @@ def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:
         likelihood: how the images' probabilities make the batch likelihood L(c).
 
     Returns:
-        q, (c,). Finite for any probabilities above zero, as all is done in logarithms.
+        q, (c,). Finite for any probabilities above zero, as all is done in logarithms. A prior that
+        underflowed to zero counts as the smallest number: else its configuration never came back.
     """
     batch = log_p.shape[1]
     log_likelihood = {
@@ -269,7 +262,8 @@ def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:
         "mean": lambda: log_p.logsumexp(1) - math.log(batch),
         "geometric_mean": lambda: log_p.mean(1),
     }[likelihood]()
-    return torch.softmax(prior.log() + log_likelihood, 0)
+    least = torch.finfo(prior.dtype).tiny
+    return torch.softmax(prior.clamp(min=least).log() + log_likelihood, 0)
 
 
 def first_max(values: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Task
-from lifelong.strategies.strategy import Strategy
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.strategy import MakeOptimizer, Strategy
 from lifelong.transfer import TransferConfig, TransferNetwork
 from lifelong.transfer.config import text
 
@@ -22,6 +23,18 @@ class Search(Strategy):
     rolls_back = True
     chooses: ClassVar[bool] = True
     network: TransferNetwork
+
+    def __init__(
+        self, network: TransferNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        if network.choices < 2:
+            only = text(network.candidates[0])
+            raise ValueError(
+                f"transfer: gives {type(self).__name__} one configuration, {only}, so there is "
+                "nothing to choose; leave transfer out, or give the strategy that shares by a "
+                "fixed pattern, such as strategy=hps"
+            )
 
     def choice(self) -> TransferConfig:
         """The configuration that the current task would take now."""

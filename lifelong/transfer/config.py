@@ -19,7 +19,8 @@ GROUPS = {
     "6g": (5, 4, 2, 2, 2, 2),
     "7g": (5, 2, 2, 2, 2, 2, 2),
     "8g": (3, 2, 2, 2, 2, 2, 2, 2),
-}  # sizes of the layer groups of the 17-layer body
+    "3g": (3, 3, 3),
+}  # sizes of the layer groups of the 17-layer body; 3g: of the 9-layer one
 
 # Predefined configurations of the released program by number (specified for 4, 6 and 8 layers).
 _NUMBERED = {
@@ -85,16 +86,20 @@ def alternating(depth: int, first: bool = False) -> list[TransferConfig]:
     return [tuple(bool(layer % 2) != first for layer in range(depth))]
 
 
-def explicit(depth: int, layers: Sequence[int] | str) -> list[TransferConfig]:
+def explicit(depth: int, layers: Sequence[int] | str | int) -> list[TransferConfig]:
     """Shares the layers marked 1 in a list or text of noughts and ones, input first.
+
+    A whole number is taken as it is typed: 1100 shares the first two of four layers.
 
     Raises:
         ValueError: other entries, or not one entry a layer.
     """
-    entries = [str(int(entry)) if not isinstance(entry, str) else entry for entry in layers]
+    marks = str(layers) if isinstance(layers, int) else layers
+    entries = [str(int(entry)) if not isinstance(entry, str) else entry for entry in marks]
     if len(entries) != depth or not set(entries) <= {"0", "1"}:
+        shown = layers if isinstance(layers, str | int) else list(layers)
         raise ValueError(
-            f"transfer.layers={list(layers)}: give {depth} entries of 0 or 1, one for each layer "
+            f"transfer.layers={shown}: give {depth} entries of 0 or 1, one for each layer "
             f"of the backbone, input first; there are {len(entries)}"
         )
     return [tuple(entry == "1" for entry in entries)]
@@ -141,7 +146,7 @@ def every(depth: int, groups: str | Sequence[int] | None = None) -> list[Transfe
 
     Args:
         depth: layers of the body.
-        groups: sizes of the groups, input first; or a name: 4g, 5g, 6g, 7g, 8g.
+        groups: sizes of the groups, input first; or a name, see `GROUPS`.
 
     Raises:
         ValueError: an unknown name, or sizes that do not add up to the depth.

@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hydra.errors import InstantiationException
+from hydra.utils import instantiate
 
+from lifelong import configuration
 from lifelong.data import Batch
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import LASEM, Strategy
 from lifelong.strategies.lasem import first_max, posterior
 from lifelong.transfer import Pattern, every, explicit, top
-from tests.conftest import small_body, toy_task, transfer_network
+from lifelong.transfer.config import text
+from tests.conftest import configured, small_body, toy_task, transfer_network
 
 PROBABILITIES = torch.tensor([(0.5, 0.2), (0.4, 0.4), (0.9, 0.1), (0.3, 0.3)]).double()
 
@@ -182,7 +186,6 @@ def test_dropout_masks_differ_between_configurations_and_not_in_the_e_step() -> 
     [
         ({"prior": "fixed", "fixed": "110"}, "strategy.fixed=110: with strategy.prior=fixed give"),
         ({"prior": "fixed"}, "strategy.fixed=None: with strategy.prior=fixed give one of the 16"),
-        ({"fixed": "1100"}, "strategy.fixed=1100: only with strategy.prior=fixed"),
         ({"prior": "fixed", "fixed": "1100", "fixed_probability": 0.0}, "fixed_probability=0.0"),
     ],
 )
@@ -248,12 +251,60 @@ def test_refuses_a_threshold_that_is_no_share(value: float) -> None:
     ("options", "message"),
     [
         ({"pseudo_count": 0.0}, r"strategy\.pseudo_count=0\.0: give a number above 0"),
-        ({"pseudo_count": 2.0, "em": "release"}, "only with strategy.prior=count"),
-        ({"fixed_probability": 0.5}, "only with strategy.prior=fixed"),
-        ({"prior": "fixed", "fixed": "1111", "likelihood": "mean"}, "has no effect"),
         ({"prior": "fixed", "fixed": "1111", "fixed_probability": 0.05}, "above 0.0625"),
+        ({"prior": "fixed", "fixed": "1111", "prune_below": 0.01}, r"strategy\.prune_below=0\.01"),
     ],
 )
-def test_options_without_effect_are_refused(options: Any, message: str) -> None:
+def test_refuses_values_out_of_range(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lasem(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["em=release", "pseudo_count=2"], "only with strategy.prior=count"),
+        (["fixed=1100"], "strategy.fixed=1100: only with strategy.prior=fixed"),
+        (["fixed_probability=0.5"], "only with strategy.prior=fixed"),
+        (["prior=fixed", "fixed=1111", "likelihood=mean"], "has no effect"),
+    ],
+)
+def test_options_without_effect_are_refused(options: list[str], message: str) -> None:
+    config = configured("strategy=lasem_hps", *(f"strategy.{option}" for option in options))
+    configuration.complete(config)
+    with pytest.raises(ValueError, match=message):
+        configuration.check_options(config)
+
+
+def test_configurations_are_understood_as_typed() -> None:
+    """Hydra reads 1100 as a number and 0011 as a text."""
+    config = configured("strategy=lasem_hps", "strategy.prior=fixed", "strategy.fixed=1100")
+    configuration.complete(config)
+    configuration.check_options(config)
+    strategy = instantiate(config.strategy, _convert_="all")
+    assert text(strategy.choice()) == "1100"
+    for typed in ("1100", "0011"):
+        pattern = configured("strategy=hps", "transfer=pattern", f"transfer.layers={typed}")
+        configuration.complete(pattern)
+        configuration.check_options(pattern)
+        assert [text(c) for c in instantiate(pattern.transfer)(4)] == [typed]
+
+
+def test_a_configuration_returns_after_its_posterior_was_zero() -> None:
+    """The product of many images leaves nothing of a configuration in the first batch."""
+    strategy = lasem(likelihood="product", prior="running_mean")
+    log_p = torch.zeros(16, 4)
+    log_p[3] = -500.0
+    for _ in range(2):
+        q = strategy.posterior(log_p)
+        strategy.update_prior(q)
+        log_p = torch.full((16, 4), -500.0)  # now the third one alone explains the batch
+        log_p[3] = 0.0
+    assert q[3] > 0.99
+
+
+@pytest.mark.parametrize("strategy", ["lasem_hps", "brute_force_hps", "darts_hps"])
+def test_one_configuration_is_no_choice(strategy: str) -> None:
+    config = configured(f"strategy={strategy}", "transfer=top2", "backbone=conv4")
+    with pytest.raises(InstantiationException, match="nothing to choose"):
+        instantiate(config.strategy, _convert_="all")
