@@ -213,22 +213,27 @@ def check_options(node: Any, path: str = "") -> None:
         for index, value in enumerate(node):
             check_options(value, f"{path}[{index}]")
     elif isinstance(node, DictConfig):
-        built = "_target_" in node
-        found = _target(node["_target_"], path) if built else None
-        hints, options = _annotations(found) if built else ({}, None)
-        names = {key: f"{path}.{key!s}" if path else str(key) for key in node}
-        for key, name in names.items():  # before what lies deeper and may refer to it
-            if options is not None and str(key) not in options | _HYDRA:
-                raise ValueError(
-                    f"{name}: {node['_target_']} has no such option; leave it out with ~{name}"
-                )
-            if key in hints and not _holds_nodes(node[key]):
-                _check_type(name, node[key], hints[str(key)])
-        if built:
-            typed = {str(k): node[k] for k in node if not OmegaConf.is_interpolation(node, str(k))}
-            refuse_idle(found, path, typed, {str(key): node[key] for key in node})
-        for key, name in names.items():
-            check_options(node[key], name)
+        if "_target_" in node:  # before what lies deeper and may refer to it
+            _check_built(node, path)
+        for key in node:
+            check_options(node[key], f"{path}.{key!s}" if path else str(key))
+
+
+def _check_built(node: DictConfig, path: str) -> None:
+    """The options of a node itself, see `check_options`."""
+    found = _target(node["_target_"], path)
+    hints, options = _annotations(found)
+    for key in map(str, node):
+        name = f"{path}.{key}" if path else key
+        if options is not None and key not in options | _HYDRA:
+            raise ValueError(
+                f"{name}: {node['_target_']} has no such option; leave it out with ~{name}"
+            )
+        if key in hints and not _holds_nodes(node[key]):
+            _check_type(name, node[key], hints[key])
+    values = {str(key): node[key] for key in node}
+    typed = {k: v for k, v in values.items() if not OmegaConf.is_interpolation(node, k)}
+    refuse_idle(found, path, typed, values)
 
 
 def refuse_idle(
@@ -322,6 +327,13 @@ def _wanted(hint: Any) -> str:
         return f"a list of {_wanted(get_args(hint)[0])}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return words.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def reason(error: BaseException) -> str:
+    """The message of the error that started it all; building objects wraps others around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def output_folder(config: DictConfig, strategy: str, data: str) -> Path:

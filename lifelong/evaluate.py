@@ -9,6 +9,11 @@
     device=cpu     or cuda
 
 The network answers for the tasks met until that stage and is asked about them alone.
+
+`python -m lifelong.evaluate file=FILE data=STREAM [stage=3] [OVERRIDE ...]` measures the weights in
+a file: a ticket, or the state dict of a network of strategy=cil, also one pruned by
+torch.nn.utils.prune, and as the released program of Lifelong Tickets leaves it. Other overrides are
+those of `python -m lifelong.run`; nothing in the file is run.
 """
 
 from __future__ import annotations
@@ -17,15 +22,22 @@ import sys
 from collections.abc import Sequence
 
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from lifelong.data import Images, TaskStream
+from lifelong import configuration
+from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.load import Run, load_stage, replaced
+from lifelong.parts.ticket import load_ticket
+from lifelong.strategies import Strategy
 
 OPTIONS = {
     "run": None,
+    "file": None,
     "stage": None,
     "part": "test",
     "evaluate": None,
@@ -34,33 +46,39 @@ OPTIONS = {
 }
 
 
-def evaluate(run: Run, stream: TaskStream, part: str, by_class: bool) -> dict[int, float]:
-    """Accuracy in [0, 1] of each task that the run has met until then, by its number.
+def evaluate(
+    strategy: Strategy, tasks: Sequence[Task], part: str, by_class: bool, device: str = "cpu"
+) -> dict[int, float]:
+    """Accuracy in [0, 1] of each of some tasks, by its number.
 
     Args:
-        run: see `load_run`.
-        stream: of the run.
+        strategy: that has learned them.
+        tasks: with their images.
         part: `test`, `val` or `train`.
         by_class: ask without the task given.
+        device: of the strategy.
     """
     found = {}
-    for index in sorted(run.tasks):
-        images: Images = getattr(stream.tasks[index], part).to(run.device)
+    for task in tasks:
+        images: Images = getattr(task, part).to(torch.device(device))
         batches = torch.arange(len(images)).split(EVALUATION_BATCH)
         with torch.no_grad():
-            right = sum(int(run.strategy.right(images[rows], by_class).sum()) for rows in batches)
-        found[index] = right / max(len(images), 1)
+            right = sum(int(strategy.right(images[rows], by_class).sum()) for rows in batches)
+        found[task.index] = right / max(len(images), 1)
     return found
 
 
-def _given(arguments: Sequence[str]) -> dict[str, str]:
+def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Our own options, and overrides of the configuration."""
     given = dict(argument.partition("=")[::2] for argument in arguments)
+    own = {name: value for name, value in given.items() if name in OPTIONS}
+    rest = [f"{name}={value}" for name, value in given.items() if name not in OPTIONS]
     for name, value in given.items():
-        if name not in OPTIONS or not value:
+        if not value or (name not in OPTIONS and "file" not in own):
             raise ValueError(f"{name}={value}: give {', '.join(f'{key}=..' for key in OPTIONS)}")
-    options = {**OPTIONS, **given}
-    if options["run"] is None:
-        raise ValueError("run=: give the folder of a run")
+    options = {**OPTIONS, **own}
+    if (options["run"] is None) == (options["file"] is None):
+        raise ValueError("run=: give the folder of a run, or file= and a file of weights")
     if options["part"] not in ("test", "val", "train"):
         raise ValueError(f"part={options['part']}: give test, val or train")
     if options["evaluate"] not in (None, "task", "class"):
@@ -69,7 +87,44 @@ def _given(arguments: Sequence[str]) -> dict[str, str]:
         raise ValueError(f"stage={options['stage']}: give a number of visits, from 1")
     if options["device"] != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device={options['device']}: no GPU is there; give cpu")
-    return options  # type: ignore[return-value]
+    return options, rest  # type: ignore[return-value]
+
+
+def _of_file(
+    path: str, stage: int | None, overrides: Sequence[str], data_dir: str | None, device: str
+) -> tuple[Strategy, list[Task], float]:
+    """The method with the weights in a file, the tasks that it knows, the share of weights left."""
+    configuration.register()
+    given = ["strategy=cil", "batch_size=1", *overrides]
+    if data_dir is not None:
+        given.append(f"paths.data_dir={data_dir}")
+    try:
+        with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
+            config = compose("config", given)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    configuration.complete(config)
+    configuration.check_options(config)
+    ticket = load_ticket(path)
+    stream: TaskStream = instantiate(config.data, _convert_="all")
+    node = replaced(OmegaConf.to_container(config.strategy, resolve=True), {"unlabeled": "none"})
+    strategy: Strategy = instantiate(node, _convert_="all")
+    tasks = stream.tasks[: stage or len(ticket.tasks) or None]
+    for task in tasks:
+        strategy.begin_task(task)
+    if not ticket.weights:
+        raise ValueError(f"file={path}: holds masks and no weights")
+    own = {n: v for n, v in strategy.network.state_dict().items() if torch.is_tensor(v)}
+    try:
+        missing = sorted(own.keys() - ticket.weights.keys())
+        if missing:
+            raise ValueError(f"{missing[0]} is not in it")
+        # It may have heads of later tasks, which are not asked about.
+        ticket.weights = {name: ticket.weights[name] for name in own}
+        ticket.into(strategy.network)
+    except ValueError as error:
+        raise ValueError(f"file={path}: does not fit the backbone and heads; {error}") from None
+    return strategy.to(device).eval(), tasks, ticket.remaining
 
 
 def _stream(run: Run, data_dir: str | None) -> TaskStream:
@@ -88,22 +143,33 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__)
         return 0 if arguments else 2
     try:
-        given = _given(arguments)
+        given, overrides = _given(arguments)
         stage = None if given["stage"] is None else int(given["stage"])
-        run = load_stage(given["run"], stage, given["device"])
-        by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
-        accuracies = evaluate(run, _stream(run, given["data_dir"]), given["part"], by_class)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        remaining: float | None = None
+        if given["file"] is not None:
+            what, by_class = given["file"], given["evaluate"] != "task"
+            strategy, tasks, remaining = _of_file(
+                what, stage, overrides, given["data_dir"], given["device"]
+            )
+        else:
+            run = load_stage(given["run"], stage, given["device"])
+            by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
+            stream = _stream(run, given["data_dir"])
+            strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]
+            what = f"{run.folder}, after {run.step + 1} visits"
+            if hasattr(strategy, "masks"):
+                remaining = strategy.masks.remaining()
+        accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])
+    except (ValueError, OSError, HydraException) as error:
+        print(f"error: {configuration.reason(error)}", file=sys.stderr)
         return 2
     how = "without the task given" if by_class else "with the task given"
-    print(f"{run.folder}, after {run.step + 1} visits, {given['part']} images, {how}")
-    for index, accuracy in accuracies.items():
-        print(f"  {run.tasks[index].name:<24} {100 * accuracy:6.2f} %")
+    print(f"{what}, {given['part']} images, {how}")
+    for task, accuracy in zip(tasks, accuracies.values(), strict=True):
+        print(f"  {task.name:<24} {100 * accuracy:6.2f} %")
     print(f"  {'mean':<24} {100 * sum(accuracies.values()) / len(accuracies):6.2f} %")
-    masks = getattr(run.strategy, "masks", None)
-    if masks is not None:
-        print(f"  {'weights remaining':<24} {100 * masks.remaining():6.2f} %")
+    if remaining is not None:
+        print(f"  {'weights remaining':<24} {100 * remaining:6.2f} %")
     return 0
 
 

@@ -9,11 +9,23 @@
     models/Task_1/classes.txt   number of classes
     models/Task_1/performance.txt  test accuracy in [0, 1] just after the task was learned
 
-`python -m lifelong.export --ticket RUN FILE [--stage N]` writes the lifelong ticket of a run of
-tickets_td, tickets_bu or retrain: mask, weights before and after the training, see
-`lifelong.load_ticket`. N counts tasks learned; default: all.
+`reg_params.pickle` is an ordinary pickle, as the loader of that program expects.
 
-All tensors can be read with `torch.load(..., weights_only=True)`. Tasks are numbered from 1 here.
+`python -m lifelong.export --ticket RUN FILE [--stage N] [--as FORM]` writes the lifelong ticket of
+a run of tickets_td, tickets_bu or retrain. N counts tasks learned; default: all. FORM:
+
+    ticket    mask, weights before and after the training, see `lifelong.load_ticket`
+    state     the trained network's state dict, zeros where the mask removes weights
+    prune     likewise with weight_orig and weight_mask, as torch.nn.utils.prune has them
+    release   as prune, in the names of the released program of Lifelong Tickets
+    onnx      the trained network as ONNX: images (n, c, h, w) in the units of the data set, for
+              pixels 0 to 255, to the scores of all classes met, (n, classes); needs
+              `pip install lifelong[onnx]`
+
+Of a run with `strategy.keep_rounds=true`, `--round K` gives the mask after the K-th pruning of the
+stage in place of the one found for it.
+
+Other tensors can be read with `torch.load(..., weights_only=True)`. Tasks are numbered from 1 here.
 """
 
 from __future__ import annotations
@@ -21,6 +33,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import pickle
 import sys
 from pathlib import Path
 from typing import Any
@@ -34,10 +47,13 @@ from lifelong.evaluation.matrix import learned_at
 from lifelong.files import write_text, write_with
 from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
+from lifelong.parts.masks import kept_entries
+from lifelong.parts.state_files import authors, joined
 from lifelong.parts.ticket import Ticket
 from lifelong.strategies import Tickets, TicketsTD
 
 PREFIX = "tmodel."
+FORMS = ("ticket", "state", "prune", "release", "onnx")
 
 
 def export(run: Run, folder: Path) -> None:
@@ -54,7 +70,8 @@ def export(run: Run, folder: Path) -> None:
     inner = getattr(body, "body", body)  # torchvision's own names where it is its network
     shared = {f"{PREFIX}{name}": value.cpu() for name, value in inner.state_dict().items()}
     _save(models / "shared_model.pth", shared)
-    _save(models / "reg_params.pickle", _importances(run, inner))
+    importances = pickle.dumps(_importances(run, inner))
+    write_with(models / "reg_params.pickle", lambda temporary: temporary.write_bytes(importances))
     learned = learned_at(run.results["visits"][: run.step + 1])
     for task, head in heads.items():
         place = models / f"Task_{task + 1}"
@@ -63,12 +80,20 @@ def export(run: Run, folder: Path) -> None:
         write_text(place / "performance.txt", f"{run.accuracy[learned[task], task]}\n")
 
 
-def export_ticket(run: Run, path: Path) -> Ticket:
+def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None = None) -> Ticket:
     """Writes the ticket that the run held after its visit.
+
+    Args:
+        run: after the visit.
+        path: of the file.
+        form: one of `FORMS`, see above.
+        round_: the mask after that pruning of the stage, from 1; null for the one found.
 
     Raises:
         ValueError: a method without masks; a file that is there already.
     """
+    if form not in FORMS:
+        raise ValueError(f"--as {form}: give {', '.join(FORMS)}")
     if not isinstance(run.strategy, Tickets):
         raise ValueError(
             f"{run.folder}: {run.results['strategy']} finds no tickets; give a run of tickets_td, "
@@ -88,13 +113,86 @@ def export_ticket(run: Run, path: Path) -> Ticket:
         "environment": environment,
         "config": OmegaConf.to_yaml(run.config),
     }
+    if round_ is not None:
+        found["mask"] = _of_round(run, trained, round_)
     ticket = Ticket(
         **found,
+        start_mask=found["mask"],
         tasks=[trained.tasks[index].description() for index in trained.strategy.classes],
         provenance=provenance,
     )
-    ticket.save(path)
+    if form == "ticket":
+        ticket.save(path)
+    elif form == "onnx":
+        _write_onnx(trained, ticket, path)
+    else:
+        _save(path, _state_dict(ticket, form))
     return ticket
+
+
+def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
+    """The mask after a pruning of the run's stage."""
+    assert isinstance(trained.strategy, Tickets)
+    kept = trained.strategy.round_masks.get(str(run.step), [])
+    if not 1 <= number <= len(kept):
+        raise ValueError(
+            f"--round {number}: {run.folder} kept {len(kept)} masks of stage {run.step + 1}; runs "
+            "with strategy.keep_rounds=true keep all"
+        )
+    return kept[number - 1]
+
+
+def _state_dict(ticket: Ticket, form: str) -> dict[str, Tensor]:
+    """The trained network as `state`, `prune` or `release`."""
+    kept = {f"body.{name}": flags for name, flags in kept_entries(ticket.mask).items()}
+    state = {
+        name: value * kept[name] if name in kept else value
+        for name, value in ticket.weights.items()
+    }
+    if form == "state":
+        return state
+    name_of = authors if form == "release" else str
+    named = {name_of(name): value for name, value in state.items()}
+    return joined(named, {name_of(name): flags for name, flags in kept.items()})
+
+
+class _Answers(nn.Module):
+    """Scores of all classes met, from images in the units of the data set."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        images = run.tasks[max(run.tasks)].test
+        self.register_buffer("scale", images.scale)
+        self.register_buffer("shift", images.shift)
+        self.network, self.tasks = run.strategy.network, run.strategy.answered()
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalised = torch.addcmul(self.shift, x, self.scale)  # type: ignore[arg-type]
+        return torch.cat(self.network.all_logits(normalised, self.tasks), 1)
+
+
+def _write_onnx(run: Run, ticket: Ticket, path: Path) -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"--as onnx: {error}; pip install 'lifelong[onnx]'") from None
+    kept = {f"body.{name}": flags for name, flags in kept_entries(ticket.mask).items()}
+    with torch.no_grad():
+        ticket.into(run.strategy.network)
+        for name, p in run.strategy.network.named_parameters():
+            if name in kept:
+                p.mul_(kept[name])
+    images = run.tasks[max(run.tasks)].test
+    if images.transform is not None:
+        raise ValueError("--as onnx: data.test_transform is no part of the network; leave it out")
+    sample = torch.zeros(2, *images.x.shape[1:])
+    program = torch.onnx.export(
+        _Answers(run).eval(), (sample,), dynamo=True, verbose=False, input_names=["images"],
+        output_names=["scores"], dynamic_shapes={"x": {0: torch.export.Dim("n")}},
+    )  # fmt: skip
+    assert program is not None
+    write_with(path, lambda temporary: program.save(temporary, external_data=False))
 
 
 def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
@@ -125,8 +223,8 @@ def _importances(run: Run, inner: nn.Module) -> dict[str, dict[str, Tensor]]:
     anchor = getattr(run.strategy, "anchor", None)
     return {
         names[id(p)]: {
-            "omega": anchor.importance(name).cpu(),  # type: ignore[union-attr]
-            "init_val": anchor.weight(name).cpu(),  # type: ignore[union-attr]
+            "omega": anchor.importance(name).cpu().clone(),  # type: ignore[union-attr]
+            "init_val": anchor.weight(name).cpu().clone(),  # type: ignore[union-attr]
         }
         for name, p in run.strategy.network.named_parameters()
         if name in run.importances and id(p) in names
@@ -152,8 +250,12 @@ def _head(run: Run, task: int) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in found.items()}
 
 
-def _save(path: Path, content: dict[str, Tensor] | dict[str, dict[str, Tensor]]) -> None:
+def _save(path: Path, content: dict[str, Tensor]) -> None:
     write_with(path, lambda temporary: torch.save(content, temporary))
+
+
+def _which(round_: int | None) -> str:
+    return "the mask found for" if round_ is None else f"the mask after pruning {round_} of"
 
 
 def main(arguments: list[str]) -> int:
@@ -166,17 +268,21 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("target", type=Path, metavar="FOLDER or FILE")
     parser.add_argument("--ticket", action="store_true", help="write a lifelong ticket")
+    parser.add_argument("--as", dest="form", choices=FORMS, help="of the ticket; default: ticket")
+    parser.add_argument("--round", type=int, metavar="K", help="the mask after the K-th pruning")
     parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
     given = parser.parse_args(arguments)
     try:
         run = load_stage(given.run, given.stage)
+        if not given.ticket and (given.form or given.round):
+            raise ValueError("--as and --round: are of tickets; also give --ticket")
         if given.ticket:
-            ticket = export_ticket(run, given.target)
+            ticket = export_ticket(run, given.target, given.form or "ticket", given.round)
             size = given.target.stat().st_size / 1e6
             left, stage = 100 * ticket.remaining, ticket.provenance["stage"]
             print(
-                f"written: {given.target}, the mask found for stage {stage}, {left:.2f} % of the "
-                f"weights, {size:.2f} MB"
+                f"written: {given.target}, {_which(given.round)} stage {stage}, {left:.2f} % of "
+                f"the weights, {size:.2f} MB"
             )
         else:
             export(run, given.target)

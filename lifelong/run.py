@@ -165,8 +165,8 @@ def execute(
         except Exception as error:  # what cannot be put together is the user's to mend
             if os.environ.get("HYDRA_FULL_ERROR") == "1":
                 raise
-            print(f"error: {_told(error)}", file=sys.stderr)
-            failed(_told(error))
+            print(f"error: {configuration.reason(error)}", file=sys.stderr)
+            failed(configuration.reason(error))
             return 2
         if not going_on:
             experiment.record.seconds["setup"] = time.perf_counter() - begun
@@ -234,13 +234,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
-
-
-def _told(error: BaseException) -> str:
-    """The message of the error that started it all."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Runs a table of the TAG paper (CoLLAs 2022) over seeds and prints it beside the published figures.
 #   scripts/replicate_tag.sh naive|baselines|hybrid|replay|ablations|epochs|gridsearch STREAM [override ...]
-#   STREAM: cifar100|mini_imagenet|cub|five_datasets; rotated_mnist has naive and baselines
+#   STREAM: cifar100|mini_imagenet|cub|five_datasets, or cifar|imagenet|cub|5data as in the released
+#   program; rotated_mnist has naive and baselines
 # gridsearch measures on a tenth of the training images and prints the best options of each method.
 # The same command goes on after a stop: finished runs are skipped, unfinished ones resumed. Overrides
 # are those of python -m lifelong.run; SEEDS (default 1,2,3,4,5), OUT (default outputs/tag_<table>_<stream>)
@@ -10,11 +11,16 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  sed -n '2,8s/^# \{0,1\}//p' "scripts/$(basename "$0")" >&2
+  sed -n '2,9s/^# \{0,1\}//p' "scripts/$(basename "$0")" >&2
   exit 2
 }
 
 table=${1:-} stream=${2:-}
+case "$stream" in # the names of the released program
+  cifar) stream=cifar100 ;;
+  imagenet) stream=mini_imagenet ;;
+  5data) stream=five_datasets ;;
+esac
 case "$stream" in cifar100 | mini_imagenet | cub | five_datasets | rotated_mnist) ;; *) usage ;; esac
 shift 2
 case "$table" in
@@ -44,6 +50,7 @@ if [ "$table" = gridsearch ]; then
   for row in sgd adagrad rmsprop adam tag_adagrad tag_rmsprop tag_adam ewc agem er stable_sgd; do
     grid=$row
     [ "$stream/$row" != cub/stable_sgd ] || grid=stable_sgd_cub # its network has no dropout
+    [ "$row" != ewc ] || grid=ewc_tag                           # the grid of the paper
     if [ -f "conf/experiment/tag/${stream}_$row.yaml" ]; then
       run "$out/$row" "experiment=tag/${stream}_$row" "search=$grid" "$@"
     fi

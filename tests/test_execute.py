@@ -115,11 +115,10 @@ def test_resume_auto_needs_a_folder(capsys: Any) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        ["strategy=lasem_hps", "transfer=all"],  # one candidate: nothing to choose
         ["strategy=lasem_hps", "transfer=search", "transfer.groups=[2,2]"],
         ["strategy=hps", "evaluate_every=0", "data.validation=0"],
         ["strategy=hps", "schedule=inverse_time", "optimizer=adam", "backbone=mlp"],
-        ["strategy=lasem_hps", "strategy.prior=fixed", "strategy.fixed='1100'"],
+        ["strategy=lasem_hps", "strategy.prior=fixed", "strategy.fixed=1100"],
         ["strategy=hps", "data.order=[0,1,0]", "tasks=null"],
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal, Unpack, get_args
 
 import numpy as np
@@ -50,7 +51,7 @@ def by_class(
     source: Source,
     *,
     shape: Sequence[int],
-    classes: Sequence[Sequence[int | str]] | None = None,
+    classes: Sequence[Sequence[int | str]] | str | None = None,
     tasks: int | None = None,
     shuffle_classes: bool = False,
     class_seed: int | None = None,
@@ -68,13 +69,15 @@ def by_class(
     """A stream whose tasks are groups of classes.
 
     The training images of each class are shuffled once and cut into a validation pool (the share
-    `validation`) and a training pool; every task that has the class takes the first images of
-    both pools, so a class that recurs brings the same images.
+    `validation`, or the images that the source has for it) and a training pool; every task that has
+    the class takes the first images of both pools, so a class that recurs brings the same images.
 
     Args:
         source: the images.
         shape: (c, h, w) that the images must have.
-        classes: class numbers or names of each task in label order; or null, then `tasks` is given.
+        classes: class numbers or names of each task in label order; or a text file with a class
+            number a line, in the order in which they are met; or null. `tasks` is given with the
+            last two.
         tasks: cut all classes into so many tasks of (nearly) equal size.
         shuffle_classes: draw which classes form a task; only with `tasks`.
         class_seed: of that draw; null for `seed`.
@@ -85,7 +88,8 @@ def by_class(
         images_per_class: what `fraction` refers to; null for what the source has. A part of
             a data set then gives the same counts as the whole.
         per_class: training and validation images of each class; overrides the three above.
-        validation: share of the images used that is kept for validation, in [0, 1).
+        validation: share of the images used that is kept for validation, in [0, 1). A source that
+            has validation images of its own gives these instead, the share `fraction` of them.
         standardize: pixels to mean 0 and deviation 1 per channel with the statistics of each
             split itself (`split`), of the task's training images (`train`), of `imagenet`,
             `cifar10`, `cifar100`, `mnist` or `padded_mnist`; or to [-1, 1] (`signed`) or [0, 1]
@@ -105,13 +109,11 @@ def by_class(
     drawn = derive(seed if class_seed is None else class_seed, "classes")
     groups = _groups(source, classes, tasks, drawn if shuffle_classes else None)
     groups = _cut_groups(groups, classes_per_task)
-    if not 0 < fraction <= 1:
-        raise ValueError(f"data.fraction={fraction}: give a share above 0, at most 1")
-    if not 0 <= validation < 1:
-        raise ValueError(f"data.validation={validation}: give a share from 0 to below 1")
+    _check_shares(fraction, validation)
     draw = 0 if release_split else seed
     train_rows, val_rows, test_rows = {}, {}, {}
     test_images = source.test_images if shares is None else source.train_images
+    val_images = source.val_images if source.has_validation else source.train_images
     for label in sorted({label for group in groups for label in group}):
         rows = np.flatnonzero(source.train_labels == label)
         np.random.default_rng(derive(draw, "images", label)).shuffle(rows)
@@ -119,16 +121,20 @@ def by_class(
             cuts = _cut(source, rows, shares)
             train_rows[label], val_rows[label], test_rows[label] = cuts
             continue
-        pool = int(len(rows) * validation)
-        counts = _counts(len(rows), fraction, images_per_class, per_class, validation)
-        _check_pools(source.classes[label], counts, len(rows) - pool, pool)
-        val_rows[label] = rows[:pool][: counts[1]]
-        train_rows[label] = rows[pool:][: counts[0]]
+        if source.has_validation:
+            held_out = np.flatnonzero(source.val_labels == label)
+            counts = _own_counts(len(rows), len(held_out), fraction, per_class)
+        else:
+            pool = int(len(rows) * validation)
+            rows, held_out = rows[pool:], rows[:pool]
+            counts = _counts(len(rows) + pool, fraction, images_per_class, per_class, validation)
+        _check_pools(source.classes[label], counts, len(rows), len(held_out))
+        train_rows[label], val_rows[label] = rows[: counts[0]], held_out[: counts[1]]
         test_rows[label] = np.flatnonzero(source.test_labels == label)
     made = []
     for index, group in enumerate(groups):
         train, train_y = _gather(source.train_images, train_rows, group)
-        val, val_y = _gather(source.train_images, val_rows, group)
+        val, val_y = _gather(val_images, val_rows, group)
         test, test_y = _gather(test_images, test_rows, group)
         if not len(test):
             raise ValueError(f"{source.name}: no test images for the classes of task {index}")
@@ -162,24 +168,53 @@ def folder(
     return by_class(source, shape=shape, **split)  # type: ignore[arg-type]
 
 
+def _check_shares(fraction: float, validation: float) -> None:
+    if not 0 < fraction <= 1:
+        raise ValueError(f"data.fraction={fraction}: give a share above 0, at most 1")
+    if not 0 <= validation < 1:
+        raise ValueError(f"data.validation={validation}: give a share from 0 to below 1")
+
+
 def _groups(
     source: Source,
-    classes: Sequence[Sequence[int | str]] | None,
+    classes: Sequence[Sequence[int | str]] | str | None,
     tasks: int | None,
     seed: int | None,
 ) -> list[list[int]]:
     available = len(source.classes)
-    if classes is not None:
+    order = _order(source, classes) if isinstance(classes, str) else list(range(available))
+    if classes is not None and not isinstance(classes, str):
         return [_group(source, index, group) for index, group in enumerate(classes)]
     if tasks is None or not 1 <= tasks <= available:
         raise ValueError(
             f"data.tasks={tasks}: {source.name} has {available} classes; "
             f"give a number of tasks from 1 to {available}"
         )
-    labels = np.arange(available)
+    labels = np.array(order)
     if seed is not None:
         np.random.default_rng(seed).shuffle(labels)
     return [part.tolist() for part in np.array_split(labels, tasks)]
+
+
+def _order(source: Source, path: str) -> list[int]:
+    """The class numbers in a text file, in their order; `numpy.savetxt` may have written it.
+
+    Raises:
+        ValueError: no such file, or not each class of the source once.
+    """
+    try:
+        found = [float(word) for word in Path(path).expanduser().read_text("utf-8").split()]
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"data.classes={path}: neither lists of classes nor a text file with a class number a "
+            f"line ({error})"
+        ) from None
+    if sorted(found) != list(range(len(source.classes))):
+        raise ValueError(
+            f"data.classes={path}: has {len(found)} numbers; give each of the classes 0 to "
+            f"{len(source.classes) - 1} of {source.name} once"
+        )
+    return [int(number) for number in found]
 
 
 def _group(source: Source, index: int, labels: Sequence[int | str]) -> list[int]:
@@ -225,8 +260,9 @@ def _cut(
     source: Source, rows: NDArray[np.int64], shares: Sequence[float]
 ) -> list[NDArray[np.int64]]:
     """The images of a class for training, validation and testing."""
-    if len(source.test_labels):
-        raise ValueError(f"data.shares={list(shares)}: {source.name} has test images of its own")
+    if len(source.test_labels) or source.has_validation:
+        part = "test" if len(source.test_labels) else "validation"
+        raise ValueError(f"data.shares={list(shares)}: {source.name} has {part} images of its own")
     if len(shares) != 3 or min(shares) < 0 or sum(shares) > 1 + 1e-9:
         raise ValueError(
             f"data.shares={list(shares)}: give three shares, for training, validation and testing, "
@@ -246,12 +282,7 @@ def _counts(
 ) -> tuple[int, int]:
     """Training and validation images to take of a class with `available` training images."""
     if per_class is not None:
-        if len(per_class) != 2 or min(per_class) < 0 or per_class[0] < 1:
-            raise ValueError(
-                f"data.per_class={list(per_class)}: give two numbers, training and validation "
-                "images of a class"
-            )
-        return per_class[0], per_class[1]
+        return _given_counts(per_class)
     whole = available if images_per_class is None else images_per_class
     total = round(fraction * whole)
     if (whole, total) in _RELEASE_COUNTS and validation == 1 / 6:
@@ -261,6 +292,24 @@ def _counts(
         return available - val, val
     train = round(total * (1 - validation))
     return train, total - train
+
+
+def _own_counts(
+    train: int, val: int, fraction: float, per_class: Sequence[int] | None
+) -> tuple[int, int]:
+    """As `_counts`, of a class that has validation images of its own."""
+    if per_class is not None:
+        return _given_counts(per_class)
+    return max(round(fraction * train), 1), round(fraction * val)
+
+
+def _given_counts(per_class: Sequence[int]) -> tuple[int, int]:
+    if len(per_class) != 2 or min(per_class) < 0 or per_class[0] < 1:
+        raise ValueError(
+            f"data.per_class={list(per_class)}: give two numbers, training and validation images "
+            "of a class"
+        )
+    return per_class[0], per_class[1]
 
 
 def _check_pools(name: str, counts: tuple[int, int], train: int, val: int) -> None:

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lifelong.data.sources.folder import open_tree, pixels
+from lifelong.data.sources.pickled import images_of, unpickle
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
 from lifelong.data.task import Images
@@ -42,7 +43,9 @@ def unlabeled(origin: Origin, like: Images, used: Collection[int] = ()) -> Image
     Args:
         origin: where they are: all training images of a `Source`; those of classes that are not
             `used` of `HeldOut`; all below a folder or in a zip file; in an .npy file, or in the
-            first array of an .npz file, uint8 (n, c, h, w) or (n, h, w, c).
+            first array of an .npz file, uint8 (n, c, h, w) or (n, h, w, c); or under "data" in a
+            .pkl file as Lifelong Tickets' program reads it, uint8 (n, h, w, c), which is read
+            without running anything.
         like: images of the task under which they are asked: the others are brought to their shape,
             transformed and normalised as they are. Labels are 0.
         used: class numbers of the stream.
@@ -66,7 +69,8 @@ def unlabeled(origin: Origin, like: Images, used: Collection[int] = ()) -> Image
         path = Path(origin).expanduser()
         if not path.exists():
             raise ValueError(f"{origin}: no such folder, zip file or array file of images")
-        x = _array(path, shape) if path.suffix in (".npy", ".npz") else _tree(path, shape)
+        read = _READERS.get(path.suffix, _tree)
+        x = read(path, shape)
     images = Images(x, torch.zeros(len(x)).long(), like.t[:1].expand(len(x)))
     return images.served_as(like).to(like.x.device)
 
@@ -94,3 +98,14 @@ def _array(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
     if images.shape[1] not in channels and images.shape[3] in channels:
         images = images.transpose(0, 3, 1, 2)
     return brought(images, shape, str(path))
+
+
+def _pickle(path: Path, shape: tuple[int, ...]) -> torch.Tensor:
+    try:
+        found = unpickle(path.read_bytes())
+        return torch.from_numpy(np.ascontiguousarray(images_of(found["data"], shape)))
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f'{path}: not a pickle with images under "data" ({error})') from None
+
+
+_READERS = {".npy": _array, ".npz": _array, ".pkl": _pickle, ".pickle": _pickle}

@@ -140,9 +140,7 @@ def _published_by_any(groups: Sequence[Group], key: str) -> bool:
     return any(key in group.published for group in groups)
 
 
-def _times(
-    group: Group, groups: Sequence[Group], against_paper: bool
-) -> list[tuple[str, float]]:
+def _times(group: Group, groups: Sequence[Group], against_paper: bool) -> list[tuple[str, float]]:
     """Seconds of training, and what a paper says of them."""
     seconds = spread(group.values("seconds"))
     cells = [(text(seconds, 0), seconds.mean)]

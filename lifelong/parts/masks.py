@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 Named = Mapping[str, nn.Parameter]
+Ranking = Literal["magnitude", "layerwise", "random"]
 
 
 class Masks(nn.Module):
@@ -30,15 +31,22 @@ class Masks(nn.Module):
         self.keep = {name: torch.ones_like(p, dtype=torch.bool) for name, p in named.items()}
 
     @torch.no_grad()
-    def prune(self, named: Named, rate: float, locked: Masks | None = None) -> None:
-        """Removes the share `rate` of the entries kept that have the smallest absolute weights.
-
-        Round(rate * kept) of them, over all weights together; of equal ones the first goes.
+    def prune(
+        self,
+        named: Named,
+        rate: float,
+        locked: Masks | None = None,
+        ranking: Ranking = "magnitude",
+    ) -> None:
+        """Removes the share `rate` of the entries kept, round(rate * kept) of them.
 
         Args:
             named: the weights.
             rate: in [0, 1].
             locked: entries that do not count and stay.
+            ranking: `magnitude`: those of the smallest absolute weights, over all weights together;
+                of equal ones the first goes. `layerwise`: likewise of each weight by itself.
+                `random`: any, over all weights together, drawn on the CPU.
 
         Raises:
             ValueError: a rate out of range.
@@ -51,10 +59,16 @@ class Masks(nn.Module):
             locked._here(named)
             kept = kept & ~locked.flat()
         sizes = torch.cat([named[name].detach().abs().flatten() for name in self.keep])
-        places = torch.nonzero(kept).flatten()  # of what can go, in order
-        order = torch.argsort(sizes[places], stable=True)
-        flat = self.flat()
-        flat[places[order[: round(rate * len(places))]]] = False
+        if ranking == "random":
+            sizes = torch.rand(len(sizes)).to(sizes.device)
+        counts = [entry.numel() for entry in self.keep.values()]
+        flat, first = self.flat(), 0
+        for count in counts if ranking == "layerwise" else [sum(counts)]:
+            here = slice(first, first + count)
+            places = first + torch.nonzero(kept[here]).flatten()  # of what can go, in order
+            order = torch.argsort(sizes[places], stable=True)
+            flat[places[order[: round(rate * len(places))]]] = False
+            first += count
         self.set_flat(flat)
 
     @torch.no_grad()
@@ -101,12 +115,7 @@ class Masks(nn.Module):
 
     def packed(self) -> dict[str, Any]:
         """The masks as plain values and a tensor of bytes."""
-        bits = np.packbits(self.flat().cpu().numpy())  # see `kept_entries`
-        return {
-            "shapes": {name: list(kept.shape) for name, kept in self.keep.items()},
-            "kept": self.kept(),
-            "bits": torch.from_numpy(bits),
-        }
+        return packed(self.keep)
 
     def unpack(self, content: dict[str, Any]) -> None:
         """Takes the masks from `packed`.
@@ -118,7 +127,8 @@ class Masks(nn.Module):
         if content["shapes"] != shapes:
             wrong = min(_differing(shapes, content["shapes"]))
             raise ValueError(f"the masks belong to other weights; {wrong} differs")
-        found = kept_entries(content)
+        entries = kept_entries(content)
+        found = {name: entries[name] for name in shapes}  # in the order of the weights
         if sum(int(kept.sum()) for kept in found.values()) != content["kept"]:
             raise ValueError("the masks are damaged: another number of entries is kept")
         self.keep = {name: kept.to(self.keep[name].device) for name, kept in found.items()}
@@ -128,6 +138,16 @@ class Masks(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.unpack(state)
+
+
+def packed(keep: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Masks (bool) by name as `Masks.packed` gives them: eight entries a byte."""
+    flat = torch.cat([kept.flatten() for kept in keep.values()]).cpu()
+    return {
+        "shapes": {name: list(kept.shape) for name, kept in keep.items()},
+        "kept": int(flat.sum()),
+        "bits": torch.from_numpy(np.packbits(flat.numpy())),  # see `kept_entries`
+    }
 
 
 def kept_entries(content: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,4 +1,8 @@
-"""A lifelong ticket as one file: a mask, the weights it starts from and those it ends with."""
+"""A lifelong ticket as one file: a mask, the weights it starts from and those it ends with.
+
+State dicts of pruned networks, as `torch.nn.utils.prune` and the released program of Lifelong
+Tickets leave them, are read as tickets too, see `lifelong.parts.state_files`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.files import write_with
-from lifelong.parts.masks import kept_entries
+from lifelong.parts.masks import kept_entries, packed
+from lifelong.parts.state_files import parted, read_state, told
 
 FORMAT = 1
 
@@ -23,10 +28,13 @@ class Ticket:
 
     Attributes:
         mask: see `Masks.packed`; names of kernels within the body.
-        start: the network before its training under the mask, by name.
-        weights: the network after it.
-        tasks: descriptions of the tasks learned, in their order, see `Task.description`.
+        start: the network before its training under the mask, by name; empty where a file has
+            masks alone.
+        weights: the network after it, likewise.
+        tasks: descriptions of the tasks learned, in their order, see `Task.description`; empty for
+            a state dict of another program.
         provenance: where it comes from: run, method, stream, seed, stage, accuracy, versions.
+        start_mask: what `start` has of the kernels, see `Masks.packed`; empty for all.
     """
 
     mask: dict[str, Any]
@@ -34,6 +42,7 @@ class Ticket:
     weights: dict[str, Tensor]
     tasks: list[dict[str, Any]]
     provenance: dict[str, Any]
+    start_mask: dict[str, Any]
 
     @property
     def remaining(self) -> float:
@@ -63,21 +72,45 @@ class Ticket:
 
 
 def load_ticket(path: str | Path) -> Ticket:
-    """The ticket in a file, which is not unpickled.
+    """The ticket in a file, of which nothing is run: one of ours, or a state dict.
+
+    Of a state dict `start` are the weights as they are (`weight_orig`), and `weights` those under
+    the masks; kernels without a mask are kept whole.
 
     Raises:
         ValueError: no such file, or no ticket.
     """
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise ValueError(f"{path}: no such file")
     try:
-        content = torch.load(Path(path).expanduser(), map_location="cpu", weights_only=True)
-        assert content.pop("format") == FORMAT
+        content = torch.load(place, map_location="cpu", weights_only=True)
+    except Exception:  # of many kinds, for a damaged or foreign file
+        content = None
+    if not isinstance(content, dict) or "format" not in content:
+        return _of_state(read_state(place), path)
+    try:
+        if content.pop("format") != FORMAT:
+            raise ValueError("of another version")
         mask = content["mask"]
         for name in ("start", "weights"):
             content[name] = dense(content[name], mask)
-        return Ticket(**content)
-    except Exception as error:  # of many kinds, for a damaged or foreign file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a ticket that this version reads ({reason})") from None
+        return Ticket(**content, start_mask=mask)
+    except Exception as error:  # likewise
+        raise ValueError(f"{path}: not a ticket that this version reads ({told(error)})") from None
+
+
+def _of_state(state: Mapping[str, Tensor], path: str | Path) -> Ticket:
+    """The ticket that a state dict of a pruned network stands for."""
+    weights, masks = parted(state)
+    kernels = {name: value for name, value in weights.items() if value.dim() == 4}
+    whole = {name: torch.ones_like(value, dtype=torch.bool) for name, value in kernels.items()}
+    kept = {name: masks.get(name, flags) for name, flags in (whole | masks).items()}
+    if not kept:
+        raise ValueError(f"{path}: has neither masks nor kernels of convolutions")
+    pruned = {n: value * kept[n] if n in kept else value for n, value in weights.items()}
+    mask = packed({name.removeprefix("body."): flags for name, flags in kept.items()})
+    return Ticket(mask, weights, pruned, [], {}, start_mask={})
 
 
 def sparse(tensors: Mapping[str, Tensor], mask: dict[str, Any]) -> dict[str, Tensor]:

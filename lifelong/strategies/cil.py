@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, ClassVar, Literal
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Images, Task, unlabeled
+from lifelong.data.sources.pickled import by_label
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
@@ -49,7 +51,9 @@ class CIL(Strategy):
         batch_size: of the first task; later R and U have a quarter, N and O share a quarter in the
             proportion 1 : k.
         memory: exemplars of each class.
-        exemplars: `random`, or by `herding`: those whose mean feature stays nearest to the class's.
+        exemplars: `random`, or by `herding`: those whose mean feature stays nearest to the class's;
+            or a pickle {class number: uint8 (n, h, w, c)} of some of the training images, as the
+            released program reads it, which are taken all.
         unlabeled: where U is taken from: `exemplars` (U are these themselves), `none` (without
             distillation), or see `lifelong.data.unlabeled`.
         neighbours: images that an exemplar takes, nearest first, each image once.
@@ -65,6 +69,7 @@ class CIL(Strategy):
         "neighbours": "unlabeled!=none|exemplars",
         "most": "unlabeled!=none|exemplars",
         "temperature": "unlabeled!=none",
+        "memory": "exemplars=random|herding",
     }
 
     def __init__(
@@ -75,7 +80,7 @@ class CIL(Strategy):
         *,
         batch_size: int,
         memory: int = 100,
-        exemplars: Literal["random", "herding"] = "random",
+        exemplars: str = "random",
         unlabeled: str | Origin = "none",
         neighbours: int = 50,
         most: int | None = None,
@@ -88,7 +93,7 @@ class CIL(Strategy):
                 raise ValueError(f"strategy.{name}={value}: give 1 or more")
         if temperature <= 0:
             raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
-        self.batch_size, self.memory, self.herding = batch_size, memory, exemplars == "herding"
+        self.batch_size, self.memory, self.exemplars = batch_size, memory, exemplars
         self.pool, self.neighbours, self.most = unlabeled, neighbours, most
         self.temperature, self.transform = temperature, transform
         self._met: dict[int, Task] = {}
@@ -122,6 +127,9 @@ class CIL(Strategy):
                 "tells the classes of all tasks apart; give each class to one task"
             )
         self._used = set(every)
+        if self.exemplars not in ("random", "herding"):
+            for task in tasks:
+                self._brought(task)
         if self.pool not in ("none", "exemplars") and not len(self._pool(tasks[0])):
             raise ValueError(
                 f"unlabeled={self.method['unlabeled']}: has no images; give others, or "
@@ -241,14 +249,35 @@ class CIL(Strategy):
 
     def _chosen(self, task: Task) -> Tensor:
         """The rows of the exemplars of a task's classes; its images come in random order."""
+        if self.exemplars not in ("random", "herding"):
+            return self._brought(task)
         found = []
         for label in range(len(task.classes)):
             rows = torch.nonzero(task.train.y.cpu() == label).flatten()
-            if self.herding:
+            if self.exemplars == "herding":
                 features = F.normalize(self._features(task.train.part(rows)))
                 rows = rows[herded(features, min(self.memory, len(rows)))]
             found.append(rows[: self.memory])
         return torch.cat(found)
+
+    def _brought(self, task: Task) -> Tensor:
+        """The rows of the images that the user's file has of a task's classes."""
+        images = by_label(Path(self.exemplars).expanduser(), task.train.x.shape[1:])
+        pixels = task.train.x.cpu().numpy()
+        rows = {
+            (label, pixels[row].tobytes()): row for row, label in enumerate(task.train.y.tolist())
+        }
+        found = [
+            rows.get((label, image.tobytes()))
+            for label, number in enumerate(task.classes)
+            for image in images.get(number, ())
+        ]
+        if not found or None in found:
+            raise ValueError(
+                f"strategy.exemplars={self.exemplars}: {found.count(None)} of its {len(found)} "
+                f"images of {task.name} are not among the training images"
+            )
+        return torch.tensor(found)
 
     def _prepare(self, task: Task) -> None:
         """Chooses U for the next task, draws its views, and keeps what the network answers."""

@@ -37,10 +37,11 @@ class Retrain(Tickets):
             it must have learned the same tasks of the same images, and hold the checkpoint of the
             last one (`keep=all` has all).
         stage: number of tasks learned; the last of them is trained.
-        mask: `run` for the mask that it found for the last task, or a file of a ticket.
+        mask: `run` for the mask that it found for the last task, or a file of a ticket, or of masks
+            as `torch.nn.utils.prune` and the released program leave them.
         start: `first` for the run's very first weights, heads and batch-norm included; `before` for
             those from which its ticket started (bottom-up: the dense network before the task); or
-            a file of a ticket, from where that one started.
+            a file: of a ticket, from where that one started, or a state dict.
         unlabeled: what the run learned from.
         schedule, batch_size, temperature, transform: see `CIL`.
 
@@ -148,12 +149,14 @@ class Retrain(Tickets):
     def _weights(self) -> dict[str, Tensor]:
         if self.begins not in ("first", "before"):
             ticket = load_ticket(self.begins)
-            if len(ticket.tasks) < self.stage:
+            if ticket.tasks and len(ticket.tasks) < self.stage:
                 raise ValueError(
                     f"strategy.start={self.begins}: is a ticket of stage {len(ticket.tasks)}; give "
                     f"one of stage {self.stage} or later"
                 )
-            self._start_mask = ticket.mask
+            if not ticket.start:
+                raise ValueError(f"strategy.start={self.begins}: holds masks and no weights")
+            self._start_mask = ticket.start_mask
             return ticket.start
         if self.begins == "before":
             self._start_mask = self._of_run.get("start_mask", {})

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Task
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.masks import Masks
+from lifelong.parts.masks import Masks, Ranking
 from lifelong.strategies.cil import CIL
 from lifelong.strategies.strategy import MakeOptimizer, Round
 
@@ -33,10 +33,14 @@ class Tickets(CIL):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         round_epochs: of the training between two prunings, at a hundredth of the rate.
+        ranking: which weights go first: those of the smallest absolute value of all convolutions
+            together (`magnitude`), of each convolution the same share (`layerwise`), or `random`.
+        keep_rounds: keep the mask after every pruning, packed, in checkpoints.
         **options: of `CIL`.
 
     Attributes:
         masks: in force.
+        round_masks: by visit the masks after each of its prunings, where `keep_rounds`.
         tickets: by visit the mask that was found for its task, see `Masks.packed`.
         first: the network as it was made, each task's heads as they were added.
         start: the network as it was when the last training under a ticket's mask began.
@@ -50,9 +54,13 @@ class Tickets(CIL):
         schedule: Schedule = constant,
         *,
         round_epochs: int = 30,
+        ranking: Ranking = "magnitude",
+        keep_rounds: bool = False,
         **options: Any,
     ) -> None:
         super().__init__(network, optimizer, schedule, **options)
+        self.ranking, self.keep_rounds = ranking, keep_rounds
+        self.round_masks: dict[str, list[dict[str, Any]]] = {}
         if round_epochs < 1:
             raise ValueError(f"strategy.round_epochs={round_epochs}: give 1 or more")
         self.round_epochs = round_epochs
@@ -89,9 +97,11 @@ class Tickets(CIL):
         )  # fmt: skip
 
     @torch.no_grad()
-    def _prune(self, rate: float, locked: Masks | None = None) -> None:
-        self.masks.prune(self.prunable(), rate, locked)
+    def _prune(self, stage: Task, rate: float, locked: Masks | None = None) -> None:
+        self.masks.prune(self.prunable(), rate, locked, self.ranking)
         self.masks.hold(self.prunable())
+        if self.keep_rounds:
+            self.round_masks.setdefault(str(stage.step), []).append(self.masks.packed())
 
     def _note(self, visit: Task) -> None:
         """Keeps the mask in force as the ticket of a visit."""
@@ -144,8 +154,8 @@ class Tickets(CIL):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         for name in self._kept():
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, getattr(self, name)))
 
     def _kept(self) -> tuple[str, ...]:
         """Attributes that a checkpoint holds."""
-        return "tickets", "first", "start", "start_mask"
+        return "tickets", "round_masks", "first", "start", "start_mask"

@@ -25,7 +25,7 @@ from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.masks import Masks
+from lifelong.parts.masks import Masks, Ranking
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
 from lifelong.strategies.tickets import Tickets
 
@@ -57,6 +57,7 @@ class TicketsBU(Tickets):
         decide_on: images of which A and a are: `val`, or `test` as in the released program, for
             comparison with it alone.
         round_epochs: of a round, at a hundredth of the rate.
+        ranking, keep_rounds: see `Tickets`.
         schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
             transform: see `CIL`.
 
@@ -79,8 +80,10 @@ class TicketsBU(Tickets):
         retrain: bool = True,
         decide_on: Literal["val", "test"] = "val",
         round_epochs: int = 30,
+        ranking: Ranking = "magnitude",
+        keep_rounds: bool = False,
         memory: int = 100,
-        exemplars: Literal["random", "herding"] = "random",
+        exemplars: str = "random",
         unlabeled: str | Origin = "none",
         neighbours: int = 50,
         most: int | None = None,
@@ -88,9 +91,10 @@ class TicketsBU(Tickets):
         transform: Transform | None = None,
     ) -> None:
         super().__init__(
-            network, optimizer, schedule, round_epochs=round_epochs, batch_size=batch_size,
-            memory=memory, exemplars=exemplars, unlabeled=unlabeled, neighbours=neighbours,
-            most=most, temperature=temperature, transform=transform,
+            network, optimizer, schedule, round_epochs=round_epochs, ranking=ranking,
+            keep_rounds=keep_rounds, batch_size=batch_size, memory=memory, exemplars=exemplars,
+            unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
+            transform=transform,
         )  # fmt: skip
         if not 0 < share < 1:
             raise ValueError(f"strategy.share={share}: give a share between 0 and 1")
@@ -153,7 +157,7 @@ class TicketsBU(Tickets):
         """Prunes the dense network in rounds; what was before the last pruning is the ticket."""
         for number in range(1, self.most_rounds + 2):
             self._keep()
-            self._prune(self.share)
+            self._prune(task, self.share)
             if number > self.most_rounds:
                 break
             drop, metrics = yield from self._pruning(task, number, wanted)
@@ -167,7 +171,7 @@ class TicketsBU(Tickets):
 
         As in the released program, the rounds may also end on a pruning that was not trained.
         """
-        self._prune(self.share, self.ticket)
+        self._prune(task, self.share, self.ticket)
         self._keep()
         for number in range(1, self.most_rounds + 1):
             drop, metrics = yield from self._pruning(task, number, wanted)
@@ -175,7 +179,7 @@ class TicketsBU(Tickets):
             if _decided(metrics, drop > self.stop_drop and sparsity > self.base_sparsity):
                 break
             self._keep()
-            self._prune(self.share, self.ticket)
+            self._prune(task, self.share, self.ticket)
             sparsity, name = self._sparsity(), "ends_untrained"
             if _decided(metrics, drop >= self.stop_drop and sparsity >= self.base_sparsity, name):
                 break

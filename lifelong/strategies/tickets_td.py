@@ -11,7 +11,7 @@ first ranking of a stage is by stale ones); each pruning round has an optimizer 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -22,14 +22,16 @@ from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.masks import Ranking
 from lifelong.strategies.strategy import MakeOptimizer, Rounds
 from lifelong.strategies.tickets import Tickets
 
-Pruning = Sequence[Sequence[float]]
+SHARE = 0.2  # that goes in a pruning
+Pruning = Sequence[Sequence[float]] | Sequence[int]
 PRESETS: dict[str, Pruning] = {
-    "release": [[0.2] * count for count in (1, 1, 2, 3, 5)],
-    "paper_cifar10": [[0.2] * count for count in (1, 1, 3, 4, 5)],
-    "paper_cifar100": [[0.2]] * 9 + [[0.2, 0.1]],
+    "release": [1, 1, 2, 3, 5],
+    "paper_cifar10": [1, 1, 3, 4, 5],
+    "paper_cifar100": [[SHARE]] * 9 + [[SHARE, 0.1]],
 }
 
 
@@ -44,18 +46,24 @@ class TicketsTD(Tickets):
     Args:
         network: see `CIL`.
         optimizer: see `Strategy`.
-        pruning: for each visit of the stream the shares of the weights left that go, one after the
-            other; or a preset, `release`, `paper_cifar10` or `paper_cifar100`. More than there are
-            visits do no harm; where tasks come again and lists run out, the last one is used.
-        rewind: what the weights left of convolutions become: `zero`, as at the very first; `best`,
-            as in the best epoch of the task; `rand`, drawn anew; `none`, as they are.
+        pruning: for each visit of the stream how often 20 % of the weights left go, as in the
+            released program's 1,1,2,3,5; or a list of the shares that go, one after the other; or
+            a preset, `release`, `paper_cifar10` or `paper_cifar100`. More than there are visits do
+            no harm; where tasks come again and lists run out, the last one is used.
+        rewind: what the weights left of convolutions become: `zero`, as at the very first; `late`,
+            as after the first `rewind_epoch` epochs of the first task (Frankle et al. 2019);
+            `best`, as in the best epoch of the task; `rand`, drawn anew; `none`, as they are.
+        rewind_epoch: see `late`.
         round_epochs: of the training between two prunings, at a hundredth of the rate.
+        ranking, keep_rounds: see `Tickets`.
         schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
             transform: see `CIL`.
 
     Raises:
         ValueError: shares out of range.
     """
+
+    acts_with: ClassVar[dict[str, str]] = Tickets.acts_with | {"rewind_epoch": "rewind=late"}
 
     def __init__(
         self,
@@ -65,10 +73,13 @@ class TicketsTD(Tickets):
         *,
         batch_size: int,
         pruning: str | Pruning = "release",
-        rewind: Literal["zero", "best", "rand", "none"] = "zero",
+        rewind: Literal["zero", "late", "best", "rand", "none"] = "zero",
+        rewind_epoch: int = 1,
         round_epochs: int = 30,
+        ranking: Ranking = "magnitude",
+        keep_rounds: bool = False,
         memory: int = 100,
-        exemplars: Literal["random", "herding"] = "random",
+        exemplars: str = "random",
         unlabeled: str | Origin = "none",
         neighbours: int = 50,
         most: int | None = None,
@@ -76,18 +87,16 @@ class TicketsTD(Tickets):
         transform: Transform | None = None,
     ) -> None:
         super().__init__(
-            network, optimizer, schedule, round_epochs=round_epochs, batch_size=batch_size,
-            memory=memory, exemplars=exemplars, unlabeled=unlabeled, neighbours=neighbours,
-            most=most, temperature=temperature, transform=transform,
+            network, optimizer, schedule, round_epochs=round_epochs, ranking=ranking,
+            keep_rounds=keep_rounds, batch_size=batch_size, memory=memory, exemplars=exemplars,
+            unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
+            transform=transform,
         )  # fmt: skip
-        if isinstance(pruning, str) and pruning not in PRESETS:
-            raise ValueError(
-                f"strategy.pruning={pruning}: give {', '.join(PRESETS)}, or a list of lists"
-            )
-        self.pruning = PRESETS[pruning] if isinstance(pruning, str) else pruning
-        if any(not 0 <= rate < 1 for rates in self.pruning for rate in rates):
-            raise ValueError(f"strategy.pruning={pruning}: give shares from 0 to below 1")
-        self.rewind = rewind
+        self.pruning = shares_of(pruning)
+        if rewind_epoch < 1:
+            raise ValueError(f"strategy.rewind_epoch={rewind_epoch}: give 1 or more")
+        self.rewind, self.rewind_epoch = rewind, rewind_epoch
+        self._late: dict[str, Tensor] = {}  # convolutions after `rewind_epoch`
         self._last: dict[str, Tensor] = {}  # the network as the last epoch left it
         self._start_before: dict[str, Tensor] = {}  # `start` of the ticket before
         self._best: dict[str, Tensor] = {}  # convolutions of the best epoch
@@ -102,6 +111,12 @@ class TicketsTD(Tickets):
                 f"strategy.pruning: has shares for {len(self.pruning)} tasks; give one list for "
                 f"each of the {len(tasks)} tasks, or a preset: {', '.join(PRESETS)}"
             )
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        learns_first = len(self._visits) == 1 and not self.tickets
+        if self.rewind == "late" and learns_first and self.current_epoch + 1 == self.rewind_epoch:
+            self._late = {name: p.detach().clone() for name, p in self.prunable().items()}
 
     def begin_task(self, task: Task) -> None:
         self._visits = [visit for visit in self._visits if visit.step < task.step]
@@ -128,7 +143,7 @@ class TicketsTD(Tickets):
         self.take(self._last)
         rates = list(self.pruning[min(stage.step, len(self.pruning) - 1)])
         for number, rate in enumerate(rates, 1):
-            self._prune(rate)
+            self._prune(stage, rate)
             if number < len(rates):
                 yield self._pruning_round(stage, f"pruning {number} of {len(rates)}")
         self._rewind()
@@ -164,9 +179,16 @@ class TicketsTD(Tickets):
 
     @torch.no_grad()
     def _rewind(self) -> None:
+        if self.rewind == "late" and not self._late:
+            raise ValueError(
+                f"strategy.rewind_epoch={self.rewind_epoch}: the first task was learned in fewer "
+                "epochs; give one of them"
+            )
         for name, p in self.prunable().items():
             if self.rewind == "zero":
                 p.copy_(self.first[f"body.{name}"])
+            elif self.rewind == "late":
+                p.copy_(self._late[name])
             elif self.rewind == "best":
                 p.copy_(self._best[name])
             elif self.rewind == "rand":
@@ -186,4 +208,28 @@ class TicketsTD(Tickets):
         self._last = self.state()
 
     def _kept(self) -> tuple[str, ...]:
-        return *super()._kept(), "_last", "_best", "_whole", "_start_before"
+        return *super()._kept(), "_last", "_best", "_whole", "_start_before", "_late"
+
+
+def shares_of(pruning: str | Pruning) -> list[list[float]]:
+    """For each visit the shares that go, see `TicketsTD`.
+
+    >>> shares_of("1,2")
+    [[0.2], [0.2, 0.2]]
+
+    Raises:
+        ValueError: neither a preset, nor counts, nor shares.
+    """
+    given: Any = PRESETS.get(pruning, pruning) if isinstance(pruning, str) else pruning
+    if isinstance(given, str):
+        counts = given.replace(" ", "").split(",")
+        if not all(count.isdigit() for count in counts):
+            raise ValueError(
+                f"strategy.pruning={pruning}: give {', '.join(PRESETS)}, how often 20 % go after "
+                "each task, as [1,1,2,3,5], or lists of shares"
+            )
+        given = [int(count) for count in counts]
+    rounds = [[SHARE] * rates if isinstance(rates, int) else list(rates) for rates in given]
+    if any(not 0 <= rate < 1 for rates in rounds for rate in rates):
+        raise ValueError(f"strategy.pruning={pruning}: give shares from 0 to below 1")
+    return rounds

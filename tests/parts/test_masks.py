@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -122,3 +123,35 @@ def test_packed_masks_come_back_bit_for_bit() -> None:
     content["bits"][0] ^= 1
     with pytest.raises(ValueError, match="damaged"):
         again.unpack(content)
+
+
+def test_of_every_layer_the_same_share_goes() -> None:
+    named = weights()
+    masks = Masks(named)
+    masks.prune(named, 0.5, ranking="layerwise")
+    for name, kept in masks.keep.items():
+        sizes = named[name].detach().abs()
+        assert int(kept.sum()) == kept.numel() - round(0.5 * kept.numel())
+        if kept.numel() > 1:
+            assert sizes[kept].min() > sizes[~kept].max()
+
+
+def test_any_weights_go_by_chance() -> None:
+    """As many as by size, others each time, as likely everywhere."""
+    named, gone = weights(), torch.zeros(90)
+    for seed in range(400):
+        torch.manual_seed(seed)
+        masks = Masks(named)
+        masks.prune(named, 0.3, ranking="random")
+        assert masks.kept() == 90 - 27
+        gone += ~masks.flat()
+    assert (gone / 400 - 0.3).abs().max() < 0.1  # 4.4 standard deviations
+
+
+@pytest.mark.parametrize("ranking", ["layerwise", "random"])
+def test_locked_entries_stay_whatever_the_ranking(ranking: Any) -> None:
+    named = weights()
+    masks, lock = Masks(named), Masks(named)
+    lock.prune(named, 0.5)
+    masks.prune(named, 1.0, lock, ranking)
+    assert torch.equal(masks.flat(), lock.flat())

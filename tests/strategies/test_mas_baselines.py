@@ -214,7 +214,7 @@ def test_online_ewc_forgets_what_it_gathered() -> None:
 
 def test_ewc_without_a_cut() -> None:
     for clip in (None, 100.0):
-        strategy = made(EWC, clip=clip)
+        strategy = made(EWC, clip=clip, strength=1.0)
         name, p = next(iter(strategy.held().items()))
         p.grad = torch.zeros_like(p)
         strategy.anchor.importance(name).fill_(1e6)

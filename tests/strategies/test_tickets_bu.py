@@ -341,7 +341,7 @@ def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture
         ("stage=x", "stage=x: give a number"),
         ("part=all", "part=all: give test, val or train"),
         ("evaluate=both", "evaluate=both: give task or class"),
-        ("nonsense=1", "nonsense=1: give run=.., stage=.."),
+        ("nonsense=1", "nonsense=1: give run=.., file=.., stage=.."),
     ):
         assert evaluate.main([f"run={folder}", wrong]) == 2
         assert re.search(message, capsys.readouterr().err)
@@ -400,8 +400,8 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
         (["strategy.stage=2", "data.seed=9"], "had other training images for task 0"),
         (["strategy.stage=2", "data.shuffle_classes=true"], "learned other tasks"),
         (["strategy.stage=2", "tasks=1"], "strategy.stage=2: the stream has 1 tasks"),
-        (["strategy.stage=2", "strategy.mask=nowhere"], "nowhere: not a ticket"),
-        (["strategy.stage=2", "strategy.start=nowhere"], "nowhere: not a ticket"),
+        (["strategy.stage=2", "strategy.mask=nowhere"], "nowhere: no such file"),
+        (["strategy.stage=2", "strategy.start=nowhere"], "nowhere: no such file"),
         (["strategy.stage=2", "unlabeled=none"], "unlabeled: none; the run in"),
         (["strategy.stage=2", "backbone=conv4"], "has other weights, body."),
     ],

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong import load_run
+from lifelong import export, load_run, load_ticket
 from lifelong.data import Images
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.strategies import Round, TicketsTD
@@ -133,6 +133,67 @@ def test_rewinding(rewind: Any) -> None:
             assert torch.equal(p.detach(), others[name])
 
 
+def test_late_rewinding_and_masks_of_every_pruning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kernels go back to the second epoch of the first task; each pruning's mask is kept."""
+    seen: list[dict[str, torch.Tensor]] = []
+    end = TicketsTD.on_train_epoch_end
+
+    def watched(self: TicketsTD) -> None:
+        seen.append({name: p.detach().clone() for name, p in self.prunable().items()})
+        end(self)
+
+    monkeypatch.setattr(TicketsTD, "on_train_epoch_end", watched)
+    options = ["strategy=tickets_td", "data=digits", "data.fraction=0.3", "epochs=3", "tasks=2"]
+    options += ["batch_size=32", "optimizer=adam", "lr=0.01", "logger=none", "strategy.memory=5"]
+    options += ["unlabeled=exemplars", "strategy.rewind=late", "strategy.rewind_epoch=2"]
+    options += ["strategy.pruning=[2,1]", "strategy.round_epochs=1", "strategy.keep_rounds=true"]
+    assert execute(tmp_path / "run", *options) == 0
+    strategy: Any = load_run(tmp_path / "run").strategy
+    for name, kept in strategy.masks.keep.items():
+        assert torch.equal(strategy.start[name_in(name)], seen[1][name] * kept)
+    masks = strategy.round_masks
+    assert [[mask["kept"] for mask in masks[step]] for step in ("0", "1")] == [
+        [kept_after(strategy, 1), kept_after(strategy, 2)], [kept_after(strategy, 3)]
+    ]  # fmt: skip
+    for number, left in ((1, 80), (2, 64)):
+        path = tmp_path / f"{number}.ticket"
+        given = [
+            "--ticket",
+            str(tmp_path / "run"),
+            str(path),
+            "--stage",
+            "1",
+            "--round",
+            str(number),
+        ]
+        assert export.main(given) == 0
+        assert round(100 * load_ticket(path).remaining) == left
+    assert export.main([*given[:-1], "3"]) == 2
+
+
+def kept_after(method: TicketsTD, prunings: int) -> int:
+    left = sum(p.numel() for p in method.prunable().values())
+    for _ in range(prunings):
+        left -= round(0.2 * left)
+    return left
+
+
+@pytest.mark.parametrize(
+    ("given", "rounds"),
+    [("1,2", [1, 2]), ([1, 0, 2], [1, 0, 2]), ([[0.2], [0.2, 0.2]], [1, 2])],
+)
+def test_notations_of_pruning(given: Any, rounds: list[int]) -> None:
+    assert made(pruning=given).pruning == [[0.2] * count for count in rounds]
+
+
+@pytest.mark.parametrize("given", ["1;2", "half", [[1.5]]])
+def test_refuses_other_notations(given: Any) -> None:
+    with pytest.raises(ValueError, match=r"strategy\.pruning="):
+        made(pruning=given)
+
+
 def name_in(name: str) -> str:
     return f"body.{name}"
 
@@ -142,8 +203,8 @@ def test_masks_only_shrink() -> None:
     masks = []
     prune = method._prune
 
-    def watched(rate: float) -> None:
-        prune(rate)
+    def watched(stage: Any, rate: float) -> None:
+        prune(stage, rate)
         masks.append(method.masks.flat())
 
     method._prune = watched  # type: ignore[method-assign]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lifelong.data.sources.archive import read_archive
 from lifelong.data.sources.folder import image_key, read_images
-from lifelong.data.sources.pickled import unpickle
+from lifelong.data.sources.pickled import by_label, unpickle
 from lifelong.data.sources.places import Place, find, with_torchvision
 from lifelong.data.sources.source import Source
 
@@ -33,16 +33,18 @@ class _Form(NamedTuple):
     about: str
     names: str
     labels: str
+    dictionaries: Sequence[str]
 
 
 _TEN = _Form(
     "cifar10", 10, "cifar-10-python.tar.gz", "cifar-10-batches-py",
     [f"data_batch_{number}" for number in range(1, 6)], "test_batch", "batches.meta",
-    "label_names", "labels",
+    "label_names", "labels", ["cifar10_train.pkl"],
 )  # fmt: skip
 _HUNDRED = _Form(
     "cifar100", 100, "cifar-100-python.tar.gz", "cifar-100-python",
     ["train"], "test", "meta", "fine_label_names", "fine_labels",
+    ["cifar100_train_4500.pkl", "cifar100_train.pkl"],
 )  # fmt: skip
 
 
@@ -60,7 +62,9 @@ def cifar100(data_dir: str | Path, *, download: bool = True) -> Source:
 
     Looks for the official archive or its unpacked folder, for an image folder `cifar100` or
     `cifar100.zip` (`train/<class>/*`, `test/<class>/*`; its 100 class folders in the order of their
-    names are the fine labels), for a copy prepared earlier, and at last for the network.
+    names are the fine labels), for the pickles of Lifelong Tickets (`cifar100_train_4500.pkl` and
+    beside it `cifar100_val.pkl` and `cifar100_test.pkl`, read without running code, whose
+    validation images stay such), for a copy prepared earlier, and at last for the network.
 
     Raises:
         ValueError: nothing found, an unreadable archive, or not 100 classes.
@@ -77,6 +81,10 @@ def _cifar(form: _Form, data_dir: str | Path, fetch: Callable[[Path], object] | 
             Place(path, image_key(form.name, SHAPE), partial(_images, form))
             for path in (form.name, f"{form.name}.zip")
         ),
+        *(
+            Place(path, f"{form.name}-dictionaries", partial(_dictionaries, form), _beside(form))
+            for path in form.dictionaries
+        ),
     ]
     return find(form.name, data_dir, places, address=ADDRESS, fetch=fetch)
 
@@ -89,6 +97,27 @@ def _images(form: _Form, path: Path) -> Source:
             "are needed, because their order gives the labels"
         )
     return source
+
+
+def _beside(form: _Form) -> tuple[str, ...]:
+    """The other files of a stream as Lifelong Tickets' program reads it."""
+    return f"{form.name}_val.pkl", f"{form.name}_test.pkl"
+
+
+def _dictionaries(form: _Form, train: Path) -> Source:
+    paths = [train, *(train.with_name(name) for name in _beside(form))]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing; it is needed beside {train.name}")
+    parts = []
+    for path in paths:
+        found = by_label(path, SHAPE)
+        if sorted(found) != list(range(form.classes)):
+            raise ValueError(f"{path}: has {len(found)} classes; {form.name} has {form.classes}")
+        labels = np.repeat(np.arange(form.classes), [len(found[n]) for n in range(form.classes)])
+        parts.append((np.concatenate([found[n] for n in range(form.classes)]), labels))
+    names = tuple(str(number) for number in range(form.classes))
+    return Source(form.name, *parts[0], *parts[2], names, train.parent.name, *parts[1])
 
 
 def _official(form: _Form, path: Path) -> Source:

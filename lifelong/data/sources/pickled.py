@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,3 +102,36 @@ def unpickle(content: bytes) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise ValueError("it is no dictionary")
     return loaded
+
+
+def by_label(path: Path, shape: Sequence[int]) -> dict[int, NDArray[np.uint8]]:
+    """The images of each label in a pickle {label: uint8 (n, h, w, c)}, as (n, c, h, w).
+
+    Args:
+        path: the pickle, which is read without running anything.
+        shape: (c, h, w) of an image.
+
+    Raises:
+        ValueError: another content.
+    """
+    try:
+        content = unpickle(path.read_bytes())
+        return {int(label): images_of(value, shape) for label, value in content.items()}
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a pickle of images by label ({error})") from None
+
+
+def images_of(values: Any, shape: Sequence[int]) -> NDArray[np.uint8]:
+    """An array of a pickle, (n, h, w, c) or flat, as uint8 (n, c, h, w).
+
+    Raises:
+        ValueError: no uint8 images of that shape.
+    """
+    channels, height, width = shape
+    found = np.asarray(values)
+    if found.dtype != np.uint8 or found.size % (channels * height * width):
+        raise ValueError(
+            f"it holds {found.dtype} of shape {list(found.shape)}; wanted are uint8 images of "
+            f"[n, {height}, {width}, {channels}]"
+        )
+    return found.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)

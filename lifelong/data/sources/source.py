@@ -7,7 +7,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from numpy.typing import NDArray
 
 from lifelong.files import write_json, write_with
 
-FORMAT = 1  # of the prepared copies; a new number makes them anew
+FORMAT = 2  # of the prepared copies; a new number makes them anew
 
 
 @dataclass(frozen=True)
 class Source:
     """A data set as arrays.
 
-    Images are uint8 (n, c, h, w), labels int64 (n,) numbering `classes`.
+    Images are uint8 (n, c, h, w), labels int64 (n,) numbering `classes`. Where there are validation
+    images they are a part of their own; else streams keep some training images for validation.
 
     Raises:
         ValueError: labels outside the class list, or counts that do not match.
@@ -36,11 +37,14 @@ class Source:
     test_labels: NDArray[np.int64]
     classes: tuple[str, ...]
     origin: str
+    val_images: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
+    val_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         for part, images, labels in (
             ("training", self.train_images, self.train_labels),
             ("test", self.test_images, self.test_labels),
+            ("validation", self.val_images, self.val_labels),
         ):
             if len(images) != len(labels):
                 raise ValueError(
@@ -58,6 +62,11 @@ class Source:
     def shape(self) -> tuple[int, ...]:
         """(c, h, w) of an image."""
         return self.train_images.shape[1:]
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether some images are for validation."""
+        return len(self.val_labels) > 0
 
 
 def prepared(
@@ -118,7 +127,9 @@ def _fingerprint(name: str, origin: Path, beside: Sequence[Path]) -> str:
 
 
 def _store(index: Path, source: Source) -> None:
-    images = np.concatenate([source.train_images, source.test_images])
+    images = np.concatenate(
+        [source.train_images, source.test_images, *([source.val_images] * source.has_validation)]
+    )
     write_with(index.with_suffix(".npy"), lambda path: _save(path, images))
     write_json(
         index,
@@ -129,6 +140,7 @@ def _store(index: Path, source: Source) -> None:
             "checksum": _checksum(images),
             "train_labels": source.train_labels.tolist(),
             "test_labels": source.test_labels.tolist(),
+            "val_labels": source.val_labels.tolist(),
         },
     )
 
@@ -151,13 +163,11 @@ def _load(index: Path) -> Source | None:
             return None
     except (OSError, ValueError, KeyError):
         return None
-    train = len(about["train_labels"])
-    return Source(
-        about["name"],
-        images[:train],
-        np.asarray(about["train_labels"], dtype=np.int64),
-        images[train:],
-        np.asarray(about["test_labels"], dtype=np.int64),
-        tuple(about["classes"]),
-        about["origin"],
+    train, test, val = (
+        np.asarray(about[f"{part}_labels"], dtype=np.int64) for part in ("train", "test", "val")
     )
+    first, second = len(train), len(train) + len(test)
+    return Source(
+        about["name"], images[:first], train, images[first:second], test,
+        tuple(about["classes"]), about["origin"], images[second:], val,
+    )  # fmt: skip
