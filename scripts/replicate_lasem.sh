@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Runs a table of the LASEM paper (ICML 2021) over seeds and prints it beside the published figures.
-#   scripts/replicate_lasem.sh cifar100|static|office_home|office_home_incremental|stl10|resnet|resnet_40 [override ...]
+#   scripts/replicate_lasem.sh TABLE [override ...]
+#   TABLE: cifar100|office_home|office_home_incremental|stl10|resnet|resnet_40, or every fixed pattern:
+#   cifar100_static|office_home_static|stl10_static
 # The same command goes on after a stop: finished runs are skipped, unfinished ones resumed. Overrides
 # are those of python -m lifelong.run; SEEDS (default 1,2,3,4,5), OUT (default outputs/lasem_<stream>)
 # and PYTHON (default .venv/bin/python, else python) are read from the environment.
@@ -8,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 usage() {
-  sed -n '2,6s/^# \{0,1\}//p' "scripts/$(basename "$0")" >&2
+  sed -n '2,8s/^# \{0,1\}//p' "scripts/$(basename "$0")" >&2
   exit 2
 }
 
@@ -17,7 +19,9 @@ stream=${1:-}
 shift
 case "$stream" in
   cifar100) patterns='cifar100_lasem_* cifar100_brute_force_* cifar100_*_all' ;;
-  static) patterns='cifar100_hps_* cifar100_tf_* cifar100_dfcnn_*' ;;
+  static | cifar100_static | office_home_static | stl10_static)
+    [ "$stream" != static ] || stream=cifar100_static
+    patterns="${stream%_static}_hps_* ${stream%_static}_tf_* ${stream%_static}_dfcnn_*" ;;
   office_home | office_home_incremental | stl10) patterns="${stream}_*" ;;
   resnet) patterns='cifar100_resnet_*' ;;
   resnet_40) patterns='cifar100_40_resnet_*' ;;
@@ -28,7 +32,11 @@ rows=()
 for pattern in $patterns; do
   for file in conf/experiment/lasem/$pattern.yaml; do
     row=$(basename "$file" .yaml)
-    case "$stream:$row" in office_home:office_home_incremental_*) continue ;; esac
+    case "$stream:$row" in
+      office_home:office_home_incremental_* | *_static:*_incremental_*) continue ;;
+      office_home:*top? | office_home:*bottom? | office_home:*alternating* | office_home:*_none) continue ;;
+      stl10:*top? | stl10:*bottom? | stl10:*alternating* | stl10:*_none) continue ;;
+    esac
     rows+=("lasem/$row")
   done
 done

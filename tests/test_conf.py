@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from lifelong import configuration
-from lifelong.evaluation.comparison import COLUMNS, TIMES
+from lifelong.evaluation.comparison import COLUMNS, TIMES, WEIGHTS_LEFT
 from lifelong.guide import GROUPS, guide, summary
 from tests.conftest import configured
 
@@ -66,6 +66,8 @@ def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
     published = dict(config.published or {})
     after = published.pop("average_accuracy_after", {})
     assert all(1 <= visits <= 20 and 0 < mean < 100 for visits, mean in after.items())
+    left = published.pop(WEIGHTS_LEFT, [])
+    assert all(0 < share < 100 for share in left)
     times = {key: published.pop(key) for key in TIMES if key in published}
     assert all(isinstance(mean, float | int) and mean > 0 for mean, _ in times.values())
     for metric, (mean, deviation) in published.items():

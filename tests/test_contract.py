@@ -28,7 +28,7 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "channel_gated strategy.variant=paper strategy.sparsity_from=6 strategy.fix_above=0.3 "
     "backbone.channels=[48,48,64,64]",
     "darts_hps strategy.order=2 strategy.arch_data=valid",
-    "den strategy.expand_above=9",
+    "den strategy.expand_above=9 strategy.l2=0.001 strategy.drift=0.05",
     "den strategy.grow=4 strategy.l1=0.0003 strategy.split_above=0.02",
     "lasem_hps strategy.prune_below=0.01",
     "mas strategy.importance=local strategy.penalty=proximal strategy.accumulate=ema "

@@ -34,6 +34,7 @@ COLUMNS = {
 # What a paper may say of times: seconds of training; and that time over the time of another method,
 # as `relative_time: [6.55, lasem_hps]`.
 TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
+WEIGHTS_LEFT = "weights_left"  # likewise: of runs with masks, % after each task
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
     "confidence interval of the mean, Student's t]."
@@ -133,6 +134,8 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
     told = differing(groups)
     options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
     notes = [_changed(group) for group in groups if known and group.published and group.changed]
+    if against_paper:
+        notes += [_weights_left(group) for group in groups if WEIGHTS_LEFT in group.published]
     return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes)
 
 
@@ -163,6 +166,16 @@ def _relative_time(group: Group, groups: Sequence[Group]) -> tuple[str, float]:
     ours = group.mean("seconds") / others[0] if others and others[0] > 0 else math.nan
     shown = "-" if math.isnan(ours) else f"{ours:.2f}"
     return f"{shown} of {name}, published {theirs}", ours
+
+
+def _weights_left(group: Group) -> str:
+    """The shares of weights left after each task, ours and published, of runs with masks."""
+    found = [run.results.get("method", {}).get("remaining", {}) for run in group.runs]
+    cells = []
+    for step, theirs in enumerate(group.published[WEIGHTS_LEFT]):
+        ours = spread([100 * shares[str(step)] for shares in found if str(step) in shares])
+        cells.append(f"{f'{ours.mean:.2f}' if ours.n else '-'} ({theirs:.2f})")
+    return f"{group.label}: % of weights left after each task, (published): {', '.join(cells)}"
 
 
 def _changed(group: Group) -> str:

@@ -45,6 +45,17 @@ _NUMBERED_OFFICE_HOME = (
 )
 
 
+# The regularisers j = 0 to 4 of a code 5 i + j: of tensor-factored and of deconvolutional sharing.
+_ORTHOGONALITIES = (0.1, 0.05, 0.01, 0.005, 0.001)
+_L2_PAIRS = (
+    ("1e-7", "1e-7"),
+    ("1e-7", "1e-9"),
+    ("1e-7", "1e-11"),
+    ("1e-9", "1e-9"),
+    ("1e-9", "1e-11"),
+)
+
+
 def index_of(config: Sequence[bool]) -> int:
     """Number of a configuration: sum over layers of (1 - c_l) 2^(l-1); 0 shares every layer."""
     return sum((not shared) << layer for layer, shared in enumerate(config))
@@ -133,10 +144,12 @@ def code(
             f"transfer.code={code}: for {depth} layers give 0 to {5 * len(patterns) - 1}"
         )
     if code % 5:
+        slot, mapping = _L2_PAIRS[code % 5]
         raise ValueError(
             f"transfer.code={code}: the release's {code} is the pattern {code - code % 5} with "
-            f"another regulariser; give {code - code % 5}, and the regulariser under "
-            "strategy.network.kind"
+            f"another regulariser; give {code - code % 5}, and under strategy.network.kind "
+            f"orthogonality={_ORTHOGONALITIES[code % 5]} (tensor-factored) or slot_penalty={slot} "
+            f"and mapping_penalty={mapping} (deconvolutional, in effect zero in the release)"
         )
     return explicit(depth, patterns[code // 5])
 

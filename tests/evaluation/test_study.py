@@ -362,6 +362,35 @@ def test_by_a_member_of_a_group(tmp_path: Path) -> None:
         grouped(runs, ["transfr"])
 
 
+def test_times_and_weights_left_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    """Seconds, the ratio to the method that the paper names, and shares of weights by task."""
+    for seed, seconds in ((1, 30.0), (2, 50.0)):
+        run(tmp_path / f"brute {seed}", "brute", seed, 0.4, seconds={"train": seconds})
+        run(tmp_path / f"ours {seed}", "ours", seed, 0.4, seconds={"train": seconds / 5})
+        left = {"remaining": {"0": 0.8, "1": 0.5 + seed / 100}}
+        run(tmp_path / f"tickets {seed}", "tickets", seed, 0.4, method=left)
+    for name, published in (
+        ("brute", "{relative_time: [6.55, ours]}"),
+        ("ours", "{seconds: [70200, null]}"),
+        ("tickets", "{weights_left: [80, 64, 32.77]}"),
+    ):
+        for config in tmp_path.glob(f"{name} *"):
+            path = config / "config.yaml"
+            text = path.read_text()
+            old = next(line for line in text.splitlines() if line.startswith("published"))
+            path.write_text(text.replace(old, f"published: {published}"))
+    assert main([str(tmp_path), "--against", "paper"]) == 0
+    told = capsys.readouterr().out
+    assert "| seconds of training | published seconds | time over another's |" in told
+    assert "| - | 5.00 of ours, published 6.55 |" in told
+    assert "| 70200 | - |" in told
+    note = "tickets: % of weights left after each task, (published): "
+    assert note + "80.00 (80.00), 51.50 (64.00), - (32.77)" in told
+    assert note in (tmp_path / "comparison.html").read_text()
+    assert main([str(tmp_path)]) == 0
+    assert "70200" not in capsys.readouterr().out
+
+
 def test_validation_is_not_put_beside_the_published(tmp_path: Path, capsys: Any) -> None:
     run(tmp_path / "1", "ours", 1, 0.5, measured_on="validation")
     assert main([str(tmp_path), "--against", "paper"]) == 0

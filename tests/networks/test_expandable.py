@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lifelong.backbones import convnet
 from lifelong.data import Batch
@@ -114,12 +115,15 @@ def test_connected_weights_are_found_from_the_output_down() -> None:
         last.weight[3, 2] = 1
         last.weight[0, 1] = 1  # of a unit that the output does not use
         below.weight[2, 0] = 1
-    masks = made._connected()
+    masks, units = zip(*made._connected(), strict=True)
+    assert masks[5][:, 3].all()
+    assert masks[5].sum() == len(masks[5])
+    assert [flags.nonzero().flatten().tolist() for flags in units[:5]] == [[], [], [0], [2], [3]]
     assert masks[4].nonzero().tolist() == [[3, 2]]
     assert masks[3].nonzero().tolist() == [[2, 0]]
     assert masks[2].nonzero().tolist() == []
     made.network.growing()[2].weight.data[0, 1] = 1
-    assert made._connected()[2].nonzero().tolist() == [[0, 1]]
+    assert made._connected()[2][0].nonzero().tolist() == [[0, 1]]
 
 
 def test_drifted_units_are_split() -> None:
@@ -157,15 +161,13 @@ def test_new_units_without_inputs_are_removed() -> None:
 
 
 def test_phases() -> None:
-    """Output, selective; expansion only for a high loss, split only after drift."""
-    for entropy, drifted, names in (
-        (0.5, 0.0, ["output", "selective", "expansion"]),
-        (0.0, 0.0, ["output", "selective"]),
-        (0.0, 2.0, ["output", "selective", "split"]),
-        (0.5, 2.0, ["output", "selective", "expansion", "split"]),
+    """Output, selective; expansion and split only for a high loss."""
+    for entropy, names in (
+        (0.5, ["output", "selective", "expansion", "split"]),
+        (0.0, ["output", "selective"]),
     ):
         made = den()
-        metrics = {"train/cross_entropy": entropy, "den/drifted": drifted}
+        metrics = {"train/cross_entropy": entropy}
         rounds, found = made.rounds(toy_task(1)), []
         now = next(rounds)
         while now is not None:
@@ -200,3 +202,76 @@ def test_expansion_leaves_old_units_alone() -> None:
         assert torch.equal(layer.bias[: len(bias)], bias)
     assert torch.equal(made.network.logits(torch.ones(1, 2, 6, 6), 0), before)
     assert not torch.equal(made.network.growing()[0].bias[-2:], torch.full((2,), 0.2))
+
+
+def penalised(made: DEN, entries: list[torch.Tensor], distances: list[torch.Tensor]) -> None:
+    """CE + l2/2 squared norms + drift/2 squared distances, compared with the method's loss."""
+    x, y = torch.linspace(-1, 1, 4 * 72).view(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
+    logits = made.network.logits(x, 1)
+    total = F.cross_entropy(logits, y)
+    for entry in entries:
+        total = total + 0.3 / 2 * entry.square().sum()
+    for distance in distances:
+        total = total + 0.7 / 2 * distance.square().sum()
+    found = made.training_loss(Batch(x, y, torch.ones(4).long()))
+    torch.testing.assert_close(found, total)
+
+
+def test_every_phase_has_the_penalties_of_the_public_program() -> None:
+    """Weight decay on all that is trained, biases too; drift on what was there before the task."""
+    made = den(l2=0.3, drift=0.7, expand_above=0.0, grow=2, split_above=0.0)
+    layers, head = made.network.growing(), made.network.head(1)
+    with torch.no_grad():
+        head.weight[:, 1] = 0  # the outputs do not depend on the second unit of the last layer
+    before = [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in layers]
+    rounds = made.rounds(toy_task(1))
+    assert next(rounds).name == "output"
+    penalised(made, [head.weight, head.bias], [])
+    assert next(rounds).name == "selective"
+    with torch.no_grad():
+        for layer in layers:
+            layer.weight.add_(0.01)
+            layer.bias.add_(0.02)
+    moved = [layer.weight - old for layer, (old, _) in zip(layers, before, strict=True)]
+    moved += [layer.bias - old for layer, (_, old) in zip(layers, before, strict=True)]
+    others = [unit for unit in range(len(layers[-1].bias)) if unit != 1]
+    trained = [tensor for layer in layers[:-1] for tensor in (layer.weight, layer.bias)]
+    trained += [layers[-1].weight[others], layers[-1].bias[others]]
+    trained += [head.weight[:, others], head.bias]
+    penalised(made, trained, moved)
+    assert rounds.send({"train/cross_entropy": 1.0}).name == "expansion"
+    trained = [head.weight, head.bias]
+    for number, (layer, (weight, bias)) in enumerate(zip(layers, before, strict=True)):
+        trained += [layer.weight[len(bias) :], layer.bias[len(bias) :]]
+        trained += [layer.weight[: len(bias), weight.shape[1] :]] if number else []
+    penalised(made, trained, [])
+    assert next(rounds).name == "split"
+    trained = [tensor for layer in [*layers, head] for tensor in (layer.weight, layer.bias)]
+    moved = [
+        part
+        for layer, (weight, bias) in zip(layers, before, strict=True)
+        for part in (
+            layer.weight[: len(bias), : weight.shape[1]] - weight,
+            layer.bias[: len(bias)] - bias,
+        )
+    ]
+    penalised(made, trained, moved)
+
+
+def test_vectors_into_and_out_of_new_units_shrink_as_groups() -> None:
+    made = den()
+    made._old, widths = made._values(), made.network.widths
+    made.network.grow(1, [2] * 5)
+    old = [layer.weight.detach().clone() for layer in made.network.growing()]
+    made._shrink_groups(0.05)
+    below: int | None = None
+    for layer, was, width in zip(made.network.growing(), old, widths, strict=True):
+        for unit in range(len(layer.bias)):
+            first, second = was[unit, :below], was[unit, slice(below, None) if below else slice(0)]
+            norms = [part.norm() for part in (first, second)]
+            kept = [max(0.0, 1 - 0.05 / float(n)) if n > 0 else 1.0 for n in norms]
+            wanted = first * (kept[0] if unit >= width else 1.0)
+            torch.testing.assert_close(layer.weight[unit, :below], wanted)
+            if below:
+                torch.testing.assert_close(layer.weight[unit, below:], second * kept[1])
+        below = width

@@ -1,0 +1,107 @@
+"""Pools of unlabeled images that are smaller than asked for, or empty."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lifelong.data import Images, Task
+from lifelong.evaluation import report
+from lifelong.networks import MultiHead, TwoBranchNetwork
+from lifelong.strategies import CIL
+from tests.conftest import execute, results_of, small_body, toy_task
+
+NONE: Any = []  # instead of a loader that is not used
+SHAPE = (3, 6, 6)
+
+
+def pool(folder: Path, count: int, shape: tuple[int, ...] = SHAPE) -> Path:
+    path = folder / f"pool_{count}.npz"
+    np.savez(path, np.random.default_rng(0).integers(0, 256, (count, *shape), np.uint8))
+    return path
+
+
+def task_of(index: int, last: bool = False) -> Task:
+    """A task of 24 colour images in bytes, 8 of each class."""
+    x = (255 * torch.rand(24, *SHAPE)).byte()
+    train = Images(x, torch.arange(24) % 3, torch.full((24,), index))
+    return replace(toy_task(index, last=last), train=train)
+
+
+def made(path: Path, **options: Any) -> CIL:
+    network = TwoBranchNetwork(small_body(SHAPE), MultiHead)
+    values = {"batch_size": 48, "memory": 2, "neighbours": 5, "unlabeled": str(path)} | options
+    return CIL(network, partial(torch.optim.SGD, lr=0.05), **values)
+
+
+def after_one(method: CIL) -> CIL:
+    task = task_of(0)
+    method.check([task, task_of(1, last=True)])
+    method.begin_task(task)
+    method.end_task(task, NONE)
+    return method
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "taken", "asked"),
+    [  # 6 exemplars ask for 30 images
+        (29, {}, 29, 30),
+        (30, {}, 30, None),
+        (31, {}, 30, None),
+        (7, {"most": 8}, 7, 8),
+        (8, {"most": 8}, 8, None),
+        (29, {"most": 100}, 29, 30),
+        (11, {"memory": 1, "neighbours": 4}, 11, 12),
+        (1, {}, 1, 30),
+    ],
+)
+def test_a_pool_smaller_than_asked_for_is_told(
+    tmp_path: Path, images: int, options: dict[str, int], taken: int, asked: int | None
+) -> None:
+    path = pool(tmp_path, images)
+    method = after_one(made(path, **options))
+    assert method.method["selected"] == {"0": taken}
+    expected = f"visit 1: unlabeled={path} has {images} images; {taken} are taken, where {asked} "
+    assert method.notes == ([] if asked is None else [f"{expected}were asked for"])
+
+
+def test_the_last_task_asks_for_nothing(tmp_path: Path) -> None:
+    method, task = made(pool(tmp_path, 2)), task_of(0, last=True)
+    method.check([task])
+    method.begin_task(task)
+    method.end_task(task, NONE)
+    assert method.notes == []
+    assert method.method["selected"] == {}
+
+
+def test_a_note_is_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    path, folder = pool(tmp_path, 3, (1, 8, 8)), tmp_path / "run"
+    options = ["data=digits", "tasks=2", "epochs=1", "batch_size=16", "data.fraction=0.2"]
+    options += ["strategy=cil", "unlabeled=npz", f"unlabeled_file={path}", "strategy.most=4"]
+    assert execute(folder, *options, "logger=none") == 0
+    assert results_of(folder)["method"]["selected"] == {"0": 3}
+    note = f"note: visit 1: unlabeled={path} has 3 images; 3 are taken, where 4 were asked for"
+    assert note in " ".join((folder / "train.log").read_text().split())
+
+
+def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
+    empty = pool(tmp_path, 0)
+    last = tmp_path / "last.npy"
+    np.save(last, np.zeros((0, 6, 6, 3), np.uint8))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "note.txt").write_text("no image")
+    for path in (empty, last, tmp_path / "folder"):
+        with pytest.raises(ValueError, match=rf"unlabeled.*{path}.*(has|holds) no images"):
+            made(path).check([task_of(0)])
+    Image.new("RGB", (6, 6)).save(tmp_path / "folder" / "one.png")
+    made(tmp_path / "folder").check([task_of(0)])
+    for name in ("none", "exemplars"):  # which have no pool
+        made(Path(name)).check([task_of(0)])
