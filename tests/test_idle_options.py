@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 import lifelong.optim
 import lifelong.strategies
@@ -93,56 +96,44 @@ def test_every_condition_has_a_case() -> None:
         assert table.keys() <= seen, name
 
 
-def given(name: str, *options: str) -> list[str]:
-    """The overrides of a case."""
+def checked(name: str, *options: str) -> None:
+    """Has the options looked at, as if a person had given them."""
     member = CASES[name][0]
-    group = member.partition("=")[0]
-    words = [word for text in options for word in text.split()]
-    return [*member.split(), *(f"{group}.{word}" for word in words)]
+    config = configured(*member.split())
+    configuration.complete(config)
+    for word in " ".join(options).split():
+        key, _, value = word.partition("=")
+        OmegaConf.update(config, f"{member.partition('=')[0]}.{key}", yaml.safe_load(value))
+    configuration.check_options(config)
 
 
 @pytest.mark.parametrize(("name", "option", "idle", "acting"), EVERY)
-def test_options_without_effect_are_refused(
-    name: str, option: str, idle: str, acting: str
-) -> None:
+def test_options_without_effect_are_refused(name: str, option: str, idle: str, acting: str) -> None:
     key, _, value = option.partition("=")
     group = CASES[name][0].partition("=")[0]
-    shown = {"true": "True"}.get(value, value)
-    with pytest.raises(ValueError, match=rf"^{group}\.{key}={shown}: only with .*; else it has no"):
-        configuration.check_options(configured(*given(name, option, idle)))
-    configuration.check_options(configured(*given(name, option, acting)))
-    configuration.check_options(configured(*given(name, idle)))  # at its default it does no harm
-
-
-@pytest.mark.parametrize(("name", "option"), sorted({(name, case[0]) for name, *case in EVERY}))
-def test_an_option_may_stand_at_its_default(name: str, option: str) -> None:
-    """Said or not, with any of the conditions unmet."""
-    key = option.partition("=")[0]
+    told = rf"^{group}\.{key}={yaml.safe_load(value)}: only with .*; else it has no effect$"
+    with pytest.raises(ValueError, match=told):
+        checked(name, option, idle)
+    checked(name, option, acting)
     owner = getattr(lifelong.strategies, name, None) or getattr(lifelong.optim, name)
     default = inspect.signature(owner).parameters[key].default
-    typed = {None: "null", False: "false"}.get(default, default)
-    for other, idle, _ in CASES[name][1]:
-        if other.partition("=")[0] == key:
-            configuration.check_options(configured(*given(name, f"{key}={typed}", idle)))
+    checked(name, f"{key}={'null' if default is None else default}", idle)  # which says nothing
 
 
 @pytest.mark.parametrize(
     ("options", "key"),
     [
         ("strategy=ewc transfer=top2", "transfer"),
-        ("strategy=ewc transfer.groups=[2,2]", "transfer.groups"),
+        ("strategy=ewc backbone.channels=[2,2,2,2] transfer.groups=[2,2]", "transfer.groups"),
         ("strategy=lasem_hps unlabeled=exemplars", "unlabeled"),
         ("strategy=hps +deconvolution.x=1", "deconvolution.x"),
         ("strategy=hps heads=single multi_head=lifelong.networks.OutputMatrix", "multi_head"),
     ],
 )
-def test_groups_that_the_run_does_not_read_are_refused(
-    tmp_path: Path, options: str, key: str
-) -> None:
+def test_groups_that_the_run_does_not_read_are_refused(options: str, key: str) -> None:
     keys = [sweep.key_of(word) for word in options.split()]
-    words = [word for word in options.split() if "deconvolution" not in word]
-    config = configured(*words)
-    strategy = words[0].partition("=")[2]
+    config = configured(*(word for word in options.split() if key != sweep.key_of(word)))
+    strategy = options.split()[0].partition("=")[2]
     config.choices = {"strategy": strategy, "data": "digits"}
     group = key.split(".")[0]
     message = f"{key}: strategy={strategy} on data=digits does not read {group}; leave it out"
@@ -209,6 +200,7 @@ def test_leaving_out_what_becomes_unlikely_needs_a_prior_that_is_learned(
     told = "error: strategy.prune_below=0.05: with strategy.prior=fixed no configuration becomes"
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-    for others in (fixed, [*options[-1:], "strategy.prior=count"], options[-1:]):
+    for others in (fixed, [options[-1], "strategy.prior=count"], options[-1:]):
         config = configured(*options[:-1], *others)
-        configuration.check_options(config)
+        configuration.complete(config)
+        instantiate(config.strategy, _convert_="all")

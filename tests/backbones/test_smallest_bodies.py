@@ -54,11 +54,11 @@ def members() -> Iterator[Case]:
         yield file.stem, partial(body_of, file), SMALLEST[target][0]
 
 
-def widths(make: Any, sizes: Iterable[int]) -> Iterator[Case]:
+def widths(make: Any, sizes: Iterable[int], channels: int = 3) -> Iterator[Case]:
     for width in range(1, 9):
         for size in sizes:
             name = f"width {width}, {size} x {size}"
-            yield name, partial(make, width=width), (3, size, size)
+            yield name, partial(make, width=width), (channels, size, size)
 
 
 def pixels(shape: Shape, count: int, cropped: bool) -> torch.Tensor:
@@ -120,11 +120,15 @@ def test_narrow_reduced_networks(tmp_path: Path, isa: str) -> None:
     raises=AssertionError,
     strict=False,
 )
+@pytest.mark.parametrize("channels", [1, 3])  # one channel counts as contiguous either way
 @pytest.mark.parametrize(
     ("make", "sizes"), [(PreActivationResNet18, (8, 9)), (ReducedResNet, (25, 32))]
 )
-def test_narrow_networks_on_cropped_images(tmp_path: Path, make: Any, sizes: Any) -> None:
-    survives(tmp_path / "log", partial(widths, make, sizes), cropped=True, isa="AVX2")
+def test_narrow_networks_on_cropped_images(
+    tmp_path: Path, make: Any, sizes: Any, channels: int
+) -> None:
+    cases = partial(widths, make, sizes, channels)
+    survives(tmp_path / "log", cases, cropped=True, isa="AVX2")
 
 
 @pytest.mark.parametrize(

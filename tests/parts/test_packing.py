@@ -128,7 +128,8 @@ def test_what_is_no_large_tensor_of_floats_comes_back() -> None:
         "plain": [1, 2.5, "text", None, True, (3, [4, {5: 6}])], "": {}, "empty": [(), []],
         7: torch.tensor(3),
     }  # fmt: skip
-    back = tripped(state)
+    packed, back = pack(state), tripped(state)
+    assert all(packed[key] is value for key, value in state.items() if torch.is_tensor(value))
     assert list(back) == list(state)
     assert (back["plain"], back[""], back["empty"]) == (state["plain"], {}, [(), []])
     for key, before in state.items():

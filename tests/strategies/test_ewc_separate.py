@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -113,7 +114,7 @@ def test_the_penalty_is_the_sum_over_tasks(mode: Any, heads: Any, decay: float) 
     _, kept, largest = learned(mode, heads, decay)
     assert largest > 1e-3
     names = [name for name in kept[0][1] if name.startswith("body.")]
-    for (before, _), (after, _) in zip(kept, kept[1:], strict=False):  # the anchors differ
+    for (before, _), (after, _) in pairwise(kept):  # the anchors differ
         assert any(not torch.equal(before[name], after[name]) for name in names)
 
 

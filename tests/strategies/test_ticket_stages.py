@@ -16,10 +16,11 @@ from torch import Tensor
 
 from lifelong import configuration, export, load_run, load_ticket
 from lifelong.evaluation import report
+from lifelong.parts.masks import kept_entries
 from lifelong.strategies import TicketsTD
 from tests.conftest import configured, execute, results_of
 
-Kernels = dict[str, Tensor]
+Named = dict[str, Tensor]
 
 SMALL = ["data=digits", "data.fraction=0.5", "epochs=2", "batch_size=64", "optimizer=adam"]
 SMALL += ["lr=0.003", "logger=none", "unlabeled=exemplars"]
@@ -29,17 +30,20 @@ SHARES = {1: 0.5, 2: 0.25, 3: 0.0625}
 
 @dataclass
 class Watched:
-    """A run, its weights at the very beginning and as each training's last epoch left them."""
+    """A run, its network at the very beginning and as each training's last epoch left it."""
 
     folder: Path
-    first: Kernels = field(default_factory=dict)
-    lasts: list[Kernels] = field(default_factory=list)
+    first: Named = field(default_factory=dict)
+    lasts: list[Named] = field(default_factory=list)
     tickets: dict[int, Path] = field(default_factory=dict)
 
 
-def kernels(method: TicketsTD) -> Kernels:
-    named = method.two.body.named_parameters()
-    return {name: p.detach().clone() for name, p in named if p.dim() == 4}
+def network(method: TicketsTD) -> Named:
+    return {name: p.detach().clone() for name, p in method.two.named_parameters()}
+
+
+def kernels(named: Named) -> Named:
+    return {name: value for name, value in named.items() if value.dim() == 4}
 
 
 @pytest.fixture(scope="module")
@@ -49,14 +53,15 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     begin, end = TicketsTD.begin_task, TicketsTD.on_train_end
 
     def begin_task(self: TicketsTD, task: Any) -> None:
-        seen.first = seen.first or kernels(self)
+        seen.first = seen.first or network(self)
         begin(self, task)
 
     def on_train_end(self: TicketsTD) -> None:
-        seen.lasts.append(kernels(self))
+        seen.lasts.append(network(self))
         end(self)
 
     options = ["strategy=tickets_td", "tasks=3", "keep=all", "strategy.memory=20"]
+    options += ["strategy.keep_rounds=true"]
     options += [f"strategy.pruning={RATES}".replace(" ", ""), "strategy.round_epochs=1"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TicketsTD, "begin_task", begin_task)
@@ -70,7 +75,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     return seen
 
 
-def half(weights: Kernels, kept: Tensor) -> Tensor:
+def half(weights: Named, kept: Tensor) -> Tensor:
     """Of the entries kept the larger half, all kernels in one."""
     sizes = torch.cat([value.abs().flatten() for value in weights.values()])
     sizes[~kept] = -1
@@ -81,7 +86,7 @@ def half(weights: Kernels, kept: Tensor) -> Tensor:
 
 def expected(watched: Watched) -> dict[int, Tensor]:
     """The masks by stage, from the weights seen alone: the last stage is pruned twice."""
-    one, two, three, pruned, _ = watched.lasts
+    one, two, three, pruned, _ = map(kernels, watched.lasts)
     everything = torch.ones(sum(value.numel() for value in one.values()), dtype=torch.bool)
     masks = {1: half(one, everything)}
     masks[2] = half(two, masks[1])
@@ -89,10 +94,11 @@ def expected(watched: Watched) -> dict[int, Tensor]:
     return masks
 
 
-def by_kernel(flat: Tensor, like: Kernels) -> dict[str, Tensor]:
+def by_kernel(flat: Tensor, watched: Watched) -> Named:
+    like = kernels(watched.first)
     parts = flat.split([value.numel() for value in like.values()])
     return {
-        f"body.{name}": part.view(value.shape)
+        name: part.view(value.shape)
         for (name, value), part in zip(like.items(), parts, strict=True)
     }
 
@@ -102,13 +108,16 @@ def test_a_stage_has_the_mask_that_was_found_for_it(watched: Watched, stage: int
     """And not the one under which it was learned; its start is the very first network's."""
     ticket = load_ticket(watched.tickets[stage])
     assert ticket.remaining == SHARES[stage]
-    masks = by_kernel(expected(watched)[stage], watched.first)
+    masks = by_kernel(expected(watched)[stage], watched)
     for name, kept in masks.items():
         start, weights = ticket.start[name], ticket.weights[name]
-        first = watched.first[name.removeprefix("body.")]
+        first = watched.first[name]
         assert torch.equal(start, torch.where(kept, first, 0.0)), name
         assert torch.equal(weights != 0, kept), name
         assert not torch.equal(start[kept], weights[kept]), name  # it was trained
+    before = watched.lasts[{1: 0, 2: 1, 3: 3}[stage]]
+    for name, value in before.items():  # all else goes on
+        assert name in masks or torch.equal(ticket.start[name], value), name
     assert ticket.provenance["stage"] == stage
 
 
@@ -149,6 +158,39 @@ PASSED_OVER = pytest.mark.xfail(reason="it tells that of the last stage's ticket
 def test_a_ticket_tells_its_own_accuracy(watched: Watched, stage: int) -> None:
     told = load_ticket(watched.tickets[stage]).provenance["accuracy"]
     assert told == pytest.approx(measured(watched, stage))
+
+
+@pytest.fixture
+def early(watched: Watched, tmp_path: Path) -> Path:
+    """The file of the mask after the first of two prunings of the last stage."""
+    file = tmp_path / "early.ticket"
+    given = ["--ticket", str(watched.folder), str(file), "--stage", "3", "--round", "1"]
+    assert export.main(given) == 0
+    return file
+
+
+def of_round(watched: Watched) -> Tensor:
+    """Its mask, from the weights seen alone."""
+    return half(kernels(watched.lasts[2]), expected(watched)[2])
+
+
+def test_the_mask_after_a_pruning(watched: Watched, early: Path) -> None:
+    ticket = load_ticket(early)
+    assert ticket.remaining == 0.125
+    kept = by_kernel(of_round(watched), watched)
+    found = {f"body.{name}": flags for name, flags in kept_entries(ticket.mask).items()}
+    assert all(torch.equal(flags, found[name]) for name, flags in kept.items())
+
+
+@pytest.mark.xfail(reason="what the second pruning removed is zero in it, and said to be there")
+def test_a_start_is_there_for_the_mask_after_a_pruning(watched: Watched, early: Path) -> None:
+    """Or retraining refuses to begin there at zero."""
+    start, bare = load_ticket(early).start, 0
+    for name, kept in by_kernel(of_round(watched), watched).items():
+        bare += int((start[name][kept] == 0).sum())
+    if bare:
+        with pytest.raises(ValueError, match=r"strategy\.start="):
+            checked(watched, 3, mask=early, start=early)
 
 
 @pytest.fixture
@@ -249,8 +291,8 @@ def test_retraining_begins_with_the_weights_of_the_file_under_the_mask(
     options += [f"strategy.start={watched.tickets[2]}", "epochs=1"]
     assert execute(tmp_path, *SMALL, *options) == 0
     method: Any = load_run(tmp_path).strategy
-    for name, kept in by_kernel(expected(watched)[3], watched.first).items():
-        first = watched.first[name.removeprefix("body.")]
+    for name, kept in by_kernel(expected(watched)[3], watched).items():
+        first = watched.first[name]
         assert torch.equal(method.start[name], torch.where(kept, first, 0.0)), name
     start = load_ticket(watched.tickets[2]).start
     heads = [name for name in start if "heads" in name]
