@@ -28,6 +28,15 @@ FIXED_BY = {
     "check_val_every_n_epoch": "give evaluate_every",
     "limit_val_batches": "give evaluate_every=0 for no validation",
     "logger": "give logger=csv, tensorboard, wandb or none",
+    "max_steps": "give epochs",
+    "min_steps": "give epochs",
+    "max_time": "give epochs; a stopped run goes on with resume=auto",
+    "limit_train_batches": "give data.fraction",
+    "limit_test_batches": "tests ask all images",
+    "overfit_batches": "give data.fraction",
+    "fast_dev_run": "give epochs=1",
+    "val_check_interval": "give evaluate_every",
+    "num_nodes": "runs use one machine",
 }
 FIXED = FIXED_BY.keys() | {
     "callbacks", "num_sanity_val_steps", "enable_checkpointing", "enable_progress_bar",

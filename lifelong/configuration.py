@@ -160,7 +160,7 @@ def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
     Raises:
         ValueError: the key, and the members that do not read it.
     """
-    read = {key.split(".")[0] for key in read_keys(config)}
+    read, overrides = {key.split(".")[0] for key in read_keys(config)}, list(overrides)
     for key in overrides:
         group = re.split(r"[./@]", key)[0]
         if group in UNREAD_BY_SOME and group not in read:
@@ -168,6 +168,10 @@ def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
                 f"{key}: strategy={config.choices.strategy} on data={config.choices.data} does "
                 f"not read {group}; leave it out"
             )
+    lists = isinstance(OmegaConf.select(config, "data.classes"), ListConfig)
+    for key in sorted({"data.tasks", "data.shuffle_classes", "data.class_seed"} & set(overrides)):
+        if lists and "data.classes" in overrides:
+            raise ValueError(f"{key}: data.classes says already which classes form a task")
 
 
 def _missing(config: DictConfig) -> list[str]:

@@ -23,7 +23,7 @@ a run of tickets_td, tickets_bu or retrain. N counts tasks learned; default: all
               `pip install lifelong[onnx]`
 
 Of a run with `strategy.keep_rounds=true`, `--round K` gives the mask after the K-th pruning of the
-stage in place of the one found for it.
+stage in place of the one found for it, with the very first weights: no network was trained so.
 
 Other tensors can be read with `torch.load(..., weights_only=True)`. Tasks are numbered from 1 here.
 """
@@ -43,7 +43,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from lifelong.checkpoint import finished_visits
-from lifelong.evaluation.matrix import learned_at
+from lifelong.evaluation.matrix import from_rows, learned_at
 from lifelong.files import write_text, write_with
 from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
@@ -102,7 +102,12 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
     if path.exists():
         raise ValueError(f"{path}: is there already; give another file")
     found, trained = _ticket(run)
-    accuracy = [value for value in run.accuracy[trained.step].tolist() if not math.isnan(value)]
+    row = from_rows(run.results[found.pop("measured")], len(run.results["tasks"]))[trained.step]
+    accuracy = [value for value in row.tolist() if not math.isnan(value)]
+    if round_ is not None:
+        if form != "ticket":
+            raise ValueError(f"--as {form}: no network was trained under the mask of a pruning")
+        found, accuracy = _of_round(run, trained, round_), []
     environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
     provenance = {
         **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
@@ -113,8 +118,6 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
         "environment": environment,
         "config": OmegaConf.to_yaml(run.config),
     }
-    if round_ is not None:
-        found["mask"] = _of_round(run, trained, round_)
     ticket = Ticket(
         **found,
         start_mask=found["mask"],
@@ -131,7 +134,7 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
 
 
 def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
-    """The mask after a pruning of the run's stage."""
+    """The mask after a pruning of the run's stage, and the very first weights."""
     assert isinstance(trained.strategy, Tickets)
     kept = trained.strategy.round_masks.get(str(run.step), [])
     if not 1 <= number <= len(kept):
@@ -139,7 +142,8 @@ def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
             f"--round {number}: {run.folder} kept {len(kept)} masks of stage {run.step + 1}; runs "
             "with strategy.keep_rounds=true keep all"
         )
-    return kept[number - 1]
+    first = trained.strategy.first
+    return {"mask": kept[number - 1], "start": first, "weights": first}
 
 
 def _state_dict(ticket: Ticket, form: str) -> dict[str, Tensor]:
@@ -196,12 +200,13 @@ def _write_onnx(run: Run, ticket: Ticket, path: Path) -> None:
 
 
 def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
-    """Mask, start and weights of a ticket; and the run after the visit in which it was trained."""
+    """What `TicketsTD.ticket_of` gives; and the run after the visit in which it was trained."""
     strategy = run.strategy
     assert isinstance(strategy, Tickets)
     if not isinstance(strategy, TicketsTD):
         mask, start = strategy.masks.packed(), strategy.start or strategy.first
-        return {"mask": mask, "start": start, "weights": strategy.state()}, run
+        weights = strategy.state()
+        return {"mask": mask, "start": start, "weights": weights, "measured": "accuracy"}, run
     found = strategy.ticket_of(run.step)
     if found is not None:
         return found, run

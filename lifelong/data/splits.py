@@ -184,6 +184,8 @@ def _groups(
     available = len(source.classes)
     order = _order(source, classes) if isinstance(classes, str) else list(range(available))
     if classes is not None and not isinstance(classes, str):
+        if not classes:
+            raise ValueError("data.classes=[]: give the classes of at least one task, or null")
         return [_group(source, index, group) for index, group in enumerate(classes)]
     if tasks is None or not 1 <= tasks <= available:
         raise ValueError(
@@ -248,7 +250,7 @@ def _number(source: Source, label: int | str) -> int:
     """The number of a class given by number or name."""
     if isinstance(label, str) and label in source.classes:
         return source.classes.index(label)
-    if isinstance(label, str) or label not in range(len(source.classes)):
+    if isinstance(label, str | bool) or label not in range(len(source.classes)):
         raise ValueError(
             f"data.classes: {label} is no class of {source.name} in {source.origin}, which has the "
             f"classes 0 to {len(source.classes) - 1}, {source.classes[0]} to {source.classes[-1]}"

@@ -75,7 +75,7 @@ class Masks(nn.Module):
     def hold(self, named: Named) -> None:
         """Makes the removed weights zero."""
         for name, kept in self._here(named).items():
-            named[name].mul_(kept)
+            named[name].masked_fill_(~kept, 0)  # a product would give negative zeros
 
     @torch.no_grad()
     def hold_gradients(self, named: Named) -> None:
@@ -83,7 +83,7 @@ class Masks(nn.Module):
         for name, kept in self._here(named).items():
             gradient = named[name].grad
             if gradient is not None:
-                gradient.mul_(kept)
+                gradient.masked_fill_(~kept, 0)
 
     def _here(self, named: Named) -> dict[str, Tensor]:
         for name, kept in self.keep.items():

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 SPARSE = "_sparse"  # marks a tensor of which the entries that are not zero are kept
+_SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 LEAST = 1024  # entries of a tensor that is looked at
 ZEROS = 1 / 8  # share of zeros from which on a tensor is smaller without them
 
@@ -17,7 +18,8 @@ ZEROS = 1 / 8  # share of zeros from which on a tensor is smaller without them
 def pack(state: Any) -> Any:
     """A copy of nested dicts, lists and tuples whose tensors take little room in a file.
 
-    Tensors that are equal share their memory, which `torch.save` then writes once.
+    Tensors that are equal bit for bit share their memory, which `torch.save` then writes once; of a
+    part of a larger tensor only that part is written.
     """
     return _packed(state, {})
 
@@ -27,26 +29,37 @@ def _packed(state: Any, met: dict[Any, list[Tensor]]) -> Any:
         return {key: _packed(value, met) for key, value in state.items()}
     if isinstance(state, list | tuple):
         return type(state)(_packed(value, met) for value in state)
-    if not isinstance(state, Tensor) or state.numel() < LEAST or not state.is_floating_point():
+    if not isinstance(state, Tensor):
         return state
-    tensor = state.detach()
-    kept = tensor != 0
+    tensor = _own(state.detach() if state.requires_grad else state)
+    if tensor.numel() < LEAST or not tensor.is_floating_point():
+        return tensor
+    kept = (tensor != 0) | tensor.signbit()
     if int(kept.sum()) <= (1 - ZEROS) * tensor.numel():
-        bits = np.packbits(kept.cpu().numpy())
-        values = _once(tensor[kept], met)
+        bits = torch.from_numpy(np.packbits(kept.cpu().numpy()))
         strides = list(torch.empty_like(tensor, device="meta").stride())  # dense, in its order
-        layout = {SPARSE: list(tensor.shape), "strides": strides}
-        return layout | {"bits": torch.from_numpy(bits), "values": values}
+        return {
+            SPARSE: list(tensor.shape), "strides": strides, "bits": _once(bits, met),
+            "values": _once(tensor[kept], met),
+        }  # fmt: skip
     return _once(tensor, met)
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """The tensor, or a copy of it if it is a small part of what its memory holds."""
+    if tensor.untyped_storage().nbytes() > 2 * tensor.nbytes:
+        return tensor.clone(memory_format=torch.preserve_format)
+    return tensor
 
 
 def _once(tensor: Tensor, met: dict[Any, list[Tensor]]) -> Tensor:
     """The tensor, or one met before that equals it."""
-    some = tensor.flatten()[:: max(1, tensor.numel() // 16)].tolist()
+    bits = tensor.view(_SAME_SIZE[tensor.element_size()])
+    some = bits.flatten()[:: max(1, tensor.numel() // 16)].tolist()
     key = (tensor.dtype, tensor.device, tensor.shape, tensor.stride(), tuple(some))
     known = met.setdefault(key, [])
     for other in known:
-        if torch.equal(other, tensor):
+        if torch.equal(other.view(bits.dtype), bits):
             return other
     known.append(tensor)
     return tensor

@@ -156,17 +156,21 @@ class TicketsTD(Tickets):
     def ticket_of(self, step: int) -> dict[str, Any] | None:
         """Mask, start and trained weights of the ticket that was found for a visit.
 
+        And `measured`: the key of the results under which its accuracies stand.
+
         Those of the current visit, if it is the last one, and of the visit before; None for others:
         a ticket is found, and trained, when the next visit begins.
         """
         newest = max(map(int, self.tickets), default=-1)
         if step == newest:
-            start, weights = self.start, self.state()
+            start, weights, measured = self.start, self.state(), "accuracy"
         elif step == newest - 1 and newest == self._visits[-1].step:  # the stream is through
             start, weights = self._start_before, self._whole
+            measured = "accuracy_before_pruning"
         else:
             return None
-        return {"mask": self.tickets[str(step)], "start": start, "weights": weights}
+        mask = self.tickets[str(step)]
+        return {"mask": mask, "start": start, "weights": weights, "measured": measured}
 
     @property
     def teacher(self) -> dict[str, Any]:

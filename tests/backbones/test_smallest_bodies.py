@@ -115,11 +115,6 @@ def test_narrow_reduced_networks(tmp_path: Path, isa: str) -> None:
     survives(tmp_path / "log", partial(widths, ReducedResNet, (25, 32)), isa=isa)
 
 
-@pytest.mark.xfail(
-    reason="oneDNN's strided 1 x 1 convolution of few channels, with the channels last, under AVX2",
-    raises=AssertionError,
-    strict=False,
-)
 @pytest.mark.parametrize("channels", [1, 3])  # one channel counts as contiguous either way
 @pytest.mark.parametrize(
     ("make", "sizes"), [(PreActivationResNet18, (8, 9)), (ReducedResNet, (25, 32))]

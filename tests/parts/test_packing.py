@@ -159,7 +159,6 @@ def test_tensors_with_nan_are_kept_apart_and_right() -> None:
         assert same(after, before)
 
 
-@pytest.mark.xfail(reason="zeros are written without their sign")
 @pytest.mark.parametrize("case", ["sparse", "equal"])
 def test_negative_zeros_come_back(case: str) -> None:
     """As a mask makes them of negative weights; also beside a tensor with 0.0 in their place."""
