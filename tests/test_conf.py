@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -77,8 +78,8 @@ def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
 
 
 def test_rows_of_the_lasem_paper() -> None:
-    rows = [name for name in EXPERIMENTS if name.startswith("lasem/")]
-    published = [name for name in rows if configured(f"experiment={name}").published]
+    rows = (configuration.FOLDER / "experiment" / "lasem").glob("*.yaml")
+    published = [path for path in rows if "published" in yaml.safe_load(path.read_text())]
     assert len(published) == 18 + 5 + 5 + 4  # of the tables 8.1, 8.2 without repeats, 8.3
     config = configured("experiment=lasem/cifar100_40_resnet_lasem_6g")
     assert config.transfer.groups == "6g"

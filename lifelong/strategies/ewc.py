@@ -64,7 +64,7 @@ class EWC(Anchored):
         optimizer: MakeOptimizer,
         schedule: Schedule = constant,
         *,
-        strength: float = 100.0,
+        strength: float = 2500.0,
         mode: Literal["online", "separate"] = "online",
         samples: int | None = 200,
         estimator: Literal["exact", "batched"] = "exact",

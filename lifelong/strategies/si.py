@@ -46,7 +46,7 @@ class SI(Anchored):
         optimizer: MakeOptimizer,
         schedule: Schedule = constant,
         *,
-        strength: float = 1.0,
+        strength: float = 300.0,
         penalty: Literal["gradient", "proximal"] = "gradient",
         halve_below: float = 0.0,
         damping: float = 0.1,
