@@ -44,6 +44,17 @@ UNREAD_BY_SOME = (
     "multi_head",
 )  # fmt: skip
 
+# Options that cut a source into tasks, and beside what each has an effect; files in conf/data give
+# many of them at once, so only those of a command are looked at.
+SPLIT_ACTS_WITH = {
+    "tasks": "classes=null",
+    "shuffle_classes": "classes=null",
+    "class_seed": "classes=null and shuffle_classes=True",
+    "fraction": "per_class=null and shares=null",
+    "images_per_class": "per_class=null and shares=null",
+    "validation": "per_class=null and shares=null",
+}
+
 _WHOLE = {  # least values of the whole numbers at the top level
     "seed": 0,
     "seeds.init": 0,
@@ -168,10 +179,20 @@ def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
                 f"{key}: strategy={config.choices.strategy} on data={config.choices.data} does "
                 f"not read {group}; leave it out"
             )
-    lists = isinstance(OmegaConf.select(config, "data.classes"), ListConfig)
-    for key in sorted({"data.tasks", "data.shuffle_classes", "data.class_seed"} & set(overrides)):
-        if lists and "data.classes" in overrides:
-            raise ValueError(f"{key}: data.classes says already which classes form a task")
+    _check_split(config, overrides)
+
+
+def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuses options of a stream that another one of the command makes idle."""
+    options = {str(key): config.data[key] for key in config.data}
+    options.setdefault("shares", None)
+    if isinstance(options.get("classes"), str):  # a file, in whose order they are cut into tasks
+        options["classes"] = None
+    for key, condition in SPLIT_ACTS_WITH.items():
+        known = all(name in options for name in re.findall(r"(\w+)=", condition))
+        if f"data.{key}" in overrides and known and not _holds(condition, options):
+            shown = re.sub(r"(\w+)=", r"data.\1=", condition)
+            raise ValueError(f"data.{key}={options[key]}: only with {shown}; else it has no effect")
 
 
 def _missing(config: DictConfig) -> list[str]:

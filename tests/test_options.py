@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import inspect
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong import configuration
+from lifelong.data import by_class
+from lifelong.data.sources import digits
 from lifelong.evaluation import report
 from tests.conftest import configured, execute
 
@@ -185,8 +190,6 @@ def acting(config: DictConfig, key: str, given: list[str]) -> list[str]:
 
 
 def signature(target: Any) -> dict[str, Any]:
-    import inspect
-
     return {n: p.default for n, p in inspect.signature(target).parameters.items()}
 
 
@@ -268,3 +271,69 @@ def answers(*options: str) -> tuple[Any, ...]:
         (n, p.shape, p.requires_grad, float(p.detach().sum())) for n, p in made.named_parameters()
     ]
     return state, made.logits(x, 0).detach().tolist()
+
+
+STREAMS: dict[str, list[str]] = {  # another value of each option of a stream, and what it needs
+    "data.tasks": ["3"],
+    "data.classes": ["[[0,1],[2,3]]"],
+    "data.shuffle_classes": ["true"],
+    "data.class_seed": ["7", "data.shuffle_classes=true"],
+    "data.classes_per_task": ["1"],
+    "data.shares": ["[0.5,0.2,0.3]", "data.source._target_=tests.test_options.without_test"],
+    "data.fraction": ["0.5"],
+    "data.images_per_class": ["100", "data.fraction=0.5"],
+    "data.per_class": ["[20,4]"],
+    "data.validation": ["0.3"],
+    "data.standardize": ["none"],
+    "data.release_split": ["true", "data.seed=5"],
+    "data.seed": ["5"],
+    "data.batch_size": ["7"],
+    "data.shuffle_seed": ["5"],
+    "data.order": ["[1,0]"],
+    "data.repeat": ["2"],
+    "data.limit": ["2"],
+    "data.drop_last": ["true"],
+}
+GIVEN = {"data.name", "data.shape", "data.source"}  # of the images themselves
+
+
+def without_test() -> Any:
+    """Digits as a source without a test part."""
+    whole = digits()
+    return replace(whole, test_images=whole.test_images[:0], test_labels=whole.test_labels[:0])
+
+
+def test_every_option_of_a_stream_is_tried() -> None:
+    node = configured("data=digits").data
+    options: Any = configuration._annotations(by_class)[1]
+    found = {f"data.{key}" for key in {*map(str, node), *options} if key[0] != "_"}
+    served = {"data.train_transform", "data.test_transform", "data.stream"}  # tests/data
+    assert found - GIVEN - served == STREAMS.keys()
+
+
+@pytest.mark.parametrize("key", STREAMS)
+def test_an_option_changes_the_stream(key: str) -> None:
+    value, *beside = STREAMS[key]
+    if key == "data.shares":  # without it there are no images to test
+        assert streamed(*beside, f"{key}={value}") != streamed(*beside, f"{key}=[0.6,0.1,0.3]")
+    else:
+        assert streamed(*beside, f"{key}={value}") != streamed(*beside)
+
+
+def streamed(*options: str) -> str:
+    """A digest of the images of a stream and of its first batches."""
+    config = configured("data=digits", "batch_size=16")
+    for option in options:
+        key, _, value = option.partition("=")
+        OmegaConf.update(config, key, yaml.safe_load(value), force_add=True)
+    configuration.complete(config)
+    configuration.check_options(config)
+    stream: Any = instantiate(config.data, _convert_="all")
+    digest = hashlib.sha256()
+    stream.prepare_data()
+    for task in stream:
+        for part in (task.train, task.val, task.test):
+            _add([part[torch.arange(len(part))].x, part.y, list(task.classes), task.index], digest)
+        for batch in stream.train_dataloader():
+            _add(list(batch), digest)
+    return digest.hexdigest()
