@@ -114,6 +114,8 @@ def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) ->
     if config.published is not None:
         record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}
+    if stream.note:
+        record.images["note"] = stream.note
     for part in ("train", "val", "test"):
         record.images[part] = [len(getattr(task, part)) for task in stream.tasks]
     return record
@@ -156,12 +158,22 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
             f"evaluate={strategy.asks}: a single head does not tell the classes of different tasks "
             "apart; use heads=multi"
         )
+    if "heads" in configuration.read_keys(config):
+        _refuse_heads(stream, config)
     if not strategy.network.distinguishes:
         _refuse_contradictions(stream)
     _refuse_shapes(stream, config)
     strategy.check(stream.tasks)
     _refuse_optimizer(strategy, config)
     _refuse_validation(strategy, stream, config)
+
+
+def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
+    """Tasks that the heads have no room for, such as of other numbers of classes on one head."""
+    with torch.random.fork_rng(devices=[]):
+        heads = instantiate(config.heads, _convert_="all")(1)
+        for task in stream.tasks:
+            heads.add_task(task.index, len(task.classes))
 
 
 def _refuse_contradictions(stream: TaskStream) -> None:

@@ -76,6 +76,8 @@ class Experiment:
         self.stream.to(self.device, TRUE_PRECISIONS.get(self._tester.precision, torch.float32))
         if self.saved is not None:
             self.record.load_state_dict(self.saved.record)
+        if self.stream.note:
+            self.terminal.say(f"note: {self.stream.note}")
         for task in self.stream:
             torch.manual_seed(derive(self.init_seed, "init", task.step))
             self.strategy.begin_task(task)

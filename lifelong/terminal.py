@@ -24,6 +24,8 @@ from lifelong.evaluation.matrix import learned_at
 from lifelong.evaluation.record import Record
 from lifelong.sweep import QUIET
 
+# Texts are a person's own: brackets and colons in them are no commands.
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 REFRESH = 0.25  # seconds between two looks at the loss
 
 
@@ -37,14 +39,14 @@ class Terminal:
 
     def __init__(self, folder: Path, visits: int) -> None:
         quiet = QUIET in os.environ  # other runs talk, too
-        self.console = Console(highlight=False, soft_wrap=True, quiet=quiet)
+        self.console = Console(**PLAIN, soft_wrap=True, quiet=quiet)
         self.log = (folder / "train.log").open("a", encoding="utf-8")
         self.visits = visits
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             TaskProgressColumn(),
-            TextColumn("{task.fields[values]}"),
+            TextColumn("{task.fields[values]}", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(elapsed_when_finished=True),
@@ -56,7 +58,7 @@ class Terminal:
     def say(self, content: Any) -> None:
         """Prints a text or table above the bar, and into the log."""
         self.console.print(content)
-        Console(file=self.log, width=100, highlight=False).print(content)
+        Console(file=self.log, width=100, **PLAIN).print(content)
         self.log.flush()
 
     def begin(self, step: int, name: str) -> None:

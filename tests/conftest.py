@@ -30,6 +30,9 @@ from lifelong.transfer import (
 from tests.processes import Command
 
 
+configuration.register()
+
+
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     torch.manual_seed(0)

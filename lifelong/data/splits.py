@@ -148,7 +148,7 @@ def by_class(
                 index, index, False, f"task {index}", tuple(group), sets[0], sets[1], sets[2], names
             )
         )
-    return TaskStream(made, origin=source.origin, **stream)
+    return TaskStream(made, origin=source.origin, note=source.note, **stream)
 
 
 def folder(

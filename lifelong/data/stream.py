@@ -70,6 +70,7 @@ class TaskStream(LightningDataModule):
         train_transform: of the images that are trained on, see `lifelong.data.transforms`.
         test_transform: of all other images, and of those that importances are estimated on.
         origin: where the images came from, for the record.
+        note: what a person should know of how they were read.
 
     Raises:
         ValueError: a batch larger than a task, an order or limit that does not fit the tasks.
@@ -89,9 +90,10 @@ class TaskStream(LightningDataModule):
         train_transform: Transform | None = None,
         test_transform: Transform | None = None,
         origin: str = "",
+        note: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.origin = name, origin
+        self.name, self.origin, self.note = name, origin, note
         self.train_transform = train_transform
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
         visits = list(range(len(tasks))) if order is None else list(order)

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lifelong.data.sources.folder import open_tree, pixels
+from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.pickled import images_of, unpickle
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
+from lifelong.data.sources.tree import open_tree
 from lifelong.data.task import Images
 
 

@@ -184,7 +184,8 @@ def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -
     own = WholeOptions.__annotations__.keys() - StreamOptions.__annotations__.keys()
     left = {key: value for key, value in options.items() if key not in own}
     origins = dict.fromkeys(source.origin for source, _, _ in parts)
-    return TaskStream(tasks, origin=", ".join(origins), **left)  # type: ignore[arg-type]
+    notes = dict.fromkeys(f"{source.name}: {source.note}" for source, _, _ in parts if source.note)
+    return TaskStream(tasks, origin=", ".join(origins), note="; ".join(notes), **left)  # type: ignore[arg-type]
 
 
 def _task(
@@ -198,10 +199,16 @@ def _task(
     rows = np.arange(len(source.train_labels))
     np.random.default_rng(derive(options["seed"], "images", index)).shuffle(rows)
     rows = rows[: max(round(options["fraction"] * len(rows)), 1)]
-    cut = round(options["validation"] * len(rows))
+    cut = 0 if source.has_validation else round(options["validation"] * len(rows))
+    held_out = (source.train_images, source.train_labels, np.sort(rows[:cut]))
+    if source.has_validation:
+        count = round(options["fraction"] * len(source.val_labels))
+        draw = np.random.default_rng(derive(options["seed"], "validation", index))
+        chosen = np.sort(draw.permutation(len(source.val_labels))[:count])
+        held_out = (source.val_images, source.val_labels, chosen)
     parts = [
         (source.train_images, source.train_labels, np.sort(rows[cut:])),
-        (source.train_images, source.train_labels, np.sort(rows[:cut])),
+        held_out,
         (source.test_images, source.test_labels, np.arange(len(source.test_labels))),
     ]
     pixels = [

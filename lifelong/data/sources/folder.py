@@ -1,81 +1,32 @@
-"""Image folders and zip files of them: `train/<class>/*` and `test/<class>/*`, or `<class>/*`."""
+"""Image folders and zip files of them: `train/<class>/*` and `test/<class>/*`, or `<class>/*`.
+
+What counts as a file is said in `lifelong.data.sources.tree`, how it is read in
+`lifelong.data.sources.decoding`; docs/images.md has the rules in one place.
+"""
 
 from __future__ import annotations
 
-import io
-import zipfile
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from rich.markup import escape
 from rich.progress import track
 
-from lifelong.data.sources.archive import DAMAGED
+from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.source import Source, prepared
+from lifelong.data.sources.tree import ENDINGS, open_tree, same_text, told
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-class Tree(Protocol):
-    """Image files by their path within a folder or an archive."""
-
-    paths: list[PurePosixPath]
-
-    def read(self, path: PurePosixPath) -> bytes: ...
-
-
-class _Folder:
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        files = (path.relative_to(root) for path in sorted(root.rglob("*")) if path.is_file())
-        self.paths = [PurePosixPath(path) for path in files if path.suffix.lower() in ENDINGS]
-
-    def read(self, path: PurePosixPath) -> bytes:
-        return (self.root / path).read_bytes()
-
-
-class _Zip:
-    """Files are read in place; nothing is unpacked."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self.archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError) as error:
-            raise ValueError(f"{path}: not a readable zip file ({error})") from None
-        names = (name for name in sorted(self.archive.namelist()) if not name.endswith("/"))
-        self.names = {PurePosixPath(name): name for name in names}
-        self.names = {p: n for p, n in self.names.items() if p.suffix.lower() in ENDINGS}
-        while self.names and _wrapped(list(self.names)):
-            self.names = {PurePosixPath(*p.parts[1:]): n for p, n in self.names.items()}
-        self.paths = list(self.names)
-
-    def read(self, path: PurePosixPath) -> bytes:
-        try:
-            return self.archive.read(self.names[path])
-        except (*DAMAGED, NotImplementedError, RuntimeError) as error:
-            raise ValueError(f"{self.archive.filename}: {path} is damaged ({error})") from None
-
-
-def _wrapped(paths: Sequence[PurePosixPath]) -> bool:
-    """Whether all files lie in one folder above the classes."""
-    tops = {path.parts[0] for path in paths}
-    return len(tops) == 1 and min(len(path.parts) for path in paths) > 2 and tops != {"train"}
-
-
-def open_tree(path: Path) -> Tree:
-    """The image files below a folder, or in a zip file.
-
-    Raises:
-        ValueError: a file of another kind, or an unreadable one.
-    """
-    if path.is_dir():
-        return _Folder(path)
-    if path.suffix.lower() != ".zip":
-        raise ValueError(f"{path}: neither a folder nor a zip file")
-    return _Zip(path)
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation"), "val"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}  # folders by their names in lower case
+BESIDE = "in folders beside the parts"
+Files = dict[str, list[PurePosixPath]]  # by part
 
 
 def image_folder(
@@ -91,7 +42,8 @@ def image_folder(
     """The images below `root`, a folder or a zip file; classes are numbered by sorted name.
 
     Args:
-        root: has `train/<class>/*` and `test/<class>/*` (or `val/`), or `<class>/*`.
+        root: has `train/<class>/*` and `test/<class>/*`, maybe `val/<class>/*`, or `<class>/*`;
+            folders in that of a class belong to it.
         shape: (c, h, w): images of another size are resized, bilinear with anti-aliasing.
         cache: folder whose `.cache` holds the prepared copy.
         name: of the source; the name of `root` by default.
@@ -100,7 +52,8 @@ def image_folder(
         option: what errors call `root`.
 
     Raises:
-        ValueError: no such folder, no images, or an unreadable archive or image.
+        ValueError: no such folder, no images, an unreadable archive or image, a class that a part
+            lacks.
     """
     path = Path(root).expanduser()
     if not path.exists():
@@ -124,65 +77,93 @@ def read_images(
 ) -> Source:
     """The images of `image_folder`, without a prepared copy."""
     tree = open_tree(path)
-    parts = _parts(tree.paths, path, test)
-    classes = sorted({file.parts[-2] for files in parts for file in files})
-    number = {label: index for index, label in enumerate(classes)}
+    passed_over = tree.passed_over.copy()
+    parts, depth = _parts(tree.paths, path, test, passed_over)
+    number = _numbered(parts, depth, path)
 
-    def load(part: str, files: Sequence[PurePosixPath]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    def load(part: str, title: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        files = parts[part]
         images = np.empty((len(files), *shape), dtype=np.uint8)
-        for row, file in enumerate(track(files, f"{name}: {part} images", disable=not files)):
+        shown = f"{escape(name)}: {title} images"
+        for row, file in enumerate(track(files, shown, disable=not files)):
             images[row] = pixels(tree.read(file), shape, f"{path}: {file}", crop)
-        labels = np.array([number[file.parts[-2]] for file in files], dtype=np.int64)
-        return images, labels
+        labels = [number[same_text(file.parts[depth])] for file in files]
+        return images, np.array(labels, dtype=np.int64)
 
-    train, tested = (load(*part) for part in zip(("training", "test"), parts, strict=True))
-    return Source(name, *train, *tested, tuple(classes), path.name)
+    train, tested, val = load("train", "training"), load("test", "test"), load("val", "validation")
+    return Source(name, *train, *tested, tuple(number), path.name, *val, note=told(passed_over))
 
 
 def _parts(
-    paths: Sequence[PurePosixPath], root: Path, test: float
-) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
-    """Training and test files."""
+    paths: Sequence[PurePosixPath], root: Path, test: float, passed_over: Counter[str]
+) -> tuple[Files, int]:
+    """The files of each part, and at which place of their paths the class stands."""
     if not paths:
         raise ValueError(f"{root}: holds no images ({', '.join(ENDINGS)})")
-    train = [path for path in paths if path.parts[0] == "train" and len(path.parts) > 2]
-    tested = [path for path in paths if path.parts[0] in ("test", "val") and len(path.parts) > 2]
-    if train and tested:
-        return train, tested
-    if not all(len(path.parts) == 2 for path in paths):
-        raise ValueError(
-            f"{root}: found neither train/<class>/* with test/<class>/* nor <class>/*; "
-            f"the first file is {paths[0]}"
-        )
-    if not 0 < test < 1:
-        raise ValueError(f"data.test={test}: give a share between 0 and 1")
-    return _divided(paths, test)
+    found: Files = {"train": [], "val": [], "test": []}
+    for path in paths:
+        part = PARTS.get(path.parts[0].lower())
+        if part is not None and len(path.parts) > 2:
+            found[part].append(path)
+    if not found["train"]:
+        loose = [path for path in paths if len(path.parts) < 2]
+        if loose or found["val"] or found["test"]:
+            raise ValueError(
+                f"{root}: found neither train/<class>/* with test/<class>/* nor <class>/*; the "
+                f"first file is {(loose or paths)[0]}"
+            )
+        return _divided({**found, "train": list(paths)}, 0, test, root), 0
+    _look_beside(paths, root, passed_over)
+    return (found if found["test"] else _divided(found, 1, test, root)), 1
 
 
-def _divided(
-    paths: Sequence[PurePosixPath], share: float
-) -> tuple[list[PurePosixPath], list[PurePosixPath]]:
+def _look_beside(paths: Sequence[PurePosixPath], root: Path, passed_over: Counter[str]) -> None:
+    """Counts what lies beside the parts; refuses what lies in one without a class."""
+    for path in paths:
+        if path.parts[0].lower() not in PARTS:
+            passed_over[BESIDE] += 1
+        elif len(path.parts) == 2:
+            raise ValueError(f"{root}: {path} lies in no class folder of {path.parts[0]}")
+
+
+def _divided(parts: Files, depth: int, share: float, root: Path) -> Files:
+    """The parts, a share of each class of the training images being for testing."""
+    if not 0 < share < 1:
+        raise ValueError(f"data.test={share}: give a share between 0 and 1")
     train: list[PurePosixPath] = []
     test: list[PurePosixPath] = []
-    for label in sorted({path.parts[0] for path in paths}):
-        files = [path for path in paths if path.parts[0] == label]
+    for name, files in _by_class(parts["train"], depth).items():
+        if not 0 < int(len(files) * share) < len(files):
+            raise ValueError(
+                f"{root}: class {name!r} has {len(files)} images, which data.test={share} does not "
+                "divide into training and test images; give more, or another data.test"
+            )
         for row, path in enumerate(files):
             (test if int((row + 1) * share) > int(row * share) else train).append(path)
-    return train, test
+    return {**parts, "train": train, "test": test}
 
 
-def pixels(
-    content: bytes, shape: Sequence[int], name: str, crop: bool = False
-) -> NDArray[np.uint8]:
-    """An image file brought to `shape` (c, h, w), bilinear with anti-aliasing; see `crop` above."""
-    channels, height, width = shape
-    try:
-        with Image.open(io.BytesIO(content)) as file:
-            image = file.convert("L" if channels == 1 else "RGB")
-            if image.size != (width, height):
-                bring = ImageOps.fit if crop else Image.Image.resize
-                image = bring(image, (width, height), Image.Resampling.BILINEAR)
-            found = np.asarray(image)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        raise ValueError(f"{name} is not a readable image ({error})") from None
-    return found.reshape(height, width, channels).transpose(2, 0, 1)
+def _by_class(files: Sequence[PurePosixPath], depth: int) -> Mapping[str, list[PurePosixPath]]:
+    found: dict[str, list[PurePosixPath]] = {}
+    for file in files:
+        found.setdefault(same_text(file.parts[depth]), []).append(file)
+    return {name: found[name] for name in sorted(found)}
+
+
+def _numbered(parts: Files, depth: int, root: Path) -> dict[str, int]:
+    """The number of each class, by name; refuses classes that a part lacks or has twice."""
+    classes = {part: _by_class(files, depth) for part, files in parts.items() if files}
+    every = sorted({name for found in classes.values() for name in found})
+    for part, found in classes.items():
+        missing = [name for name in every if name not in found]
+        if missing:
+            more = f", nor have {len(missing) - 1} more classes" if len(missing) > 1 else ""
+            raise ValueError(
+                f"{root}: class {missing[0]!r} has no images in {part}{more}; every part has all "
+                "classes"
+            )
+        for name, files in found.items():
+            spelt = {str(PurePosixPath(*file.parts[: depth + 1])) for file in files}
+            if len(spelt) > 1:
+                raise ValueError(f"{root}: class {name!r} is there twice: {' and '.join(spelt)}")
+    return {name: number for number, name in enumerate(every)}

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from lifelong.data.sources.archive import DAMAGED
-from lifelong.data.sources.folder import open_tree, pixels
+from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.pickled import unpickle
 from lifelong.data.sources.places import Place, find
 from lifelong.data.sources.source import Source
+from lifelong.data.sources.tree import open_tree
 
 SHAPE = (3, 84, 84)
 PARTS = ("train", "test", "val")

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from lifelong.data.sources.archive import DAMAGED, members
-from lifelong.data.sources.folder import image_key, pixels, read_images
+from lifelong.data.sources.decoding import pixels
+from lifelong.data.sources.folder import image_key, read_images
 from lifelong.data.sources.places import Place, find, with_torchvision
 from lifelong.data.sources.source import Source
 

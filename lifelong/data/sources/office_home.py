@@ -9,9 +9,10 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from rich.progress import track
 
-from lifelong.data.sources.folder import open_tree, pixels
+from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.places import Place, find
 from lifelong.data.sources.source import Source
+from lifelong.data.sources.tree import open_tree
 
 NAMES = ("OfficeHomeDataset_10072016", "office_home")  # the distributor's, and ours
 ADDRESS = "https://www.hemanthdv.org/officeHomeDataset.html"

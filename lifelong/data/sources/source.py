@@ -7,6 +7,7 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lifelong.data.sources.tree import walked
 from lifelong.files import write_json, write_with
 
 FORMAT = 2  # of the prepared copies; a new number makes them anew
@@ -39,6 +41,7 @@ class Source:
     origin: str
     val_images: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     val_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    note: str = ""
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -118,11 +121,11 @@ def _cache_folder(folder: Path) -> Path:
 def _fingerprint(name: str, origin: Path, beside: Sequence[Path]) -> str:
     """Changes when a file of `origin` is added, removed, resized or rewritten."""
     digest = hashlib.sha256(f"{FORMAT} {name} {origin.resolve()}".encode())
-    files = sorted(path for path in origin.rglob("*")) if origin.is_dir() else [origin]
+    files = [origin / path for path in walked(origin)] if origin.is_dir() else [origin]
     for path in (*files, *(file for file in beside if file.exists())):
-        status = path.stat()
-        stamp = f"{path.name} {status.st_size} {status.st_mtime_ns}" if path.is_file() else path
-        digest.update(f"{stamp}\n".encode())
+        with suppress(OSError):  # a link to nothing
+            status = path.stat()
+            digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -137,6 +140,7 @@ def _store(index: Path, source: Source) -> None:
             "name": source.name,
             "origin": source.origin,
             "classes": source.classes,
+            "note": source.note,
             "checksum": _checksum(images),
             "train_labels": source.train_labels.tolist(),
             "test_labels": source.test_labels.tolist(),
@@ -169,5 +173,5 @@ def _load(index: Path) -> Source | None:
     first, second = len(train), len(train) + len(test)
     return Source(
         about["name"], images[:first], train, images[first:second], test,
-        tuple(about["classes"]), about["origin"], images[second:], val,
+        tuple(about["classes"]), about["origin"], images[second:], val, about["note"],
     )  # fmt: skip

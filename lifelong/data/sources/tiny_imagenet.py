@@ -10,7 +10,7 @@ import numpy as np
 from rich.progress import track
 
 from lifelong.data.sources.archive import members, read_archive
-from lifelong.data.sources.folder import pixels
+from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.places import Place, find
 from lifelong.data.sources.source import Source
 
