@@ -74,18 +74,24 @@ def assemble(
     make_trainer = instantiate(config.trainer, _convert_="all")
     make_trainer(logger=False)  # options that the Trainer refuses are refused now
     record = _record(config, strategy_name, data_name, stream)
-    saved = latest(folder) if going_on else None
+    saved, wrong = latest(folder) if going_on else (None, [])
+    digest = configuration.digest(config)
     if saved is not None:
+        if saved.config not in ("", digest):
+            raise ValueError(
+                f"resume={config.resume}: the checkpoints in {folder} belong to another "
+                "configuration than its config.yaml; give another paths.output_dir"
+            )
         _check_images(saved, record, config)
     start = 0 if saved is None else saved.step + saved.finished
+    if not going_on:
+        write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     loggers = [
         make(folder=folder, config=config, start=start)
         for make in instantiate(config.logger).values()
     ]
     remove_leftovers(folder, saved)
     write_json(folder / "environment.json", environment())
-    if not going_on:
-        write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     return Experiment(
         stream=stream,
         strategy=strategy,
@@ -102,6 +108,8 @@ def assemble(
         keep=config.keep,
         loggers=loggers,
         saved=saved,
+        digest=digest,
+        notes=[f"{text}; the run goes on from the one before" for text in wrong],
     )
 
 

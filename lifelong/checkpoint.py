@@ -6,14 +6,16 @@ task. A checkpoint holds plain values and tensors only, see `lifelong.parts.pack
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lifelong.files import write_with
+from lifelong.files import OURS, write_with
 from lifelong.parts.packing import pack, unpack
+from lifelong.parts.state_files import told
 
 PARTIAL = "partial.ckpt"
 
@@ -34,6 +36,7 @@ class Checkpoint:
         best: its best epoch on the validation images.
         late: its best epoch among the last ones, where that is asked for.
         tasks: descriptions of the visits so far, see `Task.description`.
+        config: digest of the configuration, see `lifelong.configuration.digest`.
     """
 
     step: int
@@ -46,6 +49,7 @@ class Checkpoint:
     best: dict[str, Any] | None = None
     late: dict[str, Any] | None = None
     tasks: list[dict[str, Any]] = field(default_factory=list)
+    config: str = ""
 
     def save(self, folder: Path, keep: str) -> None:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
@@ -62,15 +66,16 @@ class Checkpoint:
 def remove_leftovers(folder: Path, saved: Checkpoint | None) -> None:
     """Removes what a killed run may have left: half-written files, an outdated partial file."""
     for path in folder.glob(".*.tmp"):
-        path.unlink(missing_ok=True)
+        if OURS.fullmatch(path.name):
+            path.unlink(missing_ok=True)
     if saved is None or saved.finished:
         (folder / PARTIAL).unlink(missing_ok=True)
 
 
 def finished_visits(folder: Path) -> dict[int, Path]:
     """Checkpoints of finished visits by their number, in their order."""
-    found = {int(path.stem.split("_")[1]): path for path in folder.glob("task_*.ckpt")}
-    return dict(sorted(found.items()))
+    names = ((re.fullmatch(r"task_(\d+)\.ckpt", path.name), path) for path in folder.glob("task_*"))
+    return dict(sorted((int(match[1]), path) for match, path in names if match))
 
 
 def read(path: Path) -> Checkpoint:
@@ -83,16 +88,29 @@ def read(path: Path) -> Checkpoint:
         content = torch.load(path, map_location="cpu", weights_only=True)
         return Checkpoint(**unpack(content))
     except Exception as error:  # of many kinds, for a damaged or foreign file
-        reason = str(error).splitlines()[0]
+        reason = told(error) if path.stat().st_size else "it is empty"
         raise ValueError(f"{path}: not a checkpoint of a run ({reason})") from None
 
 
-def latest(folder: Path) -> Checkpoint | None:
-    """The checkpoint that is furthest on, or None.
+def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint that is furthest on, or None; and what is wrong with newer ones.
 
     Raises:
-        ValueError: a file that cannot be read.
+        ValueError: there are some, and none can be read.
     """
-    paths = [*list(finished_visits(folder).values())[-1:], folder / PARTIAL]
-    found = [read(path) for path in paths if path.exists()]
-    return max(found, key=lambda checkpoint: checkpoint.step, default=None)
+    found: Checkpoint | None = None
+    wrong: list[str] = []
+    for path in [folder / PARTIAL, *reversed(finished_visits(folder).values())]:
+        if path.exists():
+            try:
+                one = read(path)
+            except ValueError as error:
+                wrong.append(str(error))
+                continue
+            if found is None or one.step > found.step:
+                found = one
+            if one.finished:
+                break
+    if found is None and wrong:
+        raise ValueError(f"{wrong[-1]}; no other is there, so begin anew in another folder")
+    return found, wrong

@@ -23,7 +23,7 @@ def compare(
     by: Sequence[str] = (),
     only_best: bool = False,
     against_paper: bool = False,
-) -> tuple[str, list[Path], list[Path]]:
+) -> tuple[str, list[Path], list[Path], dict[Path, str]]:
     """Writes comparison.md, .csv, .tex and .html and the figures of the runs below some folders.
 
     Args:
@@ -34,18 +34,23 @@ def compare(
         against_paper: put published figures beside ours.
 
     Returns:
-        The tables as Markdown, the files written, and the folders of unfinished runs.
+        The tables as Markdown, the files written, the folders of unfinished runs, and of damaged
+        ones what is wrong.
 
     Raises:
         ValueError: no runs, or runs that are not to be averaged.
     """
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("reading runs")
-        runs, unfinished = read(
+        runs, unfinished, damaged = read(
             folders, lambda done, total: progress.update(task, completed=done, total=total)
         )
         if not runs:
-            raise ValueError(f"{folders[0]}: holds no finished run, {len(unfinished)} others")
+            others = len(unfinished) + len(damaged)
+            raise ValueError(
+                f"{folders[0]}: holds no finished run, {others} others"
+                + "".join(f"; {why}" for why in list(damaged.values())[:1])
+            )
         groups = grouped(runs, by)
         if only_best:
             groups = best(groups)
@@ -55,8 +60,9 @@ def compare(
         for ending, content in written.items():
             write_text(out / f"comparison.{ending}", content)
         files = [out / f"comparison.{ending}" for ending in written]
-        files.append(_page(out, groups, found, len(runs), len(unfinished)))
-    return text, files, unfinished
+        left_out = len(unfinished) + len(damaged)
+        files.append(_page(out, groups, found, len(runs), left_out))
+    return text, files, unfinished, damaged
 
 
 def _page(
@@ -77,7 +83,7 @@ def _page(
         pictures.append(drawn)
     about = f"{runs} finished runs"
     if unfinished:
-        about += f", {unfinished} unfinished ones left out"
+        about += f", {unfinished} unfinished or damaged ones left out"
     write_text(out / "comparison.html", page(found, pictures, about))
     return out / "comparison.html"
 
@@ -113,7 +119,7 @@ def main(arguments: Sequence[str]) -> int:
         if given.figure:
             print(f"figure: {_against_option(given.folders, given.figure, out)}")
             return 0
-        text, files, unfinished = compare(
+        text, files, unfinished, damaged = compare(
             given.folders, out, by, given.best, given.against == "paper"
         )
     except (ValueError, OSError) as error:
@@ -122,6 +128,8 @@ def main(arguments: Sequence[str]) -> int:
     print(text)
     for folder in unfinished:
         print(f"not finished: {folder}", file=sys.stderr)
+    for why in damaged.values():
+        print(f"left out: {why}", file=sys.stderr)
     print(f"written: {', '.join(map(str, files))}")
     return 0
 
@@ -130,7 +138,7 @@ def _against_option(folders: Sequence[Path], option: str, out: Path) -> Path:
     from lifelong.evaluation.figures import against_option
 
     image = io.BytesIO()
-    runs, _ = read(folders)
+    runs, _, _ = read(folders)
     against_option(curves(grouped(runs), option), option).savefig(image, format="png")
     name = re.sub(r"[^\w.-]", "_", option)
     path = out / f"against_{name}.png"

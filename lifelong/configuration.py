@@ -20,6 +20,8 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 
+from lifelong.files import LOCK, OURS
+
 _PACKAGE = Path(__file__).resolve().parent
 # Beside the package in a checkout, inside it when installed.
 FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
@@ -372,16 +374,33 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
             )
         return folder
     if config.paths.output_dir is not None:
-        return Path(config.paths.output_dir)
+        if not str(config.paths.output_dir).strip():
+            raise ValueError(
+                "paths.output_dir=: is empty (a shell variable that is not set?); give a folder, "
+                "or leave it out"
+            )
+        folder = Path(config.paths.output_dir)
+        if folder.is_file():
+            raise ValueError(f"paths.output_dir={folder}: is a file; give a folder")
+        return folder
     if config.resume == "auto":
         raise ValueError("resume=auto: also give paths.output_dir, the folder of the run")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     base, number = Path("outputs") / f"{stamp}_{strategy}_{data}", 1
     folder = base
-    while folder.exists():
+    while not taken(folder):
         number += 1
         folder = base.with_name(f"{base.name}_{number}")
     return folder
+
+
+def taken(folder: Path) -> bool:
+    """Makes the folder; tells whether it is new, which of several processes one alone is told."""
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError:
+        return False
+    return True
 
 
 def finished(folder: Path) -> bool:
@@ -400,9 +419,8 @@ def holds_this_run(folder: Path, config: DictConfig) -> bool:
         ValueError: it holds another run, or one that was not to be resumed.
     """
     path = folder / "config.yaml"
-    if folder.is_file():
-        raise ValueError(f"paths.output_dir={folder}: is a file; give a folder")
     if not path.exists():
+        _check_free(folder)
         return False
     if config.resume is None:
         state = "a finished" if finished(folder) else "an unfinished"
@@ -410,8 +428,7 @@ def holds_this_run(folder: Path, config: DictConfig) -> bool:
             f"paths.output_dir={folder}: holds {state} run; give another folder, or resume=auto "
             "to go on with that one"
         )
-    old = OmegaConf.load(path)
-    assert isinstance(old, DictConfig)
+    old = read_config(path)
     changed = "; ".join(differences(old, config))
     if changed:
         raise ValueError(
@@ -419,6 +436,44 @@ def holds_this_run(folder: Path, config: DictConfig) -> bool:
             "Give the same options, or another paths.output_dir"
         )
     return True
+
+
+def _check_free(folder: Path) -> None:
+    """Refuses a folder with files that are not known to be of this run."""
+    found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    others = [name for name in found if name != LOCK and not OURS.fullmatch(name)]
+    if any(re.fullmatch(r"(task_\d+|partial)\.ckpt", name) for name in others):
+        raise ValueError(
+            f"paths.output_dir={folder}: holds checkpoints and no config.yaml, so of which run "
+            "they are is not known; give another folder"
+        )
+    if others:
+        raise ValueError(
+            f"paths.output_dir={folder}: holds {others[0]!r}, which is no run's; give a new or an "
+            "empty folder"
+        )
+
+
+def read_config(path: Path) -> DictConfig:
+    """The configuration of a run.
+
+    Raises:
+        ValueError: a file that is missing, damaged or of something else.
+    """
+    try:
+        found = OmegaConf.create(path.read_text(encoding="utf-8"))
+    except Exception as error:  # of YAML and of OmegaConf, of many kinds
+        raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(found, DictConfig) or not {"strategy", "data", "paths"} <= found.keys():
+        what = "is empty" if not found else "is not the configuration of a run"
+        raise ValueError(f"{path}: {what}; it may be damaged, so begin anew in another folder")
+    return found
+
+
+def digest(config: DictConfig) -> str:
+    """Of all that matters for results; checkpoints carry it."""
+    text = json.dumps(dict(leaves(config)), default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: DictConfig, new: DictConfig) -> list[str]:

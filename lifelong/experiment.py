@@ -68,6 +68,8 @@ class Experiment:
     keep: str = "latest"
     loggers: Sequence[Logger] = ()
     saved: Checkpoint | None = None
+    digest: str = ""
+    notes: Sequence[str] = ()
     _rounds: list[dict[str, float]] = field(default_factory=list)
 
     def run(self) -> Record:
@@ -76,8 +78,9 @@ class Experiment:
         self.stream.to(self.device, TRUE_PRECISIONS.get(self._tester.precision, torch.float32))
         if self.saved is not None:
             self.record.load_state_dict(self.saved.record)
-        if self.stream.note:
-            self.terminal.say(f"note: {self.stream.note}")
+        for note in (*self.notes, self.stream.note):
+            if note:
+                self.terminal.say(f"note: {note}")
         for task in self.stream:
             torch.manual_seed(derive(self.init_seed, "init", task.step))
             self.strategy.begin_task(task)
@@ -239,6 +242,7 @@ class Experiment:
             rounds=[] if finished else list(self._rounds),
             optimizer=self.strategy.optimizer_state() if self._keeps_optimizer else None,
             tasks=[visit.description() for visit in self.stream.visits[: task.step + 1]],
+            config=self.digest,
         )
 
     @property

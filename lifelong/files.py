@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+OURS = re.compile(r"\.(?P<name>.+)\.\d+\.tmp")  # a half-written file of `replacing`
+LOCK = ".running"  # in a folder, while a process works in it
 
 
 @contextmanager
@@ -25,6 +29,43 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def absent(path: Path) -> list[Path]:
+    """The path and those of its parents that are not there, the deepest first."""
+    return [place for place in (path, *path.parents) if not place.exists()]
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """The folder is this process's own while the block runs; a process that is killed lets it go.
+
+    Where the file system knows no locks, nothing is held.
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    try:
+        import fcntl
+    except ImportError:  # no such locks on this system
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{folder}: another process is at work in it; wait for its end"
+            ) from None
+        except OSError:  # not on this file system
+            pass
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -69,8 +69,7 @@ class Run:
             raise ValueError(f"{folder}: holds no run (no config.yaml)")
         saved = _checkpoint(folder, after)
         configuration.register()
-        self.config = OmegaConf.load(folder / "config.yaml")
-        assert isinstance(self.config, DictConfig)
+        self.config = configuration.read_config(folder / "config.yaml")
         self.results: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
         self.step = saved.step
         visits = [Task.from_description(entry) for entry in saved.tasks]

@@ -12,7 +12,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -24,7 +24,7 @@ from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from lifelong import configuration, sweep
+from lifelong import configuration, files, sweep
 
 if TYPE_CHECKING:
     from lifelong.experiment import Experiment
@@ -145,12 +145,16 @@ def execute(
         The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
     """
     begun = time.perf_counter()
-    with warnings.catch_warnings(), _signals(_leave):
+    with warnings.catch_warnings(), _signals(_leave), ExitStack() as hold:
         warnings.filterwarnings("ignore", module="lightning")
         try:
             configuration.check_read(config, keys)
             configuration.complete(config)
+            asked = config.paths.output_dir
+            new = files.absent(Path(asked or "outputs"))
             folder = configuration.output_folder(config, strategy, data)
+            hold.callback(_remove_empty, [*([] if asked or config.resume else [folder]), *new])
+            hold.enter_context(files.held(folder))
             config.paths.output_dir = str(folder)
             going_on = configuration.holds_this_run(folder, config)
             if going_on and configuration.finished(folder):
@@ -230,6 +234,13 @@ def _leave(number: int, frame: FrameType | None) -> None:
     """Before the run began there is nothing to save, and an import does not bear an exception."""
     print("stopped before the run began", file=sys.stderr, flush=True)
     os._exit(128 + number)
+
+
+def _remove_empty(new: Sequence[Path]) -> None:
+    """Leaves no trace of a run that was refused, in folders that were made for it."""
+    for folder in new:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -29,7 +29,6 @@ from lifelong.transfer import (
 )
 from tests.processes import Command
 
-
 configuration.register()
 
 

@@ -25,6 +25,7 @@ FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
 MOST_PAIRED = 6  # groups of which all pairs are tested
+RESULTS = {"strategy", "data", "seed", "tasks", "visits", "metrics", "seconds", "accuracy"}
 ROUNDING = 1e-9  # accuracies that differ by less are equal
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -138,17 +139,18 @@ def _t(freedom: int) -> float:
 
 def read(
     folders: Sequence[Path], step: Callable[[int, int], None] = lambda done, total: None
-) -> tuple[list[Run], list[Path]]:
-    """The finished runs below some folders, each once, and the folders of all others.
+) -> tuple[list[Run], list[Path], dict[Path, str]]:
+    """The finished runs below some folders, each once; the folders of all others; what is damaged.
 
     Others are those still running, stopped, or failed; also those of a sweep that were refused.
+    Damaged are runs of which a file cannot be read, with what is wrong.
 
     Args:
         folders: that hold runs, at any depth.
         step: is called with the number of runs read, and of all.
 
     Raises:
-        ValueError: a folder without runs, or a run that cannot be read.
+        ValueError: a folder without runs.
     """
     places: dict[Path, None] = {}
     for folder in folders:
@@ -156,15 +158,19 @@ def read(
         if not found:
             raise ValueError(f"{folder}: holds no runs (no results.json)")
         places |= dict.fromkeys(found)
-    runs, unfinished = [], []
+    runs, unfinished, damaged = [], [], {}
     for number, place in enumerate(places, 1):
-        run = _run(place)
+        try:
+            run = _run(place)
+        except ValueError as error:
+            damaged[place] = str(error)
+            continue
         if run is None:
             unfinished.append(place)
         else:
             runs.append(run)
         step(number, len(places))
-    return runs, unfinished
+    return runs, unfinished, damaged
 
 
 def _places(folder: Path) -> list[Path]:
@@ -180,10 +186,11 @@ def _run(place: Path) -> Run | None:
     """The run in a folder if it is finished."""
     if not (place / "results.json").exists():
         return None
-    results = _parsed(place / "results.json", json.loads)
-    if results.get("status") != "finished":
+    results = _parsed(place / "results.json", json.loads, {"status"})
+    if results["status"] != "finished":
         return None
-    config = _parsed(place / "config.yaml", lambda text: yaml.load(text, Loader=_LOADER))
+    _check(place / "results.json", results, RESULTS)
+    config = _parsed(place / "config.yaml", lambda text: yaml.load(text, Loader=_LOADER), {"paths"})
     leaves = configuration.plain_leaves(config)
     return Run(place, results, config, {key: _plain(value) for key, value in leaves})
 
@@ -193,12 +200,19 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+def _parsed(path: Path, parse: Callable[[str], Any], keys: set[str]) -> dict[str, Any]:
     try:
         content: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    _check(path, content, keys)
     return content
+
+
+def _check(path: Path, content: Any, keys: set[str]) -> None:
+    missing = sorted(keys - content.keys()) if isinstance(content, dict) else ["nothing that is"]
+    if missing:
+        raise ValueError(f"{path}: is damaged, or of something else ({missing[0]} is not there)")
 
 
 def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:

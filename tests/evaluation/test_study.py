@@ -354,7 +354,7 @@ def test_by_a_member_of_a_group(tmp_path: Path) -> None:
     for number, member in enumerate(("top1", "top2")):
         run(tmp_path / member, "ours", 1, 0.5, em=number)
         added(tmp_path / member, f"choices: {{transfer: {member}}}\n")
-    runs, _ = read([tmp_path])
+    runs, _, _ = read([tmp_path])
     assert [g.label for g in grouped(runs, ["transfer"])] == [
         "ours transfer=top1", "ours transfer=top2"
     ]  # fmt: skip
