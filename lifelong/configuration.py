@@ -184,6 +184,23 @@ def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
     _check_split(config, overrides)
 
 
+def check_added(config: DictConfig, keys: Iterable[str]) -> None:
+    """Refuses new keys at the top level that nothing reads, such as `+epoch=3`.
+
+    Args:
+        config: composed.
+        keys: that the command gave with a plus.
+
+    Raises:
+        ValueError: the key.
+    """
+    known = OmegaConf.load(FOLDER / "config.yaml").keys() | read_keys(config)
+    for key in keys:
+        top = re.split(r"[./@]", key)[0]
+        if top not in known and not (FOLDER / top).is_dir() and top != "hydra":
+            raise ValueError(f"+{key}: nothing reads {top}; leave out the plus to see what is near")
+
+
 def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
     """Refuses options of a stream that another one of the command makes idle."""
     options = {str(key): config.data[key] for key in config.data}
@@ -379,7 +396,7 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
                 "paths.output_dir=: is empty (a shell variable that is not set?); give a folder, "
                 "or leave it out"
             )
-        folder = Path(config.paths.output_dir)
+        folder = Path(config.paths.output_dir).expanduser()
         if folder.is_file():
             raise ValueError(f"paths.output_dir={folder}: is a file; give a folder")
         return folder

@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lifelong import configuration
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.load import Run, load_stage, replaced
+from lifelong.load import Run, load_stage, replaced, without_files
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
 
@@ -107,7 +107,7 @@ def _of_file(
     configuration.check_options(config)
     ticket = load_ticket(path)
     stream: TaskStream = instantiate(config.data, _convert_="all")
-    node = replaced(OmegaConf.to_container(config.strategy, resolve=True), {"unlabeled": "none"})
+    node = without_files(OmegaConf.to_container(config.strategy, resolve=True))
     strategy: Strategy = instantiate(node, _convert_="all")
     tasks = stream.tasks[: stage or len(ticket.tasks) or None]
     for task in tasks:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
@@ -20,9 +20,6 @@ from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.evaluation.matrix import Matrix, forgotten, from_rows
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
-
-# Values of a strategy's options that need files which may be gone, and what stands in for them.
-_STAND_INS = {"weights": "none", "importance_data": "train", "unlabeled": "none"}
 
 
 def load_run(folder: str | Path, after: int | None = None, device: str = "cpu") -> Run:
@@ -199,9 +196,24 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _built(config: DictConfig) -> Strategy:
     node = OmegaConf.to_container(config.strategy, resolve=True)
-    strategy: Strategy = instantiate(replaced(node, _STAND_INS), _convert_="all")
+    strategy: Strategy = instantiate(without_files(node), _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
     return strategy
+
+
+def without_files(node: Any) -> Any:
+    """A copy of a node in which nothing is asked for that a finished run needs no more.
+
+    A class says in `not_loaded` which of its options those are, and what stands in for them: images
+    or first weights that may be gone, or would be fetched.
+    """
+    if isinstance(node, list):
+        return [without_files(value) for value in node]
+    if not isinstance(node, dict):
+        return node
+    found = get_object(node["_target_"]) if "_target_" in node else None
+    stand_ins = getattr(found, "not_loaded", {})
+    return {key: stand_ins.get(key, without_files(value)) for key, value in node.items()}
 
 
 def replaced(node: Any, values: Mapping[str, Any]) -> Any:

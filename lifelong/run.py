@@ -11,18 +11,20 @@ import threading
 import time
 import traceback
 import warnings
+from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import configuration, files, sweep
 
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 # Processes of a sweep import this module first, and then find the plugin as well.
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
+DEBUG = "LIFELONG_FULL_ERROR"  # 1: the user gave HYDRA_FULL_ERROR=1 and wants to see all
 UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 
 
@@ -55,6 +58,29 @@ def main() -> None:
         version_base="1.3", config_path=str(configuration.FOLDER), config_name="config"
     )(_run_one)
     given = get_args_parser().parse_args()
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        os.environ[DEBUG] = "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
+    nameless = [text for text in given.overrides if not text.partition("=")[0].strip("+~ ")]
+    if nameless:
+        print(f"error: {nameless[0]}: names no option; give option=value", file=sys.stderr)
+        sys.exit(2)
+    try:
+        _command(command, given)
+    except RunFailed as failed:
+        print(failed, file=sys.stderr)
+        sys.exit(1)
+    except (HydraException, OmegaConfBaseException) as error:
+        if os.environ.get(DEBUG) == "1":
+            raise
+        from lifelong.mistakes import told
+
+        print(f"error: {told(error, given.overrides)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _command(command: Callable[[], Any], given: Namespace) -> None:
+    """Runs Hydra's command; a sweep is planned first."""
     made = None
     if given.multirun and not (given.cfg or given.info):
         try:
@@ -93,15 +119,16 @@ def _run_one(config: DictConfig) -> float | None:
         config.changed = [text for key, text in given.items() if not _as_published(key)]
     strategy, data = str(config.choices.strategy), str(config.choices.data)
     keys = [sweep.key_of(text) for text in settings.overrides.task]
+    added = [sweep.key_of(text) for text in settings.overrides.task if text.startswith("+")]
     if settings.mode != RunMode.MULTIRUN:
-        sys.exit(execute(config, strategy, data, keys=keys))
+        sys.exit(execute(config, strategy, data, keys=keys, added=added))
     folder = Path(settings.sweep.dir) / configuration.run_folder(settings.job.override_dirname)
     config.paths.output_dir = str(folder)
     config.resume = config.resume or "auto"
     sweep.assign_gpu(settings)
     messages: list[str] = []
     try:
-        status = execute(config, strategy, data, folder.parent, messages.append, keys)
+        status = execute(config, strategy, data, folder.parent, messages.append, keys, added)
     except Exception as error:
         traceback.print_exc()
         messages.append(f"{type(error).__name__}: {error}")
@@ -129,6 +156,7 @@ def execute(
     again: Path | None = None,
     failed: Callable[[str], None] = lambda message: None,
     keys: Sequence[str] = (),
+    added: Sequence[str] = (),
 ) -> int:
     """Runs one composed configuration.
 
@@ -140,6 +168,7 @@ def execute(
             by default.
         failed: is called with the reason of a failure.
         keys: of the overrides that the user gave.
+        added: those of them that the user gave with a plus.
 
     Returns:
         The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
@@ -149,6 +178,7 @@ def execute(
         warnings.filterwarnings("ignore", module="lightning")
         try:
             configuration.check_read(config, keys)
+            configuration.check_added(config, added)
             configuration.complete(config)
             asked = config.paths.output_dir
             new = files.absent(Path(asked or "outputs"))
@@ -167,7 +197,7 @@ def execute(
 
             experiment = assemble(config, strategy, data, folder, going_on)
         except Exception as error:  # what cannot be put together is the user's to mend
-            if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            if os.environ.get(DEBUG) == "1":
                 raise
             print(f"error: {configuration.reason(error)}", file=sys.stderr)
             failed(configuration.reason(error))

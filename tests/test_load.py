@@ -12,7 +12,8 @@ import torch
 from hydra.utils import instantiate
 
 from lifelong import export, load_run
-from lifelong.load import Run
+from lifelong.load import Run, _built
+from lifelong.strategies import Strategy
 from tests.conftest import execute, results_of
 
 OPTIONS = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "epochs=2"]
@@ -129,3 +130,28 @@ def test_export_refuses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert export.main([str(folder), str(tmp_path / "out")]) == 0
     assert export.main([str(folder), str(tmp_path / "out")]) == 2
     assert "is there already" in capsys.readouterr().err
+
+
+class Weighted(Strategy):
+    """A method of a person's own whose options have names that others read files by."""
+
+    def __init__(
+        self, network: Any, optimizer: Any, schedule: Any, weights: str = "equal",
+        importance_data: str = "mine", unlabeled: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__(network, optimizer, schedule)
+        self.method = {"given": [weights, importance_data, unlabeled]}
+
+
+def test_options_are_read_back_as_they_were_given(tmp_path: Path) -> None:
+    options = ["strategy=finetune", "strategy._target_=tests.test_load.Weighted", "tasks=1"]
+    options += [
+        "+strategy.weights=by_class",
+        "+strategy.importance_data=x",
+        "+strategy.unlabeled=2.0",
+    ]
+    assert execute(tmp_path, *OPTIONS, *options, "epochs=1") == 0
+    run = load_run(tmp_path)
+    config = run.config.strategy
+    assert [config.weights, config.importance_data, config.unlabeled] == ["by_class", "x", 2.0]
+    assert _built(run.config).method == {"given": ["by_class", "x", 2.0]}

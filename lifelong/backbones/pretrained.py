@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class ResNet18(Body):
     Raises:
         ValueError: images of another kind; weights that cannot be had or do not fit.
     """
+
+    not_loaded: ClassVar[dict[str, str]] = {"weights": "none"}
 
     def __init__(self, shape: Sequence[int], weights: str = "imagenet") -> None:
         from torchvision.models import ResNet18_Weights, resnet18
@@ -52,6 +54,8 @@ class AlexNet(Body):
     Raises:
         ValueError: images of another kind; weights that cannot be had or do not fit.
     """
+
+    not_loaded: ClassVar[dict[str, str]] = {"weights": "none"}
 
     def __init__(
         self, shape: Sequence[int], weights: str = "imagenet", freeze_layers: int = 0

@@ -65,6 +65,7 @@ class CIL(Strategy):
         ValueError: a value out of range.
     """
 
+    not_loaded: ClassVar[dict[str, str]] = {"unlabeled": "none"}
     acts_with: ClassVar[dict[str, str]] = {
         "neighbours": "unlabeled!=none|exemplars",
         "most": "unlabeled!=none|exemplars",

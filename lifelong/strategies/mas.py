@@ -72,6 +72,7 @@ class MAS(Anchored):
             plain.
     """
 
+    not_loaded: ClassVar[dict[str, str]] = {"importance_data": "train"}
     acts_with: ClassVar[dict[str, str]] = {
         "batch_size": "estimator=batched",
         "alpha": "accumulate=ema",
