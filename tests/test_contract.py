@@ -42,6 +42,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "lasem_group_hps": "backbone=conv_small transfer.groups=[2,2]",
     "mtl": "data.repeat=1",  # see test_execute.py
     "channel_gated": "fidelity=authors",  # the paper's form is among the variants
+    "si": "strategy.strength=10",  # of 300 it learns slowly here
     "cil": "strategy.memory=10",
     "tickets_td": "strategy.memory=10 strategy.round_epochs=1 unlabeled=exemplars batch_size=64",
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "
