@@ -29,6 +29,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from lifelong.configuration import HANDLING, run_folder
 from lifelong.files import write_text
 
+# Of a console: texts are a person's own, and brackets and colons in them are no commands.
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
 UNNAMED = (*HANDLING, "hydra")
 GOING_ON = ("search.trials", "search.at_once")  # of a search that goes on in its folder
@@ -203,13 +205,14 @@ class Watch:
 
     def __init__(self, made: Plan, console: Console | None = None) -> None:
         self.total, self.found = made.total, ""
-        self.plan, self.console = made, console or Console(highlight=False, soft_wrap=True)
+        self.plan, self.console = made, console or Console(**PLAIN, soft_wrap=True)
         self.now = self.before = standing(made.folder)
         self._done, self._told = threading.Event(), set(self.before.finished)
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)
         live = made.parallel and self.console.is_terminal
-        text, more = TextColumn("{task.description}"), TextColumn("{task.fields[values]}")
+        text = TextColumn("{task.description}", markup=False)
+        more = TextColumn("{task.fields[values]}", markup=False)
         columns = (text, BarColumn(), MofNCompleteColumn(), more)
         self._bar = Progress(*columns, console=self.console, disable=not live)
 

@@ -22,10 +22,8 @@ from rich.table import Table
 
 from lifelong.evaluation.matrix import learned_at
 from lifelong.evaluation.record import Record
-from lifelong.sweep import QUIET
+from lifelong.sweep import PLAIN, QUIET
 
-# Texts are a person's own: brackets and colons in them are no commands.
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 REFRESH = 0.25  # seconds between two looks at the loss
 
 

@@ -83,6 +83,14 @@ def test_what_a_sweep_tells(tmp_path: Path) -> None:
     assert not (tmp_path / "failures").exists()
 
 
+@pytest.mark.parametrize("text", ["name=x[/b]: no", "layers=[1, 0]: give 4", "a [red]b", "x:cat:y"])
+def test_texts_of_a_sweep_are_no_markup(tmp_path: Path, text: str, capsys: Any) -> None:
+    """A reason, which has a person's own value in it, is printed as it is."""
+    with sweep.Watch(sweep.Plan(tmp_path, 2, (), parallel=False)):
+        sweep.note_failure(tmp_path / "d", text)
+    assert f"failed: d: {text}\n" in capsys.readouterr().out
+
+
 def test_gpus_in_turn() -> None:
     def given(number: int, launcher: str = "joblib", **env: str) -> dict[str, str]:
         settings: Any = SimpleNamespace(

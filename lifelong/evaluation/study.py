@@ -162,13 +162,12 @@ def read(
     for number, place in enumerate(places, 1):
         try:
             run = _run(place)
+            if run is None:
+                unfinished.append(place)
+            else:
+                runs.append(run)
         except ValueError as error:
             damaged[place] = str(error)
-            continue
-        if run is None:
-            unfinished.append(place)
-        else:
-            runs.append(run)
         step(number, len(places))
     return runs, unfinished, damaged
 

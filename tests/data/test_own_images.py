@@ -168,6 +168,31 @@ def test_what_is_not_clear_is_refused_by_name(tmp_path: Path, change: Any, messa
     assert "0x" not in str(caught.value)  # no address of an object
 
 
+@pytest.mark.parametrize(
+    ("closed", "read_all"),
+    [("lost+found", True), ("System Volume Information", True), (".Trash-0", True), ("b", False)],
+)
+def test_folders_that_a_system_keeps_to_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str, read_all: bool
+) -> None:
+    """At the root of a disk some folders are closed to all but the system."""
+    root, scan = tree(tmp_path / "mine"), os.scandir
+    place = root / "train" / closed
+    place.mkdir(exist_ok=True)
+
+    def scandir(path: Any) -> Any:
+        if str(path) == str(place):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    if read_all:
+        assert len(read(root, tmp_path).train_labels) == 12
+    else:
+        with pytest.raises(ValueError, match=r"train/b: cannot be read \(Permission denied\)"):
+            read(root, tmp_path)
+
+
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     tree(tmp_path / "store")
     root = tmp_path / "mine"

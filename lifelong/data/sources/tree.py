@@ -62,12 +62,9 @@ class _Folder:
         self.paths = sorted(self._walked())
         known: dict[tuple[int, int], PurePosixPath] = {}
         for path in self.paths:
-            try:
-                status = (root / path).stat()
-            except OSError as error:
-                raise ValueError(f"{root / path}: cannot be read ({error.strerror})") from None
-            first = known.setdefault((status.st_dev, status.st_ino), path)
-            if first is not path and status.st_ino:
+            device, number = _identity(root / path)
+            first = known.setdefault((device, number), path)
+            if first is not path and number:  # 0 where a file system has none
                 raise ValueError(
                     f"{root / path}: is the same file as {first}; an image belongs to one class "
                     "of one part"
@@ -144,10 +141,16 @@ def walked(root: Path) -> Iterator[PurePosixPath]:
     """All files below a folder, links followed, each folder once.
 
     Raises:
-        ValueError: a folder that cannot be read.
+        ValueError: a folder that cannot be read, unless a system keeps it to itself.
     """
+
+    def refused(error: OSError) -> None:
+        inside = Path(error.filename).relative_to(root).parts
+        if not any(map(left_by_programs, inside)):
+            raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from None
+
     met = {_identity(root)}
-    for place, folders, files in os.walk(root, followlinks=True, onerror=_raised):
+    for place, folders, files in os.walk(root, followlinks=True, onerror=refused):
         here = PurePosixPath(Path(place).relative_to(root).as_posix())
         yield from (here / name for name in sorted(files))
         folders.sort()
@@ -178,10 +181,6 @@ def _identity(path: Path) -> tuple[int, int]:
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
     return status.st_dev, status.st_ino
-
-
-def _raised(error: OSError) -> None:
-    raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
 
 def _wrapped(paths: Sequence[PurePosixPath]) -> bool:
