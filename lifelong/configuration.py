@@ -210,8 +210,7 @@ def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
     for key, condition in SPLIT_ACTS_WITH.items():
         known = all(name in options for name in re.findall(r"(\w+)=", condition))
         if f"data.{key}" in overrides and known and not _holds(condition, options):
-            shown = re.sub(r"(\w+)=", r"data.\1=", condition)
-            raise ValueError(f"data.{key}={options[key]}: only with {shown}; else it has no effect")
+            raise _idle("data", key, options[key], condition)
 
 
 def _missing(config: DictConfig) -> list[str]:
@@ -277,11 +276,11 @@ def _check_built(node: DictConfig, path: str) -> None:
             _check_type(name, node[key], hints[key])
     values = {str(key): node[key] for key in node}
     typed = {k: v for k, v in values.items() if not OmegaConf.is_interpolation(node, k)}
-    refuse_idle(found, path, typed, values)
+    _refuse_idle(found, path, typed, values)
 
 
-def refuse_idle(
-    target: Any, path: str, typed: Mapping[str, Any], all_given: Mapping[str, Any] | None = None
+def _refuse_idle(
+    target: Any, path: str, typed: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
     """Refuses options that are not at their defaults and have no effect, see `check_options`.
 
@@ -289,7 +288,7 @@ def refuse_idle(
         target: what has the options, and maybe a table `acts_with`.
         path: of the options.
         typed: options that somebody set.
-        all_given: all options that do not have their defaults; null for `typed`.
+        given: all options of the node.
 
     Raises:
         ValueError: the option, its value and what would make it act.
@@ -297,14 +296,19 @@ def refuse_idle(
     conditions: Mapping[str, str] = getattr(target, "acts_with", {})
     parameters = inspect.signature(target).parameters if conditions else {}
     defaults = {name: parameter.default for name, parameter in parameters.items()}
-    values = defaults | dict(typed if all_given is None else all_given)
+    values = defaults | dict(given)
     for option, condition in conditions.items():
         if option in typed and values[option] != defaults[option] and not _holds(condition, values):
-            shown = re.sub(r"(\w+)(!?=)", rf"{path}.\1\2", condition).replace("|", " or ")
-            raise ValueError(
-                f"{path}.{option}={values[option]}: only with "
-                f"{shown.replace('!=', ' other than ')}; else it has no effect"
-            )
+            raise _idle(path, option, values[option], condition)
+
+
+def _idle(path: str, option: str, value: Any, condition: str) -> ValueError:
+    """Of an option without effect, with the condition under which it has one."""
+    shown = re.sub(r"(\w+)(!?=)", rf"{path}.\1\2", condition).replace("|", " or ")
+    return ValueError(
+        f"{path}.{option}={value}: only with {shown.replace('!=', ' other than ')}; else it has no "
+        "effect"
+    )
 
 
 def _holds(condition: str, values: Mapping[str, Any]) -> bool:

@@ -35,6 +35,7 @@ import json
 import math
 import pickle
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
 from lifelong.parts.masks import kept_entries
 from lifelong.parts.state_files import authors, joined
-from lifelong.parts.ticket import Ticket
+from lifelong.parts.ticket import Ticket, dense, sparse
 from lifelong.strategies import Tickets, TicketsTD
 
 PREFIX = "tmodel."
@@ -146,15 +147,17 @@ def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
     return {"mask": kept[number - 1], "start": first, "weights": first}
 
 
+def _masked(ticket: Ticket) -> dict[str, Tensor]:
+    """The trained weights, zero where the mask removes them."""
+    return dense(sparse(ticket.weights, ticket.mask), ticket.mask)
+
+
 def _state_dict(ticket: Ticket, form: str) -> dict[str, Tensor]:
     """The trained network as `state`, `prune` or `release`."""
-    kept = {f"body.{name}": flags for name, flags in kept_entries(ticket.mask).items()}
-    state = {
-        name: value * kept[name] if name in kept else value
-        for name, value in ticket.weights.items()
-    }
+    state = _masked(ticket)
     if form == "state":
         return state
+    kept = {f"body.{name}": flags for name, flags in kept_entries(ticket.mask).items()}
     name_of = authors if form == "release" else str
     named = {name_of(name): value for name, value in state.items()}
     return joined(named, {name_of(name): flags for name, flags in kept.items()})
@@ -181,12 +184,7 @@ def _write_onnx(run: Run, ticket: Ticket, path: Path) -> None:
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ValueError(f"--as onnx: {error}; pip install 'lifelong[onnx]'") from None
-    kept = {f"body.{name}": flags for name, flags in kept_entries(ticket.mask).items()}
-    with torch.no_grad():
-        ticket.into(run.strategy.network)
-        for name, p in run.strategy.network.named_parameters():
-            if name in kept:
-                p.mul_(kept[name])
+    replace(ticket, weights=_masked(ticket)).into(run.strategy.network)
     images = run.tasks[max(run.tasks)].test
     if images.transform is not None:
         raise ValueError("--as onnx: data.test_transform is no part of the network; leave it out")

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-OURS = re.compile(r"\.(?P<name>.+)\.\d+\.tmp")  # a half-written file of `replacing`
+OURS = re.compile(r"\..+\.\d+\.tmp")  # a half-written file of `replacing`
 LOCK = ".running"  # in a folder, while a process works in it
 
 

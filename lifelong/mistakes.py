@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.configuration import FOLDER
+from lifelong.sweep import key_of
 
 NEAR = 3  # names that are proposed
 
@@ -47,13 +48,18 @@ def told(error: Exception, overrides: Sequence[str]) -> str:
     return lines[0] if lines else type(error).__name__
 
 
-def near(name: str, known: Iterable[str]) -> str:
+def near(name: str, known: Iterable[str], before: str = "") -> str:
     """The known names that are like a name, as a question; empty if none is.
+
+    Args:
+        name: that is not known.
+        known: names.
+        before: what stands before each that is proposed.
 
     >>> near("epoch", ["epochs", "seed"])
     '; did you mean epochs?'
     """
-    found = get_close_matches(name, sorted(set(known)), NEAR, 0.6)
+    found = [before + each for each in get_close_matches(name, sorted(set(known)), NEAR, 0.6)]
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
@@ -66,21 +72,19 @@ def _no_member(path: str) -> str:
 
 
 def _no_option(key: str, overrides: Sequence[str]) -> str:
-    given = next((text for text in overrides if text.partition("=")[0].strip("+~") == key), key)
+    given = next((text for text in overrides if key_of(text) == key), key)
     return f"{given}: there is no such option{_near_option(key, overrides) or '; --help lists all'}"
 
 
 def _near_option(key: str, overrides: Sequence[str]) -> str:
     """Options like one that is not there, beside it or at the top level."""
-    rest = [text for text in overrides if text.partition("=")[0].strip("+~") != key]
-    config = _composed(rest)
+    config = _composed([text for text in overrides if key_of(text) != key])
     parent, _, name = key.rpartition(".")
-    node = OmegaConf.select(config, parent) if parent else config
-    known = list(map(str, node)) if isinstance(node, DictConfig) else list(map(str, config))
-    if not parent:
-        known += [place.name for place in FOLDER.iterdir() if place.is_dir()]
-    dot = f"{parent}." if isinstance(node, DictConfig) and parent else ""
-    return near(name, known).replace("mean ", f"mean {dot}").replace(" or ", f" or {dot}")
+    node = OmegaConf.select(config, parent) if parent else None
+    if isinstance(node, DictConfig):
+        return near(name, map(str, node), f"{parent}.")
+    groups = [place.name for place in FOLDER.iterdir() if place.is_dir()] if not parent else []
+    return near(name, [*map(str, config), *groups])
 
 
 def _composed(overrides: Sequence[str]) -> DictConfig:

@@ -61,7 +61,7 @@ def main() -> None:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[DEBUG] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
-    nameless = [text for text in given.overrides if not text.partition("=")[0].strip("+~ ")]
+    nameless = [text for text in given.overrides if not sweep.key_of(text).strip()]
     if nameless:
         print(f"error: {nameless[0]}: names no option; give option=value", file=sys.stderr)
         sys.exit(2)

@@ -19,8 +19,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
@@ -106,6 +108,7 @@ class CIL(Strategy):
         self._taught_before: dict[str, Any] = {}  # U while the last finished task was learned
         self._prints: dict[int, int] = {}  # checksums of the tasks' training images
         self._views: Images | None = None  # of U
+        self._file: dict[int, NDArray[np.uint8]] | None = None  # exemplars that the user brought
         self.method = {"unlabeled": getattr(unlabeled, "name", unlabeled), "selected": {}}
 
     @property
@@ -263,7 +266,8 @@ class CIL(Strategy):
 
     def _brought(self, task: Task) -> Tensor:
         """The rows of the images that the user's file has of a task's classes."""
-        images = by_label(Path(self.exemplars).expanduser(), task.train.x.shape[1:])
+        if self._file is None:
+            self._file = by_label(Path(self.exemplars).expanduser(), task.train.x.shape[1:])
         pixels = task.train.x.cpu().numpy()
         rows = {
             (label, pixels[row].tobytes()): row for row, label in enumerate(task.train.y.tolist())
@@ -271,7 +275,7 @@ class CIL(Strategy):
         found = [
             rows.get((label, image.tobytes()))
             for label, number in enumerate(task.classes)
-            for image in images.get(number, ())
+            for image in self._file.get(number, ())
         ]
         if not found or None in found:
             raise ValueError(

@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, WebPImagePlugin
 
 _ = TiffImagePlugin, WebPImagePlugin  # whose import makes their formats known
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "BMP",
-    "GIF",
-    "WEBP",
-    "TIFF",
-    "PPM",
-)  # of the endings; none asks a program
+# Of the endings; none of them makes another program start.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MOST = 2**28  # pixels of a file
 
 
