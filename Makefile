@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 run: install  ## run the main job: LASEM on handwritten digits (ARGS=... overrides)
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m lifelong.run strategy=lasem_hps data=digits $(ARGS)
+	$(BIN)/python -m lifelong.run strategy=lasem_hps data=digits $(ARGS)
 
 test: install  ## run the tests (minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow" $(ARGS)

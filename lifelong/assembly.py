@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from hydra.utils import instantiate
+from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
-from lifelong import configuration
+from lifelong import configuration, machine
 from lifelong.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.data import TaskStream
 from lifelong.environment import environment
@@ -46,7 +48,12 @@ FIXED = FIXED_BY.keys() | {
 
 
 def assemble(
-    config: DictConfig, strategy_name: str, data_name: str, folder: Path, going_on: bool
+    config: DictConfig,
+    strategy_name: str,
+    data_name: str,
+    folder: Path,
+    going_on: bool,
+    headline: str = "",
 ) -> Experiment:
     """Builds all objects, then the folder with config.yaml and environment.json.
 
@@ -56,6 +63,7 @@ def assemble(
         data_name: of the stream in the results.
         folder: of the run.
         going_on: whether the folder holds this run's beginning.
+        headline: what was said of it already; the log is to have it, too.
 
     Raises:
         ValueError: options that do not fit each other. Nothing is written then.
@@ -72,7 +80,7 @@ def assemble(
     strategy.asks = config.evaluate
     _refuse(strategy, stream, config)
     make_trainer = instantiate(config.trainer, _convert_="all")
-    make_trainer(logger=False)  # options that the Trainer refuses are refused now
+    unused = _check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
     saved, wrong = latest(folder) if going_on else (None, [])
     digest = configuration.digest(config)
@@ -98,7 +106,7 @@ def assemble(
         record=record,
         make_trainer=make_trainer,
         folder=folder,
-        terminal=Terminal(folder, len(stream)),
+        terminal=Terminal(folder, len(stream), headline),
         epochs=config.epochs,
         init_seed=config.seeds.init,
         batch_seed=config.seeds.batches,
@@ -109,8 +117,25 @@ def assemble(
         loggers=loggers,
         saved=saved,
         digest=digest,
-        notes=[f"{text}; the run goes on from the one before" for text in wrong],
+        notes=[*unused, *(f"{text}; the run goes on from the one before" for text in wrong)],
     )
+
+
+def _check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]:
+    """Options that the Trainer refuses are refused now; tells of a GPU that it cannot use."""
+    try:
+        trainer = make(logger=False)
+    except Exception as error:  # of many kinds: what an accelerator needs may not be installed
+        asked = str(config.trainer.get("accelerator", "auto"))
+        if asked in ("auto", "cpu"):
+            raise ValueError(f"trainer: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"trainer.accelerator={asked}: nothing of that name here that PyTorch "
+            f"{torch.__version__} can use; give trainer=cpu, or trainer=auto for what is there"
+        ) from None
+    if machine.device(config) == "GPU" and trainer.strategy.root_device.type == "cpu":
+        return [f"there is a GPU that PyTorch {torch.__version__} cannot use; this is on the CPU"]
+    return []
 
 
 def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:

@@ -17,7 +17,7 @@ from types import UnionType
 from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError
 
 from lifelong.files import LOCK, OURS
@@ -29,7 +29,7 @@ FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_d
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 LONGEST = 120  # characters of the name of a run's folder in a sweep
 # How a run is carried out, which changes no result.
-HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download")
+HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads")
 # What may differ between the two parts of a resumed run; the others only say what is known of it.
 HARMLESS = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.
@@ -127,6 +127,17 @@ def complete(config: DictConfig) -> None:
             f"checkpoint_every={config.checkpoint_every}: give a multiple of "
             f"evaluate_every={config.evaluate_every}"
         )
+    _take_threads(config)
+
+
+def _take_threads(config: DictConfig) -> None:
+    """Moves `trainer.threads`, which no Trainer knows and no result depends on, to the top."""
+    threads = config.trainer.get("threads", "auto")
+    if threads != "auto":
+        _check_whole("trainer.threads", threads, 1)
+    with open_dict(config):
+        config.threads = threads
+        config.trainer.pop("threads", None)
 
 
 def read_keys(config: DictConfig) -> set[str]:
@@ -238,7 +249,8 @@ def _check_whole(key: str, value: Any, least: int) -> None:
     if value is None and key == "tasks":
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{key}={value}: give a whole number, {least} or more")
+        also = "auto or " if key == "trainer.threads" else ""
+        raise ValueError(f"{key}={value}: give {also}a whole number, {least} or more")
 
 
 def check_options(node: Any, path: str = "") -> None:
@@ -269,9 +281,8 @@ def _check_built(node: DictConfig, path: str) -> None:
     for key in map(str, node):
         name = f"{path}.{key}" if path else key
         if options is not None and key not in options | _HYDRA:
-            raise ValueError(
-                f"{name}: {node['_target_']} has no such option; leave it out with ~{name}"
-            )
+            way = f"with ~{name}" if node[key] is not None else "in a member of your own"
+            raise ValueError(f"{name}: {node['_target_']} has no such option; leave it out {way}")
         if key in hints and not _holds_nodes(node[key]):
             _check_type(name, node[key], hints[key])
     values = {str(key): node[key] for key in node}
@@ -370,7 +381,8 @@ def _wanted(hint: Any) -> str:
     if get_origin(hint) is Literal:
         return " or ".join(str(value) for value in get_args(hint))
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(_wanted(part) for part in get_args(hint))
+        parts = " or ".join(_wanted(part) for part in get_args(hint)).split(" or ")
+        return " or ".join(dict.fromkeys(parts))
     if get_origin(hint) is not None and issubclass(get_origin(hint), Sequence):
         return f"a list of {_wanted(get_args(hint)[0])}"
     words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
@@ -491,9 +503,10 @@ def read_config(path: Path) -> DictConfig:
     return found
 
 
-def digest(config: DictConfig) -> str:
-    """Of all that matters for results; checkpoints carry it."""
-    text = json.dumps(dict(leaves(config)), default=str, sort_keys=True)
+def digest(config: DictConfig, without: Sequence[str] = ()) -> str:
+    """Of all that matters for results, but for some keys; checkpoints carry it."""
+    found = {key: value for key, value in leaves(config) if key not in without}
+    text = json.dumps(found, default=str, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -19,6 +19,7 @@ from lifelong.callbacks import EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.checkpoint import Checkpoint
 from lifelong.data import Images, Task, TaskStream
 from lifelong.evaluation.accuracy import TaskAccuracy
+from lifelong.evaluation.matrix import percent
 from lifelong.evaluation.record import BEFORE, BESIDE, CLASS, PEAK, TEST, Record
 from lifelong.seeds import derive
 from lifelong.strategies import Round, Strategy
@@ -255,15 +256,20 @@ class Experiment:
             self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
         if self.record.steps <= task.step:
             return
-        row = self.record.matrix()[task.step]
-        met = row[row == row]
-        self.terminal.say(
-            f"{self.record.names[task.index]} ({task.step + 1} of {len(self.stream)}): "
-            f"accuracy {100 * row[task.index]:.1f} %, mean of the tasks so far "
-            f"{100 * met.mean():.1f} %, {self.record.seconds['train']:.0f} s of training"
-        )
-        values = {f"accuracy/task_{j:02d}": value for j, value in enumerate(row) if value == value}
-        values |= {"task": task.step, "accuracy/mean": met.mean()}
+        told = f"{self.record.names[task.index]} ({task.step + 1} of {len(self.stream)}):"
+        values: dict[str, float] = {"task": task.step}
+        for split, group, how in (
+            (TEST, "accuracy", ""),
+            (CLASS, "accuracy_class", "; without the task given"),
+        ):
+            if self.record.has(split):
+                row = self.record.matrix(split)[task.step]
+                mean = row[row == row].mean()
+                values |= {f"{group}/task_{j:02d}": a for j, a in enumerate(row) if a == a}
+                values[f"{group}/mean"] = mean
+                told += f"{how} accuracy {percent(row[task.index])}, "
+                told += f"mean of the tasks so far {percent(mean)}"
+        self.terminal.say(f"{told}, {self.record.seconds['train']:.0f} s of training")
         for name, value in self.record.metrics().items():
             if value is not None:
                 values[f"metrics/{name}"] = value

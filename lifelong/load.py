@@ -90,9 +90,11 @@ class Run:
 
     @property
     def forgetting(self) -> list[float]:
-        """Of each task, accuracy when learned - accuracy at the end, in percentage points."""
-        found = forgotten(self.accuracy, self.results["visits"])
-        return [100 * value for value in found.values()]
+        """Of each task met, its best test accuracy - that at the end, in [0, 1].
+
+        The mean over the tasks but the last is the metric of that name.
+        """
+        return list(forgotten(self.accuracy, self.results["visits"]).values())
 
     @property
     def importances(self) -> dict[str, Tensor]:

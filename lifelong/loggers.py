@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from omegaconf import DictConfig, OmegaConf
 
+from lifelong import configuration
 from lifelong.checkpoint import finished_visits
 from lifelong.files import write_text
-
-_NAMING = ("strategy", "data")  # groups that name what is nothing but a seed
 
 
 class Wandb(WandbLogger):
@@ -47,15 +45,18 @@ def _conclude_wandb(logger: Wandb, folder: Path) -> None:
 
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     run = logger.experiment
-    rows = [
-        [after, on, value]
-        for after, row in enumerate(results["accuracy"])
-        for on, value in enumerate(row)
-        if value is not None
-    ]
-    table = service.Table(columns=["after_task", "on_task", "accuracy"], data=rows)
+    tables = {}
+    for name in [name for name in results if name.startswith("accuracy")]:
+        rows = [
+            [after, on, value]
+            for after, row in enumerate(results[name])
+            for on, value in enumerate(row)
+            if value is not None
+        ]
+        table = service.Table(columns=["after_task", "on_task", "accuracy"], data=rows)
+        tables[name.replace("accuracy", "accuracy_matrix", 1)] = table
     pictures = {f"figures/{name}": service.Image(str(path)) for name, path in _figures(folder)}
-    run.log({"accuracy_matrix": table, **pictures})
+    run.log({**tables, **pictures})
     run.summary.update({
         **{name: value for name, value in results["metrics"].items() if value is not None},
         **{f"seconds/{name}": value for name, value in results["seconds"].items()},
@@ -126,14 +127,14 @@ def wandb(
     chosen = dict(config.get("choices") or {})
     options: dict[str, Any] = {
         "entity": entity, "mode": mode, "resume": "allow",
-        "group": group or group_of(folder.name, "_".join(f"{chosen.get(key)}" for key in _NAMING)),
+        "group": group or group_of(config),
         "tags": [f"{key}:{value}"[:64] for key, value in chosen.items()],
     }  # fmt: skip
     logger = Wandb(
         name=folder.name, save_dir=folder, project=project, id=path.read_text().strip(), **options
     )
     logger.checkpoints = checkpoints
-    for metric in ("accuracy/*", "metrics/*"):
+    for metric in ("accuracy/*", "accuracy_class/*", "metrics/*"):
         logger.experiment.define_metric(metric, step_metric="task")
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
@@ -141,11 +142,8 @@ def wandb(
     return logger
 
 
-def group_of(name: str, otherwise: str) -> str:
-    """The name of a run's folder without seed and date: what runs over seeds have in common.
-
-    >>> group_of("seed=3_strategy=hps", "-"), group_of("2026-11-21_08-08-31_hps_digits", "-")
-    ('strategy=hps', 'hps_digits')
-    """
-    name = re.sub(r"^\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d_", "", name)
-    return re.sub(r"(^|_)([\w]+\.)?(shuffle_)?seeds?(\.\w+)?=\d+", "", name).strip("_") or otherwise
+def group_of(config: DictConfig) -> str:
+    """What runs over seeds have in common: method, stream, and a digest of all other options."""
+    chosen = config.get("choices") or {}
+    words = [str(config.get("name") or chosen.get("strategy")), str(chosen.get("data"))]
+    return "_".join([*words, configuration.digest(config, configuration.SEEDS)[:8]])

@@ -26,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lifelong import configuration, files, sweep
+from lifelong import configuration, files, machine, sweep
 
 if TYPE_CHECKING:
     from lifelong.experiment import Experiment
@@ -193,9 +193,16 @@ def execute(
                         f"{folder} holds this run, finished. Its report: {folder / 'report.html'}"
                     )
                 return 0
+            number = machine.threads(config)
+            headline = _headline(config, strategy, data, folder, number)
+            if sweep.QUIET not in os.environ:
+                print(headline, flush=True)
+            importing = time.perf_counter()
+            hold.enter_context(machine.threads_of(number))
             from lifelong.assembly import assemble
 
-            experiment = assemble(config, strategy, data, folder, going_on)
+            begun += (imports := time.perf_counter() - importing)
+            experiment = assemble(config, strategy, data, folder, going_on, headline)
         except Exception as error:  # what cannot be put together is the user's to mend
             if os.environ.get(DEBUG) == "1":
                 raise
@@ -203,9 +210,19 @@ def execute(
             failed(configuration.reason(error))
             return 2
         if not going_on:
+            experiment.record.seconds["imports"] = imports
             experiment.record.seconds["setup"] = time.perf_counter() - begun
         with _signals(_stop):
             return _carry_out(experiment, folder, again or folder, failed)
+
+
+def _headline(config: DictConfig, strategy: str, data: str, folder: Path, threads: int) -> str:
+    """What is going to run, on what, and where; all known before the slow imports."""
+    many = "1 thread" if threads == 1 else f"{threads} threads"
+    return (
+        f"{config.name or strategy} on {data}, seed {config.seed}: {machine.device(config)}, "
+        f"{many}, in {folder}"
+    )
 
 
 def _carry_out(

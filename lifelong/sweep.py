@@ -26,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
+from lifelong import machine
 from lifelong.configuration import HANDLING, run_folder
 from lifelong.files import write_text
 
@@ -33,7 +34,8 @@ from lifelong.files import write_text
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
 QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
 UNNAMED = (*HANDLING, "hydra")
-GOING_ON = ("search.trials", "search.at_once")  # of a search that goes on in its folder
+# Of a search that goes on in its folder, and how a run is computed.
+GOING_ON = ("search.trials", "search.at_once", "trainer.threads")
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
 FOLDERS = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir"}
@@ -49,6 +51,7 @@ class Plan:
         fixed: keys that have one value, and so do not belong into the names of the runs.
         parallel: whether several runs go on at the same time.
         searches: whether its runs are chosen by a search.
+        crowded: whether all runs begin at once on this machine, and nobody shares out its cores.
     """
 
     folder: Path
@@ -56,6 +59,7 @@ class Plan:
     fixed: tuple[str, ...]
     parallel: bool
     searches: bool = False
+    crowded: bool = False
 
     def overrides(self) -> list[str]:
         """What Hydra is to be told beside the command's overrides."""
@@ -69,7 +73,7 @@ class Plan:
 
 def unnamed(fixed: Sequence[str]) -> str:
     """The override that keeps keys of one value out of the names of the runs."""
-    keys = dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *fixed])
+    keys = dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *GOING_ON, *fixed])
     return f"hydra.job.config.override_dirname.exclude_keys=[{','.join(keys)}]"
 
 
@@ -111,6 +115,7 @@ def plan(overrides: Sequence[str]) -> Plan | None:
         fixed=tuple(one.key_or_group for one in parsed if not one.is_sweep_override()),
         parallel=launcher is not None and launcher.value() != "basic",
         searches=searches,
+        crowded=launcher is not None and launcher.value() == "submitit_local",
     )
 
 
@@ -220,6 +225,9 @@ class Watch:
         Watch.current = self
         if self.plan.parallel:
             os.environ[QUIET] = "1"
+        if self.plan.crowded:
+            share = max(1, machine.cores() // (self.total or machine.cores()))
+            os.environ.setdefault(machine.LIMIT, str(share))
         self._bar.start()
         self._task = self._bar.add_task("sweep", total=self.total, values="")
         self._thread.start()
@@ -283,13 +291,9 @@ def assign_gpu(settings: HydraConf, environment: dict[str, str] | None = None) -
     if settings.runtime.choices.get("hydra/launcher") != "joblib" or "LIFELONG_GPU" in env:
         return
     shown = env.get("CUDA_VISIBLE_DEVICES")
-    known = shown.split(",") if shown else [str(number) for number in range(_gpus())]
+    known = shown.split(",") if shown else [str(number) for number in range(machine.gpus())]
     if len(known) > 1:
         env["LIFELONG_GPU"] = env["CUDA_VISIBLE_DEVICES"] = known[settings.job.num % len(known)]
-
-
-def _gpus() -> int:
-    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 def _percent(value: float | None) -> str:

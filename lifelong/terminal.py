@@ -20,11 +20,13 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from lifelong.evaluation.matrix import learned_at
-from lifelong.evaluation.record import Record
+from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, learned_at, percent
+from lifelong.evaluation.record import CLASS, TEST, Record
 from lifelong.sweep import PLAIN, QUIET
 
 REFRESH = 0.25  # seconds between two looks at the loss
+# Metrics at the end of a run.
+CLOSING = ("final_accuracy", "peak_accuracy", "learning_accuracy", "forgetting", "forgetting_ratio")
 
 
 class Terminal:
@@ -33,13 +35,16 @@ class Terminal:
     Args:
         folder: of the run.
         visits: of the stream.
+        headline: what was printed before.
     """
 
-    def __init__(self, folder: Path, visits: int) -> None:
+    def __init__(self, folder: Path, visits: int, headline: str = "") -> None:
         quiet = QUIET in os.environ  # other runs talk, too
         self.console = Console(**PLAIN, soft_wrap=True, quiet=quiet)
         self.log = (folder / "train.log").open("a", encoding="utf-8")
         self.visits = visits
+        if headline:
+            print(headline, file=self.log, flush=True)
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -56,7 +61,7 @@ class Terminal:
     def say(self, content: Any) -> None:
         """Prints a text or table above the bar, and into the log."""
         self.console.print(content)
-        Console(file=self.log, width=100, **PLAIN).print(content)
+        Console(file=self.log, width=100, soft_wrap=True, **PLAIN).print(content)
         self.log.flush()
 
     def begin(self, step: int, name: str) -> None:
@@ -103,22 +108,23 @@ def closing_table(record: Record) -> Table:
     """The last row of the matrix and the headline metrics."""
     table = Table(title=f"{record.strategy} on {record.data}, seed {record.seed}")
     table.add_column("task")
-    table.add_column("when learned", justify="right")
-    table.add_column("at the end", justify="right")
-    matrix = record.matrix()
+    columns = {"when learned": TEST, "at the end": TEST}
+    if record.has(CLASS):
+        columns["task not given"] = CLASS
+    for heading in columns:
+        table.add_column(heading, justify="right")
+    matrices = [record.matrix(split) for split in columns.values()]
     for task, row in sorted(learned_at(record.visits[: record.steps]).items()):
-        cells = (matrix[row, task], matrix[-1, task])
-        table.add_row(record.names[task], *(_percent(value) for value in cells))
+        rows = (row, *(-1 for _ in matrices[1:]))
+        cells = (matrix[at, task] for matrix, at in zip(matrices, rows, strict=True))
+        table.add_row(record.names[task], *map(percent, cells))
     table.add_section()
-    for name, value in record.metrics().items():
-        if name in ("final_accuracy", "peak_accuracy", "learning_accuracy"):
-            table.add_row(name.replace("_", " "), "", _percent(value))
-        elif name in ("forgetting", "forgetting_ratio") and value is not None:
-            table.add_row(name.replace("_", " "), "", f"{value:.3f}")
+    found = record.metrics()
+    for name, metric in METRICS.items():
+        if name in CLOSING and found.get(name) is not None:
+            without = found.get(f"{name}{WITHOUT_TASK}")
+            more = ["" if without is None else metric.text(without)] if record.has(CLASS) else []
+            table.add_row(metric.words, "", metric.text(found[name]), *more)
     for name, seconds in record.seconds.items():
         table.add_row(f"seconds: {name}", "", f"{seconds:.1f}")
     return table
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{100 * value:.1f} %"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lifelong import run
+from lifelong.compare import compare
 from lifelong.evaluation.study import grouped, read
 from lifelong.experiment import Experiment
 from lifelong.strategies import Strategy
@@ -238,6 +240,12 @@ def test_lasem_is_no_worse_than_sharing_everything_on_digits(tmp_path: Path) -> 
     assert final["lasem_hps"] >= final["hps"] - 0.005
 
 
+def _cells(table: str) -> list[tuple[str, str]]:
+    """Headings and cells of the one row of a Markdown table."""
+    heads, _, row = [line for line in table.splitlines() if line.startswith("|")][:3]
+    return list(zip(*(map(str.strip, line.split("|")) for line in (heads, row)), strict=True))
+
+
 def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
     """`class` measures what `both` has beside the other; training is the same."""
     options = ["data=digits", "strategy=finetune", "heads=multi", "epochs=4", "batch_size=32"]
@@ -251,6 +259,22 @@ def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
     assert found["task"]["accuracy"] == found["both"]["accuracy"]
     assert found["class"]["accuracy"][2][0] < found["task"]["accuracy"][2][0]
     assert "accuracy_class" not in found["class"]
+    for name, value in found["class"]["metrics"].items():
+        if "peak" not in name:
+            assert found["both"]["metrics"][f"{name}_class"] == value
+            assert found["both"]["metrics"][name] == found["task"]["metrics"][name]
+    told = (tmp_path / "both" / "train.log").read_text()
+    last = found["class"]["metrics"]["final_accuracy"]
+    assert f"without the task given accuracy {100 * found['class']['accuracy'][2][2]:.1f} %" in told
+    assert re.search(rf"final accuracy .* {100 * last:.1f} %", told)
+    for name in ("accuracy_matrix", "accuracy_curves"):
+        without = tmp_path / "both" / "figures" / f"{name}_class.png"
+        assert without.read_bytes() == (tmp_path / "class" / "figures" / f"{name}.png").read_bytes()
+    page = (tmp_path / "both" / "report.html").read_text()
+    assert "final accuracy, task not given" in page
+    text, *_ = compare([tmp_path / "both"], tmp_path / "out")
+    assert f"{100 * last:.1f}" in dict(_cells(text))["final %, task not given"]
+    assert (tmp_path / "out" / "comparison_figures" / "accuracy_along_stream_class.png").exists()
     (row,) = grouped(read([tmp_path / "class"])[0])
     assert row.table.endswith("task not given")
     single = [*options, "heads=single", "evaluate=class", f"paths.output_dir={tmp_path}/no"]

@@ -239,14 +239,17 @@ def test_a_sweep_has_a_wandb_run_for_each_of_its_runs(command: Command, tmp_path
     assert done.returncode == 0, done.stderr
     paths = sorted((tmp_path / "sweep").glob("*/wandb/offline-run-*/run-*.wandb"))
     assert len(paths) == 2
-    seeds = []
+    seeds, groups = [], set()
     for path in paths:
         rows, config = wandb_file.read(path)
         assert len([row for row in rows if "train/loss" in row]) == 4
         seeds.append(config["seed"])
         told = wandb_file.about(path)
-        assert (told["group"], told["name"]) == ("hps_digits", f"seed={config['seed']}")
+        assert told["name"] == f"seed={config['seed']}"
+        groups.add(told["group"])
     assert sorted(seeds) == [1, 2]
+    (group,) = groups
+    assert re.fullmatch(r"hps_digits_[0-9a-f]{8}", group)
 
 
 def test_a_method_of_ones_own_in_one_file(command: Command, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from lifelong import compare, configuration, files, load_run
 from lifelong.evaluation import report
+from lifelong.loggers import group_of
 from tests.conftest import configured, execute, results_of
 
 QUICK = ["strategy=finetune", "data=digits", "data.fraction=0.2", "tasks=2", "epochs=1"]
@@ -156,3 +157,12 @@ def test_a_damaged_run_is_named_and_left_out(
 def test_a_refusal_leaves_no_folder(tmp_path: Path) -> None:
     assert execute(tmp_path / "a" / "b", *QUICK, "batch_size=100000") == 2
     assert not (tmp_path / "a").exists()
+
+
+def test_wandb_averages_runs_that_differ_by_seeds_alone() -> None:
+    """Whatever their folders are called."""
+    plain = configured("data=digits", "strategy=ewc")
+    for alike in (["seed=2"], ["seeds.init=5", "data.seed=9"], ["paths.output_dir=wb1"]):
+        assert group_of(configured("data=digits", "strategy=ewc", *alike)) == group_of(plain)
+    for other in (["strategy.strength=7"], ["lr=0.1"], ["evaluate=both"], ["data.tasks=2"]):
+        assert group_of(configured("data=digits", "strategy=ewc", *other)) != group_of(plain)

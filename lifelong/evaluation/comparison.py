@@ -9,28 +9,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lifelong.evaluation.matrix import Metric, metric_of
 from lifelong.evaluation.study import Group, Pair, Spread, differing, pairs, spread, tables
 
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table: heading, factor on the stored values, digits, unit."""
-
-    heading: str
-    factor: float
-    digits: int
-    unit: str
-
-
-COLUMNS = {
-    "final_accuracy": Column("final %", 100, 1, "%"),
-    "average_accuracy": Column("average %", 100, 1, "%"),
-    "learning_accuracy": Column("learning %", 100, 1, "%"),
-    "peak_accuracy": Column("peak %", 100, 1, "%"),
-    "forgetting": Column("forgetting", 1, 3, "1"),
-    "backward_transfer_with_last": Column("backward %", 100, 2, "%"),
-    "forgetting_ratio": Column("ratio", 1, 3, "1"),
-}
+COLUMNS = (  # metrics that stand in tables
+    *("final_accuracy", "final_accuracy_class", "average_accuracy", "average_accuracy_class"),
+    *("learning_accuracy", "learning_accuracy_class", "peak_accuracy"),
+    *("forgetting", "forgetting_class", "backward_transfer", "backward_transfer_class"),
+    *("backward_transfer_with_last", "forgetting_ratio"),
+)
+# Those that stand in the CSV file, and in the others only beside a paper's.
+IN_CSV = (
+    *("average_accuracy_class", "learning_accuracy_class", "backward_transfer_class"),
+    *("backward_transfer_with_last",),
+)
+IN_PERCENT = ("forgetting",)  # those that papers give as a share of 1, and tables in percent
 # What a paper may say of times: seconds of training; and that time over the time of another method,
 # as `relative_time: [6.55, lasem_hps]`.
 TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
@@ -47,16 +40,24 @@ PAIRED = (
 
 def scaled(group: Group, metric: str) -> Spread:
     """A metric of a group in the units of its column."""
-    column = COLUMNS[metric]
-    return spread([column.factor * value for value in group.values(metric)])
+    factor = column(metric).factor
+    return spread([factor * value for value in group.values(metric)])
+
+
+def column(metric: str) -> Metric:
+    """How a metric of `COLUMNS` is shown."""
+    found = metric_of(metric)
+    assert found is not None
+    return found
 
 
 def published(group: Group, metric: str) -> tuple[float, float | None] | None:
     """Mean and deviation that a paper gives, in the units of the column."""
     if metric not in group.published:
         return None
+    factor = 100 if metric in IN_PERCENT else 1
     mean, deviation = group.published[metric]
-    return float(mean), None if deviation is None else float(deviation)
+    return factor * float(mean), None if deviation is None else factor * float(deviation)
 
 
 def text(found: Spread, digits: int) -> str:
@@ -68,11 +69,11 @@ def text(found: Spread, digits: int) -> str:
     if not found.n:
         return "-"
     if found.n == 1:
-        return f"{found.mean:.{digits}f}"
+        return f"{found.mean:z.{digits}f}"
     low, high = found.mean - found.half, found.mean + found.half
     return (
-        f"{found.mean:.{digits}f} +- {found.deviation:.{digits}f} "
-        f"[{low:.{digits}f}, {high:.{digits}f}]"
+        f"{found.mean:z.{digits}f} +- {found.deviation:.{digits}f} "
+        f"[{low:z.{digits}f}, {high:z.{digits}f}]"
     )
 
 
@@ -110,11 +111,12 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
     known = {
         metric for metric in shown if any(published(group, metric) for group in groups)
     } if against_paper else set()  # fmt: skip
+    shown = [metric for metric in shown if metric in known or metric not in IN_CSV]
     heads, rows, keys = ["method", "n"], [], []
     for metric in shown:
-        heads.append(COLUMNS[metric].heading)
+        heads.append(column(metric).heading)
         if metric in known:
-            heads += [f"published {COLUMNS[metric].heading}", "difference"]
+            heads += [f"published {column(metric).heading}", "difference"]
     heads += ["parameters", "seconds of training"]
     if against_paper:
         heads += [heading for key, heading in TIMES.items() if _published_by_any(groups, key)]
@@ -123,7 +125,7 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
             (group.label, math.nan), (str(len(group.runs)), len(group.runs))
         ]  # fmt: skip
         for metric in shown:
-            ours, digits = scaled(group, metric), COLUMNS[metric].digits
+            ours, digits = scaled(group, metric), column(metric).digits
             cells.append((text(ours, digits), ours.mean))
             if metric in known:
                 cells += _beside(ours, published(group, metric), digits)
@@ -188,7 +190,7 @@ def _beside(
     if theirs is None:
         return [("-", math.nan), ("-", math.nan)]
     mean, deviation = theirs
-    shown = f"{mean}" if deviation is None else f"{mean} +- {deviation}"
+    shown = f"{mean:g}" if deviation is None else f"{mean:g} +- {deviation:g}"
     return [(shown, mean), (f"{ours.mean - mean:+.{digits}f}", ours.mean - mean)]
 
 
@@ -200,7 +202,7 @@ def tests(grid: Grid) -> tuple[list[str], list[list[str]]]:
         low, high = (100 * (pair.difference + sign * pair.half) for sign in (-1, 1))
         rows.append([
             pair.one, pair.other, str(pair.n),
-            f"{100 * pair.difference:+.1f} [{low:+.1f}, {high:+.1f}]",
+            f"{100 * pair.difference:+z.1f} [{low:+.1f}, {high:+.1f}]",
             _p(pair.p), _p(pair.adjusted),
         ])  # fmt: skip
     return heads, rows
@@ -243,13 +245,13 @@ def tidy(groups: Sequence[Group]) -> str:
         *("published", "published_deviation", "difference"),
     ])  # fmt: skip
     for group in groups:
-        for metric, column in COLUMNS.items():
+        for metric in COLUMNS:
             ours, theirs = scaled(group, metric), published(group, metric)
             if ours.n:
                 values = [ours.mean, ours.deviation, ours.mean - ours.half, ours.mean + ours.half]
                 paper = [*theirs, ours.mean - theirs[0]] if theirs else [None] * 3
                 table.writerow([
-                    group.table, group.label, metric, column.unit, ours.n,
+                    group.table, group.label, metric, column(metric).unit, ours.n,
                     *(_number(value) for value in [*values, *paper]),
                 ])  # fmt: skip
     return out.getvalue()

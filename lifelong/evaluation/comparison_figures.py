@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lifelong.evaluation.drawing import INK, accuracy_label, hue, legend, panels, single, stride
-from lifelong.evaluation.matrix import Matrix, from_rows
+from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, from_rows
 from lifelong.evaluation.study import Group, Run, spread
 
+ACCURACY = "accuracy"  # key of the matrix in results.json
 MOST_MAPS = 12  # heat maps that are drawn side by side
 
 
@@ -20,21 +21,31 @@ def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
     """All figures of the groups of one table, by file name without ending."""
     made = {"accuracy_along_stream": accuracy_along_stream(groups)}
     for name, metric, label, factor in (
-        ("accuracy_against_forgetting", "forgetting", "forgetting, points", 100.0),
+        ("accuracy_against_forgetting", "forgetting", "forgetting, %", 100.0),
         ("accuracy_against_time", "seconds", "seconds of training", 1.0),
         ("accuracy_against_parameters", "parameters", "parameters", 1.0),
     ):
         if any(group.values(metric) for group in groups):
             made[name] = scatter(groups, metric, label, factor)
     made["accuracy_matrices"] = accuracy_matrices(groups[:MOST_MAPS])
+    without = f"{ACCURACY}{WITHOUT_TASK}"
+    both = [group for group in groups if all(without in run.results for run in group.runs)]
+    if both:
+        made[f"accuracy_along_stream{WITHOUT_TASK}"] = accuracy_along_stream(both, without)
+        made[f"accuracy_matrices{WITHOUT_TASK}"] = accuracy_matrices(both[:MOST_MAPS], without)
     return made
 
 
-def accuracy_along_stream(groups: Sequence[Group]) -> Figure:
-    """Mean accuracy of the tasks met after each visit; bands: 95 % confidence over seeds."""
+def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
+    """Mean accuracy of the tasks met after each visit; bands: 95 % confidence over seeds.
+
+    Args:
+        groups: of one table.
+        key: of the matrix in results.json.
+    """
     figure, axes = single(7.5, _height(groups))
     for number, group in enumerate(groups):
-        rows = [_means(run) for run in group.runs]
+        rows = [_means(run, key) for run in group.runs]
         found = [
             spread([value for value in column if not math.isnan(value)])
             for column in zip(*rows, strict=True)
@@ -48,7 +59,7 @@ def accuracy_along_stream(groups: Sequence[Group]) -> Figure:
     visits = groups[0].runs[0].results["visits"]
     ticks = range(0, len(visits), stride(len(visits)))
     axes.set_xticks(ticks, [str(visits[tick]) for tick in ticks])
-    axes.set(xlabel="after learning task", ylabel=f"mean {_accuracy(groups)}")
+    axes.set(xlabel="after learning task", ylabel=f"mean {_accuracy(groups, key)}")
     legend(axes)
     return figure
 
@@ -75,14 +86,14 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
     return figure
 
 
-def accuracy_matrices(groups: Sequence[Group]) -> Figure:
-    """The mean accuracy matrix of each group, on one scale."""
+def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
+    """The mean accuracy matrix of each group, on one scale; see `accuracy_along_stream`."""
     columns = min(len(groups), 4)
     rows = -(-len(groups) // columns)
     figure, grid = panels(rows, columns, 2.6 * columns + 1.2, 2.6 * rows + 0.6)
     picture = None
     for axes, group in zip(grid, groups, strict=False):
-        mean = _mean_matrix(group)
+        mean = _mean_matrix(group, key)
         picture = axes.imshow(100 * mean, cmap="viridis", vmin=0, vmax=100, aspect="auto")
         axes.set_title(_cut(group.label), fontsize=7)
         axes.grid(False)
@@ -92,7 +103,7 @@ def accuracy_matrices(groups: Sequence[Group]) -> Figure:
     figure.supxlabel("accuracy on task", fontsize=9)
     figure.supylabel("after learning task", fontsize=9)
     if picture is not None:
-        figure.colorbar(picture, ax=grid, label=f"mean {_accuracy(groups)}")
+        figure.colorbar(picture, ax=grid, label=f"mean {_accuracy(groups, key)}")
     return figure
 
 
@@ -108,25 +119,26 @@ def _numbered(axes: Axes, mean: Matrix) -> None:
         ticks(range(0, count, stride(2 * count)))
 
 
-def _mean_matrix(group: Group) -> Matrix:
-    stack = np.stack([_matrix(run) for run in group.runs])
+def _mean_matrix(group: Group, key: str) -> Matrix:
+    stack = np.stack([_matrix(run, key) for run in group.runs])
     known = (~np.isnan(stack)).all(0)
     return np.where(known, np.nan_to_num(stack).mean(0), math.nan)
 
 
-def _matrix(run: Run) -> Matrix:
-    return from_rows(run.results["accuracy"], len(run.results["tasks"]))
+def _matrix(run: Run, key: str) -> Matrix:
+    return from_rows(run.results[key], len(run.results["tasks"]))
 
 
-def _means(run: Run) -> list[float]:
+def _means(run: Run, key: str) -> list[float]:
     return [
         100 * float(row[~np.isnan(row)].mean()) if (row == row).any() else math.nan
-        for row in _matrix(run)
+        for row in _matrix(run, key)
     ]
 
 
-def _accuracy(groups: Sequence[Group]) -> str:
-    return accuracy_label(groups[0].runs[0].results)
+def _accuracy(groups: Sequence[Group], key: str = ACCURACY) -> str:
+    results = groups[0].runs[0].results
+    return accuracy_label(results if key == ACCURACY else {**results, "evaluate": "class"})
 
 
 def _height(groups: Sequence[Group]) -> float:

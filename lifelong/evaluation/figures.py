@@ -18,7 +18,7 @@ from lifelong.evaluation.drawing import (
     single,
     stride,
 )
-from lifelong.evaluation.matrix import forgotten
+from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, forgotten
 from lifelong.evaluation.method_figures import method_figures
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
@@ -30,6 +30,10 @@ def figures(results: Results) -> dict[str, Figure]:
         "accuracy_matrix": accuracy_matrix(results),
         "accuracy_curves": accuracy_curves(results),
     }
+    if f"accuracy{WITHOUT_TASK}" in results:
+        without = {**results, "accuracy": results[f"accuracy{WITHOUT_TASK}"], "evaluate": "class"}
+        for draw in (accuracy_matrix, accuracy_curves):
+            made[f"{draw.__name__}{WITHOUT_TASK}"] = draw(without)
     if any(curve.get("epochs") for curve in results["validation"].values()):
         made["validation_curves"] = validation_curves(results)
     if len(results["accuracy"]) > 1:
@@ -90,7 +94,7 @@ def accuracy_curves(results: Results) -> Figure:
 
 
 def forgetting_by_task(results: Results) -> Figure:
-    """Accuracy when learned - accuracy at the end, for each task; below 0 it gained."""
+    """Best accuracy - accuracy at the end, for each task; see the metric `forgetting`."""
     found = forgotten(matrix_of(results), results["visits"])
     tasks, lost = list(found), [100 * value for value in found.values()]
     figure, axes = single(1.8 + 0.42 * len(tasks), 3.0)
@@ -103,7 +107,7 @@ def forgetting_by_task(results: Results) -> Figure:
     ticks = range(0, len(tasks), stride(len(tasks)))
     axes.set_xticks(ticks, [str(tasks[tick]) for tick in ticks])
     axes.margins(y=0.12)
-    axes.set(xlabel="task", ylabel="forgotten, points")
+    axes.set(xlabel="task", ylabel="forgetting, %")
     return figure
 
 
@@ -153,6 +157,6 @@ def against_option(curves: Curves, option: str) -> Figure:
         least = min((value for value in values if value > 0), default=1.0)
         if values[-1] > 20 * least:
             axes.set_xscale("symlog", linthresh=least) if values[0] <= 0 else axes.set_xscale("log")
-        axes.set(xlabel=option, ylabel=f"{metric.replace('_', ' ')}, %")
+        axes.set(xlabel=option, ylabel=f"{METRICS[metric].words}, %")
     legend(grid[1])
     return figure

@@ -9,11 +9,110 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is called and shown, the same everywhere.
+
+    Attributes:
+        words: its name.
+        heading: a short one, for columns; with the unit.
+        meaning: in one line.
+        factor: on the value in [0, 1] that files hold; 100 where it is shown in percent.
+        digits: behind the point.
+    """
+
+    words: str
+    heading: str
+    meaning: str
+    factor: float = 100
+    digits: int = 1
+
+    @property
+    def unit(self) -> str:
+        """`%`, or `1` of a pure number."""
+        return "%" if self.factor == 100 else "1"
+
+    def text(self, value: float | None) -> str:
+        """A value as it is shown.
+
+        >>> METRICS["forgetting"].text(0.025), METRICS["forgetting_ratio"].text(0.9)
+        ('2.5 %', '0.900')
+        """
+        if self.factor == 100:
+            return percent(value, self.digits)
+        return "-" if value is None or math.isnan(value) else f"{value:z.{self.digits}f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A value in [0, 1] in percent; a dash where there is none."""
+    return "-" if value is None or math.isnan(value) else f"{100 * value:z.{digits}f} %"
+
+
+METRICS = {
+    "final_accuracy": Metric(
+        "final accuracy", "final %", "mean accuracy of all tasks at the end"
+    ),
+    "average_accuracy": Metric(
+        "average accuracy", "average %", "mean over visits of the mean accuracy of the tasks met"
+    ),
+    "learning_accuracy": Metric(
+        "learning accuracy", "learning %", "mean accuracy of each task just after it was learned"
+    ),
+    "peak_accuracy": Metric(
+        "peak accuracy", "peak %", "mean accuracy of each task at its best validation epoch"
+    ),
+    "forgetting": Metric(
+        "forgetting", "forgetting %", "mean of best accuracy - last accuracy, tasks but the last"
+    ),
+    "forgetting_before_last": Metric(
+        "forgetting before the last", "forgetting before the last %",
+        "as forgetting, the best sought before the last visit; may be negative",
+    ),
+    "backward_transfer": Metric(
+        "backward transfer", "backward transfer %",
+        "mean of last accuracy - accuracy when learned, tasks but the last; negative is forgetting",
+    ),
+    "backward_transfer_with_last": Metric(
+        "backward transfer with the last", "backward transfer with the last %",
+        "as backward transfer over all tasks, the last one's being 0",
+    ),
+    "forgetting_ratio": Metric(
+        "forgetting ratio", "ratio",
+        "mean of last accuracy / accuracy when learned, tasks but the last; 1 is none", 1, 3,
+    ),
+    "forgetting_ratio_with_last": Metric(
+        "forgetting ratio with the last", "ratio with the last",
+        "as forgetting ratio over all tasks, the last one's being 1", 1, 3,
+    ),
+    "forgetting_ratio_to_peak": Metric(
+        "forgetting ratio to peak", "ratio to peak",
+        "mean over all tasks of last accuracy / peak accuracy", 1, 3,
+    ),
+}  # fmt: skip
+WITHOUT_TASK = "_class"  # ends the names of metrics of answers without the task given
+
+
+def metric_of(name: str) -> Metric | None:
+    """The metric of a name in results.json, those without the task given among them.
+
+    >>> metric_of("final_accuracy_class").heading
+    'final %, task not given'
+    """
+    found = METRICS.get(name.removesuffix(WITHOUT_TASK))
+    if found is None or not name.endswith(WITHOUT_TASK):
+        return found
+    words, heading = (f"{text}, task not given" for text in (found.words, found.heading))
+    return Metric(
+        words, heading, f"{found.meaning}; the task not given", found.factor, found.digits
+    )
 
 
 def learned_at(visits: Sequence[int]) -> dict[int, int]:
@@ -32,9 +131,9 @@ def from_rows(rows: Sequence[Sequence[float | None]], tasks: int) -> Matrix:
 
 
 def forgotten(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
-    """Of each task, by its number, A when it was last learned - A at the end."""
-    learned = learned_at(visits[: len(a)])
-    return {task: float(a[row, task] - a[-1, task]) for task, row in sorted(learned.items())}
+    """Of each task met, by its number, its best A in any row - A at the end; see `forgetting`."""
+    best = _best(a, visits, sorted(set(visits[: len(a)])))
+    return {task: value - float(a[-1, task]) for task, value in best.items()}
 
 
 def final_accuracy(a: Matrix) -> float:
@@ -54,12 +153,14 @@ def learning_accuracy(a: Matrix, visits: Sequence[int]) -> float:
 
 def forgetting(a: Matrix, visits: Sequence[int]) -> float:
     """Mean over tasks but the last of max_i A[i, j] - A[T, j], i over all rows (TAG's program)."""
-    return _mean([best - a[-1, task] for task, best in _best(a, visits).items()])
+    lost = forgotten(a, visits)
+    return _mean([lost[task] for task in _earlier(visits)])
 
 
 def forgetting_before_last(a: Matrix, visits: Sequence[int]) -> float:
     """As `forgetting`, but the best row is sought before the last one; may be negative (TAG)."""
-    return _mean([best - a[-1, task] for task, best in _best(a[:-1], visits).items()])
+    best = _best(a[:-1], visits, _earlier(visits))
+    return _mean([value - a[-1, task] for task, value in best.items()])
 
 
 def forgetting_ratio(a: Matrix, visits: Sequence[int]) -> float:
@@ -122,10 +223,10 @@ def _earlier(visits: Sequence[int]) -> list[int]:
     return sorted(set(visits) - {visits[-1]})
 
 
-def _best(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
-    """The best accuracy of each task but the last in any row; NaN if none followed its learning."""
+def _best(a: Matrix, visits: Sequence[int], tasks: Sequence[int]) -> dict[int, float]:
+    """The best accuracy of each of some tasks in any row; NaN if none followed its learning."""
     best = {}
-    for task in _earlier(visits):
+    for task in tasks:
         measured = not math.isnan(a[visits.index(task), task])
         best[task] = float(np.nanmax(a[:, task])) if measured else math.nan
     return best

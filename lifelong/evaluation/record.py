@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from lifelong.evaluation.matrix import Matrix, learned_at, metrics
+from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, learned_at, metrics
 from lifelong.files import write_json, write_text
 
 TEST = "test"
@@ -38,7 +38,7 @@ class Record:
         self.strategy, self.data, self.seed = strategy, data, seed
         self.visits, self.names = list(visits), list(names)
         self.rows: list[list[Any]] = []  # [after visit, on task, split, right, total]
-        self.seconds = {"setup": 0.0, "train": 0.0, "evaluate": 0.0}
+        self.seconds = {"imports": 0.0, "setup": 0.0, "train": 0.0, "evaluate": 0.0}
         self.parameters: list[int] = []  # kept after each visit
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
@@ -75,21 +75,34 @@ class Record:
             for task in range(len(self.names))
         ]
 
-    def metrics(self, split: str = TEST) -> dict[str, float | None]:
-        """The metrics of the visits so far; empty before the first."""
+    def metrics(self) -> dict[str, float | None]:
+        """All metrics of the visits so far; empty before the first.
+
+        Beside those of the answers that were asked for stand those without the task given
+        (`_class`), before a method changed earlier tasks (`_before_commit`), and of networks that
+        it keeps beside its own.
+        """
+        found = self._of(TEST)
+        if self.has(CLASS):
+            others = self._of(CLASS).items()
+            found |= {
+                f"{name}{WITHOUT_TASK}": value for name, value in others if "peak" not in name
+            }
+        if self.has(BEFORE):
+            before = self._of(BEFORE)
+            for name in ("final_accuracy", "forgetting_ratio"):
+                found[f"{name}_before_commit"] = before[name]
+        for name, split in self.beside.items():
+            found[f"final_accuracy_{name}"] = self._of(split)["final_accuracy"]
+        return found
+
+    def _of(self, split: str) -> dict[str, float | None]:
         if not self.steps:
             return {}
         return metrics(self.matrix(split), self.visits[: self.steps], self.peak())
 
     def results(self, status: str, method: dict[str, Any]) -> dict[str, Any]:
         """The content of results.json."""
-        found = self.metrics()
-        if self.has(BEFORE):
-            before = self.metrics(BEFORE)
-            for name in ("final_accuracy", "forgetting_ratio"):
-                found[f"{name}_before_commit"] = before[name]
-        for name, split in self.beside.items():
-            found[f"final_accuracy_{name}"] = self.metrics(split)["final_accuracy"]
         results = {
             "strategy": self.strategy,
             "data": self.data,
@@ -102,7 +115,7 @@ class Record:
             "tasks": self.names,
             "visits": self.visits,
             "accuracy": _plain(self.matrix()),
-            "metrics": found,
+            "metrics": self.metrics(),
             "parameters": self.parameters[-1] if self.parameters else None,
             "parameters_after_task": self.parameters,
             "parameters_of_a_single_network": self.single_size,

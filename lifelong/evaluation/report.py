@@ -14,23 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from lifelong.evaluation.figures import figures
-from lifelong.evaluation.matrix import learned_at
+from lifelong.evaluation.matrix import WITHOUT_TASK, learned_at, metric_of, percent
 from lifelong.files import write_bytes, write_text
 
-_HEADLINES = {
-    "final_accuracy": "mean accuracy of all tasks at the end",
-    "peak_accuracy": "mean accuracy of each task at its best validation epoch",
-    "learning_accuracy": "mean accuracy of each task just after it was learned",
-    "forgetting": "mean loss from a task's best accuracy to its last",
-    "forgetting_ratio": "mean of last accuracy / accuracy when learned; 1 is none",
-    "backward_transfer": "mean of last accuracy - accuracy when learned",
-}
+_HEADLINES = (
+    *("final_accuracy", "final_accuracy_class", "peak_accuracy", "learning_accuracy"),
+    *("forgetting", "forgetting_class", "forgetting_ratio", "backward_transfer"),
+)
+_WITHOUT = " The task is not given."
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
     "crosses: the mean that a paper published.",
-    "forgetting_by_task": "Accuracy of each task when it was learned less that at the end, in "
-    "percentage points; below 0 it gained.",
+    "forgetting_by_task": "Best accuracy of each task less that at the end.",
     "importance_histogram": "How many of the shared weights are of what importance for each task.",
     "importance_shares": "Each layer's part in the sum of a task's importances.",
     "validation_curves": "Validation accuracy of each task while it is learned.",
@@ -74,7 +70,8 @@ def write_report(folder: Path) -> None:
         image = io.BytesIO()
         figure.savefig(image, format="png")
         write_bytes(folder / "figures" / f"{name}.png", image.getvalue())
-        caption = _CAPTIONS[name]
+        caption = _CAPTIONS[name.removesuffix(WITHOUT_TASK)]
+        caption += _WITHOUT if name.endswith(WITHOUT_TASK) else ""
         if results.get("measured_on") == "validation":
             caption = caption.replace("Test accuracy", "Validation accuracy")
         code = base64.b64encode(image.getvalue()).decode()
@@ -107,13 +104,12 @@ def write_report(folder: Path) -> None:
 
 def _cards(results: dict[str, Any]) -> str:
     cards = []
-    for name, meaning in _HEADLINES.items():
-        value = results["metrics"].get(name)
-        if value is not None:
-            shown = f"{value:.3f}" if "ratio" in name else f"{100 * value:.1f} %"
+    for name in _HEADLINES:
+        value, metric = results["metrics"].get(name), metric_of(name)
+        if value is not None and metric is not None:
             cards.append(
-                f'<div class="card">{name.replace("_", " ")}<b>{shown}</b>'
-                f"<span>{escape(meaning)}</span></div>"
+                f'<div class="card">{escape(metric.words)}<b>{metric.text(value)}</b>'
+                f"<span>{escape(metric.meaning)}</span></div>"
             )
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -124,16 +120,20 @@ def _table(results: dict[str, Any]) -> str:
         for task, entry in results["method"].get("tasks", {}).items()
     }
     learned = learned_at(results["visits"])
-    head = ["task", "when learned, %", "peak, %", "at the end, %", "training images"]
+    open_ = results.get(f"accuracy{WITHOUT_TASK}")
+    head = ["task", "when learned", "peak", "at the end"]
+    head += ["at the end, task not given"] if open_ else []
+    head += ["training images"]
     rows = []
     for task, name in enumerate(results["tasks"]):
         values = [
             results["accuracy"][learned[task]][task],
             results["peak_accuracy_of_task"][task],
             results["accuracy"][-1][task],
+            *([open_[-1][task]] if open_ else []),
         ]
-        cells = [name, *("-" if value is None else f"{100 * value:.1f}" for value in values)]
-        rows.append([*cells, str(results["images"]["train"][task]), chosen.get(task, "")])
+        images = str(results["images"]["train"][task])
+        rows.append([name, *map(percent, values), images, chosen.get(task, "")])
     if chosen:
         head.append("configuration")
     else:
@@ -142,10 +142,11 @@ def _table(results: dict[str, Any]) -> str:
 
 
 def _facts(results: dict[str, Any]) -> str:
-    metrics = [
-        [name.replace("_", " "), "-" if value is None else f"{value:.4f}"]
-        for name, value in results["metrics"].items()
-    ]
+    metrics = []
+    for name, value in results["metrics"].items():
+        metric = metric_of(name)
+        words = name.replace("_", " ") if metric is None else metric.words
+        metrics.append([words, percent(value, 2) if metric is None else metric.text(value)])
     seconds = [[f"seconds: {name}", f"{value:.1f}"] for name, value in results["seconds"].items()]
     parameters = [["parameters kept", f"{results['parameters']:,}"]]
     return _html_table(["figure", "value"], metrics + parameters + seconds)

@@ -82,7 +82,7 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     accuracy = "41.0 +- 1.4 [28.3, 53.7]"  # t(1) = 12.706, deviation 1.414
     assert lines[4] == (
         f"| `ours` | 2 | {accuracy} | {accuracy} | {accuracy} | 39.3 +- 0.1 | +1.7 "
-        "| 0.050 +- 0.000 [0.050, 0.050] | 0.900 +- 0.000 [0.900, 0.900] | 1,234 "
+        "| 5.0 +- 0.0 [5.0, 5.0] | 0.900 +- 0.000 [0.900, 0.900] | 1,234 "
         "| 7 +- 0 [7, 7] |"
     )
     assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | - | - | 0.050 | 0.900 | 1,234 | 7 |"
