@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lifelong.files import OURS, write_with
+from lifelong.files import OURS, save
 from lifelong.parts.packing import pack, unpack
 from lifelong.parts.state_files import told
 
@@ -55,7 +55,7 @@ class Checkpoint:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
         path = folder / (f"task_{self.step:02d}.ckpt" if self.finished else PARTIAL)
         content = pack(vars(self))
-        write_with(path, lambda temporary: torch.save(content, temporary))
+        save(path, content)
         if self.finished:
             (folder / PARTIAL).unlink(missing_ok=True)
             if keep == "latest":

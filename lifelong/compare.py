@@ -15,6 +15,7 @@ from rich.progress import Progress
 from lifelong.evaluation.comparison import Grid, grids, latex, markdown, tidy
 from lifelong.evaluation.study import Group, best, curves, grouped, read, tables
 from lifelong.files import write_bytes, write_text
+from lifelong.frame import command
 
 
 def compare(
@@ -111,20 +112,20 @@ def main(arguments: Sequence[str]) -> int:
         "--figure", metavar="OPTION", help="only draw accuracy and forgetting against this option"
     )
     given = parser.parse_args(arguments)
+    return command(lambda: _compared(given))
+
+
+def _compared(given: argparse.Namespace) -> int:
     out = given.out or given.folders[0]
     by = [key for key in given.by.split(",") if key]
-    try:
-        if given.figure and (by or given.best or given.against):
-            raise ValueError("--figure: draws all runs; leave out --by, --best and --against")
-        if given.figure:
-            print(f"figure: {_against_option(given.folders, given.figure, out)}")
-            return 0
-        text, files, unfinished, damaged = compare(
-            given.folders, out, by, given.best, given.against == "paper"
-        )
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if given.figure and (by or given.best or given.against):
+        raise ValueError("--figure: draws all runs; leave out --by, --best and --against")
+    if given.figure:
+        print(f"figure: {_against_option(given.folders, given.figure, out)}")
+        return 0
+    text, files, unfinished, damaged = compare(
+        given.folders, out, by, given.best, given.against == "paper"
+    )
     print(text)
     for folder in unfinished:
         print(f"not finished: {folder}", file=sys.stderr)

@@ -8,18 +8,21 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
+import yaml
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from omegaconf.errors import InterpolationToMissingValueError
 
+from lifelong import files, frame
 from lifelong.files import LOCK, OURS
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -27,13 +30,18 @@ _PACKAGE = Path(__file__).resolve().parent
 FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
-LONGEST = 120  # characters of the name of a run's folder in a sweep
+LONGEST = 72  # bytes of the name of a run's folder in a sweep, but for its digest
+LONGEST_NAME = 255  # bytes of a name, of usual file systems
 # How a run is carried out, which changes no result.
 HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads")
 # What may differ between the two parts of a resumed run; the others only say what is known of it.
 HARMLESS = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.
 SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
+
+SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
+LARGEST = 1 << 20  # bytes of a config.yaml that is read
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What a run reads whatever it is made of; all else only if one of these refers to it.
 ROOTS = (
@@ -97,9 +105,9 @@ def run_folder(overrides: str) -> str:
     """A folder's name from the overrides of a run: short enough, and distinct all the same."""
     plain = re.sub(r"(?<=\w)/(?=\w)", "_", overrides).replace(",", "_")
     name = re.sub(r"[^\w.=+-]+", "_", plain) or "run"
-    if len(name) > LONGEST or (overrides and name != plain):
+    if len(name.encode()) > LONGEST or (overrides and name != plain):
         digest = hashlib.sha256(overrides.encode()).hexdigest()[:8]
-        name = f"{name[:LONGEST]}_{digest}"
+        name = f"{name.encode()[:LONGEST].decode(errors='ignore')}_{digest}"
     return name
 
 
@@ -389,15 +397,12 @@ def _wanted(hint: Any) -> str:
     return words.get(hint, getattr(hint, "__name__", str(hint)))
 
 
-def reason(error: BaseException) -> str:
-    """The message of the error that started it all; building objects wraps others around it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-
-
 def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
-    """The run's folder: the one to resume, the one that was asked for, or a new dated one."""
+    """The run's folder: the one to resume, the one that was asked for, or a new dated one.
+
+    Raises:
+        ValueError: none that a run can have.
+    """
     if config.resume not in (None, "auto"):
         folder = Path(config.resume)
         if not (folder / "config.yaml").exists():
@@ -412,10 +417,7 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
                 "paths.output_dir=: is empty (a shell variable that is not set?); give a folder, "
                 "or leave it out"
             )
-        folder = Path(config.paths.output_dir).expanduser()
-        if folder.is_file():
-            raise ValueError(f"paths.output_dir={folder}: is a file; give a folder")
-        return folder
+        return checked_folder(str(config.paths.output_dir))
     if config.resume == "auto":
         raise ValueError("resume=auto: also give paths.output_dir, the folder of the run")
     stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -424,6 +426,23 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
     while not taken(folder):
         number += 1
         folder = base.with_name(f"{base.name}_{number}")
+    return folder
+
+
+def checked_folder(given: str) -> Path:
+    """The folder that `paths.output_dir` names.
+
+    Raises:
+        ValueError: a file, or a name that no file system takes.
+    """
+    folder = Path(given).expanduser()
+    if "\0" in given or any(len(os.fsencode(part)) > LONGEST_NAME for part in folder.parts):
+        raise ValueError(
+            f"paths.output_dir={given}: has a name of more than {LONGEST_NAME} bytes, or of null "
+            "characters; give another"
+        )
+    if any(place.is_file() for place in (folder, *folder.parents)):
+        raise ValueError(f"paths.output_dir={folder}: is a file, or in one; give a folder")
     return folder
 
 
@@ -439,7 +458,7 @@ def taken(folder: Path) -> bool:
 def finished(folder: Path) -> bool:
     """Whether the folder's results are those of a finished run."""
     try:
-        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        results = files.read_json(folder / "results.json")
     except (OSError, ValueError):
         return False
     return bool(results.get("status") == "finished")
@@ -493,14 +512,38 @@ def read_config(path: Path) -> DictConfig:
     Raises:
         ValueError: a file that is missing, damaged or of something else.
     """
+    found = OmegaConf.create(_config_of(path, lambda text: OmegaConf.create(text)))
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """As `read_config`, quicker, as a plain dictionary."""
+    found = _config_of(path, lambda text: yaml.load(text, Loader=_LOADER))
+    assert isinstance(found, dict)
+    return found
+
+
+def _config_of(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
-        found = OmegaConf.create(path.read_text(encoding="utf-8"))
+        text = path.read_bytes()[: LARGEST + 1].decode()
+        if len(text) > LARGEST or ("*" in text and _refers(text)):
+            raise ValueError("it is larger than any of ours, or refers to itself")
+        found = parse(text)
     except Exception as error:  # of YAML and of OmegaConf, of many kinds
-        raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-    if not isinstance(found, DictConfig) or not {"strategy", "data", "paths"} <= found.keys():
+        why = frame.reason(error).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read ({why})") from None
+    if not isinstance(found, dict | DictConfig) or not found.keys() >= SECTIONS:
         what = "is empty" if not found else "is not the configuration of a run"
         raise ValueError(f"{path}: {what}; it may be damaged, so begin anew in another folder")
+    if not all(isinstance(found[key], dict | DictConfig) for key in SECTIONS):
+        raise ValueError(f"{path}: is damaged ({', '.join(sorted(SECTIONS))} are no groups)")
     return found
+
+
+def _refers(text: str) -> bool:
+    """Whether a text has YAML's references, with which a short file can be endless."""
+    return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=_LOADER))
 
 
 def digest(config: DictConfig, without: Sequence[str] = ()) -> str:

@@ -31,6 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lifelong import configuration
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
+from lifelong.frame import command
 from lifelong.load import Run, load_stage, replaced, without_files
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
@@ -142,27 +143,27 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments or {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0 if arguments else 2
-    try:
-        given, overrides = _given(arguments)
-        stage = None if given["stage"] is None else int(given["stage"])
-        remaining: float | None = None
-        if given["file"] is not None:
-            what, by_class = given["file"], given["evaluate"] != "task"
-            strategy, tasks, remaining = _of_file(
-                what, stage, overrides, given["data_dir"], given["device"]
-            )
-        else:
-            run = load_stage(given["run"], stage, given["device"])
-            by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
-            stream = _stream(run, given["data_dir"])
-            strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]
-            what = f"{run.folder}, after {run.step + 1} visits"
-            if hasattr(strategy, "masks"):
-                remaining = strategy.masks.remaining()
-        accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])
-    except (ValueError, OSError, HydraException) as error:
-        print(f"error: {configuration.reason(error)}", file=sys.stderr)
-        return 2
+    return command(lambda: _evaluated(arguments))
+
+
+def _evaluated(arguments: Sequence[str]) -> int:
+    given, overrides = _given(arguments)
+    stage = None if given["stage"] is None else int(given["stage"])
+    remaining: float | None = None
+    if given["file"] is not None:
+        what, by_class = given["file"], given["evaluate"] != "task"
+        strategy, tasks, remaining = _of_file(
+            what, stage, overrides, given["data_dir"], given["device"]
+        )
+    else:
+        run = load_stage(given["run"], stage, given["device"])
+        by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
+        stream = _stream(run, given["data_dir"])
+        strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]
+        what = f"{run.folder}, after {run.step + 1} visits"
+        if hasattr(strategy, "masks"):
+            remaining = strategy.masks.remaining()
+    accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])
     how = "without the task given" if by_class else "with the task given"
     print(f"{what}, {given['part']} images, {how}")
     for task, accuracy in zip(tasks, accuracies.values(), strict=True):

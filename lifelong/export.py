@@ -31,7 +31,6 @@ Other tensors can be read with `torch.load(..., weights_only=True)`. Tasks are n
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import pickle
 import sys
@@ -45,7 +44,8 @@ from torch import Tensor, nn
 
 from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.matrix import from_rows, learned_at
-from lifelong.files import write_text, write_with
+from lifelong.files import read_json, save, write_text, write_with
+from lifelong.frame import command
 from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
 from lifelong.parts.masks import kept_entries
@@ -109,7 +109,7 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
         if form != "ticket":
             raise ValueError(f"--as {form}: no network was trained under the mask of a pruning")
         found, accuracy = _of_round(run, trained, round_), []
-    environment = json.loads((run.folder / "environment.json").read_text(encoding="utf-8"))
+    environment = read_json(run.folder / "environment.json")
     provenance = {
         **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
         **{name: run.strategy.method.get(name) for name in ("unlabeled", "decide_on")},
@@ -254,7 +254,7 @@ def _head(run: Run, task: int) -> dict[str, Tensor]:
 
 
 def _save(path: Path, content: dict[str, Tensor]) -> None:
-    write_with(path, lambda temporary: torch.save(content, temporary))
+    save(path, content)
 
 
 def _which(round_: int | None) -> str:
@@ -275,24 +275,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--round", type=int, metavar="K", help="the mask after the K-th pruning")
     parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
     given = parser.parse_args(arguments)
-    try:
-        run = load_stage(given.run, given.stage)
-        if not given.ticket and (given.form or given.round):
-            raise ValueError("--as and --round: are of tickets; also give --ticket")
-        if given.ticket:
-            ticket = export_ticket(run, given.target, given.form or "ticket", given.round)
-            size = given.target.stat().st_size / 1e6
-            left, stage = 100 * ticket.remaining, ticket.provenance["stage"]
-            print(
-                f"written: {given.target}, {_which(given.round)} stage {stage}, {left:.2f} % of "
-                f"the weights, {size:.2f} MB"
-            )
-        else:
-            export(run, given.target)
-            print(f"written: {given.target / 'models'}")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command(lambda: _exported(given))
+
+
+def _exported(given: argparse.Namespace) -> int:
+    run = load_stage(given.run, given.stage)
+    if not given.ticket and (given.form or given.round):
+        raise ValueError("--as and --round: are of tickets; also give --ticket")
+    if given.ticket:
+        ticket = export_ticket(run, given.target, given.form or "ticket", given.round)
+        size = given.target.stat().st_size / 1e6
+        left, stage = 100 * ticket.remaining, ticket.provenance["stage"]
+        print(
+            f"written: {given.target}, {_which(given.round)} stage {stage}, {left:.2f} % of "
+            f"the weights, {size:.2f} MB"
+        )
+    else:
+        export(run, given.target)
+        print(f"written: {given.target / 'models'}")
     return 0
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,27 @@ def replacing(path: Path) -> Iterator[Path]:
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        disk = _of_disk(error)
+        if disk is None:
+            raise
+        if disk.filename in (None, str(temporary)):
+            disk.filename = str(path)
+        raise disk from None
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _of_disk(error: BaseException | None) -> OSError | None:
+    """What the file system said, if that began it; torch.save raises something else after it."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__context__
+    return error
+
+
 def absent(path: Path) -> list[Path]:
     """The path and those of its parents that are not there, the deepest first."""
-    return [place for place in (path, *path.parents) if not place.exists()]
+    return [place for place in (path, *path.parents) if not os.path.lexists(place)]
 
 
 @contextmanager
@@ -52,7 +67,14 @@ def held(folder: Path) -> Iterator[None]:
         return
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
-    with path.open("a") as file:
+    try:
+        opened = path.open("a")
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        yield  # where nothing can be written, nobody is at work
+        return
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -66,6 +88,29 @@ def held(folder: Path) -> Iterator[None]:
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+
+
+def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Args:
+        path: of the file.
+        keys: that it must have.
+
+    Raises:
+        ValueError: a file that is damaged or of something else.
+        OSError: none that can be read.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: is damaged, or of something else (it holds no object)")
+    missing = sorted(set(keys) - found.keys())
+    if missing:
+        raise ValueError(f"{path}: is damaged, or of something else ({missing[0]} is not there)")
+    return found
 
 
 def write_text(path: Path, text: str) -> None:
@@ -89,3 +134,11 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write(temporary)` make the file, then renames it to `path`."""
     with replacing(path) as temporary:
         write(temporary)
+
+
+def save(path: Path, content: Any) -> None:
+    """Writes `content` to `path` atomically, in PyTorch's format."""
+    import torch
+
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        torch.save(content, file)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,12 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from lifelong import configuration
+from lifelong import configuration, frame
 from lifelong.checkpoint import Checkpoint, finished_visits, read
 from lifelong.data import Images, Task
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.evaluation.matrix import Matrix, forgotten, from_rows
+from lifelong.evaluation.record import read_results
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 
@@ -67,18 +67,17 @@ class Run:
         saved = _checkpoint(folder, after)
         configuration.register()
         self.config = configuration.read_config(folder / "config.yaml")
-        self.results: dict[str, Any] = json.loads((folder / "results.json").read_text("utf-8"))
+        self.results: dict[str, Any] = read_results(folder)
         self.step = saved.step
-        visits = [Task.from_description(entry) for entry in saved.tasks]
-        self.tasks = {visit.index: visit for visit in visits}
-        with torch.random.fork_rng(devices=[]):
-            self.strategy = _built(self.config)
-            for visit in visits:
-                torch.manual_seed(derive(0, "init", visit.step))
-                self.strategy.begin_task(visit)
-        self.strategy.load_state_dict(saved.strategy)
+        try:
+            self.strategy, self.tasks = _restored(self.config, saved)
+            transform = instantiate(self.config.data.get("test_transform"))
+        except Exception as error:  # of many kinds, where files are damaged or of other versions
+            raise ValueError(
+                f"{folder}: cannot be built from its config.yaml and its checkpoint "
+                f"({frame.reason(error)}); one of them is damaged, or of another version"
+            ) from (error if frame.debugging() else None)
         self.strategy.to(device).eval()
-        transform = instantiate(self.config.data.get("test_transform"))
         for visit in self.tasks.values():
             visit.test.transform = transform
             visit.test.to(device)
@@ -136,7 +135,7 @@ class Run:
         """
         task = self._task(max(self.tasks) if like is None else like)
         parts = [self.strategy.predict_class(x).cpu() for x in self._batches(images, task)]
-        return torch.cat(parts)
+        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
 
     def names(self, images: Tensor | NDArray[Any], task: int) -> list[str]:
         """The names of the predicted classes, see `predict`."""
@@ -153,7 +152,8 @@ class Run:
         """
         t = torch.tensor([task])
         parts = self._batches(images, self._task(task))
-        return torch.cat([self.strategy(x, t.expand(len(x))).cpu() for x in parts])
+        found = [self.strategy(x, t.expand(len(x))).cpu() for x in parts]
+        return torch.cat(found) if found else torch.zeros(0, len(self._task(task).classes))
 
     @torch.no_grad()
     def _batches(self, images: Tensor | NDArray[Any], task: Task) -> Iterator[Tensor]:
@@ -194,6 +194,18 @@ def _checkpoint(folder: Path, after: int | None) -> Checkpoint:
 
 def _listed(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, numbers))
+
+
+def _restored(config: DictConfig, saved: Checkpoint) -> tuple[Strategy, dict[int, Task]]:
+    """The method as it was when the checkpoint was written, and the tasks that it had met."""
+    visits = [Task.from_description(entry) for entry in saved.tasks]
+    with torch.random.fork_rng(devices=[]):
+        strategy = _built(config)
+        for visit in visits:
+            torch.manual_seed(derive(0, "init", visit.step))
+            strategy.begin_task(visit)
+    strategy.load_state_dict(saved.strategy)
+    return strategy, {visit.index: visit for visit in visits}
 
 
 def _built(config: DictConfig) -> Strategy:

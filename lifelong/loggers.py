@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong import configuration
 from lifelong.checkpoint import finished_visits
+from lifelong.evaluation.record import read_results
 from lifelong.files import write_text
 
 
@@ -43,7 +43,7 @@ def conclude(logger: Logger, folder: Path) -> None:
 def _conclude_wandb(logger: Wandb, folder: Path) -> None:
     import wandb as service
 
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_results(folder)
     run = logger.experiment
     tables = {}
     for name in [name for name in results if name.startswith("accuracy")]:

@@ -10,40 +10,40 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.configuration import FOLDER
+from lifelong.points import composed
 from lifelong.sweep import key_of
 
 NEAR = 3  # names that are proposed
 
 
-def told(error: Exception, overrides: Sequence[str]) -> str:
+def told(error: Exception, overrides: Sequence[str], config_dir: str | None = None) -> str:
     """The message for an error of Hydra's.
 
     Args:
         error: that composing a configuration brought up.
         overrides: of the command.
+        config_dir: folder of a person's own members.
     """
     text = str(error)
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text)
     if found := re.match(r"In '.*': Could not (?:find|load) '([^']+)'", text):
-        return _no_member(found[1])
+        return _no_member(found[1], config_dir)
     if found := re.match(r"Could not override '([^']+)'", text):
-        return _no_option(found[1], overrides)
+        return _no_option(found[1], overrides, config_dir)
     if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'\s", text):
         several = shlex.join(["python", "-m", "lifelong.run", "-m", *overrides])
         return f"{found[1]}: several values are several runs, which need -m: {several}"
     if found := re.match(r"Could not delete from config. '([^']+)'", text):
-        return (
-            f"~{found[1]}: there is no such option to leave out{_near_option(found[1], overrides)}"
-        )
+        near_ones = _near_option(found[1], overrides, config_dir)
+        return f"~{found[1]}: there is no such option to leave out{near_ones}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
@@ -63,22 +63,27 @@ def near(name: str, known: Iterable[str], before: str = "") -> str:
     return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
-def _no_member(path: str) -> str:
+def _no_member(path: str, config_dir: str | None) -> str:
     group, _, name = path.partition("/")
-    places = (FOLDER / group).rglob("*.yaml")
-    members = [place.relative_to(FOLDER / group).with_suffix("").as_posix() for place in places]
+    homes = [home / group for home in (FOLDER, *([Path(config_dir)] if config_dir else []))]
+    members = [
+        place.relative_to(home).with_suffix("").as_posix()
+        for home in homes
+        for place in home.rglob("*.yaml")
+    ]
     proposed = near(name, members) or ";"
     return f"{group}={name}: there is no such member{proposed} --help lists all"
 
 
-def _no_option(key: str, overrides: Sequence[str]) -> str:
+def _no_option(key: str, overrides: Sequence[str], config_dir: str | None) -> str:
     given = next((text for text in overrides if key_of(text) == key), key)
-    return f"{given}: there is no such option{_near_option(key, overrides) or '; --help lists all'}"
+    near_ones = _near_option(key, overrides, config_dir) or "; --help lists all"
+    return f"{given}: there is no such option{near_ones}"
 
 
-def _near_option(key: str, overrides: Sequence[str]) -> str:
+def _near_option(key: str, overrides: Sequence[str], config_dir: str | None) -> str:
     """Options like one that is not there, beside it or at the top level."""
-    config = _composed([text for text in overrides if key_of(text) != key])
+    config = _composed([text for text in overrides if key_of(text) != key], config_dir)
     parent, _, name = key.rpartition(".")
     node = OmegaConf.select(config, parent) if parent else None
     if isinstance(node, DictConfig):
@@ -87,12 +92,10 @@ def _near_option(key: str, overrides: Sequence[str]) -> str:
     return near(name, [*map(str, config), *groups])
 
 
-def _composed(overrides: Sequence[str]) -> DictConfig:
-    GlobalHydra.instance().clear()
+def _composed(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
     for some in (overrides, []):  # others may be wrong as well
         try:
-            with initialize_config_dir(str(FOLDER), version_base="1.3"):
-                return compose("config", list(some))
+            return composed(some, config_dir)
         except (HydraException, OmegaConfBaseException, ValueError):
             continue
     return DictConfig({})

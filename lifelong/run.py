@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import signal
@@ -20,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, HydraException
+from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lifelong import configuration, files, machine, sweep
+from lifelong import configuration, files, frame, machine, sweep
+from lifelong.files import read_json
 
 if TYPE_CHECKING:
     from lifelong.experiment import Experiment
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 # Processes of a sweep import this module first, and then find the plugin as well.
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
-DEBUG = "LIFELONG_FULL_ERROR"  # 1: the user gave HYDRA_FULL_ERROR=1 and wants to see all
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that is gone
 UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 
 
@@ -43,104 +44,121 @@ class Stopped(BaseException):
     """The user or the system asked the run to end; the argument is the signal's number."""
 
 
-class RunFailed(CompactHydraException):
-    """A run of a sweep failed; Hydra raises it when the other runs are through."""
-
-
 def main() -> None:
     """The command line."""
+    sys.exit(frame.command(_main))
+
+
+def _main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         from lifelong.guide import guide
 
         print(guide(configuration.FOLDER))
-        return
+        return 0
     command = hydra.main(
         version_base="1.3", config_path=str(configuration.FOLDER), config_name="config"
     )(_run_one)
     given = get_args_parser().parse_args()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        os.environ[DEBUG] = "1"
+        os.environ[frame.DEBUG] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
     nameless = [text for text in given.overrides if not sweep.key_of(text).strip()]
     if nameless:
-        print(f"error: {nameless[0]}: names no option; give option=value", file=sys.stderr)
-        sys.exit(2)
+        raise ValueError(f"{nameless[0]}: names no option; give option=value")
     try:
-        _command(command, given)
-    except RunFailed as failed:
-        print(failed, file=sys.stderr)
-        sys.exit(1)
+        return _command(command, given)
     except (HydraException, OmegaConfBaseException) as error:
-        if os.environ.get(DEBUG) == "1":
+        if frame.debugging():
             raise
         from lifelong.mistakes import told
 
-        print(f"error: {told(error, given.overrides)}", file=sys.stderr)
-        sys.exit(2)
+        raise ValueError(told(error, given.overrides, given.config_dir)) from None
 
 
-def _command(command: Callable[[], Any], given: Namespace) -> None:
-    """Runs Hydra's command; a sweep is planned first."""
+def _command(command: Callable[[], Any], given: Namespace) -> int:
+    """Runs Hydra's command; a sweep is planned first, and its points are looked at.
+
+    Returns:
+        0, or 1 if a run of the sweep failed. A single run ends the process with its own status.
+    """
     made = None
     if given.multirun and not (given.cfg or given.info):
-        try:
-            made = sweep.plan(given.overrides)
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            sys.exit(2)
+        made = sweep.plan(given.overrides)
     if made is None:
         command()
-        return
+        return 0
+    if made.points:
+        from lifelong.points import check
+
+        check(made.points, given.config_dir)
     sys.argv += made.overrides()
+    new = files.absent(made.folder)
     try:
-        with sweep.Watch(made):
+        with _cleared(new), files.held(made.folder), sweep.Watch(made) as watch:
             command()
     except KeyboardInterrupt:  # while other processes ran
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
+    return 1 if watch.failed else 0
 
 
 def _run_one(config: DictConfig) -> float | None:
     """One run, alone or of a sweep, where a failing one lets the others go on.
 
     Returns:
-        Of a run of a sweep the final accuracy, which a search makes as large as it can.
+        Of a run of a sweep the final accuracy, which a search makes as large as it can; None of
+        one that failed.
     """
     configuration.register()
     settings = HydraConfig.get()
-    if config.get("search") is not None:
-        print(f"error: search={settings.runtime.choices['search']}: needs -m", file=sys.stderr)
+    try:
+        _name_choices(config, settings)
+        strategy, data = str(config.choices.strategy), str(config.choices.data)
+        folder = None
+        if settings.mode == RunMode.MULTIRUN:
+            name = configuration.run_folder(settings.job.override_dirname)
+            folder = Path(settings.sweep.dir) / name
+            config.paths.output_dir = str(folder)
+            config.resume = config.resume or "auto"
+    except (ValueError, OmegaConfBaseException) as error:  # Hydra would say more than that
+        print(f"error: {frame.reason(error)}", file=sys.stderr)
         sys.exit(2)
+    keys = [sweep.key_of(text) for text in _given(settings)]
+    added = [sweep.key_of(text) for text in _given(settings) if text.startswith("+")]
+    if folder is None:
+        sys.exit(execute(config, strategy, data, keys=keys, added=added))
+    sweep.assign_gpu(settings)
+    messages: list[str] = []
+    status = execute(config, strategy, data, folder.parent, messages.append, keys, added)
+    if status >= 128:
+        sys.exit(status)
+    sweep.note_failure(folder, "\n".join(messages) if status else None)
+    if status:
+        return None
+    value = read_json(folder / "results.json", {"metrics"})["metrics"]["final_accuracy"]
+    return None if value is None else float(value)
+
+
+def _name_choices(config: DictConfig, settings: HydraConf) -> None:
+    """Notes which members of groups were chosen, and what else was changed of an experiment.
+
+    Raises:
+        ValueError: a search that is to be one run.
+    """
+    if config.get("search") is not None:
+        raise ValueError(f"search={settings.runtime.choices['search']}: needs -m")
     config.choices = {
         group: member for group, member in sorted(settings.runtime.choices.items())
         if member is not None and "hydra" not in group and group not in UNTOLD
     }  # fmt: skip
     if config.choices.get("experiment") is not None:
-        given = {sweep.key_of(text): text for text in settings.overrides.task}
+        given = {sweep.key_of(text): text for text in _given(settings)}
         config.changed = [text for key, text in given.items() if not _as_published(key)]
-    strategy, data = str(config.choices.strategy), str(config.choices.data)
-    keys = [sweep.key_of(text) for text in settings.overrides.task]
-    added = [sweep.key_of(text) for text in settings.overrides.task if text.startswith("+")]
-    if settings.mode != RunMode.MULTIRUN:
-        sys.exit(execute(config, strategy, data, keys=keys, added=added))
-    folder = Path(settings.sweep.dir) / configuration.run_folder(settings.job.override_dirname)
-    config.paths.output_dir = str(folder)
-    config.resume = config.resume or "auto"
-    sweep.assign_gpu(settings)
-    messages: list[str] = []
-    try:
-        status = execute(config, strategy, data, folder.parent, messages.append, keys, added)
-    except Exception as error:
-        traceback.print_exc()
-        messages.append(f"{type(error).__name__}: {error}")
-        status = 1
-    if status >= 128:
-        sys.exit(status)
-    sweep.note_failure(folder, "\n".join(messages) if status else None)
-    if status:
-        raise RunFailed(f"the run in {folder} failed; its message is above")
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    value = results["metrics"]["final_accuracy"]
-    return None if value is None else float(value)
+
+
+def _given(settings: HydraConf) -> list[str]:
+    """The overrides of a run as they were written; they may refer to other options."""
+    given: Any = settings.overrides.task
+    return [str(text) for text in OmegaConf.to_container(given, resolve=False)]  # type: ignore[union-attr]
 
 
 def _as_published(key: str) -> bool:
@@ -183,7 +201,7 @@ def execute(
             asked = config.paths.output_dir
             new = files.absent(Path(asked or "outputs"))
             folder = configuration.output_folder(config, strategy, data)
-            hold.callback(_remove_empty, [*([] if asked or config.resume else [folder]), *new])
+            hold.enter_context(_cleared([*([] if asked or config.resume else [folder]), *new]))
             hold.enter_context(files.held(folder))
             config.paths.output_dir = str(folder)
             going_on = configuration.holds_this_run(folder, config)
@@ -204,10 +222,10 @@ def execute(
             begun += (imports := time.perf_counter() - importing)
             experiment = assemble(config, strategy, data, folder, going_on, headline)
         except Exception as error:  # what cannot be put together is the user's to mend
-            if os.environ.get(DEBUG) == "1":
+            if frame.debugging():
                 raise
-            print(f"error: {configuration.reason(error)}", file=sys.stderr)
-            failed(configuration.reason(error))
+            print(f"error: {frame.reason(error)}", file=sys.stderr)
+            failed(frame.reason(error))
             return 2
         if not going_on:
             experiment.record.seconds["imports"] = imports
@@ -242,34 +260,47 @@ def _carry_out(
         for logger in experiment.loggers:
             conclude(logger, folder)
         record.write(folder, "finished", strategy.method)
-        terminal.say(closing_table(record))
-        terminal.say(f"report: {folder / 'report.html'}")
+        terminal.say(closing_table(record), aloud=again == folder)  # a sweep tells at its end
+        terminal.say(f"report: {folder / 'report.html'}", aloud=again == folder)
     except Stopped as stopped:
-        where = shlex.quote(f"paths.output_dir={again}")
-        terminal.say(f"stopped; to go on: the same command with resume=auto {where}")
+        terminal.say(f"stopped; to go on: {_same_command(again)}")
         return 128 + int(stopped.args[0])
-    except Diverged as diverged:
-        record.write(folder, "failed", strategy.method)
-        terminal.say(f"failed: {diverged}")
-        failed(str(diverged))
+    except Exception as error:
+        if frame.debugging():
+            raise
+        with suppress(OSError):  # what cannot be written now stays as it was
+            record.write(folder, "failed", strategy.method)
+        text = str(error) if isinstance(error, Diverged) else frame.reason(error)
+        if isinstance(frame.root(error), OSError):
+            text += f"; to go on: {_same_command(again)}"
+        elif not isinstance(error, Diverged):
+            terminal.note(traceback.format_exc())
+            text += f"; the traceback is in {folder / 'train.log'}"
+        terminal.fail(f"failed: {text}")
+        failed(text)
         return 1
-    except Exception:
-        record.write(folder, "failed", strategy.method)
-        raise
     finally:
         terminal.close()
         for logger in experiment.loggers:
-            close(logger, configuration.finished(folder))
+            with suppress(OSError):
+                close(logger, configuration.finished(folder))
     return 0
+
+
+def _same_command(folder: Path) -> str:
+    """How to go on with what is in a folder, in words."""
+    return f"the same command with resume=auto {shlex.quote(f'paths.output_dir={folder}')}"
 
 
 @contextmanager
 def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM call `handler`, where signals can be handled at all."""
+    """Signals that ask for an end call `handler`, where signals can be handled at all."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    heeded = [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield
     finally:
@@ -283,11 +314,15 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
-def _remove_empty(new: Sequence[Path]) -> None:
-    """Leaves no trace of a run that was refused, in folders that were made for it."""
-    for folder in new:
-        with suppress(OSError):
-            folder.rmdir()
+@contextmanager
+def _cleared(new: Sequence[Path]) -> Iterator[None]:
+    """Leaves no trace of what was refused, in folders that were made for it."""
+    try:
+        yield
+    finally:
+        for folder in new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import itertools
+import json
 import math
 import shlex
 import sys
@@ -25,10 +26,10 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
-from lifelong import sweep
+from lifelong import frame, sweep
 from lifelong.configuration import SEEDS
 from lifelong.evaluation.study import spread
-from lifelong.files import write_text
+from lifelong.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -395,10 +396,6 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
 
 
 def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Search:
-    import optuna
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
     sampled = config.get(GROUP)
     grid = sampled is None or sampled.sampler == "grid"
     space = space_of(given, grid)  # refuses several searches, which Hydra does not compose
@@ -417,18 +414,66 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
         raise ValueError(f"search.seed={options.seed}: give a whole number")
     if grid:
         space.grid()
+    trials = None if grid else int(options.trials or TRIALS)
+    return Search(_study(folder), space, options.sampler, trials, options.seed)
+
+
+def _study(folder: Path) -> Study:
+    """The study in a sweep's folder, gone on with or new.
+
+    Raises:
+        ValueError: a damaged one.
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
+    _mend(folder / STUDY)
     storage = JournalStorage(JournalFileBackend(str(folder / STUDY)))
     known: dict[str, Any] = {
         "storage": storage, "study_name": GROUP, "direction": "maximize", "load_if_exists": True
     }  # fmt: skip
-    study = optuna.create_study(**known)
+    try:
+        study = optuna.create_study(**known)
+    except Exception as error:  # of many kinds: its lines are JSON, and do not fit each other
+        raise ValueError(
+            f"{folder / STUDY}: cannot be read ({frame.reason(error)}); put the file away, and the "
+            "search begins anew (runs that are finished are not run again)"
+        ) from None
     if not any(trial.state.name == "COMPLETE" for trial in study.trials):  # nothing is lost
         optuna.delete_study(study_name=GROUP, storage=storage)
         study = optuna.create_study(**known)
-    trials = None if grid else int(options.trials or TRIALS)
-    return Search(study, space, options.sampler, trials, options.seed)
+    return study
+
+
+def _mend(journal: Path) -> None:
+    """Cuts off what a kill left half written at the end of a study, and its lock.
+
+    The caller has the folder to itself. A line that is not written to its end was told to nobody.
+
+    Raises:
+        ValueError: a study that is damaged elsewhere.
+    """
+    for lock in journal.parent.glob(f"{STUDY}.lock*"):
+        lock.unlink()
+    if not journal.exists():
+        return
+    content = journal.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            known = isinstance(json.loads(line), dict)
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError(
+                f"{journal}: line {number} is damaged; put the file away, and the search begins "
+                "anew (runs that are finished are not run again)"
+            )
+    if whole != content:
+        write_bytes(journal, whole)
 
 
 def _value(done: JobReturn) -> float | None:

@@ -6,13 +6,14 @@ folder, which is named by the command: the same command again goes on.
 
 from __future__ import annotations
 
-import json
+import itertools
 import math
 import os
 import re
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,8 +28,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lifelong import machine
-from lifelong.configuration import HANDLING, run_folder
-from lifelong.files import write_text
+from lifelong.configuration import HANDLING, checked_folder, run_folder
+from lifelong.files import read_json, write_text
 
 # Of a console: texts are a person's own, and brackets and colons in them are no commands.
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -36,6 +37,7 @@ QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
 UNNAMED = (*HANDLING, "hydra")
 # Of a search that goes on in its folder, and how a run is computed.
 GOING_ON = ("search.trials", "search.at_once", "trainer.threads")
+MOST_POINTS = 32  # runs that are all looked at before the first begins
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
 FOLDERS = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir"}
@@ -51,6 +53,7 @@ class Plan:
         fixed: keys that have one value, and so do not belong into the names of the runs.
         parallel: whether several runs go on at the same time.
         searches: whether its runs are chosen by a search.
+        points: overrides of some of its runs, of all if they are few: every value is in one.
         crowded: whether all runs begin at once on this machine, and nobody shares out its cores.
     """
 
@@ -59,6 +62,7 @@ class Plan:
     fixed: tuple[str, ...]
     parallel: bool
     searches: bool = False
+    points: tuple[tuple[str, ...], ...] = ()
     crowded: bool = False
 
     def overrides(self) -> list[str]:
@@ -115,6 +119,7 @@ def plan(overrides: Sequence[str]) -> Plan | None:
         fixed=tuple(one.key_or_group for one in parsed if not one.is_sweep_override()),
         parallel=launcher is not None and launcher.value() != "basic",
         searches=searches,
+        points=() if searches or "hydra/sweeper" in chosen else tuple(_points(parsed)),
         crowded=launcher is not None and launcher.value() == "submitit_local",
     )
 
@@ -128,7 +133,7 @@ def _folder(override: Override) -> Path | None:
         raise ValueError(f"{override.input_line}: a sweep has one folder; give one")
     node = OmegaConf.create({"folder": override.value()})
     try:
-        return Path(str(node.folder)) if node.folder else None
+        return checked_folder(str(node.folder)) if node.folder else None
     except OmegaConfBaseException:  # it refers to what is composed later
         return Path(str(override.value()))
 
@@ -146,6 +151,29 @@ def _total(overrides: Sequence[Override]) -> int | None:
         )
     except HydraException:  # of members by pattern
         return None
+
+
+def _points(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
+    """Overrides of all runs, or of as many as have all values among them."""
+    try:
+        ways = [list(_ways(each)) for each in overrides]
+    except HydraException:  # of members by pattern
+        return
+    if math.prod(map(len, ways)) <= MOST_POINTS:
+        yield from itertools.product(*ways)
+        return
+    for place in range(max(map(len, ways))):
+        yield tuple(values[min(place, len(values) - 1)] for values in ways)
+
+
+def _ways(override: Override) -> Iterator[str]:
+    """An override with each of its values."""
+    line = str(override.input_line)
+    if not override.is_sweep_override():
+        yield line
+        return
+    for value in override.sweep_string_iterator():
+        yield f"{line.partition('=')[0]}={value}"
 
 
 def note_failure(folder: Path, message: str | None) -> None:
@@ -166,11 +194,13 @@ class Standing:
     Attributes:
         finished: final accuracy by name of the run.
         failed: why, by name.
+        failed_at: when, by name, in nanoseconds.
         running: names of those begun and not ended; also of those that were killed.
     """
 
     finished: dict[str, float | None] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    failed_at: dict[str, int] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
 
 
@@ -178,17 +208,19 @@ def standing(folder: Path, before: Standing | None = None) -> Standing:
     """How the runs in a sweep's folder stand; those finished `before` are not read once more."""
     found = Standing({} if before is None else dict(before.finished))
     for path in sorted((folder / FAILURES).glob("*.txt")):
-        found.failed[path.stem] = path.read_text(encoding="utf-8").strip()
+        with suppress(OSError):  # the run is begun anew at this moment
+            found.failed[path.stem] = path.read_text(encoding="utf-8", errors="replace").strip()
+            found.failed_at[path.stem] = path.stat().st_mtime_ns
     for config in sorted(folder.glob("*/config.yaml")):
         name = config.parent.name
         if name in found.finished:
             continue
         try:
-            results = json.loads((config.parent / "results.json").read_text(encoding="utf-8"))
+            results = read_json(config.parent / "results.json", {"status", "metrics"})
         except (OSError, ValueError):
             results = {}
         if results.get("status") == "finished":
-            found.finished[name] = results["metrics"].get("final_accuracy")
+            found.finished[name] = dict(results["metrics"]).get("final_accuracy")
         elif name not in found.failed:
             found.running.append(name)
     return found
@@ -249,13 +281,21 @@ class Watch:
     def _look(self) -> None:
         self.now = now = standing(self.plan.folder, self.now)
         of = "" if self.total is None else f" of {self.total}"
-        for name in [name for name in now.finished if name not in self._told]:
+        failed = self.failed
+        for name in [name for name in (*now.finished, *failed) if name not in self._told]:
             self._told.add(name)
             told = f"{len(self._told)}{of} done{self._left()}"
-            self.console.print(f"{name}: {_percent(now.finished[name])}; {told}")
-        values = f"{len(now.running)} running, {len(now.failed)} failed{self._left()}"
-        done = len(now.finished)
+            how = "failed" if name in now.failed else _percent(now.finished[name])
+            self.console.print(f"{name}: {how}; {told}")
+        values = f"{len(now.running)} running, {len(failed)} failed{self._left()}"
+        done = len(now.finished) + len(failed)
         self._bar.update(self._task, total=self.total, completed=done, values=values)
+
+    @property
+    def failed(self) -> list[str]:
+        """Runs that failed since the begin, by name."""
+        now, before = self.now, self.before
+        return [name for name in now.failed if now.failed_at[name] != before.failed_at.get(name)]
 
     def _left(self) -> str:
         """About the time that the runs to come will take, by those of this command."""
@@ -263,7 +303,7 @@ class Watch:
         if self.total is None or not fresh:
             return ""
         each = (time.monotonic() - self._began) / fresh
-        left = (self.total - len(self._told) - len(self.now.failed)) * each
+        left = (self.total - len(self._told)) * each
         return f", about {_duration(left)} left" if left > 0 else ""
 
     def _close(self) -> None:

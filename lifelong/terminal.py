@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +47,7 @@ class Terminal:
         self.log = (folder / "train.log").open("a", encoding="utf-8")
         self.visits = visits
         if headline:
-            print(headline, file=self.log, flush=True)
+            self.note(f"{headline}\n")
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -58,11 +61,25 @@ class Terminal:
         self.progress = Progress(*columns, console=self.console, disable=not live, transient=True)
         self.bar = self.progress.add_task("", total=visits, values="")
 
-    def say(self, content: Any) -> None:
-        """Prints a text or table above the bar, and into the log."""
-        self.console.print(content)
-        Console(file=self.log, width=100, soft_wrap=True, **PLAIN).print(content)
-        self.log.flush()
+    def say(self, content: Any, aloud: bool = True) -> None:
+        """Prints a text or table above the bar, or only into the log."""
+        if aloud:
+            self.console.print(content)
+        text = io.StringIO()
+        Console(file=text, width=100, soft_wrap=True, **PLAIN).print(content)
+        self.note(text.getvalue())
+
+    def note(self, text: str) -> None:
+        """Into the log alone."""
+        with suppress(OSError):  # of a full disk; what matters more tells of it
+            self.log.write(text)
+            self.log.flush()
+
+    def fail(self, text: str) -> None:
+        """Prints why the run failed, where errors go, and into the log."""
+        self.progress.stop()
+        print(text, file=sys.stderr, flush=True)
+        self.note(f"{text}\n")
 
     def begin(self, step: int, name: str) -> None:
         """The bar shows that visit `step` begins."""
@@ -72,7 +89,8 @@ class Terminal:
 
     def close(self) -> None:
         self.progress.stop()
-        self.log.close()
+        with suppress(OSError):
+            self.log.close()
 
 
 class ProgressBar(Callback):

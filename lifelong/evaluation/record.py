@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, learned_at, metrics
-from lifelong.files import write_json, write_text
+from lifelong.files import read_json, write_json, write_text
 
 TEST = "test"
 BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
@@ -168,7 +168,26 @@ class Record:
             setattr(self, name, state[name])
 
 
+_RESULTS = (
+    *("strategy", "data", "seed", "evaluate", "status", "tasks", "visits", "accuracy", "metrics"),
+    *("parameters", "peak_accuracy_of_task", "seconds", "images", "validation", "method"),
+)
 _STATE = ("rows", "seconds", "parameters", "validation", "images", "single_size")
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """The content of a run's results.json.
+
+    Raises:
+        ValueError: a file that is damaged or of something else.
+    """
+    path = folder / "results.json"
+    found = read_json(path, _RESULTS)
+    tasks, rows = found["tasks"], found["accuracy"]
+    whole = isinstance(rows, list) and all(len(row) == len(tasks) for row in rows)
+    if not whole or len(rows) > len(found["visits"]) or not isinstance(found["metrics"], dict):
+        raise ValueError(f"{path}: is damaged (accuracy, tasks and visits do not fit each other)")
+    return found
 
 
 def _plain(matrix: Matrix) -> list[list[float | None]]:

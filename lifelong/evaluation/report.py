@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import sys
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from lifelong.evaluation.figures import figures
 from lifelong.evaluation.matrix import WITHOUT_TASK, learned_at, metric_of, percent
+from lifelong.evaluation.record import read_results
 from lifelong.files import write_bytes, write_text
+from lifelong.frame import command
 
 _HEADLINES = (
     *("final_accuracy", "final_accuracy_class", "peak_accuracy", "learning_accuracy"),
@@ -64,7 +66,7 @@ th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left
 
 def write_report(folder: Path) -> None:
     """Draws the figures of the run in `folder` and writes its page."""
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_results(folder)
     pictures = []
     for name, figure in figures(results).items():
         image = io.BytesIO()
@@ -160,7 +162,20 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
     return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
-if __name__ == "__main__":
-    for argument in sys.argv[1:]:
+def main(arguments: Sequence[str]) -> int:
+    """Makes the pages of runs anew; gives the exit status."""
+    return command(lambda: _pages(arguments))
+
+
+def _pages(arguments: Sequence[str]) -> int:
+    if not arguments or {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0 if arguments else 2
+    for argument in arguments:
         write_report(Path(argument))
         print(Path(argument) / "report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -15,19 +15,17 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from lifelong import configuration
 from lifelong.configuration import SEEDS
+from lifelong.evaluation.record import read_results
+from lifelong.files import read_json
 from lifelong.sweep import FAILURES
 
 FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
 MOST_PAIRED = 6  # groups of which all pairs are tested
-RESULTS = {"strategy", "data", "seed", "tasks", "visits", "metrics", "seconds", "accuracy"}
 ROUNDING = 1e-9  # accuracies that differ by less are equal
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -185,11 +183,10 @@ def _run(place: Path) -> Run | None:
     """The run in a folder if it is finished."""
     if not (place / "results.json").exists():
         return None
-    results = _parsed(place / "results.json", json.loads, {"status"})
-    if results["status"] != "finished":
+    if read_json(place / "results.json", {"status"})["status"] != "finished":
         return None
-    _check(place / "results.json", results, RESULTS)
-    config = _parsed(place / "config.yaml", lambda text: yaml.load(text, Loader=_LOADER), {"paths"})
+    results = read_results(place)
+    config = configuration.read_plain(place / "config.yaml")
     leaves = configuration.plain_leaves(config)
     return Run(place, results, config, {key: _plain(value) for key, value in leaves})
 
@@ -197,21 +194,6 @@ def _run(place: Path) -> Run | None:
 def _plain(value: Any) -> Any:
     """100 for 100.0: the same number, however it was written."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _parsed(path: Path, parse: Callable[[str], Any], keys: set[str]) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = parse(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
-    _check(path, content, keys)
-    return content
-
-
-def _check(path: Path, content: Any, keys: set[str]) -> None:
-    missing = sorted(keys - content.keys()) if isinstance(content, dict) else ["nothing that is"]
-    if missing:
-        raise ValueError(f"{path}: is damaged, or of something else ({missing[0]} is not there)")
 
 
 def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:

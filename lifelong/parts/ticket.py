@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lifelong.files import write_with
+from lifelong.files import save
 from lifelong.parts.masks import kept_entries, packed
 from lifelong.parts.state_files import parted, read_state, told
 
@@ -55,7 +55,7 @@ class Ticket:
             "format": FORMAT, "mask": self.mask, "tasks": self.tasks, "provenance": self.provenance,
             "start": sparse(self.start, self.mask), "weights": sparse(self.weights, self.mask),
         }  # fmt: skip
-        write_with(path, lambda temporary: torch.save(content, temporary))
+        save(path, content)
 
     @torch.no_grad()
     def into(self, network: nn.Module, trained: bool = True) -> None:

@@ -85,7 +85,7 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
         "| 5.0 +- 0.0 [5.0, 5.0] | 0.900 +- 0.000 [0.900, 0.900] | 1,234 "
         "| 7 +- 0 [7, 7] |"
     )
-    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | - | - | 0.050 | 0.900 | 1,234 | 7 |"
+    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | - | - | 5.0 | 0.900 | 1,234 | 7 |"
     assert f"not finished: {tmp_path / '4'}\n" in captured.err
     table = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
     peak = next(row for row in table if (row["method"], row["metric"]) == ("ours", "peak_accuracy"))

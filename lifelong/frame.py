@@ -1,0 +1,124 @@
+"""How every command begins and ends: whatever goes wrong is one line and an exit status.
+
+0: done; 1: a run failed; 2: a mistake in what was given, or damage in what was read; 128 + the
+number of a signal. LIFELONG_FULL_ERROR=1, or Hydra's HYDRA_FULL_ERROR=1, shows tracebacks instead.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
+
+DEBUG = "LIFELONG_FULL_ERROR"
+_LOST = (errno.EPIPE, errno.EIO)  # nobody reads any more: a closed pipe, a terminal that is gone
+_ADVICE = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EFBIG: "files of that size are not allowed there",
+    errno.EACCES: "give another folder, or the permission",
+    errno.EPERM: "give another folder, or the permission",
+    errno.EROFS: "give another folder",
+    errno.ENAMETOOLONG: "give a shorter name",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+}
+
+
+def command(work: Callable[[], int]) -> int:
+    """Carries out a command and gives its exit status; its mistakes are told in one line."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (Lasting.around(stream) for stream in before)
+    try:
+        return work()
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if debugging():
+            raise
+        if is_mistake(error):
+            print(f"error: {reason(error)}", file=sys.stderr)
+            return 2
+        print(f"failed: {reason(error)}; {DEBUG}=1 shows where", file=sys.stderr)
+        return 1
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = before
+
+
+def debugging() -> bool:
+    """Whether somebody wants to see tracebacks."""
+    return os.environ.get(DEBUG) == "1"
+
+
+def is_mistake(error: BaseException) -> bool:
+    """Whether an error tells of what was given or read, and not of a fault of ours."""
+    kinds = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException)
+    return isinstance(root(error), kinds)
+
+
+def root(error: BaseException) -> BaseException:
+    """The error that started it all; building objects wraps others around it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def reason(error: BaseException) -> str:
+    """An error in one line: what, where, and what would do."""
+    error = root(error)
+    text = " ".join(str(error).split())
+    if isinstance(error, InterpolationKeyError):
+        return f"{error.full_key}: {text.partition(' full_key')[0]}; name an option that is there"
+    if isinstance(error, OSError) and error.strerror:
+        advice = _ADVICE.get(error.errno or 0)
+        where = "" if error.filename is None else f"{error.filename}: "
+        return f"{where}{error.strerror}" + (f"; {advice}" if advice else "")
+    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
+        return f"{text.partition('. ')[0] or 'out of memory'}; give a smaller batch_size"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+
+
+class Lasting:
+    """A text stream whose loss is no error: what is written after it goes nowhere.
+
+    Args:
+        stream: such as sys.stdout.
+    """
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    @classmethod
+    def around(cls, stream: Any) -> Any:
+        """The stream, made lasting once; None stays None."""
+        return stream if stream is None or isinstance(stream, cls) else cls(stream)
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except OSError as error:
+            self._lose(error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            self._lose(error)
+
+    def _lose(self, error: OSError) -> None:
+        if error.errno not in _LOST:
+            raise error
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
