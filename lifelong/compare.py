@@ -41,7 +41,8 @@ def compare(
     Raises:
         ValueError: no runs, or runs that are not to be averaged.
     """
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("reading runs")
         runs, unfinished, damaged = read(
             folders, lambda done, total: progress.update(task, completed=done, total=total)

@@ -40,7 +40,7 @@ HARMLESS = (*HANDLING, "published", "choices", "changed")
 SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
 
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
-LARGEST = 1 << 20  # bytes of a config.yaml that is read
+LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What a run reads whatever it is made of; all else only if one of these refers to it.
@@ -527,8 +527,8 @@ def read_plain(path: Path) -> dict[str, Any]:
 def _config_of(path: Path, parse: Callable[[str], Any]) -> Any:
     try:
         text = path.read_bytes()[: LARGEST + 1].decode()
-        if len(text) > LARGEST or ("*" in text and _refers(text)):
-            raise ValueError("it is larger than any of ours, or refers to itself")
+        if len(text) > LARGEST or not _is_plain(text):
+            raise ValueError("it is larger or deeper than any of ours, or refers to itself")
         found = parse(text)
     except Exception as error:  # of YAML and of OmegaConf, of many kinds
         why = frame.reason(error).splitlines()[0]
@@ -541,9 +541,15 @@ def _config_of(path: Path, parse: Callable[[str], Any]) -> Any:
     return found
 
 
-def _refers(text: str) -> bool:
-    """Whether a text has YAML's references, with which a short file can be endless."""
-    return any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=_LOADER))
+def _is_plain(text: str) -> bool:
+    """Whether YAML has no references, with which a short text is endless, and is not too deep."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
 
 
 def digest(config: DictConfig, without: Sequence[str] = ()) -> str:

@@ -67,7 +67,7 @@ class Run:
         saved = _checkpoint(folder, after)
         configuration.register()
         self.config = configuration.read_config(folder / "config.yaml")
-        self.results: dict[str, Any] = read_results(folder)
+        self.results: dict[str, Any] = read_results(folder, ("evaluate",))
         self.step = saved.step
         try:
             self.strategy, self.tasks = _restored(self.config, saved)
@@ -167,7 +167,7 @@ class Run:
             )
         y = torch.zeros(len(x), dtype=torch.long, device=self.device)
         asked = Images(x, y, torch.full((len(x),), task.index)).served_as(known)
-        for rows in torch.arange(len(x)).split(EVALUATION_BATCH):
+        for rows in torch.arange(len(x)).split(EVALUATION_BATCH) if len(x) else ():
             yield asked[rows].x
 
     def _task(self, task: int) -> Task:

@@ -431,11 +431,11 @@ def _study(folder: Path) -> Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     _mend(folder / STUDY)
-    storage = JournalStorage(JournalFileBackend(str(folder / STUDY)))
-    known: dict[str, Any] = {
-        "storage": storage, "study_name": GROUP, "direction": "maximize", "load_if_exists": True
-    }  # fmt: skip
     try:
+        storage = JournalStorage(JournalFileBackend(str(folder / STUDY)))
+        known: dict[str, Any] = {
+            "storage": storage, "study_name": GROUP, "direction": "maximize", "load_if_exists": True
+        }  # fmt: skip
         study = optuna.create_study(**known)
     except Exception as error:  # of many kinds: its lines are JSON, and do not fit each other
         raise ValueError(

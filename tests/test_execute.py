@@ -137,12 +137,12 @@ def test_every_schedule_goes_with_every_stream(data: str, schedule: str) -> None
 
 def test_a_diverged_run_says_so(tmp_path: Path, capsys: Any) -> None:
     assert execute(tmp_path, *QUICK, "strategy=hps", "optimizer=sgd", "lr=1e30") == 1
-    assert "the training loss became" in capsys.readouterr().out
+    assert capsys.readouterr().err.startswith("failed: the training loss became")
     assert results_of(tmp_path)["status"] == "failed"
 
 
 def test_a_failing_method_leaves_its_report_of_what_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     learn = Experiment._learn
 
@@ -152,8 +152,13 @@ def test_a_failing_method_leaves_its_report_of_what_was(
         learn(self, task, saved)
 
     monkeypatch.setattr(Experiment, "_learn", fail)
+    assert execute(tmp_path, *QUICK, "strategy=lasem_hps") == 1
+    told = f"failed: RuntimeError: planted; the traceback is in {tmp_path / 'train.log'}\n"
+    assert capsys.readouterr().err == told
+    assert 'raise RuntimeError("planted")' in (tmp_path / "train.log").read_text()
+    monkeypatch.setenv("LIFELONG_FULL_ERROR", "1")
     with pytest.raises(RuntimeError, match="planted"):
-        execute(tmp_path, *QUICK, "strategy=lasem_hps")
+        execute(tmp_path, *QUICK, "strategy=lasem_hps", "resume=auto")
     results = results_of(tmp_path)
     assert results["status"] == "failed"
     assert "chosen" in results["method"]["tasks"]["0"]

@@ -116,7 +116,7 @@ def test_a_run_and_what_it_leaves(command: Command, tmp_path: Path) -> None:
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert (config["epochs"], config["lr"]) == (2, 0.0005)
     page = (folder / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(list((folder / "figures").iterdir())) == 7
+    assert page.count("data:image/png;base64,") == len(list((folder / "figures").iterdir())) == 9
     assert "http" not in re.sub(r"base64,[^\"]*", "", page).replace("https://www.cs", "")
 
     again = command("strategy=lasem_hps", *QUICK, "paths.output_dir=run", "evaluate=both")

@@ -168,25 +168,32 @@ class Record:
             setattr(self, name, state[name])
 
 
-_RESULTS = (
-    *("strategy", "data", "seed", "evaluate", "status", "tasks", "visits", "accuracy", "metrics"),
-    *("parameters", "peak_accuracy_of_task", "seconds", "images", "validation", "method"),
-)
+_NEEDED = ("strategy", "data", "seed", "tasks", "visits", "accuracy", "metrics", "seconds")
+IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
 _STATE = ("rows", "seconds", "parameters", "validation", "images", "single_size")
 
 
-def read_results(folder: Path) -> dict[str, Any]:
+def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
     """The content of a run's results.json.
+
+    Args:
+        folder: of the run.
+        more: keys that are needed beside those that a table needs.
 
     Raises:
         ValueError: a file that is damaged or of something else.
     """
     path = folder / "results.json"
-    found = read_json(path, _RESULTS)
-    tasks, rows = found["tasks"], found["accuracy"]
-    whole = isinstance(rows, list) and all(len(row) == len(tasks) for row in rows)
-    if not whole or len(rows) > len(found["visits"]) or not isinstance(found["metrics"], dict):
-        raise ValueError(f"{path}: is damaged (accuracy, tasks and visits do not fit each other)")
+    found = read_json(path, (*_NEEDED, *more))
+    kinds = {"tasks": list, "visits": list, "accuracy": list, "metrics": dict, "seconds": dict}
+    wrong = [key for key, kind in kinds.items() if not isinstance(found[key], kind)]
+    for row in () if wrong else found["accuracy"]:
+        if not isinstance(row, list) or len(row) != len(found["tasks"]):
+            wrong = ["accuracy"]
+    if wrong or len(found["accuracy"]) > len(found["visits"]):
+        raise ValueError(
+            f"{path}: is damaged ({(wrong or ['visits'])[0]} is not as it was written)"
+        )
     return found
 
 

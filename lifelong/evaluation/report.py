@@ -15,7 +15,7 @@ from typing import Any
 
 from lifelong.evaluation.figures import figures
 from lifelong.evaluation.matrix import WITHOUT_TASK, learned_at, metric_of, percent
-from lifelong.evaluation.record import read_results
+from lifelong.evaluation.record import IN_REPORTS, read_results
 from lifelong.files import write_bytes, write_text
 from lifelong.frame import command
 
@@ -66,7 +66,7 @@ th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left
 
 def write_report(folder: Path) -> None:
     """Draws the figures of the run in `folder` and writes its page."""
-    results = read_results(folder)
+    results = read_results(folder, IN_REPORTS)
     pictures = []
     for name, figure in figures(results).items():
         image = io.BytesIO()

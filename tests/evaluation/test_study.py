@@ -50,7 +50,7 @@ def run(
     published = "{peak_accuracy: [39.3, 0.1]}" if strategy == "ours" else "null"
     (folder / "config.yaml").write_text(
         f"epochs: 3\nbatch_size: 10\nlr: 0.0001\npublished: {published}\nseed: {seed}\n"
-        f"strategy: {{em: {em}}}\npaths: {{data_dir: data/{seed}}}\n"
+        f"strategy: {{em: {em}}}\ndata: {{}}\npaths: {{data_dir: data/{seed}}}\n"
     )
 
 
@@ -132,7 +132,7 @@ def test_many_methods_are_compared_with_the_best(tmp_path: Path) -> None:
     ("changes", "config"),
     [
         ({"data": "other"}, {}),
-        ({"tasks": ["a"], "visits": [0]}, {}),
+        ({"tasks": ["a"], "visits": [0], "accuracy": [[0.5]]}, {}),
         ({"fidelity": "authors"}, {}),
         ({"measured_on": "validation"}, {}),
         ({"evaluate": "class"}, {}),
