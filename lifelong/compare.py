@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import re
 import sys
 from collections.abc import Sequence
@@ -72,14 +71,13 @@ def _page(
 ) -> Path:
     from lifelong.evaluation.comparison_figures import comparison_figures
     from lifelong.evaluation.comparison_page import page
+    from lifelong.evaluation.drawing import png
 
     pictures = []
     for number, (_, some) in enumerate(tables(groups)):
         drawn = {}
         for name, figure in comparison_figures(some).items():
-            image = io.BytesIO()
-            figure.savefig(image, format="png")
-            drawn[name] = image.getvalue()
+            drawn[name] = png(figure)
             ending = f"_{number + 1}" if len(found) > 1 else ""
             write_bytes(out / "comparison_figures" / f"{name}{ending}.png", drawn[name])
         pictures.append(drawn)
@@ -137,14 +135,14 @@ def _compared(given: argparse.Namespace) -> int:
 
 
 def _against_option(folders: Sequence[Path], option: str, out: Path) -> Path:
+    from lifelong.evaluation.drawing import png
     from lifelong.evaluation.figures import against_option
 
-    image = io.BytesIO()
     runs, _, _ = read(folders)
-    against_option(curves(grouped(runs), option), option).savefig(image, format="png")
+    image = png(against_option(curves(grouped(runs), option), option))
     name = re.sub(r"[^\w.-]", "_", option)
     path = out / f"against_{name}.png"
-    write_bytes(path, image.getvalue())
+    write_bytes(path, image)
     return path
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -70,9 +71,32 @@ def root(error: BaseException) -> BaseException:
     return error
 
 
+def plain(text: str) -> str:
+    r"""A text without signs that a terminal would obey, such as a file name may have.
+
+    >>> plain("a\x1b[31mb")
+    'a\\x1b[31mb'
+    """
+    return "".join(_escaped(sign) if _commands(sign) else sign for sign in text)
+
+
+def _commands(sign: str) -> bool:
+    """Whether a sign controls a terminal or the order of the others, or is half of one."""
+    if unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp"):
+        return sign not in "\n\t"
+    return "\u202a" <= sign <= "\u202e" or "\u2066" <= sign <= "\u2069"
+
+
+def _escaped(sign: str) -> str:
+    return sign.encode("unicode_escape").decode()
+
+
 def reason(error: BaseException) -> str:
     """An error in one line: what, where, and what would do."""
-    error = root(error)
+    return plain(_reason(root(error)))
+
+
+def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {text.partition(' full_key')[0]}; name an option that is there"
@@ -82,7 +106,9 @@ def reason(error: BaseException) -> str:
         return f"{where}{error.strerror}" + (f"; {advice}" if advice else "")
     if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
         return f"{text.partition('. ')[0] or 'out of memory'}; give a smaller batch_size"
-    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
+    if isinstance(error, ValueError):
+        return " ".join(str(error).splitlines())
+    return f"{type(error).__name__}: {text}"
 
 
 class Lasting:
@@ -103,6 +129,9 @@ class Lasting:
     def write(self, text: str) -> int:
         try:
             return int(self._stream.write(text))
+        except UnicodeEncodeError:  # of a terminal that knows fewer signs
+            known = self._stream.encoding or "ascii"
+            return int(self._stream.write(text.encode(known, "backslashreplace").decode(known)))
         except OSError as error:
             self._lose(error)
             return len(text)

@@ -15,6 +15,8 @@ from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.record import read_results
 from lifelong.files import write_text
 
+LONGEST = 128  # characters of a name at W&B
+
 
 class Wandb(WandbLogger):
     """Weights & Biases' logger.
@@ -131,7 +133,11 @@ def wandb(
         "tags": [f"{key}:{value}"[:64] for key, value in chosen.items()],
     }  # fmt: skip
     logger = Wandb(
-        name=folder.name, save_dir=folder, project=project, id=path.read_text().strip(), **options
+        name=folder.name[:LONGEST],
+        save_dir=folder,
+        project=project,
+        id=path.read_text().strip(),
+        **options,
     )
     logger.checkpoints = checkpoints
     for metric in ("accuracy/*", "accuracy_class/*", "metrics/*"):
@@ -146,4 +152,5 @@ def group_of(config: DictConfig) -> str:
     """What runs over seeds have in common: method, stream, and a digest of all other options."""
     chosen = config.get("choices") or {}
     words = [str(config.get("name") or chosen.get("strategy")), str(chosen.get("data"))]
-    return "_".join([*words, configuration.digest(config, configuration.SEEDS)[:8]])
+    found = configuration.digest(config, configuration.SEEDS)[:8]
+    return f"{'_'.join(words)[: LONGEST - 9]}_{found}"

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.configuration import FOLDER
 from lifelong.points import composed
-from lifelong.sweep import key_of
+from lifelong.sweep import key_of, quoted
 
 NEAR = 3  # names that are proposed
 
@@ -111,5 +111,5 @@ def _unreadable(override: str, text: str) -> str:
         place = lines[1].index("^") - (lines[0].index(override) if override in lines[0] else 0)
         if 0 <= place < len(override):
             wrong = f"the character {override[place]!r} "
-    quoted = shlex.quote(f'{key}="{value}"')
-    return f"{override}: {wrong or 'the value '}cannot be read as it stands; give {quoted}"
+    way = shlex.quote(f"{key}={quoted(value)}")
+    return f"{override}: {wrong or 'the value '}cannot be read as it stands; give {way}"

@@ -58,6 +58,10 @@ def _main() -> int:
     command = hydra.main(
         version_base="1.3", config_path=str(configuration.FOLDER), config_name="config"
     )(_run_one)
+    for text in sys.argv[1:]:
+        if any("\ud800" <= sign <= "\udfff" for sign in text):
+            raise ValueError(f"{text}: is no text in UTF-8; rename what it names")
+    sys.argv[1:] = map(sweep.readable, sys.argv[1:])
     given = get_args_parser().parse_args()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[frame.DEBUG] = "1"
@@ -199,7 +203,7 @@ def execute(
             configuration.check_added(config, added)
             configuration.complete(config)
             asked = config.paths.output_dir
-            new = files.absent(Path(asked or "outputs"))
+            new = files.absent(Path(str(asked or "outputs")))
             folder = configuration.output_folder(config, strategy, data)
             hold.enter_context(_cleared([*([] if asked or config.resume else [folder]), *new]))
             hold.enter_context(files.held(folder))
@@ -214,7 +218,7 @@ def execute(
             number = machine.threads(config)
             headline = _headline(config, strategy, data, folder, number)
             if sweep.QUIET not in os.environ:
-                print(headline, flush=True)
+                print(frame.plain(headline), flush=True)
             importing = time.perf_counter()
             hold.enter_context(machine.threads_of(number))
             from lifelong.assembly import assemble

@@ -67,9 +67,8 @@ class Plan:
 
     def overrides(self) -> list[str]:
         """What Hydra is to be told beside the command's overrides."""
-        quoted = str(self.folder).replace("\\", "\\\\").replace("'", "\\'")
         return [
-            f"hydra.sweep.dir='{quoted}'",
+            f"hydra.sweep.dir={quoted(str(self.folder))}",
             unnamed(self.fixed),
             *(["hydra/sweeper=search"] if self.searches else []),
         ]
@@ -79,6 +78,30 @@ def unnamed(fixed: Sequence[str]) -> str:
     """The override that keeps keys of one value out of the names of the runs."""
     keys = dict.fromkeys([*UNNAMED, "paths.output_dir", "paths.data_dir", *GOING_ON, *fixed])
     return f"hydra.job.config.override_dirname.exclude_keys=[{','.join(keys)}]"
+
+
+def quoted(value: str) -> str:
+    r"""A text as Hydra reads it between quotes.
+
+    >>> quoted("ab"), quoted('a"b')
+    ('"ab"', '\'a"b\'')
+    """
+    quote = "'" if '"' in value and "'" not in value else '"'
+    inside = re.sub(rf"(\\*){quote}", rf"\1\1\\{quote}", value)
+    inside = re.sub(r"(\\+)$", r"\1\1", inside)
+    return f"{quote}{inside}{quote}"
+
+
+def readable(override: str) -> str:
+    """An override whose value Hydra can read: other alphabets and ~ for home need its quotes.
+
+    >>> readable("name=b\u00e4r"), readable("name=bear"), readable("name=[b\u00e4r]")
+    ('name="b\u00e4r"', 'name=bear', 'name=[b\u00e4r]')
+    """
+    key, sign, value = override.partition("=")
+    foreign = value.startswith("~") or any(ord(each) > 127 for each in value)
+    known = re.fullmatch(r"[\w \-/.%+@?|:$~]*", value)
+    return f"{key}={quoted(value)}" if sign and foreign and known else override
 
 
 def key_of(override: str) -> str:

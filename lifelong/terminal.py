@@ -25,6 +25,7 @@ from rich.table import Table
 
 from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, learned_at, percent
 from lifelong.evaluation.record import CLASS, TEST, Record
+from lifelong.frame import plain
 from lifelong.sweep import PLAIN, QUIET
 
 REFRESH = 0.25  # seconds between two looks at the loss
@@ -47,7 +48,7 @@ class Terminal:
         self.log = (folder / "train.log").open("a", encoding="utf-8")
         self.visits = visits
         if headline:
-            self.note(f"{headline}\n")
+            self.note(f"{plain(headline)}\n")
         columns = (
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -63,6 +64,7 @@ class Terminal:
 
     def say(self, content: Any, aloud: bool = True) -> None:
         """Prints a text or table above the bar, or only into the log."""
+        content = plain(content) if isinstance(content, str) else content
         if aloud:
             self.console.print(content)
         text = io.StringIO()
@@ -124,7 +126,7 @@ class ProgressBar(Callback):
 
 def closing_table(record: Record) -> Table:
     """The last row of the matrix and the headline metrics."""
-    table = Table(title=f"{record.strategy} on {record.data}, seed {record.seed}")
+    table = Table(title=plain(f"{record.strategy} on {record.data}, seed {record.seed}"))
     table.add_column("task")
     columns = {"when learned": TEST, "at the end": TEST}
     if record.has(CLASS):
@@ -135,7 +137,7 @@ def closing_table(record: Record) -> Table:
     for task, row in sorted(learned_at(record.visits[: record.steps]).items()):
         rows = (row, *(-1 for _ in matrices[1:]))
         cells = (matrix[at, task] for matrix, at in zip(matrices, rows, strict=True))
-        table.add_row(record.names[task], *map(percent, cells))
+        table.add_row(plain(record.names[task]), *map(percent, cells))
     table.add_section()
     found = record.metrics()
     for name, metric in METRICS.items():

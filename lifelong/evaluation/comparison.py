@@ -227,12 +227,26 @@ def markdown(found: Sequence[Grid]) -> str:
 
 
 def _quoted(row: Sequence[str], labels: int) -> list[str]:
-    return [*(f"`{cell}`" for cell in row[:labels]), *row[labels:]]
+    """A row whose first cells are names, as code."""
+    return [*map(_code, row[:labels]), *row[labels:]]
+
+
+def _code(name: str) -> str:
+    """A span of code, whatever is in it.
+
+    >>> _code("a"), _code("a`b")
+    ('`a`', '`` a`b ``')
+    """
+    longest = max((len(run) for run in re.findall("`+", name)), default=0)
+    if not longest:
+        return f"`{name}`"
+    fence = "`" * (longest + 1)
+    return f"{fence} {name} {fence}"
 
 
 def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---"] * len(heads), *rows]
-    escaped = ([cell.replace("|", r"\|") for cell in line] for line in lines)
+    escaped = ([_line(cell).replace("|", r"\|") for cell in line] for line in lines)
     return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
@@ -268,14 +282,35 @@ def latex(found: Sequence[Grid]) -> str:
 
 def _latex(grid: Grid) -> str:
     places = "l" + "r" * (len(grid.heads) - 1)
-    lines = [f"% {grid.title}", rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
+    lines = [f"% {_line(grid.title)}", rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
     lines += [" & ".join(map(_escaped, grid.heads)) + r" \\", r"\midrule"]
     for row in grid.rows:
         lines.append(" & ".join(_escaped(cell) for cell in row) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {note}" for note in grid.notes), ""]
+    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {_line(note)}" for note in grid.notes), ""]
     return "\n".join(lines)
 
 
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+_LATEX = {
+    **{sign: rf"\{sign}" for sign in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+}
+
+
 def _escaped(cell: str) -> str:
-    cell = re.sub(r"([&%$#_{}])", r"\\\1", cell.replace("\\", r"\textbackslash "))
+    r"""A cell for LaTeX; a bracket or star behind the last row's \\ would be read with it.
+
+    >>> _escaped("50%_a"), _escaped("[x]")
+    ('50\\%\\_a', '{}[x]')
+    """
+    cell = "".join(_LATEX.get(sign, sign) for sign in _line(cell))
+    cell = f"{{}}{cell}" if cell.startswith(("[", "*")) else cell
     return re.sub(r"^(-?[\d.,]+) \+- ([\d.]+)", r"$\1 \\pm \2$", cell)

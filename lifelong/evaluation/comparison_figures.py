@@ -9,7 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lifelong.evaluation.drawing import INK, accuracy_label, hue, legend, panels, single, stride
+from lifelong.evaluation.drawing import (
+    INK,
+    accuracy_label,
+    hue,
+    legend,
+    panels,
+    single,
+    stride,
+    words,
+)
 from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, from_rows
 from lifelong.evaluation.study import Group, Run, spread
 
@@ -152,4 +161,4 @@ def _bar(deviation: float) -> float | None:
 
 def _cut(label: str) -> str:
     """What tells labels apart stands at their ends."""
-    return label if len(label) <= 36 else f"{label[:14]}...{label[-19:]}"
+    return words(label if len(label) <= 36 else f"{label[:14]}...{label[-19:]}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import math
+import warnings
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -47,6 +49,25 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
     return figure, list(grid.flat)
+
+
+def words(name: str) -> str:
+    r"""A name for a legend or title, where dollars begin formulas and an underscore hides it.
+
+    >>> words("a$b$"), words("_x")
+    ('a\\$b\\$', ' _x')
+    """
+    name = " ".join(name.split()).replace("$", r"\$")
+    return f" {name}" if name.startswith("_") else name
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as a PNG image; signs that the font has not are boxes."""
+    image = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(image, format="png")
+    return image.getvalue()
 
 
 def legend(axes: Axes) -> None:

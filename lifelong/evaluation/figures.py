@@ -17,6 +17,7 @@ from lifelong.evaluation.drawing import (
     panels,
     single,
     stride,
+    words,
 )
 from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, forgotten
 from lifelong.evaluation.method_figures import method_figures
@@ -152,7 +153,7 @@ def against_option(curves: Curves, option: str) -> Figure:
             axes.errorbar(
                 [value for value, _ in found], [np.mean(each) for _, each in found],
                 [float(np.std(each, ddof=min(len(each) - 1, 1))) for _, each in found],
-                fmt="o-", color=hue(number), lw=1.4, ms=4, capsize=3, label=name,
+                fmt="o-", color=hue(number), lw=1.4, ms=4, capsize=3, label=words(name),
             )  # fmt: skip
         least = min((value for value in values if value > 0), default=1.0)
         if values[-1] > 20 * least:

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 import base64
-import io
 import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
+from lifelong.evaluation.drawing import png
 from lifelong.evaluation.figures import figures
 from lifelong.evaluation.matrix import WITHOUT_TASK, learned_at, metric_of, percent
 from lifelong.evaluation.record import IN_REPORTS, read_results
@@ -69,14 +69,13 @@ def write_report(folder: Path) -> None:
     results = read_results(folder, IN_REPORTS)
     pictures = []
     for name, figure in figures(results).items():
-        image = io.BytesIO()
-        figure.savefig(image, format="png")
-        write_bytes(folder / "figures" / f"{name}.png", image.getvalue())
+        image = png(figure)
+        write_bytes(folder / "figures" / f"{name}.png", image)
         caption = _CAPTIONS[name.removesuffix(WITHOUT_TASK)]
         caption += _WITHOUT if name.endswith(WITHOUT_TASK) else ""
         if results.get("measured_on") == "validation":
             caption = caption.replace("Test accuracy", "Validation accuracy")
-        code = base64.b64encode(image.getvalue()).decode()
+        code = base64.b64encode(image).decode()
         pictures.append(
             f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
