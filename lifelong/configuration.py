@@ -30,6 +30,7 @@ _PACKAGE = Path(__file__).resolve().parent
 FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
+TEXTS = ("name", "resume", "paths.data_dir", "paths.output_dir")  # whatever they look like
 LONGEST = 72  # bytes of the name of a run's folder in a sweep, but for its digest
 LONGEST_NAME = 255  # bytes of a name, of usual file systems
 # How a run is carried out, which changes no result.
@@ -120,6 +121,10 @@ def complete(config: DictConfig) -> None:
     missing = _missing(config)
     if missing:
         raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
+    for key in TEXTS:
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, str):
+            OmegaConf.update(config, key, str(value))  # 2024 as the name of a folder
     for key in PROTOCOL:
         if config[key] is None:
             config[key] = config.protocol[key]

@@ -31,7 +31,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lifelong import configuration
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.frame import command
+from lifelong.frame import command, reason
 from lifelong.load import Run, load_stage, replaced, without_files
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
@@ -131,7 +131,11 @@ def _of_file(
 def _stream(run: Run, data_dir: str | None) -> TaskStream:
     moved = {} if data_dir is None else {"data_dir": data_dir}
     node = replaced(OmegaConf.to_container(run.config.data), moved)
-    stream: TaskStream = instantiate(node, _convert_="all")
+    try:
+        configuration.check_options(OmegaConf.create(node), "data")
+        stream: TaskStream = instantiate(node, _convert_="all")
+    except Exception as error:  # of many kinds, for a damaged configuration
+        raise ValueError(f"{run.folder}: its data cannot be read ({reason(error)})") from None
     for index, task in run.tasks.items():
         if stream.tasks[index].classes != task.classes:
             raise ValueError(f"{run.folder}: {task.name} had the classes {list(task.classes)}")

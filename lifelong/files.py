@@ -102,7 +102,7 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
         OSError: none that can be read.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
     if not isinstance(found, dict):
@@ -111,6 +111,10 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path}: is damaged, or of something else ({missing[0]} is not there)")
     return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def write_text(path: Path, text: str) -> None:

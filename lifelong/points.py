@@ -64,6 +64,8 @@ def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> Non
             )
             configuration.complete(config)
             configuration.check_options(config)
+            if config.resume not in (None, "auto"):
+                raise ValueError(f"resume={config.resume}: runs of a sweep go on by themselves")
         except (HydraException, OmegaConfBaseException) as error:
             from lifelong.mistakes import told
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -62,7 +62,9 @@ def _main() -> int:
         if any("\ud800" <= sign <= "\udfff" for sign in text):
             raise ValueError(f"{text}: is no text in UTF-8; rename what it names")
     sys.argv[1:] = map(sweep.readable, sys.argv[1:])
-    given = get_args_parser().parse_args()
+    parser = get_args_parser()
+    parser.error = _misused  # type: ignore[method-assign]
+    given = parser.parse_args()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[frame.DEBUG] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
@@ -77,6 +79,10 @@ def _main() -> int:
         from lifelong.mistakes import told
 
         raise ValueError(told(error, given.overrides, given.config_dir)) from None
+
+
+def _misused(message: str) -> NoReturn:
+    raise ValueError(f"{message}; --help lists all")
 
 
 def _command(command: Callable[[], Any], given: Namespace) -> int:
@@ -303,7 +309,8 @@ def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
         yield
         return
     numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    heeded = [each for each in numbers if signal.getsignal(each) is not signal.SIG_IGN]  # nohup
+    nohup = signal.getsignal(numbers[-1]) is signal.SIG_IGN  # asked to outlive its terminal
+    heeded = numbers[:-1] if nohup else numbers
     before = {number: signal.signal(number, handler) for number in heeded}
     try:
         yield

@@ -100,6 +100,7 @@ def _run(
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
     os.environ.clear()
     os.environ.update(environment)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever the tests were begun with
     torch.set_num_threads(1)
     os.chdir(folder)
     sys.path.insert(0, folder)

@@ -35,7 +35,7 @@ def test_plans() -> None:
     given = sweep.plan(["paths.output_dir=out/a b", "seed=range(1,5)", "hydra/launcher=joblib"])
     assert given is not None
     assert (given.folder, given.total, given.parallel) == (Path("out/a b"), 4, True)
-    assert given.overrides()[0] == "hydra.sweep.dir='out/a b'"
+    assert given.overrides()[0] == 'hydra.sweep.dir="out/a b"'
     assert sweep.plan(["seed=1,2", "nonsense=["]) is None  # Hydra says what is wrong
     pattern = sweep.plan(["transfer=glob(top*)", "seed=1,2"])
     assert pattern is not None

@@ -7,9 +7,10 @@ import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 import numpy as np
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, learned_at, metrics
 from lifelong.files import read_json, write_json, write_text
@@ -168,9 +169,46 @@ class Record:
             setattr(self, name, state[name])
 
 
-_NEEDED = ("strategy", "data", "seed", "tasks", "visits", "accuracy", "metrics", "seconds")
-IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
 _STATE = ("rows", "seconds", "parameters", "validation", "images", "single_size")
+
+
+class Results(TypedDict, total=False):
+    """What tables, figures and pages take from results.json; a part of what is in it."""
+
+    strategy: Required[str]
+    data: Required[str]
+    seed: Required[int]
+    status: Required[str]
+    tasks: Required[list[str]]
+    visits: Required[list[int]]
+    accuracy: Required[list[list[float | int | None]]]
+    metrics: Required[dict[str, float | int | None]]
+    seconds: Required[dict[str, float | int]]
+    evaluate: str
+    measured_on: str
+    fidelity: str | None
+    published: dict[str, Any]
+    parameters: int | None
+    peak_accuracy_of_task: list[float | int | None]
+    images: dict[str, Any]
+    validation: dict[str, dict[str, Any]]
+    method: dict[str, Any]
+
+
+def check_shape(path: Path, found: dict[str, Any], wanted: type) -> None:
+    """Refuses what is not of the types of a TypedDict; other keys may be there.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    known = {key: value for key, value in found.items() if key in wanted.__annotations__}
+    try:
+        check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError as error:
+        raise ValueError(f"{path}: is damaged, or of something else ({error})") from None
+
+
+IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
 
 
 def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
@@ -184,16 +222,14 @@ def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
         ValueError: a file that is damaged or of something else.
     """
     path = folder / "results.json"
-    found = read_json(path, (*_NEEDED, *more))
-    kinds = {"tasks": list, "visits": list, "accuracy": list, "metrics": dict, "seconds": dict}
-    wrong = [key for key, kind in kinds.items() if not isinstance(found[key], kind)]
-    for row in () if wrong else found["accuracy"]:
-        if not isinstance(row, list) or len(row) != len(found["tasks"]):
-            wrong = ["accuracy"]
-    if wrong or len(found["accuracy"]) > len(found["visits"]):
-        raise ValueError(
-            f"{path}: is damaged ({(wrong or ['visits'])[0]} is not as it was written)"
-        )
+    found = read_json(path, more)
+    check_shape(path, found, Results)
+    tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
+    fits = len(rows) <= len(visits) and all(0 <= visit < len(tasks) for visit in visits)
+    for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
+        fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)
+    if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
+        raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
     return found
 
 

@@ -17,7 +17,7 @@ from lifelong.evaluation.figures import figures
 from lifelong.evaluation.matrix import WITHOUT_TASK, learned_at, metric_of, percent
 from lifelong.evaluation.record import IN_REPORTS, read_results
 from lifelong.files import write_bytes, write_text
-from lifelong.frame import command
+from lifelong.frame import command, debugging, reason
 
 _HEADLINES = (
     *("final_accuracy", "final_accuracy_class", "peak_accuracy", "learning_accuracy"),
@@ -67,9 +67,16 @@ th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left
 def write_report(folder: Path) -> None:
     """Draws the figures of the run in `folder` and writes its page."""
     results = read_results(folder, IN_REPORTS)
+    try:
+        drawn = {name: png(figure) for name, figure in figures(results).items()}
+        parts = _cards(results), _table(results), _facts(results)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / 'results.json'}: is damaged, or of another version ({reason(error)})"
+        ) from (error if debugging() else None)
+    cards, table, facts = parts
     pictures = []
-    for name, figure in figures(results).items():
-        image = png(figure)
+    for name, image in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", image)
         caption = _CAPTIONS[name.removesuffix(WITHOUT_TASK)]
         caption += _WITHOUT if name.endswith(WITHOUT_TASK) else ""
@@ -87,12 +94,12 @@ def write_report(folder: Path) -> None:
     }
     body = [
         f"<h1>{title}</h1>",
-        _cards(results),
+        cards,
         *pictures,
         "<h2>Tasks</h2>",
-        _table(results),
+        table,
         "<h2>Figures of the run</h2>",
-        _facts(results),
+        facts,
         *(f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in files.items()),
     ]
     write_text(

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from lifelong import configuration
 from lifelong.configuration import SEEDS
-from lifelong.evaluation.record import read_results
+from lifelong.evaluation.record import check_shape, read_results
 from lifelong.files import read_json
 from lifelong.sweep import FAILURES
 
@@ -187,8 +187,19 @@ def _run(place: Path) -> Run | None:
         return None
     results = read_results(place)
     config = configuration.read_plain(place / "config.yaml")
+    check_shape(place / "config.yaml", config, _Config)
     leaves = configuration.plain_leaves(config)
     return Run(place, results, config, {key: _plain(value) for key, value in leaves})
+
+
+class _Config(TypedDict, total=False):
+    """What tables take from config.yaml; a part of what is in it."""
+
+    epochs: Required[int]
+    batch_size: Required[int]
+    choices: dict[str, str] | None
+    changed: list[str] | None
+    published: dict[str, Any] | None
 
 
 def _plain(value: Any) -> Any:

@@ -320,7 +320,7 @@ def test_less_is_forgotten_on_digits(tmp_path: Path) -> None:
 def test_divergence_is_told_with_what_to_do(tmp_path: Path, capsys: Any) -> None:
     options = [*SMOKE, "strategy=mas", "strategy.strength=100", "tasks=2"]
     assert execute(tmp_path, *options) != 0
-    message = capsys.readouterr().out
+    message = capsys.readouterr().err
     assert "the training loss became" in message
     assert "give strategy.penalty=proximal, or a smaller strategy.strength or lr" in message
 

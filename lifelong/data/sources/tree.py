@@ -9,6 +9,7 @@ the ending of an image is read, or refused by name.
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 import zipfile
 from collections import Counter
@@ -180,6 +181,8 @@ def _identity(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
+        raise ValueError(f"{path}: is no file (a pipe or device)")
     return status.st_dev, status.st_ino
 
 
