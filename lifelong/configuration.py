@@ -121,10 +121,7 @@ def complete(config: DictConfig) -> None:
     missing = _missing(config)
     if missing:
         raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
-    for key in TEXTS:
-        value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, str):
-            OmegaConf.update(config, key, str(value))  # 2024 as the name of a folder
+    _take_texts(config)
     for key in PROTOCOL:
         if config[key] is None:
             config[key] = config.protocol[key]
@@ -141,6 +138,14 @@ def complete(config: DictConfig) -> None:
             f"evaluate_every={config.evaluate_every}"
         )
     _take_threads(config)
+
+
+def _take_texts(config: DictConfig) -> None:
+    """Names are texts whatever they look like, such as a folder called 2024."""
+    for key in TEXTS:
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, str):
+            OmegaConf.update(config, key, str(value))
 
 
 def _take_threads(config: DictConfig) -> None:

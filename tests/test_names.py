@@ -18,6 +18,7 @@ from PIL import Image
 from lifelong import compare, load_run, sweep
 from lifelong.configuration import LONGEST, run_folder
 from lifelong.evaluation.comparison import _escaped
+from lifelong.evaluation.report import write_report
 from lifelong.frame import plain
 from tests import wandb_file
 from tests.conftest import execute
@@ -63,14 +64,15 @@ def test_names_of_classes(images: Path, tmp_path: Path) -> None:
     assert set(run.names(np.zeros((3, 3, 8, 8)), 1)) <= set(run.tasks[1].class_names)
 
 
-@pytest.mark.parametrize("number", range(len(NAMES)))
-def test_names_of_runs(number: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The same in every file; some with the loggers, which take longer."""
-    name = NAMES[number]
-    folder = tmp_path / folder_of(NAMES[-number - 1])[:100]
-    logger = {0: "wandb", 4: "tensorboard", 17: "wandb"}.get(number, "none")
-    options = ["data=digits", "data.fraction=0.2", f"name={sweep.quoted(name)}", f"logger={logger}"]
-    options += ["logger.wandb.mode=offline"] if logger == "wandb" else []
+LOGGED = {"[bold]x[/bold]": "wandb", "{a} {0}": "tensorboard", "é" * 100: "wandb"}
+
+
+@pytest.mark.parametrize("name", LOGGED)
+def test_names_of_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / folder_of(name)[:100]
+    options = ["data=digits", "data.fraction=0.2", f"name={sweep.quoted(name)}"]
+    options += [f"logger={LOGGED[name]}"]
+    options += ["logger.wandb.mode=offline"] if LOGGED[name] == "wandb" else []
     assert execute(folder, *QUICK, *options) == 0
     told = capsys.readouterr().out
     assert told.startswith(f"{name} on digits, seed 1: CPU")
@@ -79,18 +81,42 @@ def test_names_of_runs(number: int, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert OmegaConf.load(folder / "config.yaml").name == name
     with (folder / "accuracy.csv").open() as file:
         assert {row["strategy"] for row in csv.DictReader(file)} == {name}
+    if LOGGED[name] == "tensorboard":
+        assert list(folder.glob("tensorboard/events*"))
+        return
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    about = wandb_file.about(path)
+    assert about["name"] == folder.name
+    assert len(about["group"]) <= 128
+    assert about["group"].startswith(name[:50])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    assert execute(folder, *QUICK, "data=digits", "data.fraction=0.2", "logger=none") == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_pages_and_tables(
+    name: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same in every file; of figures the names that matplotlib would read are drawn."""
+    if not set(name) & set("$_日[") or len(name) > 30:
+        monkeypatch.setattr("lifelong.evaluation.drawing.png", lambda figure: b"png")
+        monkeypatch.setattr("lifelong.evaluation.report.png", lambda figure: b"png")
+    folder = tmp_path / folder_of(name)[:100]
+    folder.mkdir()
+    results = json.loads((whole / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {"strategy": name}))
+    for file in ("config.yaml", "environment.json"):
+        (folder / file).write_bytes((whole / file).read_bytes())
+    write_report(folder)
     page = (folder / "report.html").read_text()
     (heading,) = re.findall("<h1>(.*?)</h1>", page)
     assert html.unescape(heading) == f"{name} on digits, seed 1"
     assert "<script>" not in page
-    if logger == "wandb":
-        (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-        about = wandb_file.about(path)
-        assert about["name"] == folder.name
-        assert len(about["group"]) <= 128
-        assert about["group"].startswith(name[:50])
-    if logger == "tensorboard":
-        assert list(folder.glob("tensorboard/events*"))
     text, *_ = compare.compare([tmp_path], tmp_path / "out")
     (row,) = [line for line in text.splitlines() if name[:9] in line.replace(r"\|", "|")]
     cell = re.split(r"(?<!\\)\|", row)[1].strip().replace(r"\|", "|")

@@ -181,8 +181,8 @@ def _identity(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for without end
-        raise ValueError(f"{path}: is no file (a pipe or device)")
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise ValueError(f"{path}: is no file (a pipe or device)")  # it would be waited for
     return status.st_dev, status.st_ino
 
 
