@@ -30,6 +30,7 @@ _PACKAGE = Path(__file__).resolve().parent
 FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
+FILLED_IN = ("choices", "changed", "threads")  # notes of the run
 TEXTS = ("name", "resume", "paths.data_dir", "paths.output_dir")  # whatever they look like
 LONGEST = 72  # bytes of the name of a run's folder in a sweep, but for its digest
 LONGEST_NAME = 255  # bytes of a name, of usual file systems
@@ -211,6 +212,31 @@ def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
                 f"not read {group}; leave it out"
             )
     _check_split(config, overrides)
+
+
+def check_kinds(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuses values for what has options of its own, such as `paths=x`, or is filled in.
+
+    Args:
+        config: composed.
+        overrides: keys of the command.
+
+    Raises:
+        ValueError: the key, and what would do.
+    """
+    known = OmegaConf.load(FOLDER / "config.yaml")
+    assert isinstance(known, DictConfig)
+    for key in overrides:
+        if key in FILLED_IN:
+            raise ValueError(f"{key}={config[key]}: is filled in by the run; leave it out")
+    groups = {str(key): list(of) for key, of in known.items() if OmegaConf.is_dict(of)}
+    groups["published"] = ["<metric>"]
+    for key, inside in groups.items():
+        value = config.get(key)
+        if not OmegaConf.is_dict(value) and not (value is None and known.get(key) is None):
+            ways = ", ".join(f"{key}.{each}" for each in inside)
+            shown = "null" if value is None else value
+            raise ValueError(f"{key}={shown}: has options of its own; give {ways}")
 
 
 def check_added(config: DictConfig, keys: Iterable[str]) -> None:

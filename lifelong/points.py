@@ -58,6 +58,7 @@ def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> Non
         try:
             config = composed(overrides, config_dir)
             keys = [key_of(text) for text in overrides if not key_of(text).startswith(OTHERS)]
+            configuration.check_kinds(config, keys)
             configuration.check_read(config, keys)
             configuration.check_added(
                 config, [key_of(text) for text in overrides if text.startswith("+")]

@@ -120,7 +120,10 @@ def _run_one(config: DictConfig) -> float | None:
     """
     configuration.register()
     settings = HydraConfig.get()
+    keys = [sweep.key_of(text) for text in _given(settings)]
+    added = [sweep.key_of(text) for text in _given(settings) if text.startswith("+")]
     try:
+        configuration.check_kinds(config, keys)
         _name_choices(config, settings)
         strategy, data = str(config.choices.strategy), str(config.choices.data)
         folder = None
@@ -132,8 +135,6 @@ def _run_one(config: DictConfig) -> float | None:
     except (ValueError, OmegaConfBaseException) as error:  # Hydra would say more than that
         print(f"error: {frame.reason(error)}", file=sys.stderr)
         sys.exit(2)
-    keys = [sweep.key_of(text) for text in _given(settings)]
-    added = [sweep.key_of(text) for text in _given(settings) if text.startswith("+")]
     if folder is None:
         sys.exit(execute(config, strategy, data, keys=keys, added=added))
     sweep.assign_gpu(settings)

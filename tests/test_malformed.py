@@ -232,7 +232,7 @@ def tree(draw: random.Random, inputs: Path, whole: Path) -> Any:
         ]
         try:
             draw.choice(ways)()
-        except (FileExistsError, shutil.Error):  # a name is taken, a pipe is not copied
+        except (OSError, RecursionError):  # what cannot be done to links
             continue
     return lambda: execute(inputs.parent / "out", *OWN, f"data.root={root}", data_dir(inputs))
 

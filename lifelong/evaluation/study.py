@@ -19,6 +19,7 @@ from lifelong import configuration
 from lifelong.configuration import SEEDS
 from lifelong.evaluation.record import check_shape, read_results
 from lifelong.files import read_json
+from lifelong.frame import reason
 from lifelong.sweep import FAILURES
 
 FIDELITY = {"clean": "", "authors": ", as released"}
@@ -189,7 +190,12 @@ def _run(place: Path) -> Run | None:
     config = configuration.read_plain(place / "config.yaml")
     check_shape(place / "config.yaml", config, _Config)
     leaves = configuration.plain_leaves(config)
-    return Run(place, results, config, {key: _plain(value) for key, value in leaves})
+    run = Run(place, results, config, {key: _plain(value) for key, value in leaves})
+    try:
+        table_of(run)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{place / 'results.json'}: is damaged ({reason(error)})") from None
+    return run
 
 
 class _Config(TypedDict, total=False):
