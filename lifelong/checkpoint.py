@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from lifelong.files import OURS, save
+from lifelong import files
+from lifelong.files import load, save
 from lifelong.parts.packing import pack, unpack
 from lifelong.parts.state_files import told
 
@@ -65,9 +64,8 @@ class Checkpoint:
 
 def remove_leftovers(folder: Path, saved: Checkpoint | None) -> None:
     """Removes what a killed run may have left: half-written files, an outdated partial file."""
-    for path in folder.glob(".*.tmp"):
-        if OURS.fullmatch(path.name):
-            path.unlink(missing_ok=True)
+    for place in (folder, folder / "figures"):
+        files.remove_leftovers(place, alone=True)
     if saved is None or saved.finished:
         (folder / PARTIAL).unlink(missing_ok=True)
 
@@ -85,7 +83,7 @@ def read(path: Path) -> Checkpoint:
         ValueError: a file that cannot be read.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load(path)
         return Checkpoint(**unpack(content))
     except Exception as error:  # of many kinds, for a damaged or foreign file
         reason = told(error) if path.stat().st_size else "it is empty"

@@ -7,6 +7,8 @@
     evaluate=class class or task (with the task given); default: as in the run
     data_dir=DIR   where the data sets lie now; default: as in the run
     device=cpu     or cuda
+    trust=true     builds all that config.yaml names, such as a method of your own; else only
+                   parts of lifelong and of PyTorch
 
 The network answers for the tasks met until that stage and is asked about them alone.
 
@@ -44,7 +46,12 @@ OPTIONS = {
     "evaluate": None,
     "data_dir": None,
     "device": "cpu",
+    "trust": "false",
 }
+CHOICES = {
+    "part": ("test", "val", "train"), "evaluate": (None, "task", "class"),
+    "trust": ("true", "false"),
+}  # fmt: skip
 
 
 def evaluate(
@@ -80,10 +87,10 @@ def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     options = {**OPTIONS, **own}
     if (options["run"] is None) == (options["file"] is None):
         raise ValueError("run=: give the folder of a run, or file= and a file of weights")
-    if options["part"] not in ("test", "val", "train"):
-        raise ValueError(f"part={options['part']}: give test, val or train")
-    if options["evaluate"] not in (None, "task", "class"):
-        raise ValueError(f"evaluate={options['evaluate']}: give task or class")
+    for name, known in CHOICES.items():
+        if options[name] not in known:
+            ways = " or ".join(str(each) for each in known if each is not None)
+            raise ValueError(f"{name}={options[name]}: give {ways}")
     if options["stage"] is not None and not str(options["stage"]).isdigit():
         raise ValueError(f"stage={options['stage']}: give a number of visits, from 1")
     if options["device"] != "cpu" and not torch.cuda.is_available():
@@ -160,7 +167,7 @@ def _evaluated(arguments: Sequence[str]) -> int:
             what, stage, overrides, given["data_dir"], given["device"]
         )
     else:
-        run = load_stage(given["run"], stage, given["device"])
+        run = load_stage(given["run"], stage, given["device"], given["trust"] == "true")
         by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
         stream = _stream(run, given["data_dir"])
         strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]

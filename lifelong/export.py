@@ -44,7 +44,7 @@ from torch import Tensor, nn
 
 from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.matrix import from_rows, learned_at
-from lifelong.files import read_json, save, write_text, write_with
+from lifelong.files import appearing, read_json, remove_leftovers, save, write_text, write_with
 from lifelong.frame import command
 from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
@@ -66,6 +66,12 @@ def export(run: Run, folder: Path) -> None:
     models = folder / "models"
     if models.exists():
         raise ValueError(f"{models}: is there already; give another folder")
+    remove_leftovers(folder)
+    with appearing(models) as place:
+        _export(run, place)
+
+
+def _export(run: Run, models: Path) -> None:
     heads = {task: _head(run, task) for task in run.tasks}
     body = run.body
     inner = getattr(body, "body", body)  # torchvision's own names where it is its network
@@ -214,7 +220,7 @@ def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
             f"stage={stage}: {run.folder} finds the mask of stage {stage} when stage {stage + 1} "
             "begins, and has no checkpoint of that; runs with keep=all have them all"
         )
-    later = load_run(run.folder, run.step + 1)
+    later = load_run(run.folder, run.step + 1, trust=run.trust)
     assert isinstance(later.strategy, TicketsTD)
     found = later.strategy.ticket_of(run.step)
     assert found is not None
@@ -274,12 +280,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--as", dest="form", choices=FORMS, help="of the ticket; default: ticket")
     parser.add_argument("--round", type=int, metavar="K", help="the mask after the K-th pruning")
     parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
+    parser.add_argument("--trust", action="store_true", help="of a run with parts of your own")
     given = parser.parse_args(arguments)
     return command(lambda: _exported(given))
 
 
 def _exported(given: argparse.Namespace) -> int:
-    run = load_stage(given.run, given.stage)
+    run = load_stage(given.run, given.stage, trust=given.trust)
     if not given.ticket and (given.form or given.round):
         raise ValueError("--as and --round: are of tickets; also give --ticket")
     if given.ticket:

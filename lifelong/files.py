@@ -5,13 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import re
+import shutil
+import time
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-OURS = re.compile(r"\..+\.\d+\.tmp")  # a half-written file of `replacing`
+OURS = re.compile(r"\..+\.(\d+)\.tmp")  # a half-written file of `replacing`
+LEFT = 3600  # seconds after which one is left over, whose process is not on this machine
 LOCK = ".running"  # in a folder, while a process works in it
 
 
@@ -39,11 +44,57 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """Gives a folder beside `folder`, which takes its name when the block ends well, or goes."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    new = absent(folder.parent)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.rename(folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for place in new:
+            with suppress(OSError):
+                place.rmdir()
+        raise
+
+
 def _of_disk(error: BaseException | None) -> OSError | None:
     """What the file system said, if that began it; torch.save raises something else after it."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error
+
+
+def remove_leftovers(folder: Path, alone: bool = False) -> None:
+    """Removes what killed processes left half written.
+
+    Args:
+        folder: where.
+        alone: whether nobody else writes there; else files go that are an hour old and whose
+            process is not on this machine.
+    """
+    for path in folder.glob(".*.tmp"):
+        found = OURS.fullmatch(path.name)
+        with suppress(OSError):
+            if found and (alone or _is_left(path, int(found[1]))):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_left(path: Path, process: int) -> bool:
+    return not _lives(process) and time.time() - path.stat().st_mtime > LEFT
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def absent(path: Path) -> list[Path]:
@@ -78,12 +129,14 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise ValueError(
-                f"{folder}: another process is at work in it; wait for its end"
-            ) from None
+            who = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+            raise ValueError(f"{folder}: {who} is at work in it; wait for its end") from None
         except OSError:  # not on this file system
             pass
         try:
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on {platform.node()}")
+            file.flush()
             yield
         finally:
             with suppress(OSError):
@@ -138,6 +191,25 @@ def write_with(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write(temporary)` make the file, then renames it to `path`."""
     with replacing(path) as temporary:
         write(temporary)
+
+
+def load(path: Path) -> Any:
+    """What a file in PyTorch's format holds, on the CPU; of its objects none is run.
+
+    PyTorch itself does not compare the checksums that are in the file.
+
+    Raises:
+        ValueError: a damaged file.
+        Exception: of many kinds, for a file of something else.
+    """
+    import torch
+
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as parts:
+            damaged = parts.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} in it is damaged")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def save(path: Path, content: Any) -> None:

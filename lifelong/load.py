@@ -20,32 +20,39 @@ from lifelong.evaluation.matrix import Matrix, forgotten, from_rows
 from lifelong.evaluation.record import read_results
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
+from lifelong.trust import check
 
 
-def load_run(folder: str | Path, after: int | None = None, device: str = "cpu") -> Run:
-    """What a run has learned, from its folder.
+def load_run(
+    folder: str | Path, after: int | None = None, device: str = "cpu", trust: bool = False
+) -> Run:
+    """What a run has learned, from its folder. Images are not needed.
 
-    The objects that config.yaml names are built: load runs that you trust. Images are not needed.
+    Nothing that is in the folder is run: of its checkpoints only values are read, and of what
+    config.yaml names only parts of lifelong and of PyTorch are built.
 
     Args:
         folder: of the run.
         after: the visit after which, from 0; null for the last one that is finished. Runs with
             `keep=all` have them all, others the last two.
         device: to answer on.
+        trust: build whatever config.yaml names, such as a method of your own.
 
     Raises:
-        ValueError: no run there, no such visit, an unreadable file.
+        ValueError: no run there, no such visit, an unreadable file; something else to be built.
     """
-    return Run(Path(folder).expanduser(), after, torch.device(device))
+    return Run(Path(folder).expanduser(), after, torch.device(device), trust)
 
 
-def load_stage(folder: str | Path, stage: int | None, device: str = "cpu") -> Run:
+def load_stage(
+    folder: str | Path, stage: int | None, device: str = "cpu", trust: bool = False
+) -> Run:
     """As `load_run`, after so many visits; None for the last one that is finished."""
     there = list(finished_visits(Path(folder).expanduser()))
     if stage is not None and there and stage - 1 not in there:
         stages = ", ".join(str(visit + 1) for visit in there)
         raise ValueError(f"stage={stage}: {folder} has {stages}; runs with keep=all have them all")
-    return load_run(folder, None if stage is None else stage - 1, device)
+    return load_run(folder, None if stage is None else stage - 1, device, trust)
 
 
 class Run:
@@ -60,13 +67,17 @@ class Run:
         strategy: the method with network and state, in evaluation mode.
     """
 
-    def __init__(self, folder: Path, after: int | None, device: torch.device) -> None:
-        self.folder, self.device = folder, device
+    def __init__(
+        self, folder: Path, after: int | None, device: torch.device, trust: bool = False
+    ) -> None:
+        self.folder, self.device, self.trust = folder, device, trust
         if not (folder / "config.yaml").exists():
             raise ValueError(f"{folder}: holds no run (no config.yaml)")
         saved = _checkpoint(folder, after)
         configuration.register()
         self.config = configuration.read_config(folder / "config.yaml")
+        if not trust:
+            check(OmegaConf.to_container(self.config, resolve=True), folder)
         self.results: dict[str, Any] = read_results(folder, ("evaluate",))
         self.step = saved.step
         try:

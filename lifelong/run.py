@@ -105,6 +105,8 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     new = files.absent(made.folder)
     try:
         with _cleared(new), files.held(made.folder), sweep.Watch(made) as watch:
+            for place in (made.folder, made.folder / sweep.FAILURES):
+                files.remove_leftovers(place, alone=True)
             command()
     except KeyboardInterrupt:  # while other processes ran
         return 128 + signal.SIGINT

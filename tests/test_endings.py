@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -244,7 +245,8 @@ def test_a_sweep_is_alone_in_its_folder(tmp_path: Path) -> None:
         done = Command(tmp_path, "-m", *QUICK, "seed=1,2", "paths.output_dir=sweep")
         _, stderr = done.communicate()
     assert done.returncode == 2
-    assert stderr == "error: sweep: another process is at work in it; wait for its end\n"
+    who = f"process {os.getpid()} on {platform.node()}"
+    assert stderr == f"error: sweep: {who} is at work in it; wait for its end\n"
     assert not list((tmp_path / "sweep").iterdir())
 
 

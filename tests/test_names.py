@@ -125,7 +125,8 @@ def test_names_in_pages_and_tables(
     assert f"<td>{html.escape(name)}</td>" in page or f'class="words">{html.escape(name)}' in page
     assert "<script>alert" not in page
     rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "comparison.csv").read_text())))
-    assert {row["method"] for row in rows} == {name}
+    assert {row["method"].removeprefix("'") for row in rows} == {name}
+    assert not any(row["method"].startswith(("=", "-", "+", "@")) for row in rows)
     assert _escaped(name) in (tmp_path / "out" / "comparison.tex").read_text()
 
 

@@ -102,7 +102,7 @@ def test_of_several_processes_one_gets_the_folder(tmp_path: Path) -> None:
 def test_a_second_process_is_refused(tmp_path: Path, capsys: Any) -> None:
     with files.held(tmp_path):
         assert execute(tmp_path, *QUICK) == 2
-    assert "another process is at work in it" in capsys.readouterr().err
+    assert " is at work in it; wait for its end" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert execute(tmp_path, *QUICK) == 0
     assert not (tmp_path / files.LOCK).exists()

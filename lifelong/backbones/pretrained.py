@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from lifelong import files
 from lifelong.backbones.backbone import Body
 
 OUTPUT = ("fc.", "classifier.6.")  # names of the output layer, which the body does not have
@@ -111,10 +111,7 @@ def load(body: nn.Module, weights: str, published: Any) -> None:
         )
     else:
         path = Path(weights).expanduser()
-        state = _read(
-            weights, "not a readable file of a state dict",
-            lambda: torch.load(path, map_location="cpu", weights_only=True),
-        )  # fmt: skip
+        state = _read(weights, "not a readable file of a state dict", lambda: files.load(path))
     if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
         state = state["state_dict"]
     try:

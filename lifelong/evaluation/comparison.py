@@ -265,10 +265,15 @@ def tidy(groups: Sequence[Group]) -> str:
                 values = [ours.mean, ours.deviation, ours.mean - ours.half, ours.mean + ours.half]
                 paper = [*theirs, ours.mean - theirs[0]] if theirs else [None] * 3
                 table.writerow([
-                    group.table, group.label, metric, column(metric).unit, ours.n,
+                    _cell(group.table), _cell(group.label), metric, column(metric).unit, ours.n,
                     *(_number(value) for value in [*values, *paper]),
                 ])  # fmt: skip
     return out.getvalue()
+
+
+def _cell(text: str) -> str:
+    """A text that spreadsheets take for a text, and not for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _number(value: float | None) -> str:

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lifelong.files import load
+
 ORIGINAL, MASK = "_orig", "_mask"
 BLOCKS = 2  # in a stage of the ResNet-18
 _INNER = {"bn1": "norm1", "bn2": "norm2", "shortcut.0": "shortcut"}
@@ -77,7 +79,7 @@ def _plain(path: Path) -> Any:
         (_mapping if name == "collections.defaultdict" else _Unread, name) for name in names
     ]
     with torch.serialization.safe_globals(stand_ins):
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load(path)
 
 
 def parted(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lifelong.files import save
+from lifelong.files import load, save
 from lifelong.parts.masks import kept_entries, packed
 from lifelong.parts.state_files import parted, read_state, told
 
@@ -84,7 +84,7 @@ def load_ticket(path: str | Path) -> Ticket:
     if not place.exists():
         raise ValueError(f"{path}: no such file")
     try:
-        content = torch.load(place, map_location="cpu", weights_only=True)
+        content = load(place)
     except Exception:  # of many kinds, for a damaged or foreign file
         content = None
     if not isinstance(content, dict) or "format" not in content:

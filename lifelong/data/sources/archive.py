@@ -35,7 +35,9 @@ def read_archive(path: Path, inside: str, parse: Callable[[Callable[[str], bytes
             with zipfile.ZipFile(path) as packed:
                 return parse(lambda name: packed.read(f"{inside}/{name}"))
         with tarfile.open(path) as archive:
-            return parse(lambda name: _member(archive, f"{inside}/{name}"))
+            found = parse(lambda name: _member(archive, f"{inside}/{name}"))
+            _to_end(archive)
+            return found
     except (KeyError, FileNotFoundError) as error:
         raise ValueError(f"{path}: {error} is missing; fetch the archive again") from None
     except (ValueError, TypeError, tarfile.TarError, *DAMAGED) as error:
@@ -61,6 +63,7 @@ def chunks(path: Path, inside: str, name: str, size: int) -> Iterator[bytes]:
             else:
                 archive = stack.enter_context(tarfile.open(path))
                 file = _opened(archive, f"{inside}/{name}")
+                stack.callback(_to_end, archive)
             while piece := file.read(size):
                 yield piece
     except (KeyError, FileNotFoundError) as error:
@@ -102,6 +105,13 @@ def _tarred(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
             file = archive.extractfile(entry) if entry.name.endswith(ending) else None
             if file is not None:
                 yield entry.name, file.read()
+        _to_end(archive)
+
+
+def _to_end(archive: tarfile.TarFile) -> None:
+    """Reads what is left of a compressed stream, whose checksum stands at its end."""
+    while archive.fileobj is not None and archive.fileobj.read(1 << 20):
+        pass
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:

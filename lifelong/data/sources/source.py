@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifelong.data.sources.tree import walked
-from lifelong.files import write_json, write_with
+from lifelong.files import read_json, remove_leftovers, write_json, write_with
 
-FORMAT = 2  # of the prepared copies; a new number makes them anew
+FORMAT = 3  # of the prepared copies; a new number makes them anew
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def prepared(
     found = _load(index)
     if found is None:
         source = read()
-        _store(index, source)
+        with suppress(OSError):  # of a full disk, say; the copy spares time and is no need
+            _store(index, source)
         found = _load(index) or source
     return found
 
@@ -133,20 +134,25 @@ def _store(index: Path, source: Source) -> None:
     images = np.concatenate(
         [source.train_images, source.test_images, *([source.val_images] * source.has_validation)]
     )
+    remove_leftovers(index.parent)
     write_with(index.with_suffix(".npy"), lambda path: _save(path, images))
-    write_json(
-        index,
-        {
-            "name": source.name,
-            "origin": source.origin,
-            "classes": source.classes,
-            "note": source.note,
-            "checksum": _checksum(images),
-            "train_labels": source.train_labels.tolist(),
-            "test_labels": source.test_labels.tolist(),
-            "val_labels": source.val_labels.tolist(),
-        },
-    )
+    about = {
+        "name": source.name,
+        "origin": source.origin,
+        "classes": list(source.classes),
+        "note": source.note,
+        "checksum": _checksum(images),
+        "train_labels": source.train_labels.tolist(),
+        "test_labels": source.test_labels.tolist(),
+        "val_labels": source.val_labels.tolist(),
+    }
+    write_json(index, about | {"seal": _seal(about)})
+
+
+def _seal(about: dict[str, Any]) -> str:
+    """A digest of all that a prepared copy says of its images, their checksum among it."""
+    text = json.dumps({key: value for key, value in about.items() if key != "seal"}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _checksum(images: NDArray[np.uint8]) -> int:
@@ -161,11 +167,11 @@ def _save(path: Path, images: NDArray[np.uint8]) -> None:
 def _load(index: Path) -> Source | None:
     """The prepared copy, or None if it is missing or damaged (it is then made anew)."""
     try:
-        about: dict[str, Any] = json.loads(index.read_text(encoding="utf-8"))
+        about = read_json(index)
         images = np.load(index.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        if _checksum(images) != about["checksum"]:
+        if about["seal"] != _seal(about) or _checksum(images) != about["checksum"]:
             return None
-    except (OSError, ValueError, KeyError):
+    except Exception:  # of many kinds, for damaged files
         return None
     train, test, val = (
         np.asarray(about[f"{part}_labels"], dtype=np.int64) for part in ("train", "test", "val")
