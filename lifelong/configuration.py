@@ -231,6 +231,7 @@ def check_kinds(config: DictConfig, overrides: Iterable[str]) -> None:
             raise ValueError(f"{key}={config[key]}: is filled in by the run; leave it out")
     groups = {str(key): list(of) for key, of in known.items() if OmegaConf.is_dict(of)}
     groups["published"] = ["<metric>"]
+    groups.pop("hydra")  # which is not in a composed configuration
     for key, inside in groups.items():
         value = config.get(key)
         if not OmegaConf.is_dict(value) and not (value is None and known.get(key) is None):

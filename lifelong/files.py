@@ -8,8 +8,10 @@ import os
 import platform
 import re
 import shutil
+import struct
 import time
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -205,11 +207,30 @@ def load(path: Path) -> Any:
     import torch
 
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as parts:
-            damaged = parts.testzip()
-        if damaged is not None:
-            raise ValueError(f"{damaged} in it is damaged")
+        _compare_checksums(path)
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _compare_checksums(path: Path) -> None:
+    """As `ZipFile.testzip`, in a fifth of the time for parts that are not compressed.
+
+    Raises:
+        ValueError: a part whose bytes are not those that were written.
+    """
+    buffer = memoryview(bytearray(1 << 20))
+    with zipfile.ZipFile(path) as parts, path.open("rb", buffering=0) as file:
+        for part in parts.infolist():
+            if part.compress_type != zipfile.ZIP_STORED:
+                parts.read(part)
+                continue
+            file.seek(part.header_offset + 26)
+            name, extra = struct.unpack("<HH", file.read(4))
+            file.seek(name + extra, os.SEEK_CUR)
+            left, found = part.file_size, 0
+            while left and (read := file.readinto(buffer[: min(left, len(buffer))])):
+                found, left = zlib.crc32(buffer[:read], found), left - read
+            if left or found != part.CRC:
+                raise ValueError(f"{part.filename} in it is damaged")
 
 
 def save(path: Path, content: Any) -> None:

@@ -55,6 +55,11 @@ def test_mistakes_are_told(overrides: str, message: str) -> None:
         ("strategy=lasemhps", 2, "error: strategy=lasemhps: there is no such member"),
         ("+epoch=3", 2, "error: +epoch: nothing reads epoch; leave out the plus"),
         ("=3", 2, "error: =3: names no option; give option=value"),
+        ("paths=x", 2, "error: paths=x: has options of its own; give paths.data_dir, paths.out"),
+        ("published=x", 2, "error: published=x: has options of its own; give published.<metric>"),
+        ("choices=x", 2, "error: choices=x: is filled in by the run; leave it out"),
+        ("--nope", 2, "error: unrecognized arguments: --nope; --help lists all"),
+        ("name=${nope}", 2, "error: name: Interpolation key 'nope' not found; name an option that"),
     ],
 )
 def test_a_mistake_ends_before_anything_is_read(
