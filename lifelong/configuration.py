@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -330,6 +331,8 @@ def _check_built(node: DictConfig, path: str) -> None:
             raise ValueError(f"{name}: {node['_target_']} has no such option; leave it out {way}")
         if key in hints and not _holds_nodes(node[key]):
             _check_type(name, node[key], hints[key])
+        if isinstance(node[key], float) and not math.isfinite(node[key]):
+            raise ValueError(f"{name}={node[key]}: give a finite number")
     values = {str(key): node[key] for key in node}
     typed = {k: v for k, v in values.items() if not OmegaConf.is_interpolation(node, k)}
     _refuse_idle(found, path, typed, values)

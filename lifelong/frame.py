@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 DEBUG = "LIFELONG_FULL_ERROR"
 _LOST = (errno.EPIPE, errno.EIO)  # nobody reads any more: a closed pipe, a terminal that is gone
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _ADVICE = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space",
@@ -61,7 +63,8 @@ def debugging() -> bool:
 def is_mistake(error: BaseException) -> bool:
     """Whether an error tells of what was given or read, and not of a fault of ours."""
     kinds = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException)
-    return isinstance(root(error), kinds)
+    error = root(error)
+    return isinstance(error, kinds) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def root(error: BaseException) -> BaseException:
@@ -104,8 +107,11 @@ def _reason(error: BaseException) -> str:
         advice = _ADVICE.get(error.errno or 0)
         where = "" if error.filename is None else f"{error.filename}: "
         return f"{where}{error.strerror}" + (f"; {advice}" if advice else "")
-    if isinstance(error, MemoryError) or "out of memory" in text or "not enough memory" in text:
-        return f"{text.partition('. ')[0] or 'out of memory'}; give a smaller batch_size"
+    if isinstance(error, MemoryError) or any(words in text for words in _NO_MEMORY):
+        wanted = re.search(r"allocate [\d.]+ \w+", text)
+        where = "CUDA out of memory" if "CUDA" in text else "out of memory"
+        tried = f" (tried to {wanted[0]})" if wanted else ""
+        return f"{where}{tried}; give a smaller batch_size, memory or network"
     if isinstance(error, ValueError):
         return " ".join(str(error).splitlines())
     return f"{type(error).__name__}: {text}"

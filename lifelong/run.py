@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that is gone
+OPTIONAL = ("pair", "tuned")
 UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 
 
@@ -157,6 +159,12 @@ def _name_choices(config: DictConfig, settings: HydraConf) -> None:
     Raises:
         ValueError: a search that is to be one run.
     """
+    known = GlobalHydra.instance().config_loader()
+    for group in OPTIONAL:  # Hydra passes over members of these that are not there
+        member = settings.runtime.choices.get(group)
+        typed = any(sweep.key_of(text) == group for text in _given(settings))
+        if typed and member not in (None, *known.get_group_options(group)):
+            raise ValueError(f"{group}={member}: there is no such member; leave it out")
     if config.get("search") is not None:
         raise ValueError(f"search={settings.runtime.choices['search']}: needs -m")
     config.choices = {
@@ -281,7 +289,7 @@ def _carry_out(
     except Exception as error:
         if frame.debugging():
             raise
-        with suppress(OSError):  # what cannot be written now stays as it was
+        with suppress(OSError, ValueError):  # what cannot be written now stays as it was
             record.write(folder, "failed", strategy.method)
         text = str(error) if isinstance(error, Diverged) else frame.reason(error)
         if isinstance(frame.root(error), OSError):

@@ -45,10 +45,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "/x: Permission denied; give another folder, or the permission",
         ),
         (FileNotFoundError(errno.ENOENT, "No such file", "y"), "y: No such file"),
-        (MemoryError(), "out of memory; give a smaller batch_size"),
+        (MemoryError(), "out of memory; give a smaller batch_size, memory or network"),
         (
             torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB."),
-            "CUDA out of memory; give a smaller batch_size",
+            "CUDA out of memory (tried to allocate 2 GiB); give a smaller batch_size, memory or "
+            "network",
         ),
         (RuntimeError("of\n two lines"), "RuntimeError: of two lines"),
     ],

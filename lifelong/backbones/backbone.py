@@ -41,7 +41,13 @@ class Layer(nn.Module):
     ) -> None:
         super().__init__()
         self.initial: Initial = initial
-        self.weight = nn.Parameter(torch.empty(*weight_shape))
+        sizes = list(weight_shape)
+        if min(sizes) < 1:
+            raise ValueError(
+                f"a layer with weights {sizes}: backbone.channels, backbone.widths, "
+                "backbone.kernels and heads.hidden are 1 or more"
+            )
+        self.weight = nn.Parameter(torch.empty(*sizes))
         self.bias = nn.Parameter(torch.empty(self.weight.shape[0]))
         self.skip = skip
         self.reset_parameters()

@@ -100,6 +100,8 @@ def convnet(
                 f"backbone.{name}={list(values)}: {len(values)} entries for the "
                 f"{len(channels)} layers of backbone.channels"
             )
+    if min(pools, default=1) < 1:
+        raise ValueError(f"backbone.pools={list(pools)}: give sizes of 1 or more")
     inputs, height, width = shape
     layers: list[Layer] = []
     for outputs, kernel, pool, skip in zip(channels, sizes, pools, sources, strict=True):

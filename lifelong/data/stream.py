@@ -16,6 +16,7 @@ from lifelong.data.transforms import Transform
 from lifelong.seeds import derive
 
 EVALUATION_BATCH = 500
+MOST_VISITS = 100_000  # of a stream
 
 
 class Shuffled(Sampler[Tensor]):
@@ -106,8 +107,11 @@ class TaskStream(LightningDataModule):
                 f"tasks={limit}: the stream {name} has {len(visits)} tasks; "
                 f"give a number from 1 to {len(visits)}, or null for all"
             )
-        if repeat < 1:
-            raise ValueError(f"data.repeat={repeat}: give a whole number, 1 or more")
+        if not 1 <= repeat <= MOST_VISITS // max(len(visits[:limit]), 1):
+            raise ValueError(
+                f"data.repeat={repeat}: give a whole number, 1 or more; a stream has at most "
+                f"{MOST_VISITS:,} visits"
+            )
         visits = visits[:limit] * repeat
         if sorted(set(visits)) != list(range(len(set(visits)))):
             raise ValueError(f"data.order={visits}: leaves out a task below its highest number")
