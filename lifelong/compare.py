@@ -14,7 +14,7 @@ from rich.progress import Progress
 from lifelong.evaluation.comparison import Grid, grids, latex, markdown, tidy
 from lifelong.evaluation.study import Group, best, curves, grouped, read, tables
 from lifelong.files import write_bytes, write_text
-from lifelong.frame import command
+from lifelong.frame import command, misused, place
 
 
 def compare(
@@ -95,8 +95,8 @@ def main(arguments: Sequence[str]) -> int:
         description="The finished runs below some folders side by side, averaged over seeds: "
         "tables (printed, and as comparison.md, .csv, .tex), figures, and a page, comparison.html.",
     )
-    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
-    parser.add_argument("--out", type=Path, help="where files go; default: the first folder")
+    parser.add_argument("folders", nargs="+", type=place, metavar="FOLDER")
+    parser.add_argument("--out", type=place, help="where files go; default: the first folder")
     parser.add_argument(
         "--by", default="", metavar="KEY,KEY", help="options that tell groups of a method apart; "
         "default: all; refused if others differ, too"
@@ -110,8 +110,8 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--figure", metavar="OPTION", help="only draw accuracy and forgetting against this option"
     )
-    given = parser.parse_args(arguments)
-    return command(lambda: _compared(given))
+    parser.error = misused  # type: ignore[method-assign]
+    return command(lambda: _compared(parser.parse_args(arguments)))
 
 
 def _compared(given: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
@@ -255,7 +256,9 @@ def check_added(config: DictConfig, keys: Iterable[str]) -> None:
     for key in keys:
         top = re.split(r"[./@]", key)[0]
         if top not in known and not (FOLDER / top).is_dir() and top != "hydra":
-            raise ValueError(f"+{key}: nothing reads {top}; leave out the plus to see what is near")
+            like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
+            asked = f"did you mean {like[0]}?" if like else "leave it out"
+            raise ValueError(f"+{key}: nothing reads {top}; {asked}")
 
 
 def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:

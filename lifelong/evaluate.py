@@ -21,7 +21,7 @@ those of `python -m lifelong.run`; nothing in the file is run.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from hydra import compose, initialize_config_dir
@@ -78,6 +78,9 @@ def evaluate(
 
 def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
     """Our own options, and overrides of the configuration."""
+    for argument in arguments:
+        if "=" not in argument:
+            raise ValueError(f"{argument}: is no option=value; a run is given as run={argument}")
     given = dict(argument.partition("=")[::2] for argument in arguments)
     own = {name: value for name, value in given.items() if name in OPTIONS}
     rest = [f"{name}={value}" for name, value in given.items() if name not in OPTIONS]
@@ -85,6 +88,11 @@ def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         if not value or (name not in OPTIONS and "file" not in own):
             raise ValueError(f"{name}={value}: give {', '.join(f'{key}=..' for key in OPTIONS)}")
     options = {**OPTIONS, **own}
+    _check(options)
+    return options, rest  # type: ignore[return-value]
+
+
+def _check(options: Mapping[str, str | None]) -> None:
     if (options["run"] is None) == (options["file"] is None):
         raise ValueError("run=: give the folder of a run, or file= and a file of weights")
     for name, known in CHOICES.items():
@@ -95,7 +103,6 @@ def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
         raise ValueError(f"stage={options['stage']}: give a number of visits, from 1")
     if options["device"] != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device={options['device']}: no GPU is there; give cpu")
-    return options, rest  # type: ignore[return-value]
 
 
 def _of_file(

@@ -45,7 +45,7 @@ from torch import Tensor, nn
 from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.matrix import from_rows, learned_at
 from lifelong.files import appearing, read_json, remove_leftovers, save, write_text, write_with
-from lifelong.frame import command
+from lifelong.frame import command, misused, place
 from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
 from lifelong.parts.masks import kept_entries
@@ -64,6 +64,8 @@ def export(run: Run, folder: Path) -> None:
         ValueError: a network that is no body with linear heads; a folder that has one already.
     """
     models = folder / "models"
+    if folder.is_file():
+        raise ValueError(f"{folder}: is a file; give a folder")
     if models.exists():
         raise ValueError(f"{models}: is there already; give another folder")
     remove_leftovers(folder)
@@ -274,15 +276,15 @@ def main(arguments: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN")
-    parser.add_argument("target", type=Path, metavar="FOLDER or FILE")
+    parser.add_argument("run", type=place, metavar="RUN")
+    parser.add_argument("target", type=place, metavar="FOLDER or FILE")
     parser.add_argument("--ticket", action="store_true", help="write a lifelong ticket")
     parser.add_argument("--as", dest="form", choices=FORMS, help="of the ticket; default: ticket")
     parser.add_argument("--round", type=int, metavar="K", help="the mask after the K-th pruning")
     parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
     parser.add_argument("--trust", action="store_true", help="of a run with parts of your own")
-    given = parser.parse_args(arguments)
-    return command(lambda: _exported(given))
+    parser.error = misused  # type: ignore[method-assign]
+    return command(lambda: _exported(parser.parse_args(arguments)))
 
 
 def _exported(given: argparse.Namespace) -> int:

@@ -11,8 +11,10 @@ import os
 import re
 import sys
 import unicodedata
+from argparse import ArgumentTypeError
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
@@ -60,6 +62,22 @@ def debugging() -> bool:
     return os.environ.get(DEBUG) == "1"
 
 
+def misused(message: str) -> NoReturn:
+    """Stands for `ArgumentParser.error`, which would print all of the usage."""
+    raise ValueError(f"{message}; --help lists all")
+
+
+def place(text: str) -> Path:
+    """A path of a command line, where an empty one would mean the current folder.
+
+    Raises:
+        ArgumentTypeError: an empty text.
+    """
+    if not text.strip():
+        raise ArgumentTypeError("is empty (a shell variable that is not set?); give a folder")
+    return Path(text)
+
+
 def is_mistake(error: BaseException) -> bool:
     """Whether an error tells of what was given or read, and not of a fault of ours."""
     kinds = (ValueError, OSError, MemoryError, HydraException, OmegaConfBaseException)
@@ -101,6 +119,8 @@ def reason(error: BaseException) -> str:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
+    if missing := re.search(r"[Mm]issing mandatory value: ([\w.]+)", text):
+        return f"{missing[1]} is not given; its file in conf/ says what it is"
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {text.partition(' full_key')[0]}; name an option that is there"
     if isinstance(error, OSError) and error.strerror:

@@ -90,6 +90,8 @@ def _options(path: Path) -> str:
         if "#" in rest and not line.startswith("#"):
             value, _, comment = rest.partition("#")
             name = f"{parent}.{key.strip()}" if line.startswith(" ") else key
-            option = f"{name}={value.strip()}"
+            if parent == "hydra" or comment.strip().startswith("filled in"):
+                continue
+            option = f"{name}={value.strip()} "
             lines += _wrapped(comment.strip(), f"    {option:<26}", 30)
     return "\n".join(lines) + "\n"

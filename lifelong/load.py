@@ -33,7 +33,7 @@ def load_run(
 
     Args:
         folder: of the run.
-        after: the visit after which, from 0; null for the last one that is finished. Runs with
+        after: the visit after which, from 0; None for the last one that is finished. Runs with
             `keep=all` have them all, others the last two.
         device: to answer on.
         trust: build whatever config.yaml names, such as a method of your own.

@@ -36,6 +36,8 @@ def told(error: Exception, overrides: Sequence[str], config_dir: str | None = No
         return _unreadable(error.override, text)
     if found := re.match(r"In '.*': Could not (?:find|load) '([^']+)'", text):
         return _no_member(found[1], config_dir)
+    if "Config group override must be a string" in text:
+        return _no_name(overrides)
     if found := re.match(r"Could not override '([^']+)'", text):
         return _no_option(found[1], overrides, config_dir)
     if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'\s", text):
@@ -44,8 +46,7 @@ def told(error: Exception, overrides: Sequence[str], config_dir: str | None = No
     if found := re.match(r"Could not delete from config. '([^']+)'", text):
         near_ones = _near_option(found[1], overrides, config_dir)
         return f"~{found[1]}: there is no such option to leave out{near_ones}"
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    return text.strip().partition("\n")[0] or type(error).__name__
 
 
 def near(name: str, known: Iterable[str], before: str = "") -> str:
@@ -75,9 +76,23 @@ def _no_member(path: str, config_dir: str | None) -> str:
     return f"{group}={name}: there is no such member{proposed} --help lists all"
 
 
+def _no_name(overrides: Sequence[str]) -> str:
+    """Of a number, a truth value or null in the place of a member's name."""
+    groups = {place.name for place in FOLDER.iterdir() if place.is_dir()}
+    for override in overrides:
+        key, value = key_of(override), override.partition("=")[2]
+        if key in groups and not (FOLDER / key / f"{value}.yaml").exists():
+            return f"{override}: there is no such member; --help lists all"
+    return "members of groups are names; --help lists all"
+
+
 def _no_option(key: str, overrides: Sequence[str], config_dir: str | None) -> str:
     given = next((text for text in overrides if key_of(text) == key), key)
-    near_ones = _near_option(key, overrides, config_dir) or "; --help lists all"
+    near_ones = _near_option(key, overrides, config_dir)
+    if not near_ones:
+        parent = key.rpartition(".")[0]
+        node = OmegaConf.select(_composed([], config_dir), parent) if parent else None
+        near_ones = "; --help lists all" if node is None else f"; --cfg job shows those of {parent}"
     return f"{given}: there is no such option{near_ones}"
 
 
@@ -104,7 +119,7 @@ def _composed(overrides: Sequence[str], config_dir: str | None) -> DictConfig:
 def _unreadable(override: str, text: str) -> str:
     key, sign, value = override.partition("=")
     if not sign:
-        return f"{override}: is no override; give option=value"
+        return f"{override}: is no option=value; put quotes around a value with spaces"
     wrong = ""
     lines = text.splitlines()
     if "NoViableAlt" in lines[0] and len(lines) > 1 and "^" in lines[1]:

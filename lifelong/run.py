@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
@@ -65,26 +65,23 @@ def _main() -> int:
             raise ValueError(f"{text}: is no text in UTF-8; rename what it names")
     sys.argv[1:] = map(sweep.readable, sys.argv[1:])
     parser = get_args_parser()
-    parser.error = _misused  # type: ignore[method-assign]
+    parser.error = frame.misused  # type: ignore[method-assign]
     given = parser.parse_args()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[frame.DEBUG] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
+    sweep.check_no_folders(given.overrides)
     nameless = [text for text in given.overrides if not sweep.key_of(text).strip()]
     if nameless:
         raise ValueError(f"{nameless[0]}: names no option; give option=value")
     try:
         return _command(command, given)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's, of all kinds
         if frame.debugging():
             raise
         from lifelong.mistakes import told
 
         raise ValueError(told(error, given.overrides, given.config_dir)) from None
-
-
-def _misused(message: str) -> NoReturn:
-    raise ValueError(f"{message}; --help lists all")
 
 
 def _command(command: Callable[[], Any], given: Namespace) -> int:
@@ -99,7 +96,9 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     if made is None:
         command()
         return 0
+    sweep.check_folder(made.folder)
     if made.points:
+        print(f"sweep in {frame.plain(str(made.folder))}: its runs are looked at", flush=True)
         from lifelong.points import check
 
         check(made.points, given.config_dir)

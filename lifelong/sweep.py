@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lifelong import machine
 from lifelong.configuration import HANDLING, checked_folder, run_folder
-from lifelong.files import read_json, write_text
+from lifelong.files import OURS, read_json, write_text
 
 # Of a console: texts are a person's own, and brackets and colons in them are no commands.
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -40,6 +40,10 @@ GOING_ON = ("search.trials", "search.at_once", "trainer.threads")
 MOST_POINTS = 32  # runs that are all looked at before the first begins
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
+# Beside the folders of runs: of Hydra, its launchers, of searches, comparisons and this module.
+OF_SWEEPS = re.compile(
+    r"(multirun\.yaml|\.submitit|failures|study\.journal.*|search\.csv|\.running|comparison|against_)"
+)
 FOLDERS = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir"}
 
 
@@ -114,6 +118,32 @@ def is_unnamed(key: str) -> bool:
     return key in GOING_ON or re.split(r"[./]", key)[0] in UNNAMED
 
 
+def check_no_folders(overrides: Sequence[str]) -> None:
+    """Refuses Hydra's own folders, by which no run goes.
+
+    Raises:
+        ValueError: the override, and what to give in its place.
+    """
+    for text in overrides:
+        if key_of(text) in FOLDERS:
+            raise ValueError(f"{text}: runs do not go by it; give paths.output_dir")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuses a sweep's folder with anything that is of no sweep.
+
+    Raises:
+        ValueError: what is there.
+    """
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        of_run = path.is_dir() and ((path / "config.yaml").exists() or not any(path.iterdir()))
+        if not of_run and not (OF_SWEEPS.match(path.name) or OURS.fullmatch(path.name)):
+            raise ValueError(
+                f"paths.output_dir={folder}: holds {path.name!r}, which is of no sweep; give a new "
+                "or an empty folder"
+            )
+
+
 def plan(overrides: Sequence[str]) -> Plan | None:
     """The plan of a command's overrides; None where Hydra is going to refuse them.
 
@@ -125,11 +155,6 @@ def plan(overrides: Sequence[str]) -> Plan | None:
     except HydraException:
         return None
     chosen = {override.key_or_group: override for override in parsed}
-    for key in FOLDERS & chosen.keys():
-        raise ValueError(
-            f"{chosen[key].input_line}: runs do not go by it; give paths.output_dir, the folder of "
-            "the sweep"
-        )
     searches = "search" in chosen and chosen["search"].value() is not None
     named = [text for text, one in zip(overrides, parsed, strict=True) if _names(one)]
     folder = Path("outputs") / f"sweep_{run_folder(','.join(sorted(named)))}"
@@ -365,4 +390,6 @@ def _percent(value: float | None) -> str:
 
 def _duration(seconds: float) -> str:
     minutes = seconds / 60
-    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{max(minutes, 1):.0f} min"
+    if minutes < 1.5:
+        return f"{seconds:.0f} s"
+    return f"{minutes / 60:.1f} h" if minutes >= 90 else f"{minutes:.0f} min"

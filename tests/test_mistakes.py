@@ -33,7 +33,10 @@ from tests.conftest import configured
          "'paths.output_dir=\"~/x\"'"),
         ("name=it's", "name=it's: the character \"'\" cannot be read"),
         ("data.classes=[[0,1],[2", "[[0,1],[2: the value cannot be read as it stands"),
-        ("strategy", "strategy: is no override; give option=value"),
+        ("strategy", "strategy: is no option=value; put quotes around a value with spaces"),
+        ("strategy=3", "strategy=3: there is no such member; --help lists all"),
+        ("backbone=nan", "backbone=nan: there is no such member; --help lists all"),
+        ("strategy=ewc strategy.qqq=3", "no such option; --cfg job shows those of strategy"),
         ("~epoch", "~epoch: there is no such option to leave out; did you mean epochs?"),
     ],
 )  # fmt: skip
@@ -53,7 +56,7 @@ def test_mistakes_are_told(overrides: str, message: str) -> None:
     ("overrides", "status", "message"),
     [
         ("strategy=lasemhps", 2, "error: strategy=lasemhps: there is no such member"),
-        ("+epoch=3", 2, "error: +epoch: nothing reads epoch; leave out the plus"),
+        ("+epoch=3", 2, "error: +epoch: nothing reads epoch; did you mean epochs?"),
         ("=3", 2, "error: =3: names no option; give option=value"),
         ("paths=x", 2, "error: paths=x: has options of its own; give paths.data_dir, paths.out"),
         ("published=x", 2, "error: published=x: has options of its own; give published.<metric>"),

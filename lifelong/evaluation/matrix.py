@@ -67,7 +67,8 @@ METRICS = {
         "learning accuracy", "learning %", "mean accuracy of each task just after it was learned"
     ),
     "peak_accuracy": Metric(
-        "peak accuracy", "peak %", "mean accuracy of each task at its best validation epoch"
+        "peak accuracy", "peak %",
+        "mean accuracy of each task in the epoch of its best validation accuracy",
     ),
     "forgetting": Metric(
         "forgetting", "forgetting %", "mean of best accuracy - last accuracy, tasks but the last"
@@ -101,18 +102,20 @@ WITHOUT_TASK = "_class"  # ends the names of metrics of answers without the task
 
 
 def metric_of(name: str) -> Metric | None:
-    """The metric of a name in results.json, those without the task given among them.
+    """The metric of a name in results.json, or of one with something behind it.
 
-    >>> metric_of("final_accuracy_class").heading
-    'final %, task not given'
+    >>> metric_of("final_accuracy_class").heading, metric_of("final_accuracy_dense").words
+    ('final %, task not given', 'final accuracy, dense')
     """
-    found = METRICS.get(name.removesuffix(WITHOUT_TASK))
-    if found is None or not name.endswith(WITHOUT_TASK):
-        return found
-    words, heading = (f"{text}, task not given" for text in (found.words, found.heading))
-    return Metric(
-        words, heading, f"{found.meaning}; the task not given", found.factor, found.digits
-    )
+    if name in METRICS:
+        return METRICS[name]
+    first = max((known for known in METRICS if name.startswith(f"{known}_")), key=len, default=None)
+    if first is None:
+        return None
+    of, rest = METRICS[first], name.removeprefix(first)
+    how = "task not given" if rest == WITHOUT_TASK else rest.replace("_", " ").strip()
+    words, heading, meaning = (f"{text}, {how}" for text in (of.words, of.heading, of.meaning))
+    return Metric(words, heading, meaning, of.factor, of.digits)
 
 
 def learned_at(visits: Sequence[int]) -> dict[int, int]:

@@ -254,7 +254,8 @@ def table_of(run: Run) -> str:
     counts = [sum(images.get(part, [])) for part in ("train", "test")]
     pool = results.get("method", {}).get("unlabeled", "none")
     return (
-        f"{results['data']}: {len(results['tasks'])} tasks, {config['epochs']} epochs, batch "
+        f"{results['data']}: {_many(len(results['tasks']), 'task')}, "
+        f"{_many(config['epochs'], 'epoch')}, batch "
         f"{config['batch_size']}"
         + (f", {counts[0]:,} training and {counts[1]:,} test images" if any(counts) else "")
         + ("" if pool == "none" else f", unlabeled images: {pool}")
@@ -262,6 +263,10 @@ def table_of(run: Run) -> str:
         + MEASURED[results.get("measured_on", "test")]
         + ASKED[results.get("evaluate", "task")]
     )
+
+
+def _many(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _check_alike(group: Group, run: Run, options: dict[str, Any]) -> None:

@@ -56,6 +56,8 @@ def image_folder(
             lacks.
     """
     path = Path(root).expanduser()
+    if not str(root).strip():
+        raise ValueError(f"{option}=: is empty (a shell variable that is not set?); give a folder")
     if not path.exists():
         raise ValueError(
             f"{option}={root}: no such folder or zip file; give one that holds "
