@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lifelong import machine
 from lifelong.configuration import HANDLING, checked_folder, run_folder
-from lifelong.files import OURS, read_json, write_text
+from lifelong.files import LOCK, OURS, read_json, write_text
 
 # Of a console: texts are a person's own, and brackets and colons in them are no commands.
 PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -136,12 +136,19 @@ def check_folder(folder: Path) -> None:
         ValueError: what is there.
     """
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        of_run = path.is_dir() and ((path / "config.yaml").exists() or not any(path.iterdir()))
-        if not of_run and not (OF_SWEEPS.match(path.name) or OURS.fullmatch(path.name)):
+        if not _is_of_run(path) and not (OF_SWEEPS.match(path.name) or OURS.fullmatch(path.name)):
             raise ValueError(
                 f"paths.output_dir={folder}: holds {path.name!r}, which is of no sweep; give a new "
                 "or an empty folder"
             )
+
+
+def _is_of_run(path: Path) -> bool:
+    """Whether a folder is a run's, maybe of one that was killed before it wrote anything."""
+    if not path.is_dir():
+        return False
+    begun = (path / "config.yaml").exists()
+    return begun or all(each.name == LOCK or OURS.fullmatch(each.name) for each in path.iterdir())
 
 
 def plan(overrides: Sequence[str]) -> Plan | None:

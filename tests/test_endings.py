@@ -251,6 +251,30 @@ def test_a_sweep_is_alone_in_its_folder(tmp_path: Path) -> None:
     assert not list((tmp_path / "sweep").iterdir())
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "photos/a.png", "results.json"])
+def test_a_sweep_leaves_folders_of_others_alone(name: str, tmp_path: Path) -> None:
+    mine = tmp_path / "mine" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    done = Command(tmp_path, "-m", *QUICK, "seed=1,2", "paths.output_dir=mine")
+    _, stderr = done.communicate()
+    assert done.returncode == 2
+    first = name.partition("/")[0]
+    assert stderr.startswith(f"error: paths.output_dir=mine: holds {first!r}, which is of no sweep")
+    assert [path for path in (tmp_path / "mine").rglob("*") if path.is_file()] == [mine]
+
+
+def test_what_sweeps_and_kills_leave_is_gone_on_with(tmp_path: Path) -> None:
+    for name in ("multirun.yaml", "search.csv", "study.journal.lock", "comparison.md", ".running"):
+        (tmp_path / name).touch()
+    for name in ("failures/a.txt", "comparison_figures/a.png", "a/config.yaml", "b/.running"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "c").mkdir()
+    sweep.check_folder(tmp_path)
+    sweep.check_folder(tmp_path / "none")
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

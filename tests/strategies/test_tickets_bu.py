@@ -339,7 +339,7 @@ def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture
     for wrong, message in (
         ("stage=3", r"stage=3: .* has 1, 2"),
         ("stage=x", "stage=x: give a number"),
-        ("part=all", "part=all: give test, val or train"),
+        ("part=all", "part=all: give test or val or train"),
         ("evaluate=both", "evaluate=both: give task or class"),
         ("nonsense=1", "nonsense=1: give run=.., file=.., stage=.."),
     ):
