@@ -16,8 +16,9 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lifelong import configuration, frame
+from lifelong.composing import OTHERS, composed
 from lifelong.configuration import FOLDER
-from lifelong.points import composed
 from lifelong.sweep import key_of, quoted
 
 NEAR = 3  # names that are proposed
@@ -47,6 +48,39 @@ def told(error: Exception, overrides: Sequence[str], config_dir: str | None = No
         near_ones = _near_option(found[1], overrides, config_dir)
         return f"~{found[1]}: there is no such option to leave out{near_ones}"
     return text.strip().partition("\n")[0] or type(error).__name__
+
+
+def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> None:
+    """Looks at the configurations of a sweep's runs: members, options, types, values.
+
+    Args:
+        points: the overrides of each run.
+        config_dir: see `composed`.
+
+    Raises:
+        ValueError: which run is refused, and why.
+    """
+    for overrides in points:
+        try:
+            config = composed(overrides, config_dir)
+            keys = [key_of(text) for text in overrides if not key_of(text).startswith(OTHERS)]
+            configuration.check_kinds(config, keys)
+            configuration.check_read(config, keys)
+            configuration.check_added(
+                config, [key_of(text) for text in overrides if text.startswith("+")]
+            )
+            configuration.complete(config)
+            configuration.check_options(config)
+            if config.resume not in (None, "auto"):
+                raise ValueError(f"resume={config.resume}: runs of a sweep go on by themselves")
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(_of(told(error, overrides, config_dir), overrides)) from None
+        except ValueError as error:
+            raise ValueError(_of(frame.reason(error), overrides)) from None
+
+
+def _of(text: str, overrides: Sequence[str]) -> str:
+    return f"{text} (in the run {' '.join(overrides)}; none was begun)"
 
 
 def near(name: str, known: Iterable[str], before: str = "") -> str:

@@ -99,7 +99,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     sweep.check_folder(made.folder)
     if made.points:
         print(f"sweep in {frame.plain(str(made.folder))}: its runs are looked at", flush=True)
-        from lifelong.points import check
+        from lifelong.mistakes import check
 
         check(made.points, given.config_dir)
     sys.argv += made.overrides()
