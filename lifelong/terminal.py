@@ -21,7 +21,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, learned_at, percent
 from lifelong.evaluation.record import CLASS, TEST, Record
@@ -51,12 +51,12 @@ class Terminal:
             self.note(f"{plain(headline)}\n")
         columns = (
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=16),
             TaskProgressColumn(),
             TextColumn("{task.fields[values]}", markup=False),
-            TimeElapsedColumn(),
+            TimeElapsedColumn(table_column=Column(min_width=7)),
             TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
+            TimeRemainingColumn(elapsed_when_finished=True, table_column=Column(min_width=7)),
         )
         live = self.console.is_terminal and not quiet
         self.progress = Progress(*columns, console=self.console, disable=not live, transient=True)
