@@ -86,7 +86,7 @@ class Terminal:
     def begin(self, step: int, name: str) -> None:
         """The bar shows that visit `step` begins."""
         self.progress.start()
-        description = f"task {step + 1} of {self.visits}"
+        description = f"task {step + 1}/{self.visits}"
         self.progress.update(self.bar, completed=step, description=description, values=name)
 
     def close(self) -> None:

@@ -243,6 +243,20 @@ def test_transparency_lies_on_white(mode: str) -> None:
     assert (seen(image, channels=3, **options) == 255).all()
 
 
+def test_an_image_that_unpacks_to_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("a/1.png", "b/1.png"):
+            archive.writestr(name, bytes(10_000))
+    content = path.read_bytes()  # the size of a directory's entry stands 24 bytes behind its sign
+    place = content.rindex(b"PK\x01\x02") + 24
+    path.write_bytes(content[:place] + (3 << 30).to_bytes(4, "little") + content[place + 4 :])
+    with pytest.raises(
+        ValueError, match=r"b/1\.png is larger than any image \(3,221,225,472 bytes"
+    ):
+        read(path, tmp_path)
+
+
 def test_a_bomb_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lifelong.data.sources.decoding.MOST", 15)
     with pytest.raises(ValueError, match="x is not read: it has 4 x 4 pixels"):

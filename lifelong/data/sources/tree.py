@@ -19,6 +19,7 @@ from typing import Protocol
 
 from lifelong.data.sources.archive import DAMAGED
 
+LARGEST = 1 << 29  # bytes of an image file that is unpacked
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # Made by archivers, Synology, QNAP, NetApp, Windows, Linux and cameras; in lower case.
 SYSTEM = {
@@ -113,6 +114,8 @@ class _Zip:
             raise ValueError(f"{path}: {file} is encrypted; give an archive without a password")
         if file in self.names:
             raise ValueError(f"{path}: holds {file} twice")
+        if entry.file_size > LARGEST:
+            raise ValueError(f"{path}: {file} is larger than any image ({entry.file_size:,} bytes)")
         self.names[file] = entry.filename
 
     def read(self, path: PurePosixPath) -> bytes:
