@@ -33,6 +33,7 @@ FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_d
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 FILLED_IN = ("choices", "changed", "threads")  # notes of the run
+MOST = 1_000_000_000  # of a whole number at the top level that is no seed
 TEXTS = ("name", "resume", "paths.data_dir", "paths.output_dir")  # whatever they look like
 LONGEST = 72  # bytes of the name of a run's folder in a sweep, but for its digest
 LONGEST_NAME = 255  # bytes of a name, of usual file systems
@@ -300,6 +301,8 @@ def _check_whole(key: str, value: Any, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         also = "auto or " if key == "trainer.threads" else ""
         raise ValueError(f"{key}={value}: give {also}a whole number, {least} or more")
+    if value > MOST and key not in SEEDS:
+        raise ValueError(f"{key}={value}: give a whole number of at most {MOST:,}")
 
 
 def check_options(node: Any, path: str = "") -> None:

@@ -60,6 +60,12 @@ def test_mistakes_are_told(overrides: str, message: str) -> None:
         ("=3", 2, "error: =3: names no option; give option=value"),
         ("paths=x", 2, "error: paths=x: has options of its own; give paths.data_dir, paths.out"),
         ("published=x", 2, "error: published=x: has options of its own; give published.<metric>"),
+        (
+            "epochs=100000000000000000000",
+            2,
+            "error: epochs=100000000000000000000: give a whole number of at most 1,000,000,000",
+        ),
+        ("tuned=nope", 2, "error: tuned=nope: there is no such member; leave it out"),
         ("choices=x", 2, "error: choices=x: is filled in by the run; leave it out"),
         ("--nope", 2, "error: unrecognized arguments: --nope; --help lists all"),
         ("name=${nope}", 2, "error: name: Interpolation key 'nope' not found; name an option that"),
