@@ -343,6 +343,8 @@ def _cleared(new: Sequence[Path]) -> Iterator[None]:
     finally:
         for folder in new:
             with suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [sweep.NOTED]:
+                    (folder / sweep.NOTED).unlink()  # Hydra's, of a sweep that it then refused
                 folder.rmdir()
 
 

@@ -40,6 +40,7 @@ GOING_ON = ("search.trials", "search.at_once", "trainer.threads")
 MOST_POINTS = 32  # runs that are all looked at before the first begins
 POLL = 0.5  # seconds between two looks at the runs
 FAILURES = "failures"
+NOTED = "multirun.yaml"  # in which Hydra notes its own settings
 # Beside the folders of runs: of Hydra, its launchers, of searches, comparisons and this module.
 OF_SWEEPS = re.compile(
     r"(multirun\.yaml|\.submitit|failures|study\.journal.*|search\.csv|\.running|comparison|against_)"
