@@ -14,7 +14,7 @@ from rich.progress import Progress
 from lifelong.evaluation.comparison import Grid, grids, latex, markdown, tidy
 from lifelong.evaluation.study import Group, best, curves, grouped, read, tables
 from lifelong.files import write_bytes, write_text
-from lifelong.frame import command, misused, place
+from lifelong.frame import command, misused, place, plain
 
 
 def compare(
@@ -125,11 +125,11 @@ def _compared(given: argparse.Namespace) -> int:
     text, files, unfinished, damaged = compare(
         given.folders, out, by, given.best, given.against == "paper"
     )
-    print(text)
+    print(plain(text))
     for folder in unfinished:
-        print(f"not finished: {folder}", file=sys.stderr)
+        print(plain(f"not finished: {folder}"), file=sys.stderr)
     for why in damaged.values():
-        print(f"left out: {why}", file=sys.stderr)
+        print(plain(f"left out: {why}"), file=sys.stderr)
     print(f"written: {', '.join(map(str, files))}")
     return 0
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong import configuration
 from lifelong.sweep import key_of, quoted
 
-OTHERS = ("hydra/", "hydra.")  # overrides that compose nothing of a run
+_OTHERS = ("hydra/", "hydra.")  # overrides that compose nothing of a run
 
 
 def composed(overrides: Sequence[str], config_dir: str | None = None) -> DictConfig:
@@ -26,7 +26,7 @@ def composed(overrides: Sequence[str], config_dir: str | None = None) -> DictCon
         HydraException, OmegaConfBaseException: overrides that do not compose.
     """
     configuration.register()
-    given = [text for text in overrides if not key_of(text).startswith(OTHERS)]
+    given = [text for text in overrides if not key_of(text).startswith(_OTHERS)]
     if config_dir is not None:
         place = quoted(f"file://{Path(config_dir).absolute()}")
         given.append(f"hydra.searchpath=[{place}]")

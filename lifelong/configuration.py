@@ -5,6 +5,7 @@ Nothing here imports torch, so that help and refusals answer at once.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -150,6 +151,10 @@ def _take_texts(config: DictConfig) -> None:
         value = OmegaConf.select(config, key)
         if value is not None and not isinstance(value, str):
             OmegaConf.update(config, key, str(value))
+    for key in ("resume", "paths.data_dir"):
+        value = OmegaConf.select(config, key)
+        if value is not None:
+            frame.check_named(key, value)
 
 
 def _take_threads(config: DictConfig) -> None:
@@ -227,8 +232,7 @@ def check_kinds(config: DictConfig, overrides: Iterable[str]) -> None:
     Raises:
         ValueError: the key, and what would do.
     """
-    known = OmegaConf.load(FOLDER / "config.yaml")
-    assert isinstance(known, DictConfig)
+    known = _main_file()
     for key in overrides:
         if key in FILLED_IN:
             raise ValueError(f"{key}={config[key]}: is filled in by the run; leave it out")
@@ -253,13 +257,21 @@ def check_added(config: DictConfig, keys: Iterable[str]) -> None:
     Raises:
         ValueError: the key.
     """
-    known = OmegaConf.load(FOLDER / "config.yaml").keys() | read_keys(config)
+    known = _main_file().keys() | read_keys(config)
     for key in keys:
         top = re.split(r"[./@]", key)[0]
         if top not in known and not (FOLDER / top).is_dir() and top != "hydra":
             like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
             asked = f"did you mean {like[0]}?" if like else "leave it out"
             raise ValueError(f"+{key}: nothing reads {top}; {asked}")
+
+
+@functools.cache
+def _main_file() -> DictConfig:
+    """The options at the top level, as conf/ has them."""
+    found = OmegaConf.load(FOLDER / "config.yaml")
+    assert isinstance(found, DictConfig)
+    return found
 
 
 def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
@@ -458,11 +470,6 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
             )
         return folder
     if config.paths.output_dir is not None:
-        if not str(config.paths.output_dir).strip():
-            raise ValueError(
-                "paths.output_dir=: is empty (a shell variable that is not set?); give a folder, "
-                "or leave it out"
-            )
         return checked_folder(str(config.paths.output_dir))
     if config.resume == "auto":
         raise ValueError("resume=auto: also give paths.output_dir, the folder of the run")
@@ -481,6 +488,7 @@ def checked_folder(given: str) -> Path:
     Raises:
         ValueError: a file, or a name that no file system takes.
     """
+    frame.check_named("paths.output_dir", given)
     folder = Path(given).expanduser()
     if "\0" in given or any(len(os.fsencode(part)) > LONGEST_NAME for part in folder.parts):
         raise ValueError(

@@ -24,19 +24,21 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import torch
-from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import configuration
+from lifelong.composing import composed
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.frame import command, reason
+from lifelong.frame import command, plain, reason
 from lifelong.load import Run, load_stage, replaced, without_files
+from lifelong.mistakes import told
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
+from lifelong.sweep import quoted, readable
 
 OPTIONS = {
     "run": None,
@@ -109,15 +111,13 @@ def _of_file(
     path: str, stage: int | None, overrides: Sequence[str], data_dir: str | None, device: str
 ) -> tuple[Strategy, list[Task], float]:
     """The method with the weights in a file, the tasks that it knows, the share of weights left."""
-    configuration.register()
-    given = ["strategy=cil", "batch_size=1", *overrides]
+    given = ["strategy=cil", "batch_size=1", *map(readable, overrides)]
     if data_dir is not None:
-        given.append(f"paths.data_dir={data_dir}")
+        given.append(f"paths.data_dir={quoted(data_dir)}")
     try:
-        with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
-            config = compose("config", given)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(str(error).splitlines()[0]) from None
+        config = composed(given)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ValueError(told(error, given)) from None
     configuration.complete(config)
     configuration.check_options(config)
     ticket = load_ticket(path)
@@ -158,9 +158,9 @@ def _stream(run: Run, data_dir: str | None) -> TaskStream:
 
 def main(arguments: Sequence[str]) -> int:
     """The command line; gives the exit status."""
-    if not arguments or {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(arguments):
         print(__doc__)
-        return 0 if arguments else 2
+        return 0
     return command(lambda: _evaluated(arguments))
 
 
@@ -185,7 +185,7 @@ def _evaluated(arguments: Sequence[str]) -> int:
     how = "without the task given" if by_class else "with the task given"
     print(f"{what}, {given['part']} images, {how}")
     for task, accuracy in zip(tasks, accuracies.values(), strict=True):
-        print(f"  {task.name:<24} {100 * accuracy:6.2f} %")
+        print(f"  {plain(task.name):<24} {100 * accuracy:6.2f} %")
     print(f"  {'mean':<24} {100 * sum(accuracies.values()) / len(accuracies):6.2f} %")
     if remaining is not None:
         print(f"  {'weights remaining':<24} {100 * remaining:6.2f} %")

@@ -212,7 +212,7 @@ def load(path: Path) -> Any:
 
 
 def _compare_checksums(path: Path) -> None:
-    """As `ZipFile.testzip`, in a fifth of the time for parts that are not compressed.
+    """As `ZipFile.testzip`, quicker for parts that are not compressed: one buffer, no copies.
 
     Raises:
         ValueError: a part whose bytes are not those that were written.

@@ -20,6 +20,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 
 DEBUG = "LIFELONG_FULL_ERROR"
+EMPTY = "is empty (a shell variable that is not set?); give a folder"
 _LOST = (errno.EPIPE, errno.EIO)  # nobody reads any more: a closed pipe, a terminal that is gone
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _ADVICE = {
@@ -74,8 +75,18 @@ def place(text: str) -> Path:
         ArgumentTypeError: an empty text.
     """
     if not text.strip():
-        raise ArgumentTypeError("is empty (a shell variable that is not set?); give a folder")
+        raise ArgumentTypeError(EMPTY)
     return Path(text)
+
+
+def check_named(option: str, text: str) -> None:
+    """Refuses an empty path, which Python takes for the current folder.
+
+    Raises:
+        ValueError: the option.
+    """
+    if not text.strip():
+        raise ValueError(f"{option}=: {EMPTY}")
 
 
 def is_mistake(error: BaseException) -> bool:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import configuration, frame
-from lifelong.composing import OTHERS, composed
+from lifelong.composing import composed
 from lifelong.configuration import FOLDER
 from lifelong.sweep import key_of, quoted
 
@@ -63,7 +63,7 @@ def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> Non
     for overrides in points:
         try:
             config = composed(overrides, config_dir)
-            keys = [key_of(text) for text in overrides if not key_of(text).startswith(OTHERS)]
+            keys = [key_of(text) for text in overrides]
             configuration.check_kinds(config, keys)
             configuration.check_read(config, keys)
             configuration.check_added(

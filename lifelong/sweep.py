@@ -103,6 +103,8 @@ def readable(override: str) -> str:
     >>> readable("name=b\u00e4r"), readable("name=bear"), readable("name=[b\u00e4r]")
     ('name="b\u00e4r"', 'name=bear', 'name=[b\u00e4r]')
     """
+    if override.startswith("-"):  # an argument such as --config-dir=...
+        return override
     key, sign, value = override.partition("=")
     foreign = value.startswith("~") or any(ord(each) > 127 for each in value)
     known = re.fullmatch(r"[\w \-/.%+@?|:$~]*", value)
@@ -189,7 +191,7 @@ def _folder(override: Override) -> Path | None:
         raise ValueError(f"{override.input_line}: a sweep has one folder; give one")
     node = OmegaConf.create({"folder": override.value()})
     try:
-        return checked_folder(str(node.folder)) if node.folder else None
+        return None if node.folder is None else checked_folder(str(node.folder))
     except OmegaConfBaseException:  # it refers to what is composed later
         return Path(str(override.value()))
 

@@ -15,7 +15,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from lifelong import compare, load_run, sweep
+from lifelong import compare, evaluate, load_run, sweep
 from lifelong.configuration import LONGEST, run_folder
 from lifelong.evaluation.comparison import _escaped
 from lifelong.evaluation.report import write_report
@@ -167,6 +167,31 @@ def test_a_sweep_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert (done.returncode, stderr) == (0, "")
     assert {"seed=1", "seed=2"} <= {path.name for path in (tmp_path / name).iterdir()}
     assert f"sweep in {name}: 2 runs finished" in stdout
+
+
+def test_a_folder_of_own_members_in_another_alphabet(tmp_path: Path) -> None:
+    place = tmp_path / "größe" / "strategy"
+    place.mkdir(parents=True)
+    (place / "mine.yaml").write_text("# mine\ndefaults: [finetune]\n")
+    done = Command(
+        tmp_path, "--config-dir=größe", *QUICK, "strategy=mine", "data=digits", "logger=none",
+        "tasks=1", "paths.output_dir=run",
+    )  # fmt: skip
+    _, stderr = done.communicate()
+    assert (done.returncode, stderr) == (0, "")
+
+
+def test_weights_are_asked_about_data_of_any_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given, message in {
+        ("data_dir=größe [x]", "data=digitz"): "data=digitz: there is no such member; did you mean",
+        ("data=folder", "data.root=größe"): f"{tmp_path / 'x'}: no such file",
+    }.items():
+        assert evaluate.main([f"file={tmp_path / 'x'}", *given]) == 2
+        told = capsys.readouterr().err
+        assert told.startswith(f"error: {message}")
+        assert told.count("\n") == 1
 
 
 def test_signs_that_a_terminal_would_obey_are_shown() -> None:

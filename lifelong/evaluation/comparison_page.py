@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from lifelong.evaluation.comparison import NOTE, PAIRED, Grid, tests
-from lifelong.evaluation.matrix import WITHOUT_TASK
+from lifelong.evaluation.matrix import caption_of
 
 CAPTIONS = {
     "accuracy_along_stream": "Mean accuracy of the tasks met after each task was learned; bands: "
@@ -99,12 +99,6 @@ def page(found: Sequence[Grid], pictures: Sequence[Mapping[str, bytes]], about: 
     )
 
 
-def caption_of(name: str) -> str:
-    """What a figure shows."""
-    known = CAPTIONS[name.removesuffix(WITHOUT_TASK)]
-    return f"{known} The task is not given." if name.endswith(WITHOUT_TASK) else known
-
-
 def _section(grid: Grid, pictures: Mapping[str, bytes]) -> str:
     parts = [
         f"<section><h2>{escape(grid.title)}</h2>",
@@ -122,7 +116,7 @@ def _section(grid: Grid, pictures: Mapping[str, bytes]) -> str:
     parts.append('<div class="figures">')
     for name, image in pictures.items():
         code = base64.b64encode(image).decode()
-        caption = escape(caption_of(name))
+        caption = escape(caption_of(name, CAPTIONS))
         parts.append(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{code}">'
             f"<figcaption>{caption}</figcaption></figure>"

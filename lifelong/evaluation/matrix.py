@@ -8,7 +8,7 @@ accuracy of task j after visit k, in [0, 1], NaN where task j was not yet met or
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,6 +116,12 @@ def metric_of(name: str) -> Metric | None:
     how = "task not given" if rest == WITHOUT_TASK else rest.replace("_", " ").strip()
     words, heading, meaning = (f"{text}, {how}" for text in (of.words, of.heading, of.meaning))
     return Metric(words, heading, meaning, of.factor, of.digits)
+
+
+def caption_of(name: str, captions: Mapping[str, str]) -> str:
+    """What a figure shows, by its name; also of answers without the task given."""
+    known = captions[name.removesuffix(WITHOUT_TASK)]
+    return f"{known} The task is not given." if name.endswith(WITHOUT_TASK) else known
 
 
 def learned_at(visits: Sequence[int]) -> dict[int, int]:

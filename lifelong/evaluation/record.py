@@ -223,6 +223,16 @@ def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
     """
     path = folder / "results.json"
     found = read_json(path, more)
+    check_results(path, found)
+    return found
+
+
+def check_results(path: Path, found: dict[str, Any]) -> None:
+    """Refuses results of which a table cannot be made.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
     check_shape(path, found, Results)
     tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
     fits = len(rows) <= len(visits) and all(0 <= visit < len(tasks) for visit in visits)
@@ -230,7 +240,6 @@ def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
         fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)
     if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
         raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
-    return found
 
 
 def _plain(matrix: Matrix) -> list[list[float | None]]:

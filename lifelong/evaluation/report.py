@@ -14,7 +14,7 @@ from typing import Any
 
 from lifelong.evaluation.drawing import png
 from lifelong.evaluation.figures import figures
-from lifelong.evaluation.matrix import WITHOUT_TASK, learned_at, metric_of, percent
+from lifelong.evaluation.matrix import WITHOUT_TASK, caption_of, learned_at, metric_of, percent
 from lifelong.evaluation.record import IN_REPORTS, read_results
 from lifelong.files import write_bytes, write_text
 from lifelong.frame import command, debugging, reason
@@ -23,7 +23,6 @@ _HEADLINES = (
     *("final_accuracy", "final_accuracy_class", "peak_accuracy", "learning_accuracy"),
     *("forgetting", "forgetting_class", "forgetting_ratio", "backward_transfer"),
 )
-_WITHOUT = " The task is not given."
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
@@ -69,17 +68,15 @@ def write_report(folder: Path) -> None:
     results = read_results(folder, IN_REPORTS)
     try:
         drawn = {name: png(figure) for name, figure in figures(results).items()}
-        parts = _cards(results), _table(results), _facts(results)
+        cards, table, facts = _cards(results), _table(results), _facts(results)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{folder / 'results.json'}: is damaged, or of another version ({reason(error)})"
         ) from (error if debugging() else None)
-    cards, table, facts = parts
     pictures = []
     for name, image in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", image)
-        caption = _CAPTIONS[name.removesuffix(WITHOUT_TASK)]
-        caption += _WITHOUT if name.endswith(WITHOUT_TASK) else ""
+        caption = caption_of(name, _CAPTIONS)
         if not results.get("published", {}).get("average_accuracy_after"):
             caption = caption.replace("; crosses: the mean that a paper published", "")
         if results.get("measured_on") == "validation":
@@ -176,9 +173,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _pages(arguments: Sequence[str]) -> int:
-    if not arguments or {"-h", "--help"} & set(arguments):
+    if {"-h", "--help"} & set(arguments):
         print(__doc__)
-        return 0 if arguments else 2
+        return 0
+    if not arguments:
+        raise ValueError("FOLDER: give that of a run; --help says more")
     for argument in arguments:
         write_report(Path(argument))
         print(Path(argument) / "report.html")

@@ -17,7 +17,7 @@ from typing import Any, Required, TypedDict
 
 from lifelong import configuration
 from lifelong.configuration import SEEDS
-from lifelong.evaluation.record import check_shape, read_results
+from lifelong.evaluation.record import check_results, check_shape
 from lifelong.files import read_json
 from lifelong.frame import reason
 from lifelong.sweep import FAILURES
@@ -182,11 +182,13 @@ def _places(folder: Path) -> list[Path]:
 
 def _run(place: Path) -> Run | None:
     """The run in a folder if it is finished."""
-    if not (place / "results.json").exists():
+    path = place / "results.json"
+    if not path.exists():
         return None
-    if read_json(place / "results.json", {"status"})["status"] != "finished":
+    results = read_json(path, {"status"})
+    if results["status"] != "finished":
         return None
-    results = read_results(place)
+    check_results(path, results)
     config = configuration.read_plain(place / "config.yaml")
     check_shape(place / "config.yaml", config, _Config)
     leaves = configuration.plain_leaves(config)
@@ -194,7 +196,7 @@ def _run(place: Path) -> Run | None:
     try:
         table_of(run)
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{place / 'results.json'}: is damaged ({reason(error)})") from None
+        raise ValueError(f"{path}: is damaged ({reason(error)})") from None
     return run
 
 

@@ -19,6 +19,7 @@ from rich.progress import track
 from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.source import Source, prepared
 from lifelong.data.sources.tree import ENDINGS, open_tree, same_text, told
+from lifelong.frame import check_named
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -56,8 +57,7 @@ def image_folder(
             lacks.
     """
     path = Path(root).expanduser()
-    if not str(root).strip():
-        raise ValueError(f"{option}=: is empty (a shell variable that is not set?); give a folder")
+    check_named(option, str(root))
     if not path.exists():
         raise ValueError(
             f"{option}={root}: no such folder or zip file; give one that holds "
