@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import tarfile
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image
 
 from lifelong.data import folder
-from lifelong.data.sources import image_folder
+from lifelong.data.sources import archive, image_folder
 from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.source import Source
 
@@ -261,3 +262,21 @@ def test_a_bomb_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lifelong.data.sources.decoding.MOST", 15)
     with pytest.raises(ValueError, match="x is not read: it has 4 x 4 pixels"):
         seen(Image.new("L", (4, 4)))
+
+
+@pytest.mark.parametrize("form", ["zip", "tar"])
+def test_official_archives_are_looked_at_by_size_as_well(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "LARGEST", 5000)
+    path = tmp_path / f"x.{form}"
+    if form == "zip":
+        with zipfile.ZipFile(path, "w") as packed:
+            packed.writestr("a.png", bytes(6000))
+    else:
+        with tarfile.open(path, "w") as packed:
+            entry = tarfile.TarInfo("a.png")
+            entry.size = 6000
+            packed.addfile(entry, io.BytesIO(bytes(6000)))
+    with pytest.raises(ValueError, match=r"a\.png is larger than any image \(6,000 bytes\)"):
+        list(archive.members(path, ".png"))

@@ -12,6 +12,7 @@ from typing import IO, TypeVar
 
 # What reading a damaged archive brings up.
 DAMAGED = (OSError, EOFError, zlib.error, zipfile.BadZipFile)
+LARGEST = 1 << 29  # bytes of an image file that is unpacked
 T = TypeVar("T")
 
 
@@ -96,6 +97,7 @@ def _zipped(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
     with zipfile.ZipFile(path) as archive:
         for name in sorted(archive.namelist()):
             if name.endswith(ending):
+                check_size(path, name, archive.getinfo(name).file_size)
                 yield name, archive.read(name)
 
 
@@ -104,8 +106,19 @@ def _tarred(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
         for entry in archive:
             file = archive.extractfile(entry) if entry.name.endswith(ending) else None
             if file is not None:
+                check_size(path, entry.name, entry.size)
                 yield entry.name, file.read()
         _to_end(archive)
+
+
+def check_size(path: Path, name: str, size: int) -> None:
+    """Refuses to unpack what is too large for an image.
+
+    Raises:
+        ValueError: the file, and its bytes.
+    """
+    if size > LARGEST:
+        raise ValueError(f"{path}: {name} is larger than any image ({size:,} bytes)")
 
 
 def _to_end(archive: tarfile.TarFile) -> None:

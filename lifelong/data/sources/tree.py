@@ -17,9 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from lifelong.data.sources.archive import DAMAGED
+from lifelong.data.sources.archive import DAMAGED, check_size
 
-LARGEST = 1 << 29  # bytes of an image file that is unpacked
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # Made by archivers, Synology, QNAP, NetApp, Windows, Linux and cameras; in lower case.
 SYSTEM = {
@@ -114,8 +113,7 @@ class _Zip:
             raise ValueError(f"{path}: {file} is encrypted; give an archive without a password")
         if file in self.names:
             raise ValueError(f"{path}: holds {file} twice")
-        if entry.file_size > LARGEST:
-            raise ValueError(f"{path}: {file} is larger than any image ({entry.file_size:,} bytes)")
+        check_size(path, str(file), entry.file_size)
         self.names[file] = entry.filename
 
     def read(self, path: PurePosixPath) -> bytes:
