@@ -91,7 +91,7 @@ class Experiment:
                 self._learn(task, self.saved)
             elif task.step == self.saved.step:
                 self.strategy.load_state_dict(self.saved.strategy)
-                self.strategy.saved_optimizer = self.saved.optimizer
+                self.strategy.take_optimizer(self.saved.optimizer)
         return self.record
 
     def _learn(self, task: Task, saved: Checkpoint | None) -> None:
@@ -130,7 +130,7 @@ class Experiment:
         first, best, late = 0, None, None
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
-            self.strategy.saved_optimizer = saved.optimizer
+            self.strategy.take_optimizer(saved.optimizer)
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
         train, val = (part() if callable(part) else part for part in (now.train, now.val))
@@ -244,6 +244,7 @@ class Experiment:
             optimizer=self.strategy.optimizer_state() if self._keeps_optimizer else None,
             tasks=[visit.description() for visit in self.stream.visits[: task.step + 1]],
             config=self.digest,
+            grown=list(self.strategy.grown),
         )
 
     @property

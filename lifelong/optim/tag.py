@@ -59,6 +59,7 @@ class TAG(TaskOptimizer):
         ValueError: a value out of range.
     """
 
+    grown = ("directions", "lengths", "squares")
     acts_with: ClassVar[dict[str, str]] = {
         "b": "weights=cosine|gradients",
         "group": "weights=cosine",

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 from torch.optim import Optimizer
 
 
 class TaskOptimizer(Optimizer):
-    """An optimizer whose steps depend on the tasks before; it is kept for the whole stream."""
+    """An optimizer whose steps depend on the tasks before; it is kept for the whole stream.
+
+    Attributes:
+        grown: entries of a parameter's state, (tasks, ...), which get a row in each `end_task`;
+            rows never change, but the oldest may go. Checkpoints write each row once. Such a state
+            counts the tasks of the stream in `tasks`.
+    """
+
+    grown: ClassVar[tuple[str, ...]] = ()
 
     def begin_epoch(self) -> None:
         """Called before each epoch."""
@@ -35,8 +43,13 @@ def extend(optimizer: Optimizer, named: Named) -> None:
 
 
 def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:
-    """The state of each parameter, by its name; of those alone that are named."""
-    return {name: dict(optimizer.state[p]) for name, p in named.items() if p in optimizer.state}
+    """The state of each parameter, by its name and in the optimizer's order; of named ones alone.
+
+    A parameter that has not been stepped has an empty state.
+    """
+    names = {id(p): name for name, p in named.items()}
+    ordered = [p for group in optimizer.param_groups for p in group["params"] if id(p) in names]
+    return {names[id(p)]: dict(optimizer.state.get(p, {})) for p in ordered}
 
 
 def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) -> None:
@@ -44,5 +57,5 @@ def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) 
     names = {id(p): name for name, p in named.items()}
     ordered = [names.get(id(p), "") for group in optimizer.param_groups for p in group["params"]]
     now = optimizer.state_dict()
-    now["state"] |= {index: states[name] for index, name in enumerate(ordered) if name in states}
+    now["state"] |= {index: states[name] for index, name in enumerate(ordered) if states.get(name)}
     optimizer.load_state_dict(now)

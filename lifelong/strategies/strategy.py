@@ -120,8 +120,8 @@ class Strategy(LightningModule):
         self.asks: Asks = "task"
         self.best: dict[str, Any] | None = None
         self.lifetime: Lifetime = "task"
-        self.saved_optimizer: dict[str, Any] | None = None  # state by parameter name, to go on from
         self._optimizer: Optimizer | None = None
+        self._goes_on = False  # whether it is that of a checkpoint inside a round
         self._loss = torch.zeros(())
 
     # What a method overrides.
@@ -265,15 +265,11 @@ class Strategy(LightningModule):
 
     def configure_optimizers(self) -> Any:
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
-        if self._optimizer is None or self.lifetime != "stream":
+        if self._optimizer is None or (self.lifetime != "stream" and not self._goes_on):
             self._optimizer = self.make_optimizer(list(trained.values()))
         else:
             extend(self._optimizer, trained)
-        if self.saved_optimizer is not None:  # what is left belongs to parts that are frozen now
-            load_by_name(self._optimizer, trained, self.saved_optimizer)
-            self.saved_optimizer = {
-                name: state for name, state in self.saved_optimizer.items() if name not in trained
-            } if self.lifetime == "stream" else None  # fmt: skip
+        self._goes_on = False
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
         first = self.scheduled
@@ -287,8 +283,25 @@ class Strategy(LightningModule):
         """The optimizer's state by parameter name."""
         if self._optimizer is None:
             return {}
-        left = self.saved_optimizer or {}
-        return left | state_by_name(self._optimizer, dict(self.named_parameters()))
+        return state_by_name(self._optimizer, dict(self.named_parameters()))
+
+    def take_optimizer(self, states: dict[str, Any] | None) -> None:
+        """Goes on with the optimizer of a checkpoint, see `optimizer_state`.
+
+        It has the parameters of then in their order, those that are frozen now among them: tasks
+        that end count for their state, too.
+        """
+        named = dict(self.named_parameters())
+        known = {name: named[name] for name in states or {} if name in named}
+        if states and known:
+            self._optimizer = self.make_optimizer(list(known.values()))
+            load_by_name(self._optimizer, known, states)
+            self._goes_on = True
+
+    @property
+    def grown(self) -> tuple[str, ...]:
+        """See `TaskOptimizer.grown`."""
+        return self._optimizer.grown if isinstance(self._optimizer, TaskOptimizer) else ()
 
     def get_extra_state(self) -> dict[str, Any]:
         return {

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from lifelong.checkpoint import Checkpoint, latest
+from lifelong.load import load_run
 from lifelong.networks import MultiHead, Network
 from lifelong.optim import TAG, inverse_time
 from lifelong.strategies import Strategy
@@ -17,11 +19,13 @@ from tests.test_contract import FAST, Killed, die_at
 
 OPTIONS = [
     "optimizer=tag_rmsprop lr=0.0005",
-    "optimizer=tag_adam lr=0.0005 optimizer.weights=gradients optimizer.first_gradients=3",
+    "optimizer=tag_adam lr=0.0005 optimizer.weights=gradients optimizer.first_gradients=3 "
+    "optimizer.max_history=1",
     "optimizer=adam optimizer_lifetime=stream heads=multi",
     "optimizer=sgd lr=0.05 optimizer.momentum=0.8 optimizer_lifetime=epoch",
     "optimizer=adam optimizer_lifetime=stream strategy=hps transfer=top2",
     "optimizer=adam optimizer_lifetime=stream strategy=single_task data.order=[0,1,0]",
+    "optimizer=tag_rmsprop lr=0.0005 strategy=single_task data.order=[0,1,0]",
 ]
 
 
@@ -40,11 +44,90 @@ def test_resumes_bit_equal(
     monkeypatch.undo()
     assert execute(broken, *given, "resume=auto") == 0
     assert results_of(whole) == results_of(broken)
+    (state, wrong), other = latest(whole), latest(broken)[0]
+    assert state is not None
+    assert other is not None
+    assert not wrong
+    _assert_equal(state.optimizer, other.optimizer)
     states = [torch.load(folder / "task_02.ckpt", weights_only=True) for folder in (whole, broken)]
     for key, value in states[0]["strategy"].items():
         if torch.is_tensor(value):
             assert torch.equal(value, states[1]["strategy"][key]), key
     assert (states[0]["optimizer"] is not None) == ("epoch" not in options)
+
+
+def _assert_equal(one: Any, other: Any) -> None:
+    if isinstance(one, dict):
+        assert list(one) == list(other)
+        for key, value in one.items():
+            _assert_equal(value, other[key])
+    elif torch.is_tensor(one):
+        assert torch.equal(one, other)
+    else:
+        assert one == other
+
+
+def test_rows_of_finished_tasks_are_written_once(tmp_path: Path) -> None:
+    """A checkpoint does not grow with the tasks; with all parts it gives the state of then."""
+    optimizer = TAG([torch.nn.Parameter(torch.zeros(40, 50))], lr=0.1)
+    weight = optimizer.param_groups[0]["params"][0]
+    sizes, times = [], {}
+    for step in range(6):
+        weight.grad = torch.randn(40, 50)
+        optimizer.step()
+        optimizer.end_task()
+        state = {"w": dict(optimizer.state[weight])}
+        written = Checkpoint(step, True, {}, {}, optimizer=state, grown=list(optimizer.grown))
+        written.save(tmp_path, "latest")
+        sizes.append((tmp_path / f"task_{step:02d}.ckpt").stat().st_size)
+        parts = sorted(tmp_path.glob("history_*"))
+        assert len(parts) == step + 1
+        times |= {part.name: times.get(part.name, part.stat().st_mtime_ns) for part in parts}
+        found, _ = latest(tmp_path)
+        assert found is not None
+        _assert_equal(found.optimizer, state)
+        assert found.optimizer is not None
+        assert len(found.optimizer["w"]["squares"]) == step + 1
+    assert max(sizes) < 1.05 * min(sizes)
+    assert all((tmp_path / name).stat().st_mtime_ns == time for name, time in times.items())
+
+
+def test_rows_that_are_forgotten_are_removed(tmp_path: Path) -> None:
+    given = ["strategy=finetune", *FAST, "epochs=1", "optimizer=tag_rmsprop", "lr=0.0005"]
+    assert execute(tmp_path / "run", *given, "optimizer.max_history=1") == 0
+    left = sorted(path.name for path in (tmp_path / "run").glob("history*"))
+    assert left == ["history_01.part", "history_02.part"]
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "bit", "other"])
+def test_a_damaged_part_is_not_believed(tmp_path: Path, damage: str) -> None:
+    given = ["strategy=finetune", *FAST, "epochs=1", "optimizer=tag_rmsprop", "lr=0.0005"]
+    folder = tmp_path / "run"
+    assert execute(folder, *given) == 0
+    if damage == "other":
+        assert execute(tmp_path / "other", *given, "seed=2") == 0
+    newest, oldest = folder / "history_02.part", folder / "history_00.part"
+    for part in (newest, oldest):
+        content = part.read_bytes()
+        if damage == "lost":
+            part.unlink()
+        elif damage == "cut":
+            part.write_bytes(content[: len(content) // 2])
+        elif damage == "bit":
+            middle = len(content) // 2
+            part.write_bytes(
+                content[:middle] + bytes([content[middle] ^ 8]) + content[middle + 1 :]
+            )
+        else:
+            part.write_bytes((tmp_path / "other" / part.name).read_bytes())
+        if part == newest:
+            found, wrong = latest(folder)
+            assert found is not None
+            assert found.step == 1
+            assert "history_02.part" in wrong[0]
+    with pytest.raises(ValueError, match=r"history_00\.part: what finished tasks left"):
+        latest(folder)
+    assert load_run(folder).strategy is not None
 
 
 def test_lifetimes_differ(tmp_path: Path) -> None:
