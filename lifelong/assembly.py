@@ -24,6 +24,7 @@ from lifelong.strategies import Strategy
 from lifelong.terminal import Terminal
 
 # Options of the Trainer that the experiment gives, or that nothing of a run asks.
+SHARES = {"alpha", "dampening", "momentum"}  # of PyTorch's optimizers, which take what is above 1
 FIXED_BY = {
     "max_epochs": "give epochs",
     "min_epochs": "give epochs",
@@ -240,6 +241,9 @@ def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
 
 def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
     optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
+    for name in SHARES & optimizer.defaults.keys():
+        if not 0 <= optimizer.defaults[name] <= 1:
+            raise ValueError(f"optimizer.{name}={optimizer.defaults[name]:g}: give 0 to 1")
     if isinstance(optimizer, TaskOptimizer) and strategy.lifetime != "stream":
         raise ValueError(
             f"optimizer_lifetime={strategy.lifetime}: {type(optimizer).__name__} remembers earlier "

@@ -142,7 +142,8 @@ class OutputMatrix(Heads):
         if first + classes > outputs:
             raise ValueError(
                 f"heads.outputs={outputs}: the tasks up to number {task} have "
-                f"{first + classes} classes; give at least as many"
+                f"{first + classes} classes; give as many with heads=matrix heads.outputs=..., or "
+                "heads=multi multi_head=lifelong.networks.MultiHead"
             )
         self.columns[task] = slice(first, first + classes)
 

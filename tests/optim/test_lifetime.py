@@ -199,6 +199,8 @@ def test_an_optimizer_with_a_memory_is_told_of_epochs_and_tasks() -> None:
         ),
         ("strategy=den optimizer=tag_adam", "DEN cannot do that"),
         ("optimizer=sgd optimizer.momentum=-1", "momentum"),
+        ("optimizer=sgd optimizer.momentum=5", "optimizer.momentum=5: give 0 to 1"),
+        ("optimizer=rmsprop optimizer.alpha=1.5", "optimizer.alpha=1.5: give 0 to 1"),
     ],
 )
 def test_refuses(tmp_path: Path, options: str, message: str, capsys: Any) -> None:
