@@ -7,8 +7,9 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifelong.data.sources.tree import walked
-from lifelong.files import read_json, remove_leftovers, write_json, write_with
+from lifelong.files import in_turn, read_json, remove_leftovers, write_json, write_with
+from lifelong.frame import plain
 
 FORMAT = 3  # of the prepared copies; a new number makes them anew
 
@@ -93,12 +95,22 @@ def prepared(
     """
     index = _cache_folder(folder) / f"{key}-{_fingerprint(key, origin, beside)}.json"
     found = _load(index)
-    if found is None:
-        source = read()
+    if found is not None:
+        return found
+    with ExitStack() as hold:
         with suppress(OSError):  # of a full disk, say; the copy spares time and is no need
-            _store(index, source)
-        found = _load(index) or source
+            hold.enter_context(in_turn(index.with_suffix(".lock"), partial(_wait, origin)))
+        found = _load(index)  # of who was at it before
+        if found is None:
+            source = read()
+            with suppress(OSError):
+                _store(index, source)
+            found = _load(index) or source
     return found
+
+
+def _wait(origin: Path, who: str) -> None:
+    print(f"{plain(str(origin))} is being read by {who}; waiting for it", flush=True)
 
 
 def newest_copy(key: str, folder: Path) -> Source | None:
