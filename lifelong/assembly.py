@@ -15,7 +15,7 @@ from lifelong import configuration, machine
 from lifelong.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.data import TaskStream
 from lifelong.environment import environment
-from lifelong.evaluation.record import Record
+from lifelong.evaluation.record import Record, checksum
 from lifelong.experiment import Experiment
 from lifelong.files import write_json, write_text
 from lifelong.optim import TaskOptimizer
@@ -95,6 +95,7 @@ def assemble(
     start = 0 if saved is None else saved.step + saved.finished
     if not going_on:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
+    record.config = checksum(folder / "config.yaml")
     loggers = [
         make(folder=folder, config=config, start=start)
         for make in instantiate(config.logger).values()

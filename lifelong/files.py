@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 OURS = re.compile(r"\..+\.(\d+)\.tmp")  # a half-written file of `replacing`
 LEFT = 3600  # seconds after which one is left over, whose process is not on this machine
+SEAL = "seal"  # in JSON files whose content has a checksum
 LOCK = ".running"  # in a folder, while a process works in it
 
 
@@ -192,7 +193,7 @@ def _is_at(file: TextIO, path: Path) -> bool:
 
 
 def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
-    """The object in a JSON file.
+    """The object in a JSON file; what does not fit its seal is refused, see `sealed`.
 
     Args:
         path: of the file.
@@ -208,6 +209,8 @@ def read_json(path: Path, keys: Iterable[str] = ()) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read ({str(error).splitlines()[0]})") from None
     if not isinstance(found, dict):
         raise ValueError(f"{path}: is damaged, or of something else (it holds no object)")
+    if SEAL in found and found[SEAL] != seal(found):
+        raise ValueError(f"{path}: is damaged (its checksum is not that of its content)")
     missing = sorted(set(keys) - found.keys())
     if missing:
         raise ValueError(f"{path}: is damaged, or of something else ({missing[0]} is not there)")
@@ -233,6 +236,18 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` to `path` as JSON, atomically. NaN is not JSON: say null."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def seal(content: dict[str, Any]) -> int:
+    """A checksum of an object of plain values, but for what it says under `seal` itself."""
+    rest = {key: value for key, value in content.items() if key != SEAL}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
+def sealed(content: dict[str, Any]) -> dict[str, Any]:
+    """The object with its checksum under `seal`; `read_json` refuses it when they do not fit."""
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    return content | {SEAL: seal(plain)}
 
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:

@@ -29,7 +29,7 @@ from omegaconf import DictConfig, open_dict, read_write
 from lifelong import frame, sweep
 from lifelong.configuration import SEEDS
 from lifelong.evaluation.study import spread
-from lifelong.files import write_bytes, write_text
+from lifelong.files import SEAL, seal, sealed, write_bytes, write_text
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -428,11 +428,17 @@ def _study(folder: Path) -> Study:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
+    class Sealed(JournalFileBackend):
+        """A journal whose lines have checksums, see `_mend`."""
+
+        def append_logs(self, logs: list[dict[str, Any]]) -> None:
+            super().append_logs([sealed(log) for log in logs])
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder.mkdir(parents=True, exist_ok=True)
     _mend(folder / STUDY)
     try:
-        storage = JournalStorage(JournalFileBackend(str(folder / STUDY)))
+        storage = JournalStorage(Sealed(str(folder / STUDY)))
         known: dict[str, Any] = {
             "storage": storage, "study_name": GROUP, "direction": "maximize", "load_if_exists": True
         }  # fmt: skip
@@ -464,7 +470,8 @@ def _mend(journal: Path) -> None:
     whole = content[: content.rfind(b"\n") + 1]
     for number, line in enumerate(whole.splitlines(), 1):
         try:
-            known = isinstance(json.loads(line), dict)
+            found = json.loads(line)
+            known = isinstance(found, dict) and found.get(SEAL) in (None, seal(found))
         except ValueError:
             known = False
         if not known:

@@ -109,7 +109,10 @@ def execute(folder: Path, *overrides: str) -> int:
 
 
 def results_of(folder: Path) -> dict[str, Any]:
-    """results.json without the times."""
+    """results.json without times and checksums; its config.yaml has the folder's name."""
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    del results["seconds"]
-    return results
+    return {
+        key: value
+        for key, value in results.items()
+        if key not in ("seconds", "seal", "config_checksum")
+    }

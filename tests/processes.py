@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import runpy
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+FILE_LIMIT = "TESTS_FILE_LIMIT"  # bytes that a file may have, where this is in the environment
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     ["lifelong.assembly", "lifelong.evaluation.report", "lifelong.loggers", "sklearn.datasets"]
@@ -30,12 +32,14 @@ class Command:
         folder: current directory of the process.
         *arguments: of the command line.
         session: make it the leader of a process group, which can be killed as a whole.
+        module: whose command line it is.
         **environment: variables beside ours.
     """
 
     def __init__(
-        self, folder: Path, *arguments: str, session: bool = False, **environment: str
-    ) -> None:
+        self, folder: Path, *arguments: str, session: bool = False, module: str = "lifelong.run",
+        **environment: str,
+    ) -> None:  # fmt: skip
         self._outputs = []
         for _ in ("stdout", "stderr"):
             number, path = tempfile.mkstemp()
@@ -44,7 +48,7 @@ class Command:
         given = {**_environment(), **environment}
         names = [str(path) for path in self._outputs]
         self._process = _CONTEXT.Process(
-            target=_run, args=(str(folder), arguments, given, session, names)
+            target=_run, args=(str(folder), arguments, given, session, names, module)
         )
         self._process.start()
         assert self._process.pid is not None
@@ -88,7 +92,7 @@ def _environment() -> dict[str, str]:
 
 def _run(
     folder: str, arguments: tuple[str, ...], environment: dict[str, str], session: bool,
-    outputs: list[str],
+    outputs: list[str], module: str,
 ) -> None:  # fmt: skip
     if session:
         os.setsid()
@@ -104,5 +108,7 @@ def _run(
     torch.set_num_threads(1)
     os.chdir(folder)
     sys.path.insert(0, folder)
-    sys.argv = ["lifelong.run", *arguments]
-    runpy.run_module("lifelong.run", run_name="__main__", alter_sys=True)
+    if FILE_LIMIT in environment:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment[FILE_LIMIT]),) * 2)
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -14,6 +14,7 @@ from lifelong import run
 from lifelong.compare import compare
 from lifelong.evaluation.study import grouped, read
 from lifelong.experiment import Experiment
+from lifelong.files import sealed
 from lifelong.strategies import Strategy
 from tests.conftest import configured, execute, results_of
 
@@ -186,7 +187,7 @@ def test_other_images_are_noticed(tmp_path: Path, capsys: Any) -> None:
     folder = tmp_path / "run"
     assert execute(folder, *QUICK, "strategy=hps") == 0
     results = json.loads((folder / "results.json").read_text())
-    (folder / "results.json").write_text(json.dumps(results | {"status": "running"}))
+    (folder / "results.json").write_text(json.dumps(sealed(results | {"status": "running"})))
     path = folder / "task_01.ckpt"
     import torch
 

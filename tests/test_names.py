@@ -19,6 +19,7 @@ from lifelong import compare, evaluate, load_run, sweep
 from lifelong.configuration import LONGEST, run_folder
 from lifelong.evaluation.comparison import _escaped
 from lifelong.evaluation.report import write_report
+from lifelong.files import sealed
 from lifelong.frame import plain
 from tests import wandb_file
 from tests.conftest import execute
@@ -109,7 +110,7 @@ def test_names_in_pages_and_tables(
     folder = tmp_path / folder_of(name)[:100]
     folder.mkdir()
     results = json.loads((whole / "results.json").read_text())
-    (folder / "results.json").write_text(json.dumps(results | {"strategy": name}))
+    (folder / "results.json").write_text(json.dumps(sealed(results | {"strategy": name})))
     for file in ("config.yaml", "environment.json"):
         (folder / file).write_bytes((whole / file).read_bytes())
     write_report(folder)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Required, TypedDict
@@ -13,12 +14,13 @@ import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, learned_at, metrics
-from lifelong.files import read_json, write_json, write_text
+from lifelong.files import SEAL, read_json, sealed, write_json, write_text
 
 TEST = "test"
 BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
 CLASS = "test_without_task"
 PEAK = "test_at_best_epoch"
+CONFIG = "config_checksum"  # in results.json
 BESIDE = "test_of_"  # another network that the method keeps, by its name
 
 
@@ -46,6 +48,7 @@ class Record:
         self.fidelity: str | None = "clean"  # None where nothing of the run reads it
         self.measured_on, self.asked = TEST, "task"
         self.published: dict[str, Any] = {}  # a paper's figures for this run
+        self.config: int | None = None  # checksum of config.yaml
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
     def add(self, step: int, split: str, right: Sequence[int], total: Sequence[int]) -> None:
@@ -125,6 +128,7 @@ class Record:
             "images": self.images,
             "validation": self.validation,
             "method": method,
+            CONFIG: self.config,
         }
         for key, split in (("accuracy_class", CLASS), ("accuracy_before_commit", BEFORE)):
             if self.has(split):
@@ -145,7 +149,7 @@ class Record:
 
     def write(self, folder: Path, status: str, method: dict[str, Any]) -> None:
         """Writes results.json and accuracy.csv."""
-        write_json(folder / "results.json", self.results(status, method))
+        write_json(folder / "results.json", sealed(self.results(status, method)))
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(
@@ -227,12 +231,28 @@ def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
     return found
 
 
+def checksum(config: Path) -> int | None:
+    """Of a config.yaml, however its lines end; None if there is none."""
+    if not config.exists():
+        return None
+    return zlib.crc32(b"\n".join(config.read_bytes().splitlines()))
+
+
 def check_results(path: Path, found: dict[str, Any]) -> None:
-    """Refuses results of which a table cannot be made.
+    """Refuses results of which a table cannot be made, or of another config.yaml than that beside.
 
     Raises:
         ValueError: what is wrong with the file.
     """
+    if found.get(CONFIG) is not None:
+        if SEAL not in found:
+            raise ValueError(f"{path}: is damaged (its checksum is gone)")
+        now = checksum(path.with_name("config.yaml"))
+        if now not in (None, found[CONFIG]):
+            raise ValueError(
+                f"{path.with_name('config.yaml')}: is damaged or was changed; it is not the one "
+                "that the results are of"
+            )
     check_shape(path, found, Results)
     tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
     fits = len(rows) <= len(visits) and all(0 <= visit < len(tasks) for visit in visits)

@@ -99,6 +99,8 @@ def _zipped(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
             if name.endswith(ending):
                 check_size(path, name, archive.getinfo(name).file_size)
                 yield name, archive.read(name)
+            else:
+                check_name(archive, archive.getinfo(name))
 
 
 def _tarred(path: Path, ending: str) -> Iterator[tuple[str, bytes]]:
@@ -119,6 +121,20 @@ def check_size(path: Path, name: str, size: int) -> None:
     """
     if size > LARGEST:
         raise ValueError(f"{path}: {name} is larger than any image ({size:,} bytes)")
+
+
+def check_name(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Refuses an entry whose name, which stands twice, is damaged: it may be read or passed over.
+
+    Raises:
+        ValueError: the archive, and the names.
+    """
+    try:
+        archive.open(entry).close()
+    except (RuntimeError, NotImplementedError):  # encrypted, or packed in another way
+        pass
+    except DAMAGED as error:
+        raise ValueError(f"{archive.filename}: is damaged ({error})") from None
 
 
 def _to_end(archive: tarfile.TarFile) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Callable, Sequence
@@ -11,16 +10,23 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lifelong.data.sources.tree import walked
-from lifelong.files import in_turn, read_json, remove_leftovers, write_json, write_with
+from lifelong.files import (
+    SEAL,
+    in_turn,
+    read_json,
+    remove_leftovers,
+    sealed,
+    write_json,
+    write_with,
+)
 from lifelong.frame import plain
 
-FORMAT = 3  # of the prepared copies; a new number makes them anew
+FORMAT = 4  # of the prepared copies; a new number makes them anew
 
 
 @dataclass(frozen=True)
@@ -158,13 +164,7 @@ def _store(index: Path, source: Source) -> None:
         "test_labels": source.test_labels.tolist(),
         "val_labels": source.val_labels.tolist(),
     }
-    write_json(index, about | {"seal": _seal(about)})
-
-
-def _seal(about: dict[str, Any]) -> str:
-    """A digest of all that a prepared copy says of its images, their checksum among it."""
-    text = json.dumps({key: value for key, value in about.items() if key != "seal"}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    write_json(index, sealed(about))
 
 
 def _checksum(images: NDArray[np.uint8]) -> int:
@@ -179,9 +179,9 @@ def _save(path: Path, images: NDArray[np.uint8]) -> None:
 def _load(index: Path) -> Source | None:
     """The prepared copy, or None if it is missing or damaged (it is then made anew)."""
     try:
-        about = read_json(index)
+        about = read_json(index, {SEAL})
         images = np.load(index.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        if about["seal"] != _seal(about) or _checksum(images) != about["checksum"]:
+        if _checksum(images) != about["checksum"]:
             return None
     except Exception:  # of many kinds, for damaged files
         return None

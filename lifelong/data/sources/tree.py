@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-from lifelong.data.sources.archive import DAMAGED, check_size
+from lifelong.data.sources.archive import DAMAGED, check_name, check_size
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 # Made by archivers, Synology, QNAP, NetApp, Windows, Linux and cameras; in lower case.
@@ -98,6 +98,7 @@ class _Zip:
         self.names: dict[PurePosixPath, str] = {}
         for entry in self.archive.infolist():
             if not entry.is_dir():
+                check_name(self.archive, entry)
                 self._take(path, entry)
         while self.names and _wrapped(list(self.names)):
             self.names = {PurePosixPath(*p.parts[1:]): n for p, n in self.names.items()}

@@ -14,6 +14,7 @@ import pickle
 import random
 import shutil
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +27,9 @@ from PIL import Image
 
 from lifelong import compare, evaluate, export, frame, run, search
 from lifelong.evaluation import report
-from lifelong.files import LOCK
+from lifelong.files import LOCK, sealed
 from tests.conftest import execute
+from tests.faults.conftest import Tally
 
 COUNTS = {
     "option": 60, "tree": 50, "archive": 40, "image": 40, "checkpoint": 30, "results": 30,
@@ -35,9 +37,12 @@ COUNTS = {
 }  # fmt: skip
 SEED = os.environ.get("MALFORMED_SEED", "0")  # others make other inputs
 CASES = [(kind, number) for kind, count in COUNTS.items() for number in range(count)]
+MORE = [(kind, number + COUNTS[kind]) for kind, number in CASES]
+SLOW = 10  # seconds
 SMALL = ["strategy=finetune", "tasks=2", "epochs=1", "batch_size=16", "logger=none", "trainer=cpu"]
 QUICK = [*SMALL, "data=digits", "data.fraction=0.2"]
-OWN = [*SMALL, "data=folder", "data.shape=[3,4,4]", "data.validation=0"]
+OWN = [*SMALL, "batch_size=2", "data=folder", "data.tasks=2", "data.shape=[3,4,4]"]
+OWN += ["data.validation=0"]
 
 
 @pytest.fixture(autouse=True)
@@ -53,10 +58,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_there_are_three_hundred() -> None:
-    assert len(CASES) == len(set(CASES)) == 300
+    assert len(CASES) == len(set(CASES)) == len(set(MORE)) == 300
 
 
-@pytest.mark.parametrize(("kind", "number"), CASES)
+def test_what_is_not_bent_is_learned(tmp_path: Path) -> None:
+    small_tree(tmp_path / "images", random.Random(0))
+    assert execute(tmp_path / "out", *OWN, f"data.root={tmp_path / 'images'}") == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "number"), [*CASES, *(pytest.param(*case, marks=pytest.mark.faults) for case in MORE)]
+)
 def test_malformed(
     kind: str,
     number: int,
@@ -64,6 +76,7 @@ def test_malformed(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    tally: Tally,
 ) -> None:
     draw = random.Random(f"{SEED}/{kind}/{number}")
     monkeypatch.chdir(tmp_path)
@@ -74,9 +87,15 @@ def test_malformed(
     work = KINDS[kind](draw, inputs, whole)
     before = state(inputs)
     capfd.readouterr()
+    begun = time.monotonic()
     status = ended(work, monkeypatch)
+    seconds = time.monotonic() - begun
     told = capfd.readouterr().err
-    shown = f"{kind} {number}: {status}\n{told}"
+    shown = f"{kind} {number}: {status}, {seconds:.1f} s\n{told}"
+    tally("malformed", 1, status not in (0, 2))
+    tally("tracebacks", 1, "Traceback" in told)
+    tally("hangs", 1, seconds > SLOW)
+    assert seconds < SLOW, shown
     assert status in (0, 2), shown
     assert "Traceback" not in told, shown
     if status == 2:
@@ -327,7 +346,10 @@ def results(draw: random.Random, inputs: Path, whole: Path) -> Any:
     if draw.random() < 0.3:
         path.write_bytes(bent(path.read_bytes(), draw))
     else:
-        path.write_text(json.dumps(altered(json.loads(path.read_text()), draw)))
+        new = altered(json.loads(path.read_text()), draw)
+        if isinstance(new, dict) and draw.random() < 0.7:
+            new = sealed(new)  # as if it had been written so
+        path.write_text(json.dumps(new))
     return reader(folder, draw)
 
 

@@ -23,6 +23,7 @@ from lifelong.data.sources import source
 from lifelong.data.sources.archive import read_archive
 from lifelong.evaluation import report
 from tests.conftest import execute, results_of
+from tests.faults.conftest import Tally
 
 QUICK = ["strategy=finetune", "data=digits", "data.fraction=0.2", "tasks=2", "epochs=1"]
 QUICK += ["batch_size=16", "logger=none", "trainer=cpu"]
@@ -73,8 +74,19 @@ def test_what_conf_names_is_allowed_and_makers_of_pytorch() -> None:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_nothing_else_is_built(name: str) -> None:
+def test_nothing_else_is_built(name: str, tally: Tally) -> None:
+    tally("hostile")
     assert not trust.allowed(name)
+
+
+def test_a_run_of_each_is_refused(whole: Path, tmp_path: Path) -> None:
+    folder = copy_of(whole, tmp_path / "run")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    for name in HOSTILE:
+        config["strategy"]["network"]["body"] = {"_target_": name, "_args_": [str(tmp_path / "x")]}
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(ValueError, match="would run "):
+            load_run(folder)
 
 
 @pytest.mark.parametrize("place", ["strategy", "optimizer", "data", "data.test_transform", "new"])
@@ -294,7 +306,7 @@ def test_reports_are_not_made_of_what_is_damaged(whole: Path, tmp_path: Path) ->
         "accuracy": [[0.5]], "visits": [0, 7], "seed": "one", "metrics": {"final_accuracy": "x"},
         "method": [], "images": {"train": 3}, "peak_accuracy_of_task": [1], "validation": {"0": 3},
     }.items():  # fmt: skip
-        (folder / "results.json").write_text(json.dumps(found | {key: value}))
+        (folder / "results.json").write_text(json.dumps(files.sealed(found | {key: value})))
         before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         assert report.main([str(folder)]) == 2, key
         assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

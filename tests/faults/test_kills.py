@@ -1,0 +1,185 @@
+"""Runs, sweeps and searches that are killed at random moments end as if they had not been."""
+
+from __future__ import annotations
+
+import csv
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong import compare
+from lifelong.checkpoint import latest
+from lifelong.files import LOCK, OURS
+from tests.conftest import execute, results_of
+from tests.faults.conftest import Tally
+from tests.processes import Command
+from tests.test_contract import FAST, WAYS, chosen
+
+pytestmark = pytest.mark.faults
+KILLS = 6  # of a run, a sweep, a search
+STEPS = [*FAST, "data.order=[0,1,2,0]", "tasks=4", "epochs=6", "checkpoint_every=1"]
+OPTIMIZERS = [
+    "finetune optimizer=tag_rmsprop lr=0.0005",
+    "finetune optimizer=tag_adam lr=0.0005 optimizer.weights=gradients optimizer.first_gradients=3",
+    "single_task optimizer=tag_rmsprop lr=0.0005",
+    "lasem_hps optimizer=adam optimizer_lifetime=stream",
+]
+
+
+def killed(
+    folder: Path, command: list[str], seconds: float, draw: random.Random, kills: int = KILLS
+) -> int:
+    """Starts a command and kills it and all that it began, so many times; gives how often it
+    was caught alive."""
+    caught = 0
+    for _ in range(kills):
+        process = Command(folder, *command, session=True)
+        time.sleep(draw.uniform(0.1, seconds))
+        caught += process.poll() is None
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            process.send_signal(signal.SIGKILL)
+        process.communicate()
+    return caught
+
+
+def timed(folder: Path, command: list[str]) -> float:
+    """The seconds of a command that is left alone."""
+    begun = time.monotonic()
+    process = Command(folder, *command, session=True)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    return time.monotonic() - begun
+
+
+def differences(one: Any, other: Any, path: str = "") -> tuple[list[str], int]:
+    """Places where two states are not the same bit for bit; and how many tensors were compared."""
+    if torch.is_tensor(one):
+        same = torch.is_tensor(other) and one.dtype == other.dtype and torch.equal(one, other)
+        return ([] if same else [path]), 1
+    if isinstance(one, dict | list | tuple):
+        keys = list(one) if isinstance(one, dict) else list(range(len(one)))
+        others = list(other) if isinstance(other, dict) else list(range(len(other)))
+        if keys != others:
+            return [path], 0
+        parts = [differences(one[key], other[key], f"{path}/{key}") for key in keys]
+        return [text for found, _ in parts for text in found], sum(count for _, count in parts)
+    return ([] if one == other else [path]), 0
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [
+        path.name for path in folder.rglob("*")
+        if OURS.fullmatch(path.name) or path.name in (LOCK, "partial.ckpt", "study.journal.lock")
+    ]  # fmt: skip
+
+
+def compared(whole: Path, broken: Path) -> tuple[list[str], int]:
+    """Where two runs differ; and how many tensors were compared."""
+    wrong = [] if results_of(whole) == results_of(broken) else ["results.json"]
+    if (whole / "accuracy.csv").read_bytes() != (broken / "accuracy.csv").read_bytes():
+        wrong.append("accuracy.csv")
+    states = []
+    for folder in (whole, broken):
+        saved, damaged = latest(folder)
+        assert saved is not None
+        assert not damaged
+        state = dict(vars(saved))
+        state["record"] = {**state["record"], "seconds": None}
+        states.append(state)
+    more, count = differences(*states)
+    return wrong + more, count
+
+
+@pytest.mark.parametrize("strategy", [*WAYS, *OPTIMIZERS])
+def test_a_killed_run_ends_as_one_that_was_not(strategy: str, tmp_path: Path, tally: Tally) -> None:
+    command = [*STEPS, *chosen(strategy), "resume=auto"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    seconds = timed(tmp_path, [*command, f"paths.output_dir={whole}"])
+    again = [*command, f"paths.output_dir={broken}"]
+    caught = killed(tmp_path, again, seconds / 2, random.Random(strategy))
+    timed(tmp_path, again)
+    wrong, count = compared(whole, broken)
+    tally("kills", caught, caught * bool(wrong))
+    tally("tensors", count, len(wrong))
+    left = leftovers(broken)
+    tally("leftovers", 1, bool(left))
+    assert not wrong
+    assert not left
+
+
+def test_a_killed_retraining(tmp_path: Path, tally: Tally) -> None:
+    first = tmp_path / "first"
+    small = [*FAST, "tasks=3", "epochs=2", *chosen("tickets_bu"), "keep=all"]
+    assert execute(first, *small) == 0
+    command = [
+        *FAST, "tasks=2", "strategy=retrain", f"strategy.run={first}", "strategy.stage=2",
+        "batch_size=64", "epochs=30", "checkpoint_every=1", "resume=auto",
+    ]  # fmt: skip
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    seconds = timed(tmp_path, [*command, f"paths.output_dir={whole}"])
+    again = [*command, f"paths.output_dir={broken}"]
+    caught = killed(tmp_path, again, seconds / 2, random.Random(0))
+    timed(tmp_path, again)
+    wrong, count = compared(whole, broken)
+    tally("kills", caught, caught * bool(wrong))
+    tally("tensors", count, len(wrong))
+    assert not wrong
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_killed_sweep(number: int, tmp_path: Path, tally: Tally) -> None:
+    swept = ["strategy=finetune,ewc,er", "seed=1,2", "lr=0.01,0.003"]
+    if number == 2:
+        swept = [
+            "strategy=lasem_hps",
+            "seed=1,2",
+            "hydra/launcher=joblib",
+            "hydra.launcher.n_jobs=2",
+        ]
+    command = ["-m", *FAST, "epochs=2", "checkpoint_every=1", *swept]
+    seconds = timed(tmp_path, [*command, "paths.output_dir=whole"])
+    again = [*command, "paths.output_dir=broken"]
+    caught = killed(tmp_path, again, seconds / 2, random.Random(number))
+    timed(tmp_path, again)
+    tables = []
+    for name in ("whole", "broken"):
+        assert compare.main([str(tmp_path / name)]) == 0
+        tables.append((tmp_path / name / "comparison.csv").read_text())
+    wrong = tables[0] != tables[1]
+    tally("sweeps", caught, caught * wrong)
+    left = leftovers(tmp_path / "broken")
+    tally("leftovers", 1, bool(left))
+    assert not wrong
+    assert not left
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_killed_search(sampler: str, tmp_path: Path, tally: Tally) -> None:
+    space = ["lr=interval(0.001,0.1)", "search.trials=4"] if sampler != "grid" else ["lr=0.1,0.01"]
+    command = [
+        "-m", *FAST, "strategy=finetune", "data.validation=0.2", "epochs=2", "checkpoint_every=1",
+        f"search={sampler}", "seed=1,2", *space,
+    ]  # fmt: skip
+    seconds = timed(tmp_path, [*command, "paths.output_dir=whole"])
+    again = [*command, "paths.output_dir=broken"]
+    caught = killed(tmp_path, again, seconds / 2, random.Random(sampler))
+    timed(tmp_path, again)
+    tables = []
+    for name in ("whole", "broken"):
+        with (tmp_path / name / "search.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        tables.append([{k: v for k, v in row.items() if "second" not in k} for row in rows])
+    wrong = tables[0] != tables[1]
+    tally("searches", caught, caught * wrong)
+    left = leftovers(tmp_path / "broken")
+    tally("leftovers", 1, bool(left))
+    assert not wrong
+    assert not left
