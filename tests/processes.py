@@ -77,11 +77,11 @@ class Command:
         return out, errors
 
 
-def fresh(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def fresh(folder: Path, *arguments: str, session: bool = False) -> subprocess.Popen[str]:
     """The command line in a process that imports all by itself; for what starts others, too."""
     return subprocess.Popen(
         [sys.executable, "-m", "lifelong.run", *arguments],
-        cwd=folder, env=_environment(),
+        cwd=folder, env=_environment(), start_new_session=session,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 

@@ -53,6 +53,7 @@ CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
 OTHER: dict[str, list[str]] = {  # another value than the default, and what it needs beside it
     "strategy.network.reduction": ["2"],
     "strategy.arch_data": ["valid"],
+    "strategy.augment_memory": ["false", "augment=flip"],
     "strategy.accept_drop": ["-100"],
     "strategy.base_sparsity": ["10", "strategy.stop_drop=-100", "strategy.most_rounds=3"],
     "strategy.cluster_every": ["1", "strategy.cluster_range=10"],

@@ -121,7 +121,7 @@ class TaskStream(LightningDataModule):
         ]
         self.tasks = list(tasks[: len(set(visits))])
         for images in self._images():
-            images.transform = test_transform
+            images.transform, images.augment = test_transform, train_transform
         for task in self.tasks:
             if batch_size > len(task.train):
                 raise ValueError(

@@ -14,18 +14,20 @@ from torch.utils.data import Dataset
 from lifelong.data.transforms import Transform
 
 NO_CHANCE = torch.Generator()  # for transforms that draw nothing
+NO_ROWS = torch.zeros(0, dtype=torch.long)
 
 
 class Batch(NamedTuple):
     """What a loader yields and every loss takes.
 
-    `t` stays on the CPU: which layers and heads are used is decided there, without waiting for
-    the device.
+    `t` and `row` stay on the CPU: which layers and heads are used, and what a memory keeps, is
+    decided there, without waiting for the device.
     """
 
     x: Tensor  # (b, c, h, w) float
     y: Tensor  # (b,) label within the task, from 0
     t: Tensor  # (b,) task index, from 0, on the CPU
+    row: Tensor = NO_ROWS  # (b,) place among the training images of the task, on the CPU
 
 
 class Images(Dataset[Batch]):
@@ -39,7 +41,11 @@ class Images(Dataset[Batch]):
         std: per channel (c,), likewise. A batch is `(x - mean) / std`.
 
     Attributes:
+        row: int64 (n,), place of each image in its split of its task, on the CPU.
+        scale: 1 / std, (c, 1, 1); where images of several splits are joined, (n, c, 1, 1).
+        shift: -mean / std, likewise.
         transform: of the pixels of every batch before they are normalised; draws nothing.
+        augment: of training batches in its place, which draws anew for each image.
         dtype: of the pixels of every batch, which are normalised in 32 bits.
     """
 
@@ -55,7 +61,9 @@ class Images(Dataset[Batch]):
         mean = torch.zeros(channels) if mean is None else mean
         std = torch.ones(channels) if std is None else std
         self.x, self.y, self.t = x, y, t
+        self.row = torch.arange(len(y))
         self.transform: Transform | None = None
+        self.augment: Transform | None = None
         self.dtype = torch.float32
         self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
         self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
@@ -75,23 +83,35 @@ class Images(Dataset[Batch]):
         x = self.x[here].float()
         if transform is not None:
             x = transform(x, generator)
-        normalised = torch.addcmul(self.shift, x, self.scale).to(self.dtype)
-        return Batch(normalised, self.y[here], self.t[indices])
+        shift, scale = self.shift, self.scale
+        if shift.dim() == 4:
+            shift, scale = shift[here], scale[here]
+        normalised = torch.addcmul(shift, x, scale).to(self.dtype)
+        return Batch(normalised, self.y[here], self.t[indices], self.row[indices])
 
     def part(self, rows: Tensor) -> Images:
         """Some of the images, (n,) indices on the CPU, stored and served as these."""
         here = rows.to(self.x.device)
-        return Images(self.x[here], self.y[here], self.t[rows]).served_as(self)
+        part = Images(self.x[here], self.y[here], self.t[rows]).served_as(self)
+        part.row = self.row[rows]
+        if self.scale.dim() == 4:
+            part.scale, part.shift = self.scale[here], self.shift[here]
+        return part
 
     def served_as(self, other: Images) -> Images:
         """These images, from now on transformed and normalised as others are."""
-        for name in ("scale", "shift", "transform", "dtype"):
+        for name in ("scale", "shift", "transform", "augment", "dtype"):
             setattr(self, name, getattr(other, name))
         return self
 
     def is_normalised_as(self, other: Images) -> bool:
         """Whether both have the same mean and deviation."""
         return torch.equal(self.scale, other.scale) and torch.equal(self.shift, other.shift)
+
+    def moments(self) -> tuple[Tensor, Tensor]:
+        """Scale and shift of each image, (n, c, 1, 1)."""
+        size = (len(self), *self.scale.shape[-3:])
+        return self.scale.expand(size), self.shift.expand(size)
 
     def checksum(self, value: int = 0) -> int:
         """Of pixels and labels as they are stored, going on from `value`."""
@@ -107,19 +127,15 @@ class Images(Dataset[Batch]):
 
     @staticmethod
     def joined(parts: Sequence[Images]) -> Images:
-        """All images of several splits, each normalised by its own mean and deviation.
-
-        Where these differ, images are kept normalised, and a transform that pads does so with the
-        mean instead of black.
-        """
+        """All images of several splits, each normalised by its own mean and deviation."""
         first = parts[0]
-        if all(part is first or first.is_normalised_as(part) for part in parts):
-            joined = Images(*(torch.cat([getattr(p, name) for p in parts]) for name in "xyt"))
-            return joined.served_as(first)
-        batches = [part.shown(torch.arange(len(part)), None, NO_CHANCE) for part in parts]
-        x, y, t = (torch.cat([batch[i] for batch in batches]) for i in range(3))
-        joined = Images(x, y, t).to(x.device)
-        joined.transform, joined.dtype = first.transform, first.dtype
+        joined = Images(*(torch.cat([getattr(part, name) for part in parts]) for name in "xyt"))
+        joined.served_as(first)
+        joined.row = torch.cat([part.row for part in parts])
+        alike = all(part is first or first.is_normalised_as(part) for part in parts)
+        if not alike or first.scale.dim() == 4:
+            scales, shifts = zip(*(part.moments() for part in parts), strict=True)
+            joined.scale, joined.shift = torch.cat(scales), torch.cat(shifts)
         return joined
 
 

@@ -1,51 +1,197 @@
-"""Memories of training images: a reservoir over the stream, and rings of the latest of a class."""
+"""Memories of training images: a reservoir, rings, a balanced set, and sets that a method chooses.
+
+A memory keeps places: which image of which task. The images themselves are those of the stream, so
+they can be shown as they are or augmented anew, as published replay methods do. What a method wants
+to keep beside an image, such as the network's answer to it, is kept beside its place.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Images, Task
+
+EMPTY = -1  # the task of a slot without an image
 
 
-class Reservoir(nn.Module):
+def check_augment(augment: bool, tasks: Sequence[Task]) -> None:
+    """Refuses `strategy.augment_memory` where it does nothing.
+
+    Raises:
+        ValueError: images are not to be augmented anew, and the stream's are not augmented.
+    """
+    if not augment and all(task.train.augment is None for task in tasks):
+        raise ValueError(
+            "strategy.augment_memory=false: has no effect beside augment=none; give another augment"
+        )
+
+
+class Memory(nn.Module):
+    """Slots for images of the tasks met; a kind of memory decides in `places` what goes where.
+
+    Attributes:
+        seen: images offered so far.
+        tasks: of each slot, (slots,), -1 where it is empty.
+        rows: place of the slot's image among its task's training images, (slots,).
+        extras: tensors by name, (slots, ..), what was added beside the images.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+        self.tasks, self.rows = torch.zeros(0).long(), torch.zeros(0).long()
+        self.extras: dict[str, Tensor] = {}
+        self._images: dict[int, Images] = {}  # training images of the tasks met
+        self._kept: Images | None = None  # the images in the slots
+
+    def begin_task(self, task: Task) -> None:
+        """Called before the images of a task are offered; also when a stopped run goes on."""
+        self._images[task.index] = task.train
+
+    def places(self, batch: Batch) -> Sequence[int | None]:
+        """The slot of each image of a batch, None for those that are not kept."""
+        raise NotImplementedError
+
+    def add(self, batch: Batch, **extras: Tensor) -> None:
+        """Offers the images of a training batch; some replace others.
+
+        Args:
+            batch: of which only `y`, `t` and `row` matter.
+            **extras: (b, ..), what is to be kept beside the images; always of the same names.
+        """
+        slots = dict[int, int]()
+        for number, slot in enumerate(self.places(batch)):
+            if slot is not None:
+                slots[slot] = number  # of two for one slot the later stays
+        self.seen += len(batch.y)
+        if slots:
+            chosen = torch.tensor(list(slots.values()))
+            self._put(torch.tensor(list(slots)), batch.t[chosen], batch.row[chosen])
+            for name, values in extras.items():
+                self._beside(name, values)[list(slots)] = values.detach()[chosen.to(values.device)]
+
+    def __len__(self) -> int:
+        """Images kept now."""
+        return int((self.tasks != EMPTY).sum())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the images kept, as they are stored, and of what is kept beside them."""
+        kept = [self._images[task].x[0].nbytes for task in self.tasks.tolist() if task != EMPTY]
+        return sum(kept) + sum(values.nbytes for values in self.extras.values())
+
+    def sample(
+        self,
+        number: int | None = None,
+        *,
+        of: int | None = None,
+        without: int | None = None,
+        augment: bool = True,
+    ) -> tuple[Batch, dict[str, Tensor]]:
+        """Distinct images at random, and what is kept beside them; fewer where there are fewer.
+
+        Args:
+            number: of images; None for all, in the order of the slots.
+            of: a task; None for all.
+            without: a task that is left out.
+            augment: draw the stream's training augmentation anew; else as in tests.
+        """
+        slots = (self.tasks != EMPTY).nonzero()[:, 0]
+        if of is not None:
+            slots = slots[self.tasks[slots] == of]
+        if without is not None:
+            slots = slots[self.tasks[slots] != without]
+        if number is not None:
+            slots = slots[torch.randperm(len(slots))[:number]]
+        kept = self.kept()
+        transform = kept.augment if augment and kept.augment is not None else kept.transform
+        batch = kept.shown(slots, transform, torch.default_generator)
+        found = {}
+        for name, values in self.extras.items():
+            self.extras[name] = values = values.to(batch.x.device)
+            found[name] = values[slots.to(batch.x.device)]
+        return batch, found
+
+    def kept(self) -> Images:
+        """The images in the slots; what is in empty ones means nothing."""
+        if self._kept is None:
+            filled = (self.tasks != EMPTY).nonzero()[:, 0]
+            self._kept = self._blank(len(self.tasks))
+            self._fill(filled)
+        return self._kept
+
+    def grow(self, slots: int) -> None:
+        """Makes so many more slots."""
+        self.tasks = torch.cat([self.tasks, torch.full((slots,), EMPTY)])
+        self.rows = torch.cat([self.rows, torch.zeros(slots).long()])
+        for name, values in self.extras.items():
+            self.extras[name] = torch.cat([values, values.new_zeros(slots, *values.shape[1:])])
+        self._kept = None
+
+    def _put(self, slots: Tensor, tasks: Tensor, rows: Tensor) -> None:
+        self.tasks[slots], self.rows[slots] = tasks, rows
+        if self._kept is not None:
+            self._fill(slots)
+
+    def _beside(self, name: str, values: Tensor) -> Tensor:
+        if name not in self.extras:
+            self.extras[name] = values.new_zeros(len(self.tasks), *values.shape[1:])
+        return self.extras[name]
+
+    def _blank(self, slots: int) -> Images:
+        like = next(iter(self._images.values()))
+        moments = like.scale.shape[-3:]
+        made = Images(
+            like.x.new_zeros(slots, *like.x.shape[1:]),
+            like.y.new_zeros(slots),
+            torch.zeros(slots).long(),
+        ).served_as(like)
+        made.scale = like.scale.new_ones(slots, *moments)
+        made.shift = like.shift.new_zeros(slots, *moments)
+        return made
+
+    def _fill(self, slots: Tensor) -> None:
+        """Copies the images of some slots from their tasks."""
+        kept = self.kept()
+        for task in self.tasks[slots].unique().tolist():
+            here = slots[self.tasks[slots] == task]
+            part = self._images[task].part(self.rows[here])
+            there = here.to(kept.x.device)
+            kept.x[there], kept.y[there] = part.x, part.y
+            kept.scale[there], kept.shift[there] = part.moments()
+            kept.t[here], kept.row[here] = part.t, part.row
+
+    def get_extra_state(self) -> dict[str, Any]:
+        extras = {name: values.clone() for name, values in self.extras.items()}
+        places = {"tasks": self.tasks.clone(), "rows": self.rows.clone()}
+        return {"seen": self.seen, **places, "extras": extras}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.seen, self.extras = state["seen"], dict(state["extras"])
+        self.tasks, self.rows, self._kept = state["tasks"].clone(), state["rows"].clone(), None
+
+
+class Reservoir(Memory):
     """A uniform sample of the images of the stream, of fixed size (Vitter 1985).
 
     Args:
         size: images kept.
         batchwise: draw for all images of a batch with the count before it, as TAG's released
             program does, which is uniform only roughly; else image by image, exactly.
-
-    Attributes:
-        seen: images offered so far.
-        tasks: of the images kept.
     """
-
-    x: Tensor
-    y: Tensor
 
     def __init__(self, size: int, batchwise: bool = False) -> None:
         super().__init__()
         if size < 1:
             raise ValueError(f"strategy.memory={size}: give a number of images, 1 or more")
         self.size, self.batchwise = size, batchwise
-        self.register_buffer("y", torch.zeros(size, dtype=torch.long))
-        self.seen, self.tasks = 0, list[int]()
+        self.grow(size)
 
-    def begin_task(self, task: Task) -> None:
-        """Makes room for images of the task's shape."""
-        if not hasattr(self, "x"):
-            shape = task.train[torch.zeros(1, dtype=torch.long)].x.shape[1:]
-            self.register_buffer("x", torch.zeros(self.size, *shape, device=self.y.device))
-
-    def __len__(self) -> int:
-        """Images kept now."""
-        return len(self.tasks)
-
-    def offer(self, batch: Batch) -> None:
-        """Offers the images of a batch; some replace others."""
+    def places(self, batch: Batch) -> Sequence[int | None]:
         begun, count = self.seen, len(batch.y)
         placed = min(max(self.size - begun, 0), count)
         slots = torch.arange(begun, begun + placed)
@@ -55,30 +201,10 @@ class Reservoir(nn.Module):
                 highest = torch.full_like(highest, begun + placed)
             drawn = (torch.rand(count - placed, dtype=torch.double) * highest).long()
             slots = torch.cat([slots, drawn])
-        for row, slot in enumerate(slots.tolist()):  # of two for one slot the later stays
-            if slot < self.size:
-                self.x[slot], self.y[slot] = batch.x[row].detach(), batch.y[row]
-                self.tasks[slot : slot + 1] = [int(batch.t[row])]
-        self.seen += count
-
-    def draw(self, number: int, without: int | None = None) -> Batch | None:
-        """Up to `number` distinct images at random, of other tasks than `without`; None if none."""
-        tasks = torch.tensor(self.tasks, dtype=torch.long)
-        rows = (tasks != (-1 if without is None else without)).nonzero()[:, 0]
-        rows = rows[torch.randperm(len(rows))[:number]]
-        if not len(rows):
-            return None
-        here = rows.to(self.x.device)
-        return Batch(self.x[here], self.y[here], tasks[rows])
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"seen": self.seen, "tasks": list(self.tasks)}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.seen, self.tasks = state["seen"], list(state["tasks"])
+        return [slot if slot < self.size else None for slot in slots.tolist()]
 
 
-class Rings(nn.Module):
+class Rings(Memory):
     """The latest images of every class of every task.
 
     Args:
@@ -90,43 +216,120 @@ class Rings(nn.Module):
         if per_class < 1:
             raise ValueError(f"strategy.per_class={per_class}: give a number of images, 1 or more")
         self.per_class = per_class
-        self.seen: dict[int, list[int]] = {}  # images met of each class of each task
+        self.offered: dict[int, list[int]] = {}  # images met of each class of each task
+        self._first: dict[int, int] = {}  # slot of each task
 
     def begin_task(self, task: Task) -> None:
-        """Makes room for the classes of a task."""
-        if task.index in self.seen:
-            return
-        self.seen[task.index] = [0] * len(task.classes)
-        first = task.train[torch.zeros(1, dtype=torch.long)].x
-        size = (len(task.classes), self.per_class, *first.shape[1:])
-        self.register_buffer(f"x_{task.index}", first.new_zeros(*size))
+        super().begin_task(task)
+        if task.index not in self.offered:
+            self.offered[task.index] = [0] * len(task.classes)
+            self._first[task.index] = len(self.tasks)
+            self.grow(len(task.classes) * self.per_class)
 
-    def offer(self, batch: Batch) -> None:
-        """Keeps the images of a batch, each in place of the oldest of its class."""
-        for row, (label, task) in enumerate(zip(batch.y.tolist(), batch.t.tolist(), strict=True)):
-            seen = self.seen[task]
-            slot = seen[label] % self.per_class
-            self.get_buffer(f"x_{task}")[label, slot] = batch.x[row].detach()
-            seen[label] += 1
-
-    def draw(self, number: int, without: int) -> Batch | None:
-        """Up to `number` distinct images at random, of other tasks than `without`; None if none."""
-        places = [
-            (task, label, slot)
-            for task, counts in self.seen.items()
-            if task != without
-            for label, seen in enumerate(counts)
-            for slot in range(min(seen, self.per_class))
-        ]
-        if not places:
-            return None
-        chosen = [places[row] for row in torch.randperm(len(places))[:number].tolist()]
-        x = torch.stack([self.get_buffer(f"x_{task}")[label, slot] for task, label, slot in chosen])
-        tasks, labels, _ = zip(*chosen, strict=True)
-        return Batch(x, torch.tensor(labels, device=x.device), torch.tensor(tasks))
+    def places(self, batch: Batch) -> Sequence[int | None]:
+        slots = []
+        for label, task in zip(batch.y.tolist(), batch.t.tolist(), strict=True):
+            turn = self.offered[task][label] % self.per_class
+            slots.append(self._first[task] + label * self.per_class + turn)
+            self.offered[task][label] += 1
+        return slots
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"seen": {task: list(counts) for task, counts in self.seen.items()}}
+        offered = {task: list(counts) for task, counts in self.offered.items()}
+        return {**super().get_extra_state(), "offered": offered, "first": dict(self._first)}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.seen.update(state["seen"])
+        super().set_extra_state(state)
+        self.offered.update(state["offered"])
+        self._first.update(state["first"])
+
+
+class Balanced(Memory):
+    """As many images of every class met as of any other, as far as there are (GDumb).
+
+    Prabhu, Torr, Dokania, "GDumb: A Simple Approach that Questions Our Progress in Continual
+    Learning", ECCV 2020: an image of a class that has not its share yet replaces one at random of
+    the largest class.
+
+    Args:
+        size: images kept.
+    """
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        if size < 1:
+            raise ValueError(f"strategy.memory={size}: give a number of images, 1 or more")
+        self.size = size
+        self.classes: dict[int, tuple[int, ...]] = {}
+        self.numbers = torch.full((size,), EMPTY)  # class number of each slot
+        self.grow(size)
+
+    def begin_task(self, task: Task) -> None:
+        super().begin_task(task)
+        self.classes[task.index] = task.classes
+
+    def places(self, batch: Batch) -> Sequence[int | None]:
+        pairs = zip(batch.y.tolist(), batch.t.tolist(), strict=True)
+        return [self._place(self.classes[task][label]) for label, task in pairs]
+
+    def _place(self, number: int) -> int | None:
+        counts = {int(n): int((self.numbers == n).sum()) for n in self.numbers.unique()}
+        free = counts.pop(EMPTY, 0)
+        own = counts.get(number, 0)
+        if free:
+            slot = self.size - free
+        elif own >= self.size // len(counts.keys() | {number}) or own >= max(counts.values()):
+            return None
+        else:
+            largest = max(counts, key=lambda n: counts[n])
+            slots = (self.numbers == largest).nonzero()[:, 0]
+            slot = int(slots[torch.randint(len(slots), ())])
+        self.numbers[slot] = number
+        return slot
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {**super().get_extra_state(), "numbers": self.numbers.clone()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self.numbers = state["numbers"].clone()
+
+
+class Exemplars(Memory):
+    """Images that a method chooses itself, such as by herding, the most wanted of a class first."""
+
+    def keep(self, task: Task, rows: Tensor, **extras: Tensor) -> None:
+        """Adds some of a task's training images.
+
+        Args:
+            task: whose images.
+            rows: (n,), places among them, in the order in which they are wanted.
+            **extras: see `Memory.add`.
+        """
+        self._images[task.index] = task.train
+        labels = task.train.y.cpu()[rows]
+        nothing = torch.zeros(len(rows), 0)
+        self.add(Batch(nothing, labels, torch.full_like(rows, task.index), rows), **extras)
+
+    def places(self, batch: Batch) -> Sequence[int | None]:
+        first = len(self.tasks)
+        self.grow(len(batch.y))
+        return range(first, first + len(batch.y))
+
+    def images(self, tasks: Sequence[int]) -> Images:
+        """Those of some tasks, in their order."""
+        parts = [self._images[task].part(self.rows[self.tasks == task]) for task in tasks]
+        return Images.joined(parts)
+
+    def shrink(self, per_class: int) -> Self:
+        """Lets all but the most wanted of each class of each task go."""
+        counts: dict[tuple[int, int], int] = {}
+        stays = []
+        for slot, task in enumerate(self.tasks.tolist()):
+            key = task, int(self._images[task].y[self.rows[slot]])
+            counts[key] = counts.get(key, 0) + 1
+            if counts[key] <= per_class:
+                stays.append(slot)
+        self.tasks, self.rows, self._kept = self.tasks[stays], self.rows[stays], None
+        self.extras = {name: values[stays] for name, values in self.extras.items()}
+        return self

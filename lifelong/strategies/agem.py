@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lifelong.data import Batch, Task
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import Rings
+from lifelong.parts.memory import Rings, check_augment
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
 
 
@@ -29,6 +29,8 @@ class AGEM(Strategy):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         per_class: images kept of each class, the latest ones.
+        augment_memory: draw the stream's training augmentation anew for images of the memory; else
+            they are shown as in tests.
         fidelity: `clean` or `authors`, see above.
     """
 
@@ -43,26 +45,32 @@ class AGEM(Strategy):
         schedule: Schedule = constant,
         *,
         per_class: int = 1,
+        augment_memory: bool = True,
         fidelity: Literal["clean", "authors"] = "clean",
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        self.authors = fidelity == "authors"
+        self.authors, self.augment_memory = fidelity == "authors", augment_memory
         self.memory = Rings(per_class)
         self.method = {"fidelity": fidelity, "per_class": per_class}
         self._reference: list[Tensor | None] | None = None
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        check_augment(self.augment_memory, tasks)
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
         self.memory.begin_task(task)
 
     def training_loss(self, batch: Batch) -> Tensor:
-        old = self.memory.draw(len(batch.y), without=int(batch.t[0]))
-        self.memory.offer(batch)
+        old, _ = self.memory.sample(
+            len(batch.y), without=int(batch.t[0]), augment=self.augment_memory
+        )
+        self.memory.add(batch)
         self._reference = None
         if self.authors:
             with torch.no_grad():
                 self(batch.x, batch.t)
-        if old is not None:
+        if len(old.y):
             loss = F.cross_entropy(self(old.x, old.t), old.y)
             self._reference = list(torch.autograd.grad(loss, self._trained(), allow_unused=True))
         return super().training_loss(batch)

@@ -8,6 +8,7 @@ and they do not.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
@@ -16,7 +17,7 @@ from torch import Tensor
 from lifelong.data import Batch, Task
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import Reservoir
+from lifelong.parts.memory import Reservoir, check_augment
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
 
 
@@ -28,6 +29,8 @@ class ER(Strategy):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         memory: images kept of the whole stream.
+        augment_memory: draw the stream's training augmentation anew for images of the memory; else
+            they are shown as in tests.
         fidelity: `clean` or `authors`, see above.
     """
 
@@ -38,12 +41,16 @@ class ER(Strategy):
         schedule: Schedule = constant,
         *,
         memory: int = 100,
+        augment_memory: bool = True,
         fidelity: Literal["clean", "authors"] = "clean",
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        self.authors = fidelity == "authors"
+        self.authors, self.augment_memory = fidelity == "authors", augment_memory
         self.memory = Reservoir(memory, batchwise=self.authors)
         self.method = {"fidelity": fidelity, "memory": memory}
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        check_augment(self.augment_memory, tasks)
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
@@ -53,8 +60,8 @@ class ER(Strategy):
         loss = super().training_loss(batch)
         if len(self.classes) > 1:
             without = None if self.authors else int(batch.t[0])
-            old = self.memory.draw(len(batch.y), without)
-            if old is not None:
+            old, _ = self.memory.sample(len(batch.y), without=without, augment=self.augment_memory)
+            if len(old.y):
                 loss = loss + F.cross_entropy(self(old.x, old.t), old.y)
-        self.memory.offer(batch)
+        self.memory.add(batch)
         return loss

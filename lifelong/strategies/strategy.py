@@ -260,8 +260,8 @@ class Strategy(LightningModule):
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int
     ) -> Batch:
-        """Moves pixels and labels; the task indices stay on the CPU."""
-        return Batch(batch.x.to(device), batch.y.to(device), batch.t)
+        """Moves pixels and labels; tasks and rows stay on the CPU."""
+        return batch._replace(x=batch.x.to(device), y=batch.y.to(device))
 
     def configure_optimizers(self) -> Any:
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}

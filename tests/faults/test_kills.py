@@ -6,7 +6,9 @@ import csv
 import os
 import random
 import signal
+import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from lifelong.checkpoint import latest
 from lifelong.files import LOCK, OURS
 from tests.conftest import execute, results_of
 from tests.faults.conftest import Tally
-from tests.processes import Command
+from tests.processes import Command, fresh
 from tests.test_contract import FAST, WAYS, chosen
 
 pytestmark = pytest.mark.faults
@@ -39,21 +41,24 @@ def killed(
     was caught alive."""
     caught = 0
     for _ in range(kills):
-        process = Command(folder, *command, session=True)
+        process = started(folder, command)
         time.sleep(draw.uniform(0.1, seconds))
         caught += process.poll() is None
-        try:
+        with suppress(ProcessLookupError):  # it is through
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            process.send_signal(signal.SIGKILL)
         process.communicate()
     return caught
+
+
+def started(folder: Path, command: list[str]) -> Command | subprocess.Popen[str]:
+    several = "hydra/launcher=joblib" in command  # starts processes of its own
+    return (fresh if several else Command)(folder, *command, session=True)
 
 
 def timed(folder: Path, command: list[str]) -> float:
     """The seconds of a command that is left alone."""
     begun = time.monotonic()
-    process = Command(folder, *command, session=True)
+    process = started(folder, command)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     return time.monotonic() - begun

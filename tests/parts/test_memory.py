@@ -1,4 +1,4 @@
-"""Reservoir and rings (TAG spec, check 9.11)."""
+"""Memories: reservoir and rings (TAG spec, check 9.11), balanced sets, exemplars."""
 
 from __future__ import annotations
 
@@ -6,49 +6,67 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Generator, Tensor
 
-from lifelong.data import Batch, Task
-from lifelong.parts.memory import Reservoir, Rings
-from tests.conftest import images
+from lifelong.data import Batch, Images, Task
+from lifelong.parts.memory import Balanced, Exemplars, Memory, Reservoir, Rings
+
+MANY = 1000  # images of a task
 
 
 def numbered(first: int, count: int, task: int = 0) -> Batch:
     """Images whose pixels are their number in the stream."""
-    numbers = torch.arange(first, first + count)
+    rows = torch.arange(first, first + count)
+    return parts(task)[rows]
+
+
+def parts(index: int) -> Images:
+    numbers = torch.arange(MANY)
     x = numbers.float().view(-1, 1, 1, 1).expand(-1, 1, 2, 2)
-    return Batch(x, numbers % 3, torch.full((count,), task))
+    return Images(x, numbers % 3, torch.full((MANY,), index))
 
 
 def task(index: int = 0) -> Task:
-    parts = [images(6, (1, 2, 2), task=index) for _ in range(3)]
-    return Task(index, index, False, "", (0, 1, 2), *parts)
+    classes = (3 * index, 3 * index + 1, 3 * index + 2)
+    return Task(index, index, False, "", classes, *(parts(index) for _ in range(3)))
 
 
-def reservoir(size: int, **options: Any) -> Reservoir:
-    made = Reservoir(size, **options)
-    made.begin_task(task())
+def begun(made: Any, tasks: int = 2) -> Any:
+    for index in range(tasks):
+        made.begin_task(task(index))
     return made
 
 
-def contents(made: Reservoir) -> list[int]:
-    return [int(value) for value in made.x[: len(made), 0, 0, 0]]
+def reservoir(size: int, **options: Any) -> Reservoir:
+    made: Reservoir = begun(Reservoir(size, **options))
+    return made
+
+
+def contents(made: Memory) -> list[int]:
+    """The numbers of the images kept, in the order of the slots."""
+    return numbers(made.sample()[0].x)
+
+
+def numbers(x: Tensor) -> list[int]:
+    return [int(value) for value in x[:, 0, 0, 0]]
 
 
 @pytest.mark.parametrize("batchwise", [False, True])
 def test_the_first_images_fill_it_in_order(batchwise: bool) -> None:
     made = reservoir(10, batchwise=batchwise)
     for first in range(0, 9, 3):
-        made.offer(numbered(first, 3))
+        made.add(numbered(first, 3))
     assert contents(made) == list(range(9))
-    made.offer(numbered(9, 3))
+    made.add(numbered(9, 3))
     assert len(made) == 10
     assert contents(made)[9] == 9 or made.seen == 12  # the tenth may be replaced already
     for first in range(12, 600, 3):
-        made.offer(numbered(first, 3, task=1))
+        made.add(numbered(first, 3, task=1))
         assert len(made) == 10
-    for value, label, index in zip(contents(made), made.y.tolist(), made.tasks, strict=True):
-        assert label == value % 3
-        assert index == (value >= 12)
+    kept, _ = made.sample()
+    assert kept.y.tolist() == [value % 3 for value in numbers(kept.x)]
+    assert kept.t.tolist() == [int(value >= 12) for value in numbers(kept.x)]
+    assert kept.row.tolist() == numbers(kept.x)
 
 
 @pytest.mark.parametrize(
@@ -64,64 +82,133 @@ def test_inclusion_frequencies(
     size: int, batch: int, batchwise: bool, expected: list[float]
 ) -> None:
     """Over fifths of a stream of 1000, as shares of size / n."""
-    kept = torch.zeros(1000)
+    kept, images = torch.zeros(MANY), parts(0)
+    batches = [images[rows] for rows in torch.arange(MANY).split(batch)]
     trials = 400
     for _ in range(trials):
         made = reservoir(size, batchwise=batchwise)
-        for first in range(0, 1000, batch):
-            made.offer(numbered(first, min(batch, 1000 - first)))
-        kept[contents(made)] += 1
-    shares = kept.view(5, 200).mean(1) / trials / (size / 1000)
+        for each in batches:
+            made.add(each)
+        kept[made.rows] += 1
+    shares = kept.view(5, 200).mean(1) / trials / (size / MANY)
     assert shares.tolist() == pytest.approx(expected, abs=0.05)
 
 
-def test_draws_are_distinct_and_leave_a_task_out() -> None:
+def test_samples_are_distinct_and_leave_a_task_out() -> None:
     made = reservoir(20)
-    made.offer(numbered(0, 8, task=0))
-    made.offer(numbered(8, 8, task=1))
-    drawn = made.draw(10)
-    assert drawn is not None
-    assert len(set(drawn.x[:, 0, 0, 0].tolist())) == 10
-    old = made.draw(10, without=1)
-    assert old is not None
-    assert sorted(old.x[:, 0, 0, 0].tolist()) == list(range(8))
+    made.add(numbered(0, 8, task=0))
+    made.add(numbered(8, 8, task=1))
+    drawn, _ = made.sample(10)
+    assert len(set(numbers(drawn.x))) == 10
+    old, _ = made.sample(10, without=1)
+    assert sorted(numbers(old.x)) == list(range(8))
     assert old.t.tolist() == [0] * 8
-    assert reservoir(5).draw(3) is None
+    assert made.sample(10, of=1)[0].t.tolist() == [1] * 8
+    assert len(reservoir(5).sample(3)[0].y) == 0
 
 
 def test_rings_keep_the_latest_of_each_class() -> None:
-    made = Rings(2)
-    made.begin_task(task(0))
-    made.offer(numbered(0, 9))  # 0 3 6, 1 4 7, 2 5 8 by class
-    assert made.draw(10, without=0) is None
-    drawn = made.draw(10, without=1)
-    assert drawn is not None
-    assert sorted(drawn.x[:, 0, 0, 0].tolist()) == [3, 4, 5, 6, 7, 8]
-    assert drawn.y.tolist() == [int(value) % 3 for value in drawn.x[:, 0, 0, 0]]
-    few = made.draw(4, without=1)
-    assert few is not None
-    assert len(set(few.x[:, 0, 0, 0].tolist())) == 4
+    made = begun(Rings(2), 1)
+    made.add(numbered(0, 9))  # 0 3 6, 1 4 7, 2 5 8 by class
+    assert len(made.sample(10, without=0)[0].y) == 0
+    drawn, _ = made.sample(10, without=1)
+    assert sorted(numbers(drawn.x)) == [3, 4, 5, 6, 7, 8]
+    assert drawn.y.tolist() == [value % 3 for value in numbers(drawn.x)]
+    assert len(set(numbers(made.sample(4, without=1)[0].x))) == 4
+    made.begin_task(task(1))
+    made.add(numbered(0, 3, task=1))
+    assert made.sample()[0].t.tolist() == [0] * 6 + [1] * 3
 
 
-@pytest.mark.parametrize("kind", [Reservoir, Rings])
+def test_a_balanced_memory_has_as_many_of_each_class() -> None:
+    made = begun(Balanced(12))
+    for first in range(0, 60, 3):
+        made.add(numbered(first, 3))
+    assert torch.bincount(made.numbers).tolist() == [4, 4, 4]
+    for first in range(0, 60, 3):
+        made.add(numbered(first, 3, task=1))
+    assert torch.bincount(made.numbers).tolist() == [2] * 6
+    kept, _ = made.sample()
+    assert (3 * kept.t + kept.y).tolist() == made.numbers.tolist()
+
+
+def test_exemplars_in_the_order_in_which_they_are_wanted() -> None:
+    made = Exemplars()
+    first, second = task(0), task(1)
+    made.keep(first, torch.tensor([9, 6, 4, 1, 3]), note=torch.arange(5.0))
+    made.keep(second, torch.tensor([2, 8]), note=torch.arange(2.0))
+    assert numbers(made.images([1, 0]).x) == [2, 8, 9, 6, 4, 1, 3]
+    assert made.images([0]).row.tolist() == [9, 6, 4, 1, 3]
+    batch, extras = made.shrink(1).sample()
+    assert numbers(batch.x) == [9, 4, 2]
+    assert extras["note"].tolist() == [0, 2, 0]
+
+
+def test_what_is_kept_beside_an_image_stays_with_it() -> None:
+    made = reservoir(7)
+    for first in range(0, 90, 5):
+        batch = numbered(first, 5)
+        made.add(batch, logits=torch.stack([batch.row.float(), -batch.row.float()], 1))
+    batch, extras = made.sample(5)
+    assert extras["logits"].tolist() == [[row, -row] for row in batch.row.tolist()]
+    assert made.nbytes == 7 * 4 * 4 + 7 * 2 * 4
+
+
+def test_images_are_augmented_anew_or_shown_as_in_tests() -> None:
+    def noise(x: Tensor, generator: Generator) -> Tensor:
+        return x + torch.rand(x.shape, generator=generator)
+
+    met = task()
+    met.train.augment = noise
+    made = Reservoir(4)
+    made.begin_task(met)
+    made.add(met.train[torch.arange(4)])
+    assert contents(made) == [0, 1, 2, 3]
+    plain, _ = made.sample(augment=False)
+    assert torch.equal(plain.x, plain.x.round())
+    one, other = (made.sample()[0].x for _ in range(2))
+    assert not torch.equal(one, other)
+    assert torch.equal(one.floor(), plain.x)
+
+
+def test_images_of_tasks_keep_their_own_normalisation() -> None:
+    one, other = task(0), task(1)
+    other.train.scale, other.train.shift = other.train.scale / 2, other.train.shift + 7
+    made = Reservoir(8)
+    for each in (one, other):
+        made.begin_task(each)
+        made.add(each.train[torch.arange(4)])
+    kept, _ = made.sample()
+    for each in (one, other):
+        assert torch.equal(kept.x[kept.t == each.index], each.train[torch.arange(4)].x)
+
+
+@pytest.mark.parametrize(
+    "kind", [lambda: Reservoir(4), lambda: Rings(4), lambda: Balanced(4)],
+    ids=["reservoir", "rings", "balanced"],
+)  # fmt: skip
 def test_a_saved_memory_goes_on(kind: Any) -> None:
-    one, two = kind(4), kind(4)
-    for made in (one, two):
-        made.begin_task(task(0))
-        made.begin_task(task(1))
-    one.offer(numbered(0, 9))
+    one, two = begun(kind()), begun(kind())
+    batch = numbered(0, 9)
+    one.add(batch, logits=batch.x[:, 0, 0])
     two.load_state_dict(one.state_dict())
     drawn = []
     for made in (one, two):
         torch.manual_seed(1)
-        made.offer(numbered(9, 5, task=1))
-        drawn.append(made.draw(6, without=1))
-    assert torch.equal(drawn[0].x, drawn[1].x)
-    assert torch.equal(drawn[0].y, drawn[1].y)
+        batch = numbered(9, 5, task=1)
+        made.add(batch, logits=batch.x[:, 0, 0])
+        drawn.append(made.sample(6, without=1))
+    assert len(one) == len(two)
+    (batch, extras), (other, others) = drawn
+    assert all(torch.equal(*pair) for pair in zip(batch, other, strict=True))
+    assert torch.equal(extras["logits"], others["logits"])
+    assert torch.equal(extras["logits"][:, 0], batch.x[:, 0, 0, 0])
 
 
 def test_refuses() -> None:
     with pytest.raises(ValueError, match=r"strategy\.memory=0"):
         Reservoir(0)
+    with pytest.raises(ValueError, match=r"strategy\.memory=0"):
+        Balanced(0)
     with pytest.raises(ValueError, match=r"strategy\.per_class=0"):
         Rings(0)

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lifelong.data import Batch
+from lifelong.data import Batch, Task
 from lifelong.networks import MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import AGEM, ER, EWC
 from lifelong.strategies.agem import project
@@ -22,17 +22,21 @@ def network(heads: Any = MultiHead) -> Network:
     return Network(small_body(), heads)
 
 
-def batch(task: int, n: int = 6) -> Batch:
-    return Batch(torch.randn(n, 2, 6, 6), torch.arange(n) % 3, torch.full((n,), task))
+def batch(task: Task, n: int = 6) -> Batch:
+    """As many of each class, at random."""
+    places = [torch.nonzero(task.train.y == label)[:, 0] for label in range(3)]
+    rows = [rows[torch.randperm(len(rows))[: n // 3]] for rows in places]
+    return task.train[torch.cat(rows)]
 
 
 @pytest.mark.parametrize("fidelity", ["clean", "authors"])
 def test_er_adds_the_loss_of_a_memory_batch_from_the_second_task_on(fidelity: Any) -> None:
     made = ER(network(), SGD, memory=6, fidelity=fidelity)
-    made.begin_task(toy_task(0))
-    old, new = batch(0), batch(1)
+    first, second = toy_task(0), toy_task(1)
+    made.begin_task(first)
+    old, new = batch(first), batch(second)
     torch.testing.assert_close(made.training_loss(old), F.cross_entropy(made(old.x, old.t), old.y))
-    made.begin_task(toy_task(1))
+    made.begin_task(second)
     expected = F.cross_entropy(made(new.x, new.t), new.y)
     expected = expected + F.cross_entropy(made(old.x, old.t), old.y)  # all six are in the memory
     torch.testing.assert_close(made.training_loss(new), expected)
@@ -41,11 +45,10 @@ def test_er_adds_the_loss_of_a_memory_batch_from_the_second_task_on(fidelity: An
 def test_er_of_the_authors_may_draw_images_of_the_current_task() -> None:
     for fidelity, allowed in (("clean", {0}), ("authors", {0, 1})):
         made = ER(network(), SGD, memory=40, fidelity=fidelity)  # type: ignore[arg-type]
-        for task in (0, 1):
-            made.begin_task(toy_task(task))
-            made.memory.offer(batch(task))
-        drawn = made.memory.draw(40, None if made.authors else 1)
-        assert drawn is not None
+        for task in (toy_task(0), toy_task(1)):
+            made.begin_task(task)
+            made.memory.add(batch(task))
+        drawn, _ = made.memory.sample(40, without=None if made.authors else 1)
         assert set(drawn.t.tolist()) == allowed
 
 
@@ -85,13 +88,15 @@ def test_nothing_points_against_the_past_after_a_step(heads: Any) -> None:
     """Also of parameters that the batch does not move, such as another task's head."""
     made = AGEM(network(heads), SGD, per_class=2)
     against = 0
-    for task in (0, 1):
-        made.begin_task(toy_task(task))
-        made.double().training_loss(batch(task)._replace(x=batch(task).x.double()))
+    tasks = toy_task(0), toy_task(1)
+    tasks[1].train.y = (tasks[1].train.y + 1) % 3  # which one head cannot have both ways
+    for task in tasks:
+        task.train.dtype = torch.float64
+        made.begin_task(task)
+        made.double().training_loss(batch(task))
     for _ in range(20):
-        data = batch(1)
         made.zero_grad()
-        made.training_loss(data._replace(x=data.x.double())).backward()
+        made.training_loss(batch(tasks[1])).backward()
         reference = made._reference
         assert reference is not None
         zeros = [torch.zeros_like(p) for p in made._trained()]
@@ -107,11 +112,12 @@ def test_nothing_points_against_the_past_after_a_step(heads: Any) -> None:
 
 def test_agem_takes_the_reference_from_earlier_tasks() -> None:
     made = AGEM(network(), SGD, per_class=2)
-    made.begin_task(toy_task(0))
-    old, new = batch(0), batch(1)
+    first, second = toy_task(0), toy_task(1)
+    made.begin_task(first)
+    old, new = batch(first), batch(second)
     made.training_loss(old)
     assert made._reference is None
-    made.begin_task(toy_task(1))
+    made.begin_task(second)
     loss = made.training_loss(new)
     reference = torch.autograd.grad(
         F.cross_entropy(made(old.x, old.t), old.y), made._trained(), allow_unused=True
@@ -141,7 +147,7 @@ def test_ewc_adds_the_cut_gradient_of_the_penalty() -> None:
         named = made.held()
         for p in named.values():
             p.data.add_(0.1)
-        data = batch(1)
+        data = batch(toy_task(1))
         made.training_loss(data).backward()
         plain = {n: None if p.grad is None else p.grad.clone() for n, p in named.items()}
         made.on_after_backward()
