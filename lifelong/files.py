@@ -13,6 +13,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
@@ -267,9 +268,17 @@ def load(path: Path) -> Any:
     """
     import torch
 
-    if zipfile.is_zipfile(path):
-        _compare_checksums(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    if not zipfile.is_zipfile(path):
+        return torch.load(path, map_location="cpu", weights_only=True)
+    with ThreadPoolExecutor(1) as beside:
+        compared = beside.submit(_compare_checksums, path)
+        try:
+            found = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception:
+            compared.result()
+            raise
+        compared.result()
+    return found
 
 
 def _compare_checksums(path: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 SPARSE = "_sparse"  # marks a tensor of which the entries that are not zero are kept
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 LEAST = 1024  # entries of a tensor that is looked at
+LOOKED_AT = 4096  # entries of a tensor, or all, before it is looked at as a whole
 ZEROS = 1 / 8  # share of zeros from which on a tensor is smaller without them
 
 
@@ -34,6 +35,8 @@ def _packed(state: Any, met: dict[Any, list[Tensor]]) -> Any:
     tensor = _own(state.detach() if state.requires_grad else state)
     if tensor.numel() < LEAST or not tensor.is_floating_point():
         return tensor
+    if _seems_full(tensor):
+        return _once(tensor, met)
     kept = (tensor != 0) | tensor.signbit()
     if int(kept.sum()) <= (1 - ZEROS) * tensor.numel():
         bits = torch.from_numpy(np.packbits(kept.cpu().numpy()))
@@ -43,6 +46,14 @@ def _packed(state: Any, met: dict[Any, list[Tensor]]) -> Any:
             "values": _once(tensor[kept], met),
         }  # fmt: skip
     return _once(tensor, met)
+
+
+def _seems_full(tensor: Tensor) -> bool:
+    """Whether some entries have hardly any zeros, so that the others need not be looked at."""
+    if not tensor.is_contiguous():
+        return False
+    some = tensor.view(-1)[:: max(1, tensor.numel() // LOOKED_AT)]
+    return int((some == 0).sum()) < ZEROS / 2 * len(some)
 
 
 def _own(tensor: Tensor) -> Tensor:
