@@ -28,7 +28,7 @@ test: install  ## run the tests (minutes)
 test-all: install  ## run all tests, the slow ones too
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not faults" $(ARGS)
 
-faults: install  ## kill, damage, starve and mislead it for half an hour; figures go to docs/trust.md
+faults: install  ## kill, damage, starve and mislead it for ten minutes; figures go to docs/trust.md
 	FAULTS_TABLE=docs/trust.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(ARGS)
 
 lint: install  ## check style and types

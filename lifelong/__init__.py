@@ -14,9 +14,15 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from lifelong.data import Batch as Batch
+    from lifelong.data import Feed as Feed
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
     from lifelong.load import load_run as load_run
+    from lifelong.parts.memory import Balanced as Balanced
+    from lifelong.parts.memory import Exemplars as Exemplars
+    from lifelong.parts.memory import Memory as Memory
+    from lifelong.parts.memory import Reservoir as Reservoir
+    from lifelong.parts.memory import Rings as Rings
     from lifelong.parts.ticket import load_ticket as load_ticket
     from lifelong.strategies import Round as Round
     from lifelong.strategies import Strategy as Strategy
@@ -24,8 +30,12 @@ if TYPE_CHECKING:
 # Loaded at first use, so that `--help` and configuration errors answer without importing torch.
 _HOMES = {
     "Batch": "lifelong.data",
+    "Feed": "lifelong.data",
     "load_run": "lifelong.load",
     "load_ticket": "lifelong.parts.ticket",
+    **dict.fromkeys(
+        ("Balanced", "Exemplars", "Memory", "Reservoir", "Rings"), "lifelong.parts.memory"
+    ),
     "Task": "lifelong.data",
     "TaskStream": "lifelong.data",
     "Round": "lifelong.strategies",

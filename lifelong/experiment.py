@@ -134,7 +134,7 @@ class Experiment:
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
         train, val = (part() if callable(part) else part for part in (now.train, now.val))
-        self.stream.serve(task, train, number, first, val, now.batch_size)
+        self.stream.serve(task, train, number, first, val, now.batch_size, now.feeds)
         curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
         late_from = epochs - self.restore_best if self.restore_best and now.restores else math.inf
         self.strategy.rate = now.rate

@@ -1,6 +1,7 @@
 """Sources of images, splits into tasks, and the stream that serves them."""
 
 from lifelong.data.altered import altered
+from lifelong.data.feed import Fed, Feed
 from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
@@ -9,6 +10,8 @@ from lifelong.data.whole import folders, permuted, rotated, sequence
 
 __all__ = [
     "Batch",
+    "Fed",
+    "Feed",
     "HeldOut",
     "Images",
     "Task",

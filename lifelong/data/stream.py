@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from lightning import LightningDataModule
-from torch import Tensor
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset
 
-from lifelong.data.task import Batch, Images, Served, Task
+from lifelong.data.feed import Feed, Served, ServedTogether, Shuffled, Together
+from lifelong.data.task import Batch, Images, Task
 from lifelong.data.transforms import Transform
 from lifelong.seeds import derive
 
 EVALUATION_BATCH = 500
 MOST_VISITS = 100_000  # of a stream
-
-
-class Shuffled(Sampler[Tensor]):
-    """Batches of shuffled indices; the order is a function of `seed` and the epoch alone."""
-
-    def __init__(self, size: int, batch_size: int, drop_last: bool, seed: int, first_epoch: int):
-        self.size, self.batch_size, self.drop_last = size, batch_size, drop_last
-        self.seed, self.first_epoch, self.epoch = seed, first_epoch, first_epoch
-        self.noise = torch.Generator()  # for transforms; begins anew with each epoch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning with the epoch since this training began."""
-        self.epoch = self.first_epoch + epoch
-
-    def __len__(self) -> int:
-        whole, rest = divmod(self.size, self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        generator = torch.Generator().manual_seed(derive(self.seed, self.epoch))
-        order = torch.randperm(self.size, generator=generator)
-        self.noise.manual_seed(derive(self.seed, self.epoch, "transform"))
-        return iter(order.split(self.batch_size)[: len(self)])
 
 
 class StreamOptions(TypedDict):
@@ -95,7 +72,6 @@ class TaskStream(LightningDataModule):
     ) -> None:
         super().__init__()
         self.name, self.origin, self.note = name, origin, note
-        self.train_transform = train_transform
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
         visits = list(range(len(tasks))) if order is None else list(order)
         if not visits or any(index not in range(len(tasks)) for index in visits):
@@ -131,6 +107,7 @@ class TaskStream(LightningDataModule):
         self._train: Images = self.tasks[0].train
         self._val: Images = self.tasks[0].val
         self._epoch_seed, self._first_epoch, self._batch = shuffle_seed, 0, batch_size
+        self._feeds: dict[str, Feed] = {}
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.visits)
@@ -178,25 +155,35 @@ class TaskStream(LightningDataModule):
         first_epoch: int = 0,
         val: Images | None = None,
         batch_size: int | None = None,
+        feeds: Mapping[str, Feed] | None = None,
     ) -> None:
         """Makes round `number` of `task` current.
 
-        `train` and `val` replace the task's images, `batch_size` that of training batches.
+        `train` and `val` replace the task's images, `batch_size` that of training batches; `feeds`
+        come beside.
         """
         self._train = task.train if train is None else train
         self._val = task.val if val is None else val
         self._batch = self.batch_size if batch_size is None else batch_size
         self._epoch_seed = derive(self.seed, "batches", task.step, number)
-        self._first_epoch = first_epoch
+        self._first_epoch, self._feeds = first_epoch, dict(feeds or {})
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        sampler = Shuffled(
-            len(self._train), self._batch, self.drop_last, self._epoch_seed, self._first_epoch
-        )
-        if self.train_transform is None:
-            return _loader(self._train, sampler)
-        served = Served(self._train, self.train_transform, sampler.noise)
-        return _loader(served, sampler)
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Training batches; with feeds, `Fed`."""
+        size = len(self._train)
+        main = Shuffled(size, self._batch, self.drop_last, self._epoch_seed, self._first_epoch)
+        train = Served(self._train, True, main.noise)
+        samplers, served = dict[str, Shuffled](), dict[str, Served]()
+        for name, feed in self._feeds.items():
+            images = feed.images() if callable(feed.images) else feed.images
+            if len(images):
+                seed = derive(self._epoch_seed, "feed", name)
+                batch = feed.batch_size or self._batch
+                samplers[name] = Shuffled(len(images), batch, False, seed, self._first_epoch)
+                served[name] = Served(images, feed.augment, samplers[name].noise)
+        if not served:
+            return _loader(train, main)
+        return _loader(ServedTogether(train, served), Together(main, samplers))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self._val)
@@ -207,6 +194,6 @@ class TaskStream(LightningDataModule):
         return _loader(images, batches)
 
 
-def _loader(images: Images | Served, batches: Iterable[Tensor]) -> DataLoader[Batch]:
+def _loader(images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
     """Cuts batches by index. Its generator keeps the loader from drawing on the global one."""
     return DataLoader(images, batch_size=None, sampler=batches, generator=torch.Generator())

@@ -139,25 +139,6 @@ class Images(Dataset[Batch]):
         return joined
 
 
-class Served(Dataset[Batch]):
-    """Images as they are trained on: under a transform that draws.
-
-    Args:
-        images: as they are kept.
-        transform: of the pixels before they are normalised.
-        generator: that it draws on.
-    """
-
-    def __init__(self, images: Images, transform: Transform, generator: torch.Generator) -> None:
-        self.images, self.transform, self.generator = images, transform, generator
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, indices: Tensor) -> Batch:
-        return self.images.shown(indices, self.transform, self.generator)
-
-
 @dataclass(frozen=True)
 class Task:
     """One task of a stream.

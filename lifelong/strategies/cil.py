@@ -15,7 +15,7 @@ no image of the withdrawn 80 Million Tiny Images.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from torch import Generator, Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Task, unlabeled
+from lifelong.data import Batch, Feed, Images, Task, unlabeled
 from lifelong.data.sources.pickled import by_label
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -61,7 +60,6 @@ class CIL(Strategy):
         neighbours: images that an exemplar takes, nearest first, each image once.
         most: images of U at most; null for no limit but the source's.
         temperature: T, above 0.
-        transform: of training images.
 
     Raises:
         ValueError: a value out of range.
@@ -88,7 +86,6 @@ class CIL(Strategy):
         neighbours: int = 50,
         most: int | None = None,
         temperature: float = 2.0,
-        transform: Transform | None = None,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         for name, value in (("memory", memory), ("neighbours", neighbours), ("most", most)):
@@ -98,7 +95,7 @@ class CIL(Strategy):
             raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
         self.batch_size, self.memory, self.exemplars = batch_size, memory, exemplars
         self.pool, self.neighbours, self.most = unlabeled, neighbours, most
-        self.temperature, self.transform = temperature, transform
+        self.temperature = temperature
         self._met: dict[int, Task] = {}
         self._used: set[int] = set()  # class numbers of the whole stream
         self._tasks: list[int] = []  # whose classes are told apart
@@ -161,47 +158,46 @@ class CIL(Strategy):
         if not self._earlier:
             return Round()
         met = [self._met[index] for index in self._tasks]
+        new, old = self._shares()
         return Round(
-            train=lambda: self._mixed(task),
+            train=lambda: Images.joined([task.train, self._exemplars(self._earlier)]),
             val=Images.joined([each.val for each in met]),
             batch_size=self.batch_size // 4,
+            feeds={
+                "new": Feed(task.train, new),
+                "old": Feed(lambda: self._exemplars(self._earlier), old),
+                "taught": Feed(lambda: self._shown(task), augment=False),
+            },
         )
 
-    def _mixed(self, task: Task) -> Images:
-        """What R is drawn from: the new images and the exemplars."""
-        self._new, self._old = task.train, self._exemplars(self._earlier)
-        return Images.joined([self._new, self._old])
-
-    def on_train_epoch_start(self) -> None:
-        super().on_train_epoch_start()
-        if self._earlier:
-            noise = Generator().manual_seed(int(torch.randint(2**62, ())))
-            quarter, k = self.batch_size // 4, len(self._earlier)
-            self._noise, self._shares = noise, (quarter // (1 + k), quarter * k // (1 + k))
-            self._next_new = _cycle(len(self._new), self._shares[0], noise)
-            self._next_old = _cycle(len(self._old), self._shares[1], noise)
-            self._next_taught = _cycle(len(self.teacher.get("rows", ())), quarter, noise)
+    def _shares(self) -> tuple[int, int]:
+        """Images of a batch of N and of O."""
+        quarter, k = self.batch_size // 4, len(self._earlier)
+        return quarter // (1 + k), quarter * k // (1 + k)
 
     @property
     def teacher(self) -> dict[str, Any]:
         """What is taught while a task is learned; empty for nothing."""
         return self._taught
 
-    def training_loss(self, batch: Batch) -> Tensor:
+    def training_loss(
+        self,
+        batch: Batch,
+        new: Batch | None = None,
+        old: Batch | None = None,
+        taught: Batch | None = None,
+    ) -> Tensor:
         features = self.two.body(batch.x)
         loss = self._error(self.two.aside(features, self._tasks), batch)
         if not self._earlier:
             return loss + self._error(self.two.main(features, self._tasks), batch)
         balanced = batch.x.new_zeros(())
-        for images, rows, count in (
-            (self._new, next(self._next_new), self._shares[0]),
-            (self._old, next(self._next_old), self._shares[1]),
-        ):
-            part = self._served(images, rows)
+        for part, count in zip((new, old), self._shares(), strict=True):
+            assert part is not None
             scores = self.two.main(self.two.body(part.x), self._tasks)
             balanced = balanced + count / (self.batch_size // 4) * self._error(scores, part)
-        if self.teacher:
-            aside, main = self._teaching(next(self._next_taught))
+        if taught is not None:
+            aside, main = self._teaching(taught)
             loss, balanced = loss + aside, balanced + main
         return loss + balanced / 2
 
@@ -213,15 +209,16 @@ class CIL(Strategy):
         begin = torch.tensor([begins[task] for task in batch.t.tolist()], device=batch.y.device)
         return F.cross_entropy(torch.cat(list(scores), 1), begin + batch.y)
 
-    def _teaching(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _teaching(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """KD of the auxiliary and the main branch on some of U."""
-        x, taught = self._shown()[rows].x, self.teacher
-        known = taught["tasks"]
-        features = self.two.body(x)
+        taught, known = self.teacher, self.teacher["tasks"]
+        features = self.two.body(batch.x)
         losses = [
             self.temperature**2
             * distillation(
-                torch.cat(scores, 1), taught[branch][rows].to(x.device), self.temperature
+                torch.cat(scores, 1),
+                taught[branch][batch.row].to(batch.x.device),
+                self.temperature,
             )
             for branch, scores in (
                 ("aside", self.two.aside(features, known)),
@@ -229,12 +226,6 @@ class CIL(Strategy):
             )
         ]
         return losses[0], losses[1]
-
-    def _served(self, images: Images, rows: Tensor) -> Batch:
-        """Images as they are trained on."""
-        if self.transform is None:
-            return images[rows]
-        return images.shown(rows, self.transform, self._noise)
 
     def _exemplars(self, tasks: Sequence[int]) -> Images:
         return Images.joined([self._met[task].train.part(self._rows[task]) for task in tasks])
@@ -314,8 +305,10 @@ class CIL(Strategy):
             parts["main"].append(torch.cat(self.two.main(features, self._tasks), 1).cpu())
         self._taught |= {branch: torch.cat(scores) for branch, scores in parts.items()}
 
-    def _shown(self) -> Images:
+    def _shown(self, task: Task) -> Images:
         """The views of U: frozen, the same in all epochs, and found again after a stop."""
+        if not self.teacher:
+            return task.train.part(torch.zeros(0).long())
         if self._views is None:
             task = self._met[self.teacher["task"]]
             own = self.pool == "exemplars"
@@ -331,14 +324,11 @@ class CIL(Strategy):
     def _viewed(self, pool: Images) -> Images:
         """The chosen images of the pool, each under its fixed transform."""
         views = pool.part(self.teacher["rows"])
-        views.transform = None
-        if self.transform is not None:
+        views.row, augment, views.transform = torch.arange(len(views)), pool.augment, None
+        if augment is not None:
             generator = Generator().manual_seed(self.teacher["seed"])
-            parts = [
-                self.transform(x.float(), generator).to(x.dtype)
-                for x in views.x.split(EVALUATION_BATCH)
-            ]
-            views.x = torch.cat(parts)
+            parts = views.x.split(EVALUATION_BATCH)
+            views.x = torch.cat([augment(x.float(), generator).to(x.dtype) for x in parts])
         return views
 
     def _pool(self, task: Task) -> Images:
@@ -384,9 +374,3 @@ def herded(features: Tensor, count: int) -> Tensor:
         free[row], total = False, total + features[row]
         found.append(row)
     return torch.tensor(found, dtype=torch.long)
-
-
-def _cycle(size: int, count: int, generator: Generator) -> Iterator[Tensor]:
-    """Batches of indices, shuffled anew whenever all were used; the last may be smaller."""
-    while size:
-        yield from torch.randperm(size, generator=generator).split(count)

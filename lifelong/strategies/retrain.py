@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader
 
 from lifelong.checkpoint import Checkpoint, finished_visits, read
 from lifelong.data import Batch, Task
-from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -43,7 +42,7 @@ class Retrain(Tickets):
             those from which its ticket started (bottom-up: the dense network before the task); or
             a file: of a ticket, from where that one started, or a state dict.
         unlabeled: what the run learned from.
-        schedule, batch_size, temperature, transform: see `CIL`.
+        schedule, batch_size and temperature: see `CIL`.
 
     Raises:
         ValueError: files that are missing or do not fit.
@@ -62,11 +61,10 @@ class Retrain(Tickets):
         start: str = "first",
         unlabeled: str | Origin = "none",
         temperature: float = 2.0,
-        transform: Transform | None = None,
     ) -> None:
         super().__init__(
             network, optimizer, schedule, batch_size=batch_size, unlabeled=unlabeled,
-            temperature=temperature, transform=transform,
+            temperature=temperature,
         )  # fmt: skip
         self.run, self.stage = Path(run).expanduser(), stage
         self.mask, self.begins = mask, start

@@ -7,8 +7,8 @@ calls `super()`. What must survive a kill is a parameter, a buffer, or an entry 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Task
+from lifelong.data import Batch, Fed, Feed, Images, Task
 from lifelong.evaluation.accuracy import TaskAccuracy
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -46,6 +46,7 @@ class Round:
             then state that a checkpoint holds is there again.
         val: likewise, other validation images.
         batch_size: another size of the training batches.
+        feeds: images that come beside each training batch, by the names that `training_loss` takes.
         rate: a constant factor on the learning rate, in place of the schedule, which stands still.
         restores: whether `restore_best` holds for this round; else its last epoch is carried on.
         judged: images on which the trained network is asked; `judged` of the metrics is the share
@@ -57,6 +58,7 @@ class Round:
     train: Images | Callable[[], Images] | None = None
     val: Images | Callable[[], Images] | None = None
     batch_size: int | None = None
+    feeds: Mapping[str, Feed] = field(default_factory=dict)
     rate: float | None = None
     restores: bool = True
     judged: Images | None = None
@@ -148,10 +150,16 @@ class Strategy(LightningModule):
         """
         yield Round()
 
-    def training_loss(self, batch: Batch) -> Tensor:
+    def training_loss(self, batch: Batch, *_: Any, **feeds: Any) -> Tensor:
         """The loss of a training batch, a scalar.
 
         Here: mean cross-entropy, and the regularisers of the network.
+
+        Args:
+            batch: of the round's training images.
+            **feeds: a `Batch` of each of the round's feeds, by name: a method that asks for none
+                overrides `training_loss(self, batch)`, one that asks for images called `old`
+                `training_loss(self, batch, old)`.
         """
         return F.cross_entropy(self(batch.x, batch.t), batch.y) + self.penalty(batch.t)
 
@@ -192,8 +200,9 @@ class Strategy(LightningModule):
         if self._optimizer is not None and self.lifetime == "epoch":
             self._optimizer.state.clear()
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.training_loss(batch)
+    def training_step(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
+        whole = batch if isinstance(batch, Fed) else Fed(batch, {})
+        loss = self.training_loss(whole.batch, **whole.feeds)
         self._loss += loss.detach()
         return loss
 
@@ -258,9 +267,16 @@ class Strategy(LightningModule):
         return table[batch.t].to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
 
     def transfer_batch_to_device(
-        self, batch: Batch, device: torch.device, dataloader_idx: int
-    ) -> Batch:
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Batch | Fed:
         """Moves pixels and labels; tasks and rows stay on the CPU."""
+        if isinstance(batch, Fed):
+            parts = {name: self._moved(part, device) for name, part in batch.feeds.items()}
+            return Fed(self._moved(batch.batch, device), parts)
+        return self._moved(batch, device)
+
+    @staticmethod
+    def _moved(batch: Batch, device: torch.device) -> Batch:
         return batch._replace(x=batch.x.to(device), y=batch.y.to(device))
 
     def configure_optimizers(self) -> Any:

@@ -21,7 +21,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Images, Task
-from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -58,8 +57,8 @@ class TicketsBU(Tickets):
             comparison with it alone.
         round_epochs: of a round, at a hundredth of the rate.
         ranking, keep_rounds: see `Tickets`.
-        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
-            transform: see `CIL`.
+        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most and
+            temperature: see `CIL`.
 
     Raises:
         ValueError: a value out of range.
@@ -88,13 +87,11 @@ class TicketsBU(Tickets):
         neighbours: int = 50,
         most: int | None = None,
         temperature: float = 2.0,
-        transform: Transform | None = None,
     ) -> None:
         super().__init__(
             network, optimizer, schedule, round_epochs=round_epochs, ranking=ranking,
             keep_rounds=keep_rounds, batch_size=batch_size, memory=memory, exemplars=exemplars,
             unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
-            transform=transform,
         )  # fmt: skip
         if not 0 < share < 1:
             raise ValueError(f"strategy.share={share}: give a share between 0 and 1")

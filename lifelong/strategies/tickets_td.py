@@ -18,7 +18,6 @@ from torch import Tensor
 
 from lifelong.backbones.backbone import draw
 from lifelong.data import Task
-from lifelong.data.transforms import Transform
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -56,8 +55,8 @@ class TicketsTD(Tickets):
         rewind_epoch: see `late`.
         round_epochs: of the training between two prunings, at a hundredth of the rate.
         ranking, keep_rounds: see `Tickets`.
-        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most, temperature,
-            transform: see `CIL`.
+        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most and
+            temperature: see `CIL`.
 
     Raises:
         ValueError: shares out of range.
@@ -84,13 +83,11 @@ class TicketsTD(Tickets):
         neighbours: int = 50,
         most: int | None = None,
         temperature: float = 2.0,
-        transform: Transform | None = None,
     ) -> None:
         super().__init__(
             network, optimizer, schedule, round_epochs=round_epochs, ranking=ranking,
             keep_rounds=keep_rounds, batch_size=batch_size, memory=memory, exemplars=exemplars,
             unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
-            transform=transform,
         )  # fmt: skip
         self.pruning = shares_of(pruning)
         if rewind_epoch < 1:

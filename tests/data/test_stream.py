@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from lifelong.data import Images, TaskStream
-from lifelong.data.stream import Shuffled
+from lifelong.data.feed import Shuffled
 from tests.conftest import images, toy_task
 
 

@@ -63,7 +63,9 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):  # one of several, which knows a part
+        return
     if any(kind == TRIED for _, kind in counts):
         terminalreporter.write_line(f"\n{table()}\n")
         if os.environ.get("FAULTS_TABLE"):

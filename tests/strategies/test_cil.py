@@ -45,8 +45,14 @@ def learned(method: CIL, count: int, last: bool = False) -> list[Task]:
                 for p in method.network.parameters():
                     p.add_(0.05 * torch.randn_like(p))
             method.end_task(task, NONE)
-    method.on_train_epoch_start()
     return tasks
+
+
+def feeds(method: CIL, task: Task) -> dict[str, Images]:
+    """The images of a round's feeds."""
+    (now,) = method.rounds(task)
+    found = {name: feed.images for name, feed in now.feeds.items()}
+    return {name: made() if callable(made) else made for name, made in found.items()}
 
 
 def test_distillation_and_its_gradient() -> None:
@@ -72,19 +78,17 @@ def test_a_step_by_hand() -> None:
     assert taught["main"].shape[1] == 6  # the old classes alone
     for name in ("aside", "main"):
         taught[name] = taught[name].double()
-    quarter = 48 // 4
-    assert method._shares == (quarter // 3, quarter * 2 // 3)
-    drawn: dict[str, Tensor] = {}
-    for name in ("new", "old", "taught"):
-        rows = next(getattr(method, f"_next_{name}"))
-        drawn[name] = rows
-        setattr(method, f"_next_{name}", iter([rows]))
-    for images in (tasks[2].train, method._old, method._shown()):
+    quarter, shares = 48 // 4, method._shares()
+    assert shares == (quarter // 3, quarter * 2 // 3)
+    served = feeds(method, tasks[2])
+    assert set(served) == {"new", "old", "taught"}
+    for images in served.values():
         images.scale, images.shift = images.scale.double(), images.shift.double()
         images.x = images.x.double()
         images.dtype = torch.double
-    mixed = Images.joined([tasks[2].train, method._old])[torch.arange(18, 30)]
+    mixed = Images.joined([served["new"], served["old"]])[torch.arange(18, 30)]
     assert set(mixed.t.tolist()) == {0, 2}
+    drawn = {name: images[torch.randperm(len(images))[:7]] for name, images in served.items()}
 
     def scores(branch: Any, x: Tensor, count: int) -> Tensor:
         features = network.body(x)
@@ -93,20 +97,17 @@ def test_a_step_by_hand() -> None:
     def error(branch: Any, batch: Any) -> Tensor:
         return F.cross_entropy(scores(branch, batch.x, 3), 3 * batch.t + batch.y)
 
-    views = method._shown()[drawn["taught"]].x.double()
+    views, rows = drawn["taught"].x, drawn["taught"].row
     expected = error(network.auxiliary, mixed)
     expected = expected + 4 * distillation(
-        scores(network.auxiliary, views, 2), taught["aside"][drawn["taught"]], 2.0
+        scores(network.auxiliary, views, 2), taught["aside"][rows], 2.0
     )
-    balanced = method._shares[0] / quarter * error(network.heads, tasks[2].train[drawn["new"]])
-    balanced = balanced + method._shares[1] / quarter * error(
-        network.heads, method._old[drawn["old"]]
-    )
+    balanced = shares[0] / quarter * error(network.heads, drawn["new"])
+    balanced = balanced + shares[1] / quarter * error(network.heads, drawn["old"])
     balanced = balanced + 4 * distillation(
-        scores(network.heads, views, 2), taught["main"][drawn["taught"]], 2.0
+        scores(network.heads, views, 2), taught["main"][rows], 2.0
     )
-    batch = mixed._replace(x=mixed.x.double())
-    torch.testing.assert_close(method.training_loss(batch), expected + 0.5 * balanced)
+    torch.testing.assert_close(method.training_loss(mixed, **drawn), expected + 0.5 * balanced)
     assert k == len(method._earlier)
 
 
@@ -127,15 +128,13 @@ def test_the_first_task_trains_both_branches_alike() -> None:
 def test_batches_of_the_published_protocol(k: int, new: int, old: int, steps: int) -> None:
     """The table of the specification for CIFAR-10: two classes a task, 4,500 images of each."""
     method = made(batch_size=256)
-    method._earlier = list(range(k))
-    x = torch.zeros(1, 2, 6, 6).expand(9000, -1, -1, -1)
-    method._new = Images(x, torch.zeros(9000).long(), torch.zeros(9000).long())
-    method._old = method._new.part(torch.arange(200 * k))
-    method._taught = {}
-    method.on_train_epoch_start()
-    assert method._shares == (new, old)
-    assert [len(next(method._next_new)), len(next(method._next_old))] == [new, old]
-    assert math.ceil((9000 + 200 * k) / (256 // 4)) == steps
+    tasks = learned(method, k + 1)
+    assert method._shares() == (new, old)
+    (now,) = method.rounds(tasks[-1])
+    assert [now.feeds[name].batch_size for name in ("new", "old")] == [new, old]
+    assert now.feeds["taught"].batch_size is None  # as many as of R
+    assert now.batch_size == 256 // 4
+    assert math.ceil((9000 + 200 * k) / now.batch_size) == steps
 
 
 def test_a_round_has_the_new_images_and_the_exemplars_alone() -> None:
@@ -159,7 +158,7 @@ def test_a_round_has_the_new_images_and_the_exemplars_alone() -> None:
 
 @pytest.mark.parametrize("unlabeled", ["exemplars", "folder"])
 def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_path: Path) -> None:
-    shape, options = (3, 8, 8), {"transform": RandomCrop(8, padding=2)}
+    shape = (3, 8, 8)
     if unlabeled == "folder":
         for number in range(30):
             colour = tuple(torch.randint(0, 256, (3,)).tolist())
@@ -167,16 +166,17 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
     torch.manual_seed(1)
     method = CIL(
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
-        unlabeled=str(tmp_path) if unlabeled == "folder" else unlabeled, neighbours=2, **options,
+        unlabeled=str(tmp_path) if unlabeled == "folder" else unlabeled, neighbours=2,
     )  # fmt: skip
     task = toy_task(0)
     y = torch.arange(24) % 3
     train = Images((255 * torch.rand(24, *shape)).byte(), y, torch.zeros(24).long())
+    train.augment = RandomCrop(8, padding=2)
     task = replace(task, train=train)
     method.check([task])
     method.begin_task(task)
     method.end_task(task, NONE)
-    first = method._shown()
+    first = method._shown(task)
     assert len(first) == (24 if unlabeled == "folder" else 12)
     assert first.x.dtype == torch.uint8
     method.eval()
@@ -186,11 +186,11 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
     torch.testing.assert_close(method._taught["aside"], method.two.auxiliary(features, 0).detach())
     again = CIL(
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
-        unlabeled=method.pool, neighbours=2, **options,
+        unlabeled=method.pool, neighbours=2,
     )  # fmt: skip
     again.begin_task(task)
     again.load_state_dict(method.state_dict())
-    assert torch.equal(again._shown().x, first.x)
+    assert torch.equal(again._shown(task).x, first.x)
 
 
 def test_herding_is_the_definition() -> None:

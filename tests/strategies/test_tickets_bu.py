@@ -246,7 +246,7 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
     assert list(method.beside()) == ["dense"]
     beside = method.beside()
     next(beside)
-    features = method.two.body(method._shown()[torch.arange(12)].x)
+    features = method.two.body(method._shown(toy_task(0))[torch.arange(12)].x)
     torch.testing.assert_close(method._taught["main"], method.two.heads(features, 0).detach())
     assert next(beside, None) is None
     for name, value in method.state().items():

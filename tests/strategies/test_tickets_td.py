@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lifelong import export, load_run, load_ticket
-from lifelong.data import Images
+from lifelong.data import Task, TaskStream
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.strategies import Round, TicketsTD
 from tests.conftest import execute, results_of, small_body, toy_task
@@ -26,16 +26,19 @@ def made(**options: Any) -> TicketsTD:
     return TicketsTD(TwoBranchNetwork(small_body(), MultiHead), SGD, **values)
 
 
-def train(method: TicketsTD, images: Images, steps: int = 3) -> None:
+def train(method: TicketsTD, task: Task, now: Round, steps: int = 3) -> None:
     """A few steps of a round, as Lightning would take them."""
+    stream = TaskStream([task], name="toy", batch_size=6)
+    images = now.train() if callable(now.train) else now.train
+    stream.serve(task, images, feeds=now.feeds)
     method.on_train_epoch_start()
     optimizer = method.configure_optimizers()["optimizer"]
-    for rows in torch.randperm(len(images))[: 6 * steps].split(6):
+    for number, batch in enumerate(islice(stream.train_dataloader(), steps)):
         optimizer.zero_grad()
-        method.training_loss(images[rows]).backward()
+        method.training_step(batch, number).backward()
         method.on_after_backward()
         optimizer.step()
-        method.on_train_batch_end(None, images[rows], 0)
+        method.on_train_batch_end(None, batch, number)
     method.on_train_end()
 
 
@@ -47,8 +50,7 @@ def lived(method: TicketsTD, count: int) -> list[list[Round]]:
         method.begin_task(task)
         seen.append([])
         for now in method.rounds(task):
-            images = now.train() if callable(now.train) else task.train
-            train(method, images)
+            train(method, task, now)
             seen[-1].append(now)
             for name, p in method.prunable().items():
                 assert not p.detach()[~method.masks.keep[name]].any()
@@ -103,7 +105,7 @@ def test_rewinding(rewind: Any) -> None:
     method.begin_task(task)
     (only,) = method.rounds(task)
     assert only == Round()
-    train(method, task.train)
+    train(method, task, Round())
     with torch.no_grad():  # the best epoch, which is put back, is another than the last
         for p in method.network.parameters():
             p.mul_(0.5)
@@ -116,7 +118,7 @@ def test_rewinding(rewind: Any) -> None:
         kept = method.masks.keep[name]
         torch.testing.assert_close(p.detach(), method._last[name_in(name)] * kept)
         torch.testing.assert_close(p.detach()[kept], 2 * best[name][kept])
-    train(method, task.train)
+    train(method, task, Round())
     trained = {name: p.detach().clone() for name, p in method.prunable().items()}
     others = {n: p.detach().clone() for n, p in method.two.named_parameters() if "heads" in n}
     assert next(rounds).name == "train"

@@ -1,0 +1,124 @@
+"""Images that a round serves beside those of the task: named, seeded, augmented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.utils.data import Dataset, Sampler
+
+from lifelong.data.task import Batch, Images
+from lifelong.seeds import derive
+
+
+@dataclass(frozen=True)
+class Feed:
+    """A batch of these images comes with every training batch of a round.
+
+    They are shuffled anew whenever all were served (the last batch before that may be smaller), and
+    at the begin of every epoch.
+
+    Attributes:
+        images: what is served, or what makes it just before the training; then state that a
+            checkpoint holds is there again. Without images the feed is left out.
+        batch_size: images of a batch; None for that of the round.
+        augment: draw the training augmentation of the images; else they come as in tests.
+    """
+
+    images: Images | Callable[[], Images]
+    batch_size: int | None = None
+    augment: bool = True
+
+
+class Fed(NamedTuple):
+    """A training batch, and by their names those of the feeds."""
+
+    batch: Batch
+    feeds: dict[str, Batch]
+
+
+class Served(Dataset[Batch]):
+    """Images as they are trained on: under an augmentation that draws anew.
+
+    Args:
+        images: as they are kept.
+        augment: whether to; else they come as in tests.
+        generator: that the augmentation draws on.
+    """
+
+    def __init__(self, images: Images, augment: bool, generator: Generator) -> None:
+        self.images, self.generator = images, generator
+        chosen = images.augment if augment else None
+        self.transform = images.transform if chosen is None else chosen
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, indices: Tensor) -> Batch:
+        return self.images.shown(indices, self.transform, self.generator)
+
+
+class ServedTogether(Dataset[Fed]):
+    """A training set and its feeds, indexed by what `Together` draws."""
+
+    def __init__(self, main: Dataset[Batch], feeds: Mapping[str, Dataset[Batch]]) -> None:
+        self.main, self.feeds = main, feeds
+
+    def __getitem__(self, drawn: tuple[Tensor, Mapping[str, Tensor]]) -> Fed:
+        rows, others = drawn
+        return Fed(self.main[rows], {name: self.feeds[name][own] for name, own in others.items()})
+
+
+class Shuffled(Sampler[Tensor]):
+    """Batches of shuffled indices; the order is a function of `seed` and the epoch alone."""
+
+    def __init__(self, size: int, batch_size: int, drop_last: bool, seed: int, first_epoch: int):
+        self.size, self.batch_size, self.drop_last = size, batch_size, drop_last
+        self.seed, self.first_epoch, self.epoch = seed, first_epoch, first_epoch
+        self.noise = Generator()  # for augmentations; begins anew with each epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning with the epoch since this training began."""
+        self.epoch = self.first_epoch + epoch
+
+    def __len__(self) -> int:
+        whole, rest = divmod(self.size, self.batch_size)
+        return whole + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        generator = self._begun()
+        order = torch.randperm(self.size, generator=generator)
+        return iter(order.split(self.batch_size)[: len(self)])
+
+    def endless(self) -> Iterator[Tensor]:
+        """As `iter`, shuffled again whenever all were drawn."""
+        generator = self._begun()
+        while True:
+            yield from torch.randperm(self.size, generator=generator).split(self.batch_size)
+
+    def _begun(self) -> Generator:
+        self.noise.manual_seed(derive(self.seed, self.epoch, "transform"))
+        return Generator().manual_seed(derive(self.seed, self.epoch))
+
+
+class Together(Sampler[tuple[Tensor, dict[str, Tensor]]]):
+    """Batches of a training set, and with each one of every feed."""
+
+    def __init__(self, main: Shuffled, feeds: Mapping[str, Shuffled]) -> None:
+        self.main, self.feeds = main, feeds
+
+    def set_epoch(self, epoch: int) -> None:
+        """See `Shuffled`."""
+        for sampler in (self.main, *self.feeds.values()):
+            sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.main)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        others = {name: sampler.endless() for name, sampler in self.feeds.items()}
+        for rows in self.main:
+            yield rows, {name: next(drawn) for name, drawn in others.items()}
