@@ -191,7 +191,7 @@ class Experiment:
         if best is not None:
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])
-            self._test(task.step, PEAK, [task])
+            self._test(task.step, PEAK, [self.stream.tasks[task.index]])
             self._load(now)
         if self.strategy.rolls_back:
             self._test(task.step, BEFORE, self._seen(task))
@@ -229,8 +229,7 @@ class Experiment:
     def _asked(self, images: Sequence[Images]) -> TaskAccuracy:
         """The answers of the network as it is."""
         with self._clock("evaluate"):
-            loaders = [self.stream.loader(part) for part in images]
-            self._tester.test(self.strategy, dataloaders=loaders, verbose=False)
+            self._tester.test(self.strategy, dataloaders=self.stream.loader(*images), verbose=False)
             self.strategy.to(self.device)
         return self.strategy.scores
 

@@ -215,7 +215,7 @@ def test_streams_exemplars_and_pools_of_the_program(data: Path, runs: dict[str, 
     run = load_run(runs["dense"])
     assert [task.classes for task in run.tasks.values()] == [(9, 8), (7, 1)]
     strategy: Any = run.strategy
-    assert [len(rows) for rows in strategy._rows.values()] == [4, 4]
+    assert strategy.kept.tasks.bincount().tolist() == [4, 4]
     assert strategy.method["selected"] == {"0": 12}
 
 

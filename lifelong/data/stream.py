@@ -8,6 +8,7 @@ from typing import Any, NotRequired, TypedDict
 
 import torch
 from lightning import LightningDataModule
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lifelong.data.feed import Feed, Served, ServedTogether, Shuffled, Together
@@ -188,10 +189,33 @@ class TaskStream(LightningDataModule):
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self._val)
 
-    def loader(self, images: Images) -> DataLoader[Batch]:
-        """One plain pass over `images` in large batches, for evaluation and importances."""
-        batches = torch.arange(len(images)).split(EVALUATION_BATCH)
-        return _loader(images, batches)
+    def loader(self, *parts: Images) -> DataLoader[Batch]:
+        """One plain pass over images in large batches, for evaluation and importances.
+
+        A batch holds images of one part alone: so evaluation gives the same numbers, whatever else
+        is asked in the same pass.
+        """
+        batches = [
+            (number, rows)
+            for number, images in enumerate(parts)
+            for rows in torch.arange(len(images)).split(EVALUATION_BATCH)
+            if len(rows)
+        ]
+        return _loader(InTurn(parts), batches)
+
+
+class InTurn(Dataset[Batch]):
+    """Several sets of images, indexed by the number of one and by indices in it."""
+
+    def __init__(self, parts: Sequence[Images]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __getitem__(self, drawn: tuple[int, Tensor]) -> Batch:
+        number, rows = drawn
+        return self.parts[number][rows]
 
 
 def _loader(images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:

@@ -14,26 +14,21 @@ no image of the withdrawn 80 Million Tiny Images.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Feed, Images, Task, unlabeled
-from lifelong.data.sources.pickled import by_label
-from lifelong.data.stream import EVALUATION_BATCH
+from lifelong.data import Batch, Feed, Images, Task
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.distillation import distillation
-from lifelong.parts.neighbours import nearest_without_replacement
+from lifelong.parts.exemplars import ExemplarChoice
+from lifelong.parts.lottery_teaching import LotteryTeaching, features_of, lottery_teaching
+from lifelong.parts.memory import Exemplars
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
 
 
@@ -93,20 +88,14 @@ class CIL(Strategy):
                 raise ValueError(f"strategy.{name}={value}: give 1 or more")
         if temperature <= 0:
             raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
-        self.batch_size, self.memory, self.exemplars = batch_size, memory, exemplars
-        self.pool, self.neighbours, self.most = unlabeled, neighbours, most
-        self.temperature = temperature
+        self.batch_size, self.temperature = batch_size, temperature
+        self.choice, self.kept = ExemplarChoice(exemplars, memory), Exemplars()
+        self.taught = LotteryTeaching(unlabeled, neighbours, most)
         self._met: dict[int, Task] = {}
-        self._used: set[int] = set()  # class numbers of the whole stream
         self._tasks: list[int] = []  # whose classes are told apart
         self._earlier: list[int] = []
-        self._rows: dict[int, Tensor] = {}  # of the exemplars among a task's training images
-        self._taught: dict[str, Any] = {}  # U: indices, seed of the views, the teacher's scores
-        self._taught_before: dict[str, Any] = {}  # U while the last finished task was learned
         self._prints: dict[int, int] = {}  # checksums of the tasks' training images
-        self._views: Images | None = None  # of U
-        self._file: dict[int, NDArray[np.uint8]] | None = None  # exemplars that the user brought
-        self.method = {"unlabeled": getattr(unlabeled, "name", unlabeled), "selected": {}}
+        self.method = {"unlabeled": self.taught.name, "selected": {}}
 
     @property
     def two(self) -> TwoBranchNetwork:
@@ -127,26 +116,26 @@ class CIL(Strategy):
                 f"data.classes: class {again[0]} belongs to two tasks, and {type(self).__name__} "
                 "tells the classes of all tasks apart; give each class to one task"
             )
-        self._used = set(every)
-        if self.exemplars not in ("random", "herding"):
+        self.taught.used = set(every)
+        if self.choice.of_a_file:
             for task in tasks:
-                self._brought(task)
-        if self.pool not in ("none", "exemplars") and not len(self._pool(tasks[0])):
+                self.choice.brought(task)
+        if self.taught.origin not in ("none", "exemplars") and not len(self.taught.pool(tasks[0])):
             raise ValueError(
-                f"unlabeled={self.method['unlabeled']}: has no images; give others, or "
-                "unlabeled=none"
+                f"unlabeled={self.taught.name}: has no images; give others, or unlabeled=none"
             )
 
     def begin_task(self, task: Task) -> None:
         super().begin_task(task)
         self._met[task.index] = task
+        self.kept.begin_task(task)
         self._prints[task.index] = task.train.checksum()
         self._enter(task, list(self.classes))
 
     def _enter(self, task: Task, tasks: list[int]) -> None:
         """Makes `task` the one that is learned, of the `tasks` met until then."""
         self._tasks, self._earlier = tasks, [index for index in tasks if index != task.index]
-        self._views = None
+        self.taught.forget_views()
 
     def answered(self) -> list[int]:
         return self._tasks
@@ -160,13 +149,13 @@ class CIL(Strategy):
         met = [self._met[index] for index in self._tasks]
         new, old = self._shares()
         return Round(
-            train=lambda: Images.joined([task.train, self._exemplars(self._earlier)]),
+            train=lambda: Images.joined([task.train, self.kept.images(self._earlier)]),
             val=Images.joined([each.val for each in met]),
             batch_size=self.batch_size // 4,
             feeds={
                 "new": Feed(task.train, new),
-                "old": Feed(lambda: self._exemplars(self._earlier), old),
-                "taught": Feed(lambda: self._shown(task), augment=False),
+                "old": Feed(lambda: self.kept.images(self._earlier), old),
+                "taught": Feed(lambda: self._views(task), augment=False),
             },
         )
 
@@ -178,7 +167,7 @@ class CIL(Strategy):
     @property
     def teacher(self) -> dict[str, Any]:
         """What is taught while a task is learned; empty for nothing."""
-        return self._taught
+        return self.taught.now
 
     def training_loss(
         self,
@@ -197,7 +186,7 @@ class CIL(Strategy):
             scores = self.two.main(self.two.body(part.x), self._tasks)
             balanced = balanced + count / (self.batch_size // 4) * self._error(scores, part)
         if taught is not None:
-            aside, main = self._teaching(taught)
+            aside, main = lottery_teaching(self.two, self.teacher, taught, self.temperature)
             loss, balanced = loss + aside, balanced + main
         return loss + balanced / 2
 
@@ -209,168 +198,38 @@ class CIL(Strategy):
         begin = torch.tensor([begins[task] for task in batch.t.tolist()], device=batch.y.device)
         return F.cross_entropy(torch.cat(list(scores), 1), begin + batch.y)
 
-    def _teaching(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """KD of the auxiliary and the main branch on some of U."""
-        taught, known = self.teacher, self.teacher["tasks"]
-        features = self.two.body(batch.x)
-        losses = [
-            self.temperature**2
-            * distillation(
-                torch.cat(scores, 1),
-                taught[branch][batch.row].to(batch.x.device),
-                self.temperature,
-            )
-            for branch, scores in (
-                ("aside", self.two.aside(features, known)),
-                ("main", self.two.main(features, known)),
-            )
-        ]
-        return losses[0], losses[1]
-
-    def _exemplars(self, tasks: Sequence[int]) -> Images:
-        return Images.joined([self._met[task].train.part(self._rows[task]) for task in tasks])
+    def _views(self, task: Task) -> Images:
+        """U, of which there may be nothing."""
+        if not self.teacher:
+            return task.train.part(torch.zeros(0).long())
+        taught = self.teacher
+        return self.taught.views(taught, self._met[taught["task"]], self.kept.images)
 
     @torch.no_grad()
     def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
         super().end_task(task, loader)
         self.eval()
-        if task.index not in self._rows:
-            self._rows[task.index] = self._chosen(task)
-        self._taught_before, self._taught = self._taught, {}
-        if self.pool != "none" and not task.last:
-            self._prepare(task)
-            self.method["selected"][str(task.step)] = len(self._taught["rows"])
+        if task.index not in self.kept.tasks.tolist():
+            rows = self.choice.rows(task, lambda images: features_of(self.two, images))
+            self.kept.keep(task, rows)
+        self.taught.before, self.taught.now = self.taught.now, {}
+        if self.taught.origin != "none" and not task.last:
+            anchors = self.kept.images(self._tasks)
+            note = self.taught.prepare(task, self._tasks, anchors, self.two)
+            if note:
+                self.tell(note)
+            self.method["selected"][str(task.step)] = len(self.taught.now["rows"])
         self.train()
 
-    def _chosen(self, task: Task) -> Tensor:
-        """The rows of the exemplars of a task's classes; its images come in random order."""
-        if self.exemplars not in ("random", "herding"):
-            return self._brought(task)
-        found = []
-        for label in range(len(task.classes)):
-            rows = torch.nonzero(task.train.y.cpu() == label).flatten()
-            if self.exemplars == "herding":
-                features = F.normalize(self._features(task.train.part(rows)))
-                rows = rows[herded(features, min(self.memory, len(rows)))]
-            found.append(rows[: self.memory])
-        return torch.cat(found)
-
-    def _brought(self, task: Task) -> Tensor:
-        """The rows of the images that the user's file has of a task's classes."""
-        if self._file is None:
-            self._file = by_label(Path(self.exemplars).expanduser(), task.train.x.shape[1:])
-        pixels = task.train.x.cpu().numpy()
-        rows = {
-            (label, pixels[row].tobytes()): row for row, label in enumerate(task.train.y.tolist())
-        }
-        found = [
-            rows.get((label, image.tobytes()))
-            for label, number in enumerate(task.classes)
-            for image in self._file.get(number, ())
-        ]
-        if not found or None in found:
-            raise ValueError(
-                f"strategy.exemplars={self.exemplars}: {found.count(None)} of its {len(found)} "
-                f"images of {task.name} are not among the training images"
-            )
-        return torch.tensor(found)
-
-    def _prepare(self, task: Task) -> None:
-        """Chooses U for the next task, draws its views, and keeps what the network answers."""
-        anchors = self._exemplars(self._tasks)
-        pool = anchors if self.pool == "exemplars" else self._pool(task)
-        rows = torch.arange(len(pool))
-        if self.pool != "exemplars":
-            rows = nearest_without_replacement(
-                self._features(anchors), self._features(pool), self.neighbours, self.most
-            ).cpu()
-            asked = min(self.neighbours * len(anchors), self.most or math.inf)
-            if len(rows) < asked:
-                self.tell(
-                    f"visit {task.step + 1}: unlabeled={self.method['unlabeled']} has {len(pool)} "
-                    f"images; {len(rows)} are taken, where {asked} were asked for"
-                )
-        self._taught = {
-            "rows": rows,
-            "seed": int(torch.randint(2**62, ())),
-            "tasks": self._tasks,
-            "task": task.index,
-        }
-        self._views = self._viewed(pool)
-        self._taught["checksum"] = self._views.checksum()
-        parts: dict[str, list[Tensor]] = {"aside": [], "main": []}
-        for some in torch.arange(len(rows)).split(EVALUATION_BATCH):
-            features = self.two.body(self._views[some].x)
-            parts["aside"].append(torch.cat(self.two.aside(features, self._tasks), 1).cpu())
-            parts["main"].append(torch.cat(self.two.main(features, self._tasks), 1).cpu())
-        self._taught |= {branch: torch.cat(scores) for branch, scores in parts.items()}
-
-    def _shown(self, task: Task) -> Images:
-        """The views of U: frozen, the same in all epochs, and found again after a stop."""
-        if not self.teacher:
-            return task.train.part(torch.zeros(0).long())
-        if self._views is None:
-            task = self._met[self.teacher["task"]]
-            own = self.pool == "exemplars"
-            pool = self._exemplars(self.teacher["tasks"]) if own else self._pool(task)
-            self._views = self._viewed(pool)
-            if self._views.checksum() != self.teacher["checksum"]:
-                raise ValueError(
-                    f"strategy.unlabeled={self.method['unlabeled']}: is not what it was when "
-                    "images were chosen from it; bring it back, or begin the run anew"
-                )
-        return self._views
-
-    def _viewed(self, pool: Images) -> Images:
-        """The chosen images of the pool, each under its fixed transform."""
-        views = pool.part(self.teacher["rows"])
-        views.row, augment, views.transform = torch.arange(len(views)), pool.augment, None
-        if augment is not None:
-            generator = Generator().manual_seed(self.teacher["seed"])
-            parts = views.x.split(EVALUATION_BATCH)
-            views.x = torch.cat([augment(x.float(), generator).to(x.dtype) for x in parts])
-        return views
-
-    def _pool(self, task: Task) -> Images:
-        try:
-            return unlabeled(self.pool, task.train, self._used)
-        except ValueError as error:
-            raise ValueError(f"strategy.unlabeled: {error}") from None
-
-    def _features(self, images: Images) -> Tensor:
-        """(n, f), without augmentation."""
-        parts = torch.arange(len(images)).split(EVALUATION_BATCH)
-        return torch.cat([self.two.body(images[rows].x) for rows in parts])
-
     def get_extra_state(self) -> dict[str, Any]:
+        taught = self.taught
         return {
-            **super().get_extra_state(), "rows": self._rows, "prints": self._prints,
-            "taught": self._taught, "taught_before": self._taught_before,
-            "used": sorted(self._used),
+            **super().get_extra_state(), "prints": self._prints, "taught": taught.now,
+            "taught_before": taught.before, "used": sorted(taught.used),
         }  # fmt: skip
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
-        self._rows, self._prints, self._views = state["rows"], state["prints"], None
-        self._taught, self._taught_before = state["taught"], state["taught_before"]
-
-
-def herded(features: Tensor, count: int) -> Tensor:
-    """Rows whose running mean stays nearest to the mean of all, in the order they are taken.
-
-    Rebuffi et al., "iCaRL: Incremental Classifier and Representation Learning", CVPR 2017.
-
-    Args:
-        features: (n, f).
-        count: rows to take, at most n.
-    """
-    mean, total = features.mean(0), torch.zeros_like(features[0])
-    free = torch.ones(len(features), dtype=torch.bool, device=features.device)
-    found = []
-    for number in range(1, count + 1):
-        distances = (mean - (total + features) / number).square().sum(1)
-        distances[~free] = torch.inf
-        row = int(distances.argmin())
-        free[row], total = False, total + features[row]
-        found.append(row)
-    return torch.tensor(found, dtype=torch.long)
+        self._prints = state["prints"]
+        self.taught.now, self.taught.before = state["taught"], state["taught_before"]
+        self.taught.forget_views()

@@ -90,6 +90,12 @@ class Retrain(Tickets):
             )
         saved = read(there[step])
         self._of_run = saved.strategy["_extra_state"]
+        self._of_run["kept"] = saved.strategy.get("kept._extra_state")
+        if self._of_run["kept"] is None:
+            raise ValueError(
+                f"strategy.run={self.run}: an earlier version kept its exemplars in another way; "
+                "run it anew"
+            )
         known = [entry["classes"] for entry in saved.tasks]
         if known != [task.classes for task in tasks] or "prints" not in self._of_run:
             raise ValueError(f"strategy.run={self.run}: learned other tasks, {known}")
@@ -99,7 +105,7 @@ class Retrain(Tickets):
                     f"strategy.run={self.run}: had other training images for {task.name}; give its "
                     "data options and seeds"
                 )
-        self._used = set(self._of_run["used"])
+        self.taught.used = set(self._of_run["used"])
         told, own = self._of_run["method"]["unlabeled"], self.method["unlabeled"]
         if told != own:
             raise ValueError(f"unlabeled: {own}; the run in {self.run} learned from {told}")
@@ -170,7 +176,8 @@ class Retrain(Tickets):
     def rounds(self, task: Task) -> Rounds:
         if not task.last:
             return
-        self._rows, self._taught = self._of_run["rows"], self._of_run["taught_before"]
+        self.kept.set_extra_state(self._of_run["kept"])
+        self.taught.now = self._of_run["taught_before"]
         self.take(self._first)
         self.masks.unpack(self._found)
         self.masks.hold(self.prunable())

@@ -171,7 +171,7 @@ class TicketsTD(Tickets):
 
     @property
     def teacher(self) -> dict[str, Any]:
-        return self._taught_before if self._looks_back else self._taught
+        return self.taught.before if self._looks_back else self.taught.now
 
     def _known(self, stage: Task) -> list[int]:
         """The tasks met until a visit, in the order in which they came."""

@@ -18,8 +18,8 @@ from lifelong.data import Images, Task
 from lifelong.data.transforms import RandomCrop
 from lifelong.networks import MultiHead, SingleHead, TwoBranchNetwork
 from lifelong.parts.distillation import distillation
+from lifelong.parts.exemplars import herded
 from lifelong.strategies import CIL
-from lifelong.strategies.cil import herded
 from tests.conftest import execute, results_of, small_body, toy_task
 
 SGD = partial(torch.optim.SGD, lr=0.05)
@@ -74,7 +74,7 @@ def test_a_step_by_hand() -> None:
     tasks = learned(method, 3)
     method.double()
     network, k = method.two, 2
-    taught = method._taught
+    taught = method.taught.now
     assert taught["main"].shape[1] == 6  # the old classes alone
     for name in ("aside", "main"):
         taught[name] = taught[name].double()
@@ -176,21 +176,23 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
     method.check([task])
     method.begin_task(task)
     method.end_task(task, NONE)
-    first = method._shown(task)
+    first = method._views(task)
     assert len(first) == (24 if unlabeled == "folder" else 12)
     assert first.x.dtype == torch.uint8
     method.eval()
     features = method.two.body(first[torch.arange(len(first))].x)
     fresh = method.two.heads(features, 0).detach()
-    torch.testing.assert_close(method._taught["main"], fresh)
-    torch.testing.assert_close(method._taught["aside"], method.two.auxiliary(features, 0).detach())
+    torch.testing.assert_close(method.taught.now["main"], fresh)
+    torch.testing.assert_close(
+        method.taught.now["aside"], method.two.auxiliary(features, 0).detach()
+    )
     again = CIL(
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
-        unlabeled=method.pool, neighbours=2,
+        unlabeled=method.taught.origin, neighbours=2,
     )  # fmt: skip
     again.begin_task(task)
     again.load_state_dict(method.state_dict())
-    assert torch.equal(again._shown(task).x, first.x)
+    assert torch.equal(again._views(task).x, first.x)
 
 
 def test_herding_is_the_definition() -> None:

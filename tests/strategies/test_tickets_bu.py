@@ -246,8 +246,8 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
     assert list(method.beside()) == ["dense"]
     beside = method.beside()
     next(beside)
-    features = method.two.body(method._shown(toy_task(0))[torch.arange(12)].x)
-    torch.testing.assert_close(method._taught["main"], method.two.heads(features, 0).detach())
+    features = method.two.body(method._views(toy_task(0))[torch.arange(12)].x)
+    torch.testing.assert_close(method.taught.now["main"], method.two.heads(features, 0).detach())
     assert next(beside, None) is None
     for name, value in method.state().items():
         assert torch.equal(value, own[name])
