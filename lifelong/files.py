@@ -132,6 +132,7 @@ def in_turn(path: Path, wait: Callable[[str], Any] | None = None) -> Iterator[No
     Raises:
         ValueError: another process is in it, and is not waited for.
     """
+    new = absent(path.parent)
     file = _lock(path, wait)
     while file and not _is_at(file, path):  # who had locked it has removed it meanwhile
         file.close()
@@ -149,6 +150,8 @@ def in_turn(path: Path, wait: Callable[[str], Any] | None = None) -> Iterator[No
         finally:
             with suppress(OSError):
                 path.unlink(missing_ok=True)
+                for place in new:  # where nothing was written
+                    place.rmdir()
 
 
 def _lock(path: Path, wait: Callable[[str], Any] | None) -> TextIO | None:
