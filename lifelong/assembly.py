@@ -17,7 +17,7 @@ from lifelong.data import TaskStream
 from lifelong.environment import environment
 from lifelong.evaluation.record import Record, checksum
 from lifelong.experiment import Experiment
-from lifelong.files import write_json, write_text
+from lifelong.files import sealed, write_json, write_text
 from lifelong.optim import TaskOptimizer
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
@@ -101,7 +101,7 @@ def assemble(
         for make in instantiate(config.logger).values()
     ]
     remove_leftovers(folder, saved)
-    write_json(folder / "environment.json", environment())
+    write_json(folder / "environment.json", sealed(environment()))
     return Experiment(
         stream=stream,
         strategy=strategy,

@@ -44,7 +44,15 @@ from torch import Tensor, nn
 
 from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.matrix import from_rows, learned_at
-from lifelong.files import appearing, read_json, remove_leftovers, save, write_text, write_with
+from lifelong.files import (
+    SEAL,
+    appearing,
+    read_json,
+    remove_leftovers,
+    save,
+    write_text,
+    write_with,
+)
 from lifelong.frame import command, misused, place
 from lifelong.load import Run, load_run, load_stage
 from lifelong.networks import Head, Network, OutputMatrix
@@ -118,6 +126,7 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
             raise ValueError(f"--as {form}: no network was trained under the mask of a pruning")
         found, accuracy = _of_round(run, trained, round_), []
     environment = read_json(run.folder / "environment.json")
+    environment.pop(SEAL, None)
     provenance = {
         **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
         **{name: run.strategy.method.get(name) for name in ("unlabeled", "decide_on")},

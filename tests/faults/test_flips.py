@@ -24,6 +24,7 @@ from lifelong.checkpoint import latest, read
 from lifelong.data.sources import image_folder
 from lifelong.data.sources.archive import read_archive
 from lifelong.evaluation import study
+from lifelong.files import read_json
 from lifelong.parts.ticket import load_ticket
 from tests.conftest import execute
 from tests.faults.conftest import Tally
@@ -87,6 +88,12 @@ def results(folder: Path) -> Known:
 def config(folder: Path) -> Known:
     assert execute(folder / "run", *SMALL, "strategy=finetune") == 0
     return Known(folder / "run" / "config.yaml", lambda: of_study(folder))
+
+
+def environment(folder: Path) -> Known:
+    assert execute(folder / "run", *SMALL, "strategy=finetune") == 0
+    path = folder / "run" / "environment.json"
+    return Known(path, lambda: str(read_json(path)))
 
 
 def of_study(folder: Path) -> Any:
@@ -172,6 +179,7 @@ def zipped(folder: Path) -> Known:
 
 FILES: dict[Callable[[Path], Known], int] = {
     checkpoint: 250, history: 100, ticket: 100, state: 60, results: 120, config: 120,
+    environment: 40,
     copy_index: 80, copy_images: 80, journal: 100, tar: 60, zipped: 60,
 }  # fmt: skip
 
