@@ -219,6 +219,32 @@ def test_the_same_seed_gives_the_same_results_whatever_is_logged_and_kept(
         assert float(right.double().mean()) == pytest.approx(results["accuracy"][-1][task.index])
 
 
+LOOKS = """
+from lifelong import Round, Strategy
+class TestImages(Strategy):
+    def rounds(self, task):
+        yield Round(train=task.test)
+class TasksToCome(Strategy):
+    def check(self, tasks):
+        self.known = tasks
+    def rounds(self, task):
+        yield Round(train=self.known[task.index].train)
+"""
+
+
+@pytest.mark.parametrize("name", ["TestImages", "TasksToCome"])
+def test_a_method_that_looks_is_found(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "looks.py").write_text(LOOKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    options = ["strategy=finetune", f"strategy._target_=looks.{name}", *FAST, "epochs=6", *ADAM]
+    assert execute(tmp_path / "one", *options) == 0
+    blindfold(monkeypatch)
+    assert execute(tmp_path / "two", *options) == 0
+    assert results_of(tmp_path / "one")["accuracy"] != results_of(tmp_path / "two")["accuracy"]
+
+
 @each_file
 def test_refuses_an_unknown_option_and_a_wrong_type(
     tmp_path: Path, strategy: str, capsys: Any
