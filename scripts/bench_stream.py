@@ -1,0 +1,101 @@
+"""Whether a task late in a long stream costs more than an early one.
+
+`python scripts/bench_stream.py [tasks]` learns permuted digits, 100 tasks by default, with each
+method in a process of its own, and prints what the last tasks take over what the first take after
+the first of all: seconds of training, seconds of evaluation by image asked, bytes of a checkpoint;
+and memory. Run it on an idle machine.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import statistics
+import sys
+import tempfile
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+TASKS, SOME = 100, 5  # of a stream; at each end of it that are averaged by their median
+METHODS = {
+    "fine-tuning": ["strategy=finetune"],
+    "EWC": ["strategy=ewc"],
+    "MAS": ["strategy=mas"],
+    "ER": ["strategy=er"],
+    "HPS": ["strategy=hps", "transfer=all"],
+    "TAG": ["strategy=finetune", "optimizer=tag_rmsprop", "lr=0.001"],
+}
+
+
+def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
+    """For each task seconds of training and evaluation, bytes of its checkpoint, memory."""
+    from lifelong import run
+    from lifelong.composing import composed
+    from lifelong.data import Task
+    from lifelong.experiment import Experiment
+    from lifelong.sweep import QUIET
+
+    os.environ[QUIET] = "1"
+    found: list[dict[str, float]] = []
+    learn = Experiment._learn
+
+    def timed(self: Experiment, task: Task, saved: Any) -> None:
+        before = dict(self.record.seconds)
+        learn(self, task, saved)
+        spent = {name: value - before[name] for name, value in self.record.seconds.items()}
+        checkpoint = self.folder / f"task_{task.step:02d}.ckpt"
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        found.append({
+            "train": spent["train"], "evaluate": spent["evaluate"] / (task.step + 1),
+            "bytes": checkpoint.stat().st_size, "memory": 1024.0 * usage.ru_maxrss,
+        })  # fmt: skip
+
+    Experiment._learn = timed  # type: ignore[method-assign]
+    with tempfile.TemporaryDirectory() as folder:
+        config = composed([
+            "data=permuted_mnist", "data.source._target_=lifelong.data.sources.digits",
+            "~data.source.data_dir", "~data.source.download", "data.shape=[1,8,8]",
+            "backbone=conv_small", "backbone.shape=[1,8,8]", f"data.tasks={tasks}",
+            "multi_head=lifelong.networks.MultiHead",
+            "epochs=2", "trainer=cpu", "trainer.threads=1", "logger=none",
+            f"paths.output_dir={folder}/run", *options,
+        ])  # fmt: skip
+        if run.execute(config, options[0], "permuted digits"):
+            raise SystemExit(1)
+    return found
+
+
+def measured(options: list[str], tasks: int) -> list[dict[str, float]]:
+    """As `learned`, in a new process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(learned, (options, tasks))
+
+
+def main() -> None:
+    tasks = int(sys.argv[1]) if len(sys.argv) > 1 else TASKS
+    table = Table(
+        "late over early", "training", "evaluation of a task", "checkpoint", "MiB a task", "MiB",
+        title=f"{tasks} tasks of permuted digits",
+    )  # fmt: skip
+    for name, options in track(METHODS.items(), "learning"):
+        rows = measured(options, tasks)
+        early, late = rows[1 : 1 + SOME], rows[-SOME:]
+        ratios = [
+            statistics.median(row[key] for row in late)
+            / statistics.median(row[key] for row in early)
+            for key in ("train", "evaluate", "bytes")
+        ]
+        grown = (late[-1]["memory"] - early[-1]["memory"]) / (len(rows) - SOME) / 2**20
+        table.add_row(
+            name, *(f"{value:.2f}" for value in ratios), f"{grown:.2f}",
+            f"{late[-1]['memory'] / 2**20:.0f}",
+        )  # fmt: skip
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()
