@@ -23,11 +23,11 @@ from rich.table import Table
 TASKS, SOME = 100, 5  # of a stream; at each end of it that are averaged by their median
 METHODS = {
     "fine-tuning": ["strategy=finetune"],
-    "EWC": ["strategy=ewc"],
-    "MAS": ["strategy=mas"],
+    "EWC": ["strategy=ewc", "strategy.strength=20"],
+    "MAS": ["strategy=mas", "strategy.strength=1"],
     "ER": ["strategy=er"],
     "HPS": ["strategy=hps", "transfer=all"],
-    "TAG": ["strategy=finetune", "optimizer=tag_rmsprop", "lr=0.001"],
+    "TAG": ["strategy=finetune", "optimizer=tag_rmsprop"],
 }
 
 
@@ -55,13 +55,14 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
         })  # fmt: skip
 
     Experiment._learn = timed  # type: ignore[method-assign]
+    rate = 0.001 if "optimizer=tag_rmsprop" in options else 0.01
     with tempfile.TemporaryDirectory() as folder:
         config = composed([
             "data=permuted_mnist", "data.source._target_=lifelong.data.sources.digits",
             "~data.source.data_dir", "~data.source.download", "data.shape=[1,8,8]",
             "backbone=conv_small", "backbone.shape=[1,8,8]", f"data.tasks={tasks}",
             "multi_head=lifelong.networks.MultiHead",
-            "epochs=2", "trainer=cpu", "trainer.threads=1", "logger=none",
+            "epochs=2", f"lr={rate}", "trainer=cpu", "trainer.threads=1", "logger=none",
             f"paths.output_dir={folder}/run", *options,
         ])  # fmt: skip
         if run.execute(config, options[0], "permuted digits"):
