@@ -23,8 +23,8 @@ from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 from lifelong.terminal import Terminal
 
-# Options of the Trainer that the experiment gives, or that nothing of a run asks.
 SHARES = {"alpha", "dampening", "momentum"}  # of PyTorch's optimizers, which take what is above 1
+# Options of the Trainer that the experiment gives, or that nothing of a run asks.
 FIXED_BY = {
     "max_epochs": "give epochs",
     "min_epochs": "give epochs",

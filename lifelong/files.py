@@ -250,8 +250,8 @@ def seal(content: dict[str, Any]) -> int:
 
 def sealed(content: dict[str, Any]) -> dict[str, Any]:
     """The object with its checksum under `seal`; `read_json` refuses it when they do not fit."""
-    plain = json.loads(json.dumps(content, allow_nan=False))
-    return content | {SEAL: seal(plain)}
+    plain: dict[str, Any] = json.loads(json.dumps(content, allow_nan=False))  # as it is read again
+    return plain | {SEAL: seal(plain)}
 
 
 def write_with(path: Path, write: Callable[[Path], Any]) -> None:

@@ -116,3 +116,18 @@ def results_of(folder: Path) -> dict[str, Any]:
         for key, value in results.items()
         if key not in ("seconds", "seal", "config_checksum")
     }
+
+
+def differences(one: Any, other: Any, path: str = "") -> tuple[list[str], int]:
+    """Places where two states are not the same bit for bit; and how many tensors were compared."""
+    if torch.is_tensor(one):
+        same = torch.is_tensor(other) and one.dtype == other.dtype and torch.equal(one, other)
+        return ([] if same else [path]), 1
+    if isinstance(one, dict | list | tuple):
+        keys = list(one) if isinstance(one, dict) else list(range(len(one)))
+        others = list(other) if isinstance(other, dict) else list(range(len(other)))
+        if keys != others:
+            return [path], 0
+        parts = [differences(one[key], other[key], f"{path}/{key}") for key in keys]
+        return [text for found, _ in parts for text in found], sum(count for _, count in parts)
+    return ([] if one == other else [path]), 0

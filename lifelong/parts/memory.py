@@ -30,6 +30,11 @@ def check_augment(augment: bool, tasks: Sequence[Task]) -> None:
         )
 
 
+def _check_size(option: str, images: int) -> None:
+    if images < 1:
+        raise ValueError(f"strategy.{option}={images}: give a number of images, 1 or more")
+
+
 class Memory(nn.Module):
     """Slots for images of the tasks met; a kind of memory decides in `places` what goes where.
 
@@ -186,8 +191,7 @@ class Reservoir(Memory):
 
     def __init__(self, size: int, batchwise: bool = False) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"strategy.memory={size}: give a number of images, 1 or more")
+        _check_size("memory", size)
         self.size, self.batchwise = size, batchwise
         self.grow(size)
 
@@ -213,8 +217,7 @@ class Rings(Memory):
 
     def __init__(self, per_class: int) -> None:
         super().__init__()
-        if per_class < 1:
-            raise ValueError(f"strategy.per_class={per_class}: give a number of images, 1 or more")
+        _check_size("per_class", per_class)
         self.per_class = per_class
         self.offered: dict[int, list[int]] = {}  # images met of each class of each task
         self._first: dict[int, int] = {}  # slot of each task
@@ -257,8 +260,7 @@ class Balanced(Memory):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"strategy.memory={size}: give a number of images, 1 or more")
+        _check_size("memory", size)
         self.size = size
         self.classes: dict[int, tuple[int, ...]] = {}
         self.numbers = torch.full((size,), EMPTY)  # class number of each slot
@@ -273,7 +275,8 @@ class Balanced(Memory):
         return [self._place(self.classes[task][label]) for label, task in pairs]
 
     def _place(self, number: int) -> int | None:
-        counts = {int(n): int((self.numbers == n).sum()) for n in self.numbers.unique()}
+        met, sizes = self.numbers.unique(return_counts=True)
+        counts: dict[int, int] = dict(zip(met.tolist(), sizes.tolist(), strict=True))
         free = counts.pop(EMPTY, 0)
         own = counts.get(number, 0)
         if free:
@@ -306,7 +309,7 @@ class Exemplars(Memory):
             rows: (n,), places among them, in the order in which they are wanted.
             **extras: see `Memory.add`.
         """
-        self._images[task.index] = task.train
+        self.begin_task(task)
         labels = task.train.y.cpu()[rows]
         nothing = torch.zeros(len(rows), 0)
         self.add(Batch(nothing, labels, torch.full_like(rows, task.index), rows), **extras)

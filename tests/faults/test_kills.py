@@ -10,15 +10,13 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 
 from lifelong import compare
 from lifelong.checkpoint import latest
 from lifelong.files import LOCK, OURS
-from tests.conftest import execute, results_of
+from tests.conftest import differences, execute, results_of
 from tests.faults.conftest import Tally
 from tests.processes import Command, fresh
 from tests.test_contract import FAST, WAYS, chosen
@@ -64,21 +62,6 @@ def timed(folder: Path, command: list[str]) -> float:
     return time.monotonic() - begun
 
 
-def differences(one: Any, other: Any, path: str = "") -> tuple[list[str], int]:
-    """Places where two states are not the same bit for bit; and how many tensors were compared."""
-    if torch.is_tensor(one):
-        same = torch.is_tensor(other) and one.dtype == other.dtype and torch.equal(one, other)
-        return ([] if same else [path]), 1
-    if isinstance(one, dict | list | tuple):
-        keys = list(one) if isinstance(one, dict) else list(range(len(one)))
-        others = list(other) if isinstance(other, dict) else list(range(len(other)))
-        if keys != others:
-            return [path], 0
-        parts = [differences(one[key], other[key], f"{path}/{key}") for key in keys]
-        return [text for found, _ in parts for text in found], sum(count for _, count in parts)
-    return ([] if one == other else [path]), 0
-
-
 def leftovers(folder: Path) -> list[str]:
     return [
         path.name for path in folder.rglob("*")
@@ -103,21 +86,37 @@ def compared(whole: Path, broken: Path) -> tuple[list[str], int]:
     return wrong + more, count
 
 
-@pytest.mark.parametrize("strategy", [*WAYS, *OPTIMIZERS])
-def test_a_killed_run_ends_as_one_that_was_not(strategy: str, tmp_path: Path, tally: Tally) -> None:
-    command = [*STEPS, *chosen(strategy), "resume=auto"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    seconds = timed(tmp_path, [*command, f"paths.output_dir={whole}"])
-    again = [*command, f"paths.output_dir={broken}"]
-    caught = killed(tmp_path, again, seconds / 2, random.Random(strategy))
-    timed(tmp_path, again)
-    wrong, count = compared(whole, broken)
-    tally("kills", caught, caught * bool(wrong))
-    tally("tensors", count, len(wrong))
+def lived_through(folder: Path, command: list[str], seed: object) -> int:
+    """Runs a command whole, and in another folder killed and gone on with; gives the kills.
+
+    The folders are `whole` and `broken`.
+    """
+    seconds = timed(folder, [*command, "paths.output_dir=whole"])
+    again = [*command, "paths.output_dir=broken"]
+    caught = killed(folder, again, seconds / 2, random.Random(str(seed)))
+    timed(folder, again)
+    return caught
+
+
+def settle(tally: Tally, row: str, caught: int, wrong: object, broken: Path) -> None:
+    """Counts what was killed, and demands that it ended right and left nothing."""
     left = leftovers(broken)
+    tally(row, caught, caught * bool(wrong))
     tally("leftovers", 1, bool(left))
     assert not wrong
     assert not left
+
+
+def settle_runs(tally: Tally, caught: int, folder: Path) -> None:
+    wrong, count = compared(folder / "whole", folder / "broken")
+    tally("tensors", count, len(wrong))
+    settle(tally, "kills", caught, wrong, folder / "broken")
+
+
+@pytest.mark.parametrize("strategy", [*WAYS, *OPTIMIZERS])
+def test_a_killed_run_ends_as_one_that_was_not(strategy: str, tmp_path: Path, tally: Tally) -> None:
+    caught = lived_through(tmp_path, [*STEPS, *chosen(strategy), "resume=auto"], strategy)
+    settle_runs(tally, caught, tmp_path)
 
 
 def test_a_killed_retraining(tmp_path: Path, tally: Tally) -> None:
@@ -128,42 +127,22 @@ def test_a_killed_retraining(tmp_path: Path, tally: Tally) -> None:
         *FAST, "tasks=2", "strategy=retrain", f"strategy.run={first}", "strategy.stage=2",
         "batch_size=64", "epochs=30", "checkpoint_every=1", "resume=auto",
     ]  # fmt: skip
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    seconds = timed(tmp_path, [*command, f"paths.output_dir={whole}"])
-    again = [*command, f"paths.output_dir={broken}"]
-    caught = killed(tmp_path, again, seconds / 2, random.Random(0))
-    timed(tmp_path, again)
-    wrong, count = compared(whole, broken)
-    tally("kills", caught, caught * bool(wrong))
-    tally("tensors", count, len(wrong))
-    assert not wrong
+    settle_runs(tally, lived_through(tmp_path, command, 0), tmp_path)
 
 
 @pytest.mark.parametrize("number", range(3))
 def test_a_killed_sweep(number: int, tmp_path: Path, tally: Tally) -> None:
     swept = ["strategy=finetune,ewc,er", "seed=1,2", "lr=0.01,0.003"]
     if number == 2:
-        swept = [
-            "strategy=lasem_hps",
-            "seed=1,2",
-            "hydra/launcher=joblib",
-            "hydra.launcher.n_jobs=2",
-        ]
+        swept = ["strategy=lasem_hps", "seed=1,2", "hydra/launcher=joblib"]
+        swept += ["hydra.launcher.n_jobs=2"]
     command = ["-m", *FAST, "epochs=2", "checkpoint_every=1", *swept]
-    seconds = timed(tmp_path, [*command, "paths.output_dir=whole"])
-    again = [*command, "paths.output_dir=broken"]
-    caught = killed(tmp_path, again, seconds / 2, random.Random(number))
-    timed(tmp_path, again)
+    caught = lived_through(tmp_path, command, number)
     tables = []
     for name in ("whole", "broken"):
         assert compare.main([str(tmp_path / name)]) == 0
         tables.append((tmp_path / name / "comparison.csv").read_text())
-    wrong = tables[0] != tables[1]
-    tally("sweeps", caught, caught * wrong)
-    left = leftovers(tmp_path / "broken")
-    tally("leftovers", 1, bool(left))
-    assert not wrong
-    assert not left
+    settle(tally, "sweeps", caught, tables[0] != tables[1], tmp_path / "broken")
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
@@ -173,18 +152,10 @@ def test_a_killed_search(sampler: str, tmp_path: Path, tally: Tally) -> None:
         "-m", *FAST, "strategy=finetune", "data.validation=0.2", "epochs=2", "checkpoint_every=1",
         f"search={sampler}", "seed=1,2", *space,
     ]  # fmt: skip
-    seconds = timed(tmp_path, [*command, "paths.output_dir=whole"])
-    again = [*command, "paths.output_dir=broken"]
-    caught = killed(tmp_path, again, seconds / 2, random.Random(sampler))
-    timed(tmp_path, again)
+    caught = lived_through(tmp_path, command, sampler)
     tables = []
     for name in ("whole", "broken"):
         with (tmp_path / name / "search.csv").open() as file:
             rows = list(csv.DictReader(file))
         tables.append([{k: v for k, v in row.items() if "second" not in k} for row in rows])
-    wrong = tables[0] != tables[1]
-    tally("searches", caught, caught * wrong)
-    left = leftovers(tmp_path / "broken")
-    tally("leftovers", 1, bool(left))
-    assert not wrong
-    assert not left
+    settle(tally, "searches", caught, tables[0] != tables[1], tmp_path / "broken")

@@ -339,28 +339,34 @@ def checkpoint(draw: random.Random, inputs: Path, whole: Path) -> Any:
     return reader(folder, draw, "evaluate", "export", "resume")
 
 
-def results(draw: random.Random, inputs: Path, whole: Path) -> Any:
-    """Of results.json."""
-    folder = copy_of(whole, inputs)
-    path = folder / "results.json"
-    if draw.random() < 0.3:
+def rewritten(
+    path: Path, draw: random.Random, share: float, read: Callable[[str], Any],
+    write: Callable[[Any], str],
+) -> None:  # fmt: skip
+    """Bends the bytes of a file in a share of the cases, else what it says."""
+    if draw.random() < share:
         path.write_bytes(bent(path.read_bytes(), draw))
     else:
-        new = altered(json.loads(path.read_text()), draw)
+        path.write_text(write(altered(read(path.read_text()), draw)))
+
+
+def results(draw: random.Random, inputs: Path, whole: Path) -> Any:
+    """Of results.json."""
+
+    def write(new: Any) -> str:
         if isinstance(new, dict) and draw.random() < 0.7:
             new = sealed(new)  # as if it had been written so
-        path.write_text(json.dumps(new))
+        return json.dumps(new)
+
+    folder = copy_of(whole, inputs)
+    rewritten(folder / "results.json", draw, 0.3, json.loads, write)
     return reader(folder, draw)
 
 
 def config(draw: random.Random, inputs: Path, whole: Path) -> Any:
     """Of config.yaml."""
     folder = copy_of(whole, inputs)
-    path = folder / "config.yaml"
-    if draw.random() < 0.4:
-        path.write_bytes(bent(path.read_bytes(), draw))
-    else:
-        path.write_text(yaml.safe_dump(altered(yaml.safe_load(path.read_text()), draw)))
+    rewritten(folder / "config.yaml", draw, 0.4, yaml.safe_load, yaml.safe_dump)
     return reader(folder, draw, "evaluate", "export", "resume", "compare")
 
 

@@ -14,7 +14,7 @@ from lifelong.load import load_run
 from lifelong.networks import MultiHead, Network
 from lifelong.optim import TAG, inverse_time
 from lifelong.strategies import Strategy
-from tests.conftest import execute, results_of, small_body, toy_task
+from tests.conftest import differences, execute, results_of, small_body, toy_task
 from tests.test_contract import FAST, Killed, die_at
 
 OPTIONS = [
@@ -48,23 +48,12 @@ def test_resumes_bit_equal(
     assert state is not None
     assert other is not None
     assert not wrong
-    _assert_equal(state.optimizer, other.optimizer)
+    assert not differences(state.optimizer, other.optimizer)[0]
     states = [torch.load(folder / "task_02.ckpt", weights_only=True) for folder in (whole, broken)]
     for key, value in states[0]["strategy"].items():
         if torch.is_tensor(value):
             assert torch.equal(value, states[1]["strategy"][key]), key
     assert (states[0]["optimizer"] is not None) == ("epoch" not in options)
-
-
-def _assert_equal(one: Any, other: Any) -> None:
-    if isinstance(one, dict):
-        assert list(one) == list(other)
-        for key, value in one.items():
-            _assert_equal(value, other[key])
-    elif torch.is_tensor(one):
-        assert torch.equal(one, other)
-    else:
-        assert one == other
 
 
 def test_rows_of_finished_tasks_are_written_once(tmp_path: Path) -> None:
@@ -85,7 +74,7 @@ def test_rows_of_finished_tasks_are_written_once(tmp_path: Path) -> None:
         times |= {part.name: times.get(part.name, part.stat().st_mtime_ns) for part in parts}
         found, _ = latest(tmp_path)
         assert found is not None
-        _assert_equal(found.optimizer, state)
+        assert not differences(found.optimizer, state)[0]
         assert found.optimizer is not None
         assert len(found.optimizer["w"]["squares"]) == step + 1
     assert max(sizes) < 1.05 * min(sizes)
