@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lifelong.data import Feed as Feed
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
+    from lifelong.data import Visit as Visit
     from lifelong.load import load_run as load_run
     from lifelong.parts.memory import Balanced as Balanced
     from lifelong.parts.memory import Exemplars as Exemplars
@@ -38,6 +39,7 @@ _HOMES = {
     ),
     "Task": "lifelong.data",
     "TaskStream": "lifelong.data",
+    "Visit": "lifelong.data",
     "Round": "lifelong.strategies",
     "Strategy": "lifelong.strategies",
 }

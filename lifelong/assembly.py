@@ -18,9 +18,11 @@ from lifelong.environment import environment
 from lifelong.evaluation.record import Record, checksum
 from lifelong.experiment import Experiment
 from lifelong.files import sealed, write_json, write_text
+from lifelong.measures import Measure
 from lifelong.optim import TaskOptimizer
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
+from lifelong.strategies.strategy import Way
 from lifelong.terminal import Terminal
 
 SHARES = {"alpha", "dampening", "momentum"}  # of PyTorch's optimizers, which take what is above 1
@@ -78,7 +80,8 @@ def assemble(
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
-    strategy.asks = config.evaluate
+    strategy.ways = _ways(strategy, stream, config.evaluate)
+    strategy.measures = _measures(config)
     _refuse(strategy, stream, config)
     make_trainer = instantiate(config.trainer, _convert_="all")
     unused = _check_trainer(make_trainer, config)
@@ -92,7 +95,7 @@ def assemble(
                 "configuration than its config.yaml; give another paths.output_dir"
             )
         _check_images(saved, record, config)
-    start = 0 if saved is None else saved.step + saved.finished
+    start = 1 if saved is None else saved.visit + saved.finished
     if not going_on:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     record.config = checksum(folder / "config.yaml")
@@ -123,6 +126,37 @@ def assemble(
     )
 
 
+def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[Way, ...]:
+    """How answers are measured: both with the task given and without, where that can be had.
+
+    Where a network has a body for each task, asking without the task given takes a pass through
+    each of them; it is done if it is asked for.
+
+    Raises:
+        ValueError: answers without the task given of a network that cannot give them.
+    """
+    same = len({task.classes for task in stream.tasks}) == 1
+    if not strategy.network.distinguishes and not same:
+        if wanted == "task":
+            return ("task",)
+        raise ValueError(
+            f"evaluate={wanted}: a single head does not tell the classes of different tasks apart; "
+            "use heads=multi or heads=incremental"
+        )
+    if wanted == "class":
+        return ("class", "task")
+    return ("task", "class") if wanted == "both" or strategy.network.one_pass else ("task",)
+
+
+def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
+    """The measures that are chosen; a first one of each is made here, so that mistakes show."""
+    made: dict[str, Callable[[], Measure]] = instantiate(config.measure, _convert_="all")
+    for name, make in made.items():
+        if not isinstance(make(), Measure):
+            raise ValueError(f"measure.{name}: makes no lifelong.Measure")
+    return made
+
+
 def _check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]:
     """Options that the Trainer refuses are refused now; tells of a GPU that it cannot use."""
     try:
@@ -141,11 +175,11 @@ def _check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str
 
 
 def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:
-    visits, names = [task.index for task in stream], [task.name for task in stream.tasks]
+    visits, names = [visit.task.index for visit in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
     record.fidelity = config.fidelity if configuration.reads_fidelity(config) else None
     record.measured_on = config.measure_on
-    record.asked = config.evaluate
+    record.asked = "class" if config.evaluate == "class" else "task"
     if config.published is not None:
         record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}
@@ -188,11 +222,6 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
                 f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
                 f"that: {reason}"
             )
-    if strategy.asks != "task" and not strategy.network.distinguishes:
-        raise ValueError(
-            f"evaluate={strategy.asks}: a single head does not tell the classes of different tasks "
-            "apart; use heads=multi"
-        )
     if "heads" in configuration.read_keys(config):
         _refuse_heads(stream, config)
     if not strategy.network.distinguishes:
@@ -208,7 +237,7 @@ def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
     with torch.random.fork_rng(devices=[]):
         heads = instantiate(config.heads, _convert_="all")(1)
         for task in stream.tasks:
-            heads.add_task(task.index, len(task.classes))
+            heads.add_task(task.index, task.classes)
 
 
 def _refuse_contradictions(stream: TaskStream) -> None:

@@ -62,7 +62,7 @@ class Validation(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, Strategy)
-        accuracy = float(pl_module.scores.mean())
+        accuracy = pl_module.accuracy
         epoch = self.first_epoch + trainer.current_epoch
         remember(self.curve, epoch + 1, accuracy=round(accuracy, 6))
         better = self.best is None or accuracy > self.best["accuracy"]

@@ -1,7 +1,7 @@
 """Checkpoints: one file from which a run goes on, written atomically, loaded without pickles.
 
-`task_03.ckpt` is written when the fourth visit of the stream is finished; `partial.ckpt` inside a
-task. A checkpoint holds plain values and tensors only, see `lifelong.parts.packing`. What an
+`visit_03.ckpt` is written when the third visit of the stream is finished; `partial.ckpt` inside a
+visit. A checkpoint holds plain values and tensors only, see `lifelong.parts.packing`. What an
 optimizer adds to its state at the end of each task, and never changes again, is written once, into
 `history_03.part`; a checkpoint needs all of those that it names to go on.
 """
@@ -29,7 +29,7 @@ class Checkpoint:
     """The state of a run.
 
     Attributes:
-        step: visit of the stream.
+        visit: number of the visit of the stream, from 1.
         finished: whether the visit is finished.
         strategy: state of the strategy, network included.
         record: what was measured.
@@ -39,14 +39,14 @@ class Checkpoint:
             optimizer is kept for the whole stream.
         best: its best epoch on the validation images.
         late: its best epoch among the last ones, where that is asked for.
-        tasks: descriptions of the visits so far, see `Task.description`.
+        visits: descriptions of those so far, see `Visit.description`.
         config: digest of the configuration, see `lifelong.configuration.digest`.
         grown: entries of the optimizer's state with a row for each task, see `TaskOptimizer.grown`.
         rows: the tasks that they have rows of, [first, end), by parameter name; in a file, where
             the rows are not.
     """
 
-    step: int
+    visit: int
     finished: bool
     strategy: dict[str, Any]
     record: dict[str, Any]
@@ -55,14 +55,14 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     best: dict[str, Any] | None = None
     late: dict[str, Any] | None = None
-    tasks: list[dict[str, Any]] = field(default_factory=list)
+    visits: list[dict[str, Any]] = field(default_factory=list)
     config: str = ""
     grown: list[str] = field(default_factory=list)
     rows: dict[str, list[int]] = field(default_factory=dict)
 
     def save(self, folder: Path, keep: str) -> None:
         """Writes the file; of finished tasks only the latest two stay unless `keep` is `all`."""
-        path = folder / (f"task_{self.step:02d}.ckpt" if self.finished else PARTIAL)
+        path = folder / (f"visit_{self.visit:02d}.ckpt" if self.finished else PARTIAL)
         save(path, pack(vars(self) | self._rows_apart(folder)))
         if self.finished:
             (folder / PARTIAL).unlink(missing_ok=True)
@@ -93,7 +93,7 @@ class Checkpoint:
                     for name, (first, end) in self.rows.items()
                     if first <= number < end
                 }
-                save(folder / PART.format(number), pack({"config": self.config, "rows": rows}))
+                save(folder / PART.format(number + 1), pack({"config": self.config, "rows": rows}))
         short = {
             name: state | {entry: state[entry][:0] for entry in self.grown}
             for name, state in states.items()
@@ -110,7 +110,7 @@ class Checkpoint:
             return self
         found: dict[int, Any] = {}
         for number in sorted({n for first, end in self.rows.values() for n in range(first, end)}):
-            path = folder / PART.format(number)
+            path = folder / PART.format(number + 1)
             try:
                 part = unpack(load(path))
                 if part["config"] != self.config:
@@ -139,11 +139,12 @@ def remove_leftovers(folder: Path, saved: Checkpoint | None) -> None:
 
 def finished_visits(folder: Path) -> dict[int, Path]:
     """Checkpoints of finished visits by their number, in their order."""
-    return _numbered(folder, r"task_(\d+)\.ckpt")
+    return _numbered(folder, r"visit_(\d+)\.ckpt")
 
 
 def _parts(folder: Path) -> dict[int, Path]:
-    return _numbered(folder, r"history_(\d+)\.part")
+    """Those of the finished visits, by their place from 0."""
+    return {number - 1: path for number, path in _numbered(folder, r"history_(\d+)\.part").items()}
 
 
 def _numbered(folder: Path, pattern: str) -> dict[int, Path]:
@@ -180,7 +181,7 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
             except ValueError as error:
                 wrong.append(str(error))
                 continue
-            if found is None or one.step > found.step:
+            if found is None or one.visit > found.visit:
                 found = one
             if one.finished:
                 break

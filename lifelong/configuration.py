@@ -51,8 +51,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 # What a run reads whatever it is made of; all else only if one of these refers to it.
 ROOTS = (
-    "strategy", "data", "trainer", "logger", "epochs", "batch_size", "lr", "tasks", "restore_best",
-    "evaluate_every", "optimizer_lifetime", "seeds", "paths",
+    "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",
+    "restore_best", "evaluate_every", "optimizer_lifetime", "seeds", "paths",
 )  # fmt: skip
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (

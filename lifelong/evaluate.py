@@ -1,8 +1,8 @@
-"""`python -m lifelong.evaluate run=FOLDER`: measures a run's network after any of its stages.
+"""`python -m lifelong.evaluate run=FOLDER`: measures a run's network after any of its visits.
 
     run=FOLDER     of the run; its data set is read as the run read it
-    stage=3        after three visits of the stream; default: the last finished one. Runs with
-                   keep=all have all stages, others the last two
+    visit=3        after the third visit of the stream; default: the last finished one. Runs with
+                   keep=all have them all, others the last two
     part=test      images that are asked: test, val or train
     evaluate=class class or task (with the task given); default: as in the run
     data_dir=DIR   where the data sets lie now; default: as in the run
@@ -10,9 +10,9 @@
     trust=true     builds all that config.yaml names, such as a method of your own; else only
                    parts of lifelong and of PyTorch
 
-The network answers for the tasks met until that stage and is asked about them alone.
+The network answers for the tasks met until that visit and is asked about them alone.
 
-`python -m lifelong.evaluate file=FILE data=STREAM [stage=3] [OVERRIDE ...]` measures the weights in
+`python -m lifelong.evaluate file=FILE data=STREAM [visit=3] [OVERRIDE ...]` measures the weights in
 a file: a ticket, or the state dict of a network of strategy=cil, also one pruned by
 torch.nn.utils.prune, and as the released program of Lifelong Tickets leaves it. Other overrides are
 those of `python -m lifelong.run`; nothing in the file is run.
@@ -34,16 +34,18 @@ from lifelong.composing import composed
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.frame import command, plain, reason
-from lifelong.load import Run, load_stage, replaced, without_files
+from lifelong.load import Run, load_run, replaced, without_files
+from lifelong.measures import Tally
 from lifelong.mistakes import told
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
+from lifelong.strategies.strategy import Way
 from lifelong.sweep import quoted, readable
 
 OPTIONS = {
     "run": None,
     "file": None,
-    "stage": None,
+    "visit": None,
     "part": "test",
     "evaluate": None,
     "data_dir": None,
@@ -73,8 +75,11 @@ def evaluate(
         images: Images = getattr(task, part).to(torch.device(device))
         batches = torch.arange(len(images)).split(EVALUATION_BATCH)
         with torch.no_grad():
-            right = sum(int(strategy.right(images[rows], by_class).sum()) for rows in batches)
-        found[task.index] = right / max(len(images), 1)
+            tallies: dict[Way, Tally] = {"class" if by_class else "task": Tally()}
+            for rows in batches:
+                strategy.measure(images[rows], tallies)
+        right, total = next(iter(tallies.values())).counts().get(task.index, (0, 1))
+        found[task.index] = right / total
     return found
 
 
@@ -101,14 +106,14 @@ def _check(options: Mapping[str, str | None]) -> None:
         if options[name] not in known:
             ways = " or ".join(str(each) for each in known if each is not None)
             raise ValueError(f"{name}={options[name]}: give {ways}")
-    if options["stage"] is not None and not str(options["stage"]).isdigit():
-        raise ValueError(f"stage={options['stage']}: give a number of visits, from 1")
+    if options["visit"] is not None and not str(options["visit"]).isdigit():
+        raise ValueError(f"visit={options['visit']}: give the number of a visit, from 1")
     if options["device"] != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device={options['device']}: no GPU is there; give cpu")
 
 
 def _of_file(
-    path: str, stage: int | None, overrides: Sequence[str], data_dir: str | None, device: str
+    path: str, count: int | None, overrides: Sequence[str], data_dir: str | None, device: str
 ) -> tuple[Strategy, list[Task], float]:
     """The method with the weights in a file, the tasks that it knows, the share of weights left."""
     given = ["strategy=cil", "batch_size=1", *map(readable, overrides)]
@@ -124,9 +129,9 @@ def _of_file(
     stream: TaskStream = instantiate(config.data, _convert_="all")
     node = without_files(OmegaConf.to_container(config.strategy, resolve=True))
     strategy: Strategy = instantiate(node, _convert_="all")
-    tasks = stream.tasks[: stage or len(ticket.tasks) or None]
-    for task in tasks:
-        strategy.begin_task(task)
+    visits = stream.visits[: count or len(ticket.tasks) or None]
+    for visit in visits:
+        strategy.begin_task(visit)
     if not ticket.weights:
         raise ValueError(f"file={path}: holds masks and no weights")
     own = {n: v for n, v in strategy.network.state_dict().items() if torch.is_tensor(v)}
@@ -139,7 +144,8 @@ def _of_file(
         ticket.into(strategy.network)
     except ValueError as error:
         raise ValueError(f"file={path}: does not fit the backbone and heads; {error}") from None
-    return strategy.to(device).eval(), tasks, ticket.remaining
+    tasks = {visit.task.index: visit.task for visit in visits}
+    return strategy.to(device).eval(), list(tasks.values()), ticket.remaining
 
 
 def _stream(run: Run, data_dir: str | None) -> TaskStream:
@@ -166,19 +172,19 @@ def main(arguments: Sequence[str]) -> int:
 
 def _evaluated(arguments: Sequence[str]) -> int:
     given, overrides = _given(arguments)
-    stage = None if given["stage"] is None else int(given["stage"])
+    visit = None if given["visit"] is None else int(given["visit"])
     remaining: float | None = None
     if given["file"] is not None:
         what, by_class = given["file"], given["evaluate"] != "task"
         strategy, tasks, remaining = _of_file(
-            what, stage, overrides, given["data_dir"], given["device"]
+            what, visit, overrides, given["data_dir"], given["device"]
         )
     else:
-        run = load_stage(given["run"], stage, given["device"], given["trust"] == "true")
+        run = load_run(given["run"], visit, given["device"], given["trust"] == "true")
         by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
         stream = _stream(run, given["data_dir"])
         strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]
-        what = f"{run.folder}, after {run.step + 1} visits"
+        what = f"{run.folder}, after visit {run.visit}"
         if hasattr(strategy, "masks"):
             remaining = strategy.masks.remaining()
     accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])

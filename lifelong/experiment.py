@@ -17,13 +17,13 @@ from lightning.pytorch.loggers import Logger
 
 from lifelong.callbacks import EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.checkpoint import Checkpoint
-from lifelong.data import Images, Task, TaskStream
-from lifelong.evaluation.accuracy import TaskAccuracy
-from lifelong.evaluation.matrix import percent
-from lifelong.evaluation.record import BEFORE, BESIDE, CLASS, PEAK, TEST, Record
+from lifelong.data import Images, TaskStream, Visit
+from lifelong.evaluation.matrix import how_asked, percent
+from lifelong.evaluation.record import BEFORE, BESIDE, OTHER, PEAK, TEST, Record
+from lifelong.measures import Tally
 from lifelong.seeds import derive
 from lifelong.strategies import Round, Strategy
-from lifelong.strategies.strategy import Rounds
+from lifelong.strategies.strategy import Rounds, Way
 from lifelong.terminal import ProgressBar, Terminal
 
 # Where weights are of another precision than 32 bits, images that methods look at must be, too.
@@ -82,36 +82,36 @@ class Experiment:
         for note in (*self.notes, self.stream.note):
             if note:
                 self.terminal.say(f"note: {note}")
-        for task in self.stream:
-            torch.manual_seed(derive(self.init_seed, "init", task.step))
-            self.strategy.begin_task(task)
-            if self.saved is None or task.step > self.saved.step:
-                self._learn(task, None)
-            elif task.step == self.saved.step and not self.saved.finished:
-                self._learn(task, self.saved)
-            elif task.step == self.saved.step:
+        for visit in self.stream:
+            torch.manual_seed(derive(self.init_seed, "init", visit.number - 1))
+            self.strategy.begin_task(visit)
+            if self.saved is None or visit.number > self.saved.visit:
+                self._learn(visit, None)
+            elif visit.number == self.saved.visit and not self.saved.finished:
+                self._learn(visit, self.saved)
+            elif visit.number == self.saved.visit:
                 self.strategy.load_state_dict(self.saved.strategy)
                 self.strategy.take_optimizer(self.saved.optimizer)
         return self.record
 
-    def _learn(self, task: Task, saved: Checkpoint | None) -> None:
-        self.terminal.begin(task.step, "begins")
-        trained = self._train(task, saved)
+    def _learn(self, visit: Visit, saved: Checkpoint | None) -> None:
+        self.terminal.begin(visit.number, "begins")
+        trained = self._train(visit, saved)
         if trained:
-            self._evaluate_before(task)
+            self._evaluate_before(visit)
         with self._clock("train"):
-            self.strategy.end_task(task, self.stream.loader(task.train))
+            self.strategy.end_task(visit, self.stream.loader(visit.train))
         if trained:
-            self._evaluate(task)
+            self._evaluate(visit)
         self.record.parameters.append(self.strategy.network.size())
-        self.record.single_size = self.strategy.network.single_size(task.index)
+        self.record.single_size = self.strategy.network.single_size(visit.task.index)
         self.record.write(self.folder, "running", self.strategy.method)
-        self._checkpoint(task, finished=True).save(self.folder, self.keep)
-        self._report(task)
+        self._checkpoint(visit, finished=True).save(self.folder, self.keep)
+        self._report(visit)
 
-    def _train(self, task: Task, saved: Checkpoint | None) -> bool:
+    def _train(self, visit: Visit, saved: Checkpoint | None) -> bool:
         """Runs the rounds of a task; tells whether there was one."""
-        rounds, metrics = self.strategy.rounds(task), None
+        rounds, metrics = self.strategy.rounds(visit), None
         self._rounds, self.strategy.best = [], None
         while (now := _advance(rounds, metrics)) is not None:
             number = len(self._rounds)
@@ -119,12 +119,12 @@ class Experiment:
                 metrics = saved.rounds[number]  # replayed; its outcome is in the checkpoint
             else:
                 here = saved if saved is not None and number == len(saved.rounds) else None
-                metrics = self._fit(task, now, number, here)
+                metrics = self._fit(visit, now, number, here)
             self._rounds.append(metrics)
         return bool(self._rounds)
 
     def _fit(
-        self, task: Task, now: Round, number: int, saved: Checkpoint | None
+        self, visit: Visit, now: Round, number: int, saved: Checkpoint | None
     ) -> dict[str, float]:
         """Trains one round, from its begin or from a checkpoint inside it; gives its metrics."""
         first, best, late = 0, None, None
@@ -134,28 +134,28 @@ class Experiment:
             first, best, late = saved.epoch, saved.best, saved.late
         epochs = self.epochs if now.epochs is None else now.epochs
         train, val = (part() if callable(part) else part for part in (now.train, now.val))
-        self.stream.serve(task, train, number, first, val, now.batch_size, now.feeds)
-        curve = self.record.validation.setdefault(f"{task.step}.{number}", {})
+        self.stream.serve(visit, train, number, first, val, now.batch_size, now.feeds)
+        curve = self.record.validation.setdefault(f"{visit.number}.{number + 1}", {})
         late_from = epochs - self.restore_best if self.restore_best and now.restores else math.inf
         self.strategy.rate = now.rate
         validation = Validation(first, best, curve, late_from, late)
 
         def save(done: int, trainer: Trainer) -> None:
             if done < epochs:  # what follows the last epoch is saved on its own
-                state = self._checkpoint(task, finished=False)
+                state = self._checkpoint(visit, finished=False)
                 state.epoch, state.best, state.late = done, validation.best, validation.late
                 state.optimizer = self.strategy.optimizer_state()
                 state.save(self.folder, self.keep)
 
         if number > 0 and saved is None:  # what the method did between rounds is in it
-            self._checkpoint(task, finished=False).save(self.folder, self.keep)
-        seed = derive(self.batch_seed, "noise", task.step, number)
+            self._checkpoint(visit, finished=False).save(self.folder, self.keep)
+        seed = derive(self.batch_seed, "noise", visit.number - 1, number)
         callbacks = [EpochSeeds(seed, first), validation, Logging(list(self.loggers))]
         if self.checkpoint_every:
             callbacks.append(Saving(self.checkpoint_every, first, save))
         if not self.terminal.progress.disable:
-            callbacks.append(ProgressBar(self.terminal, task.step, epochs, first))
-        validates = self.evaluate_every > 0 and len(task.val if val is None else val) > 0
+            callbacks.append(ProgressBar(self.terminal, visit.number, epochs, first))
+        validates = self.evaluate_every > 0 and len(visit.task.val if val is None else val) > 0
         trainer = self._trainer(
             max_epochs=epochs - first,
             callbacks=callbacks,
@@ -182,66 +182,66 @@ class Experiment:
             metrics["val/best"] = validation.best["accuracy"]
         self.strategy.best = validation.best
         if judged is not None:
-            metrics["judged"] = float(self._asked([judged]).mean())
+            self._asked([judged])
+            metrics["judged"] = self.strategy.accuracy
         return metrics
 
-    def _evaluate_before(self, task: Task) -> None:
+    def _evaluate_before(self, visit: Visit) -> None:
         """Measures what the end of the task may change: the best epoch, and earlier tasks."""
         best = self.strategy.best
         if best is not None:
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])
-            self._test(task.step, PEAK, [self.stream.tasks[task.index]])
+            self._test(visit.number, PEAK, [visit.task.test])
             self._load(now)
         if self.strategy.rolls_back:
-            self._test(task.step, BEFORE, self._seen(task))
+            self._test(visit.number, BEFORE, self._seen(visit))
 
-    def _evaluate(self, task: Task) -> None:
-        self._test(task.step, TEST, self._seen(task))
+    def _evaluate(self, visit: Visit) -> None:
+        self._test(visit.number, TEST, self._seen(visit))
         for name in self.strategy.beside():
-            self._test(task.step, BESIDE + name, self._seen(task))
-        self._test(task.step, "train", [task], [task.train])
-        if len(task.val):
-            self._test(task.step, "val", [task], [task.val])
-        if not any(row[0] == task.step and row[2] == PEAK for row in self.record.rows):
-            learned = [row for row in self.record.rows if row[:3] == [task.step, task.index, TEST]]
+            self._test(visit.number, BESIDE + name, self._seen(visit))
+        self._test(visit.number, "train", [visit.train])
+        if len(visit.task.val):
+            self._test(visit.number, "val", [visit.task.val])
+        if not any(row[0] == visit.number and row[2] == PEAK for row in self.record.rows):
+            place = [visit.number, visit.task.index, TEST]
+            learned = [row for row in self.record.rows if row[:3] == place]
             self.record.rows += [[*row[:2], PEAK, *row[3:]] for row in learned]
 
-    def _seen(self, task: Task) -> list[Task]:
-        met = sorted({visit.index for visit in self.stream.visits[: task.step + 1]})
-        return [self.stream.tasks[index] for index in met]
+    def _seen(self, visit: Visit) -> list[Images]:
+        """Test images of the tasks met so far."""
+        met = sorted({each.task.index for each in self.stream.visits[: visit.number]})
+        return [self.stream.tasks[index].test for index in met]
 
     def _load(self, tensors: dict[str, torch.Tensor]) -> None:
         with torch.no_grad():
             for name, value in changing(self.strategy).items():
                 value.copy_(tensors[name])
 
-    def _test(
-        self, step: int, split: str, tasks: Sequence[Task], images: Sequence[Images] | None = None
-    ) -> None:
-        """Counts right answers on the test images of `tasks`, or on other `images`."""
-        counts = [(split, self._asked(images or [task.test for task in tasks]))]
-        if self.strategy.asks == "both" and split == TEST:
-            counts.append((CLASS, self.strategy.class_scores))
-        for name, scores in counts:
-            self.record.add(step, name, scores.right.tolist(), scores.total.tolist())
+    def _test(self, visit: int, split: str, images: Sequence[Images]) -> None:
+        """Counts right answers to images, and measures what else is asked."""
+        own, *others = self._asked(images).values()
+        self.record.add(visit, split, own)
+        for tally in others if split == TEST else ():
+            self.record.add(visit, OTHER[self.record.asked][0], tally)
 
-    def _asked(self, images: Sequence[Images]) -> TaskAccuracy:
+    def _asked(self, images: Sequence[Images]) -> dict[Way, Tally]:
         """The answers of the network as it is."""
         with self._clock("evaluate"):
             self._tester.test(self.strategy, dataloaders=self.stream.loader(*images), verbose=False)
             self.strategy.to(self.device)
-        return self.strategy.scores
+        return self.strategy.tallies
 
-    def _checkpoint(self, task: Task, finished: bool) -> Checkpoint:
+    def _checkpoint(self, visit: Visit, finished: bool) -> Checkpoint:
         return Checkpoint(
-            step=task.step,
+            visit=visit.number,
             finished=finished,
             strategy=self.strategy.state_dict(),
             record=self.record.state_dict(),
             rounds=[] if finished else list(self._rounds),
             optimizer=self.strategy.optimizer_state() if self._keeps_optimizer else None,
-            tasks=[visit.description() for visit in self.stream.visits[: task.step + 1]],
+            visits=[each.description() for each in self.stream.visits[: visit.number]],
             config=self.digest,
             grown=list(self.strategy.grown),
         )
@@ -250,24 +250,24 @@ class Experiment:
     def _keeps_optimizer(self) -> bool:
         return self.strategy.lifetime == "stream"
 
-    def _report(self, task: Task) -> None:
+    def _report(self, visit: Visit) -> None:
         """Tells person and loggers how it stands; a task without training has nothing to tell."""
         while self.strategy.notes:
             self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
-        if self.record.steps <= task.step:
+        if self.record.steps < visit.number:
             return
-        told = f"{self.record.names[task.index]} ({task.step + 1} of {len(self.stream)}):"
-        values: dict[str, float] = {"task": task.step}
+        told = f"{self.record.names[visit.task.index]} ({visit.number} of {len(self.stream)}):"
+        values: dict[str, float] = {"visit": visit.number}
+        other, end = OTHER[self.record.asked]
         for split, group, how in (
-            (TEST, "accuracy", ""),
-            (CLASS, "accuracy_class", "; without the task given"),
-        ):
+            (TEST, "accuracy", ""), (other, f"accuracy{end}", f"; {how_asked(end)}:"),
+        ):  # fmt: skip
             if self.record.has(split):
-                row = self.record.matrix(split)[task.step]
+                row = self.record.matrix(split)[visit.number - 1]
                 mean = row[row == row].mean()
-                values |= {f"{group}/task_{j:02d}": a for j, a in enumerate(row) if a == a}
+                values |= {f"{group}/task_{j:02d}": a for j, a in enumerate(row, 1) if a == a}
                 values[f"{group}/mean"] = mean
-                told += f"{how} accuracy {percent(row[task.index])}, "
+                told += f"{how} accuracy {percent(row[visit.task.index])}, "
                 told += f"mean of the tasks so far {percent(mean)}"
         self.terminal.say(f"{told}, {self.record.seconds['train']:.0f} s of training")
         for name, value in self.record.metrics().items():

@@ -11,7 +11,7 @@
 
 `reg_params.pickle` is an ordinary pickle, as the loader of that program expects.
 
-`python -m lifelong.export --ticket RUN FILE [--stage N] [--as FORM]` writes the lifelong ticket of
+`python -m lifelong.export --ticket RUN FILE [--visit N] [--as FORM]` writes the lifelong ticket of
 a run of tickets_td, tickets_bu or retrain. N counts tasks learned; default: all. FORM:
 
     ticket    mask, weights before and after the training, see `lifelong.load_ticket`
@@ -23,7 +23,7 @@ a run of tickets_td, tickets_bu or retrain. N counts tasks learned; default: all
               `pip install lifelong[onnx]`
 
 Of a run with `strategy.keep_rounds=true`, `--round K` gives the mask after the K-th pruning of the
-stage in place of the one found for it, with the very first weights: no network was trained so.
+visit in place of the one found for it, with the very first weights: no network was trained so.
 
 Other tensors can be read with `torch.load(..., weights_only=True)`. Tasks are numbered from 1 here.
 """
@@ -44,6 +44,7 @@ from torch import Tensor, nn
 
 from lifelong.checkpoint import finished_visits
 from lifelong.evaluation.matrix import from_rows, learned_at
+from lifelong.evaluation.record import visited
 from lifelong.files import (
     SEAL,
     appearing,
@@ -54,8 +55,8 @@ from lifelong.files import (
     write_with,
 )
 from lifelong.frame import command, misused, place
-from lifelong.load import Run, load_run, load_stage
-from lifelong.networks import Head, Network, OutputMatrix
+from lifelong.load import Run, load_run
+from lifelong.networks import Head, IncrementalHead, Network, OutputMatrix
 from lifelong.parts.masks import kept_entries
 from lifelong.parts.state_files import authors, joined
 from lifelong.parts.ticket import Ticket, dense, sparse
@@ -89,7 +90,7 @@ def _export(run: Run, models: Path) -> None:
     _save(models / "shared_model.pth", shared)
     importances = pickle.dumps(_importances(run, inner))
     write_with(models / "reg_params.pickle", lambda temporary: temporary.write_bytes(importances))
-    learned = learned_at(run.results["visits"][: run.step + 1])
+    learned = learned_at(visited(run.results)[: run.visit])
     for task, head in heads.items():
         place = models / f"Task_{task + 1}"
         _save(place / "head.pth", head)
@@ -104,7 +105,7 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
         run: after the visit.
         path: of the file.
         form: one of `FORMS`, see above.
-        round_: the mask after that pruning of the stage, from 1; null for the one found.
+        round_: the mask after that pruning of the visit, from 1; null for the one found.
 
     Raises:
         ValueError: a method without masks; a file that is there already.
@@ -119,7 +120,9 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
     if path.exists():
         raise ValueError(f"{path}: is there already; give another file")
     found, trained = _ticket(run)
-    row = from_rows(run.results[found.pop("measured")], len(run.results["tasks"]))[trained.step]
+    row = from_rows(run.results[found.pop("measured")], len(run.results["tasks"]))[
+        trained.visit - 1
+    ]
     accuracy = [value for value in row.tolist() if not math.isnan(value)]
     if round_ is not None:
         if form != "ticket":
@@ -130,8 +133,8 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
     provenance = {
         **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
         **{name: run.strategy.method.get(name) for name in ("unlabeled", "decide_on")},
-        "stage": run.step + 1,
-        "trained_at_stage": trained.step + 1,
+        "visit": run.visit,
+        "trained_at_visit": trained.visit,
         "accuracy": accuracy,
         "environment": environment,
         "config": OmegaConf.to_yaml(run.config),
@@ -152,12 +155,12 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
 
 
 def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
-    """The mask after a pruning of the run's stage, and the very first weights."""
+    """The mask after a pruning of the run's visit, and the very first weights."""
     assert isinstance(trained.strategy, Tickets)
-    kept = trained.strategy.round_masks.get(str(run.step), [])
+    kept = trained.strategy.round_masks.get(str(run.visit), [])
     if not 1 <= number <= len(kept):
         raise ValueError(
-            f"--round {number}: {run.folder} kept {len(kept)} masks of stage {run.step + 1}; runs "
+            f"--round {number}: {run.folder} kept {len(kept)} masks of visit {run.visit}; runs "
             "with strategy.keep_rounds=true keep all"
         )
     first = trained.strategy.first
@@ -222,18 +225,18 @@ def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
         mask, start = strategy.masks.packed(), strategy.start or strategy.first
         weights = strategy.state()
         return {"mask": mask, "start": start, "weights": weights, "measured": "accuracy"}, run
-    found = strategy.ticket_of(run.step)
+    found = strategy.ticket_of(run.visit)
     if found is not None:
         return found, run
-    stage = run.step + 1
-    if run.step + 1 not in finished_visits(run.folder):
+    number = run.visit
+    if number + 1 not in finished_visits(run.folder):
         raise ValueError(
-            f"stage={stage}: {run.folder} finds the mask of stage {stage} when stage {stage + 1} "
+            f"--visit {number}: {run.folder} finds its mask when visit {number + 1} "
             "begins, and has no checkpoint of that; runs with keep=all have them all"
         )
-    later = load_run(run.folder, run.step + 1, trust=run.trust)
+    later = load_run(run.folder, number + 1, trust=run.trust)
     assert isinstance(later.strategy, TicketsTD)
-    found = later.strategy.ticket_of(run.step)
+    found = later.strategy.ticket_of(run.visit)
     assert found is not None
     return found, later
 
@@ -259,10 +262,16 @@ def _head(run: Run, task: int) -> dict[str, Tensor]:
             f"{run.results['strategy']} has another"
         )
     heads = network.heads
-    head, columns = heads.of(task), slice(None)
+    head = heads.of(task)
+    columns = slice(None)
     layers = list(head) if isinstance(head, Head) else []
     if isinstance(heads, OutputMatrix):
         layers, columns = [*heads.below, heads.output], heads.columns[task]
+    if isinstance(heads, IncrementalHead):
+        raise ValueError(
+            f"{run.folder}: heads=incremental has one head for all tasks, which does not fit this "
+            "layout"
+        )
     *hidden, output = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
     found = {"fc.weight": output.weight[columns], "fc.bias": output.bias[columns]}  # type: ignore[index]
     for number, layer in enumerate(hidden):
@@ -290,22 +299,24 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--ticket", action="store_true", help="write a lifelong ticket")
     parser.add_argument("--as", dest="form", choices=FORMS, help="of the ticket; default: ticket")
     parser.add_argument("--round", type=int, metavar="K", help="the mask after the K-th pruning")
-    parser.add_argument("--stage", type=int, metavar="N", help="after N tasks; default: all")
+    parser.add_argument(
+        "--visit", type=int, metavar="N", help="after the N-th visit; default: the last"
+    )
     parser.add_argument("--trust", action="store_true", help="of a run with parts of your own")
     parser.error = misused  # type: ignore[method-assign]
     return command(lambda: _exported(parser.parse_args(arguments)))
 
 
 def _exported(given: argparse.Namespace) -> int:
-    run = load_stage(given.run, given.stage, trust=given.trust)
+    run = load_run(given.run, given.visit, trust=given.trust)
     if not given.ticket and (given.form or given.round):
         raise ValueError("--as and --round: are of tickets; also give --ticket")
     if given.ticket:
         ticket = export_ticket(run, given.target, given.form or "ticket", given.round)
         size = given.target.stat().st_size / 1e6
-        left, stage = 100 * ticket.remaining, ticket.provenance["stage"]
+        left, visit = 100 * ticket.remaining, ticket.provenance["visit"]
         print(
-            f"written: {given.target}, {_which(given.round)} stage {stage}, {left:.2f} % of "
+            f"written: {given.target}, {_which(given.round)} visit {visit}, {left:.2f} % of "
             f"the weights, {size:.2f} MB"
         )
     else:

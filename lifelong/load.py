@@ -14,17 +14,18 @@ from torch import Tensor, nn
 
 from lifelong import configuration, frame
 from lifelong.checkpoint import Checkpoint, finished_visits, read
-from lifelong.data import Images, Task
+from lifelong.data import Images, Task, Visit
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.evaluation.matrix import Matrix, forgotten, from_rows
-from lifelong.evaluation.record import read_results
+from lifelong.evaluation.record import read_results, visited
+from lifelong.measures import Prediction
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 from lifelong.trust import check
 
 
 def load_run(
-    folder: str | Path, after: int | None = None, device: str = "cpu", trust: bool = False
+    folder: str | Path, visit: int | None = None, device: str = "cpu", trust: bool = False
 ) -> Run:
     """What a run has learned, from its folder. Images are not needed.
 
@@ -33,7 +34,7 @@ def load_run(
 
     Args:
         folder: of the run.
-        after: the visit after which, from 0; None for the last one that is finished. Runs with
+        visit: after which, by its number, from 1; None for the last one that is finished. Runs with
             `keep=all` have them all, others the last two.
         device: to answer on.
         trust: build whatever config.yaml names, such as a method of your own.
@@ -41,18 +42,7 @@ def load_run(
     Raises:
         ValueError: no run there, no such visit, an unreadable file; something else to be built.
     """
-    return Run(Path(folder).expanduser(), after, torch.device(device), trust)
-
-
-def load_stage(
-    folder: str | Path, stage: int | None, device: str = "cpu", trust: bool = False
-) -> Run:
-    """As `load_run`, after so many visits; None for the last one that is finished."""
-    there = list(finished_visits(Path(folder).expanduser()))
-    if stage is not None and there and stage - 1 not in there:
-        stages = ", ".join(str(visit + 1) for visit in there)
-        raise ValueError(f"stage={stage}: {folder} has {stages}; runs with keep=all have them all")
-    return load_run(folder, None if stage is None else stage - 1, device, trust)
+    return Run(Path(folder).expanduser(), visit, torch.device(device), trust)
 
 
 class Run:
@@ -62,24 +52,24 @@ class Run:
         folder: of the run.
         config: its configuration.
         results: content of results.json.
-        step: the visit after which the weights are those of `strategy`.
+        visit: number of the one after which the weights are those of `strategy`.
         tasks: those met until then, by index; without images.
         strategy: the method with network and state, in evaluation mode.
     """
 
     def __init__(
-        self, folder: Path, after: int | None, device: torch.device, trust: bool = False
+        self, folder: Path, visit: int | None, device: torch.device, trust: bool = False
     ) -> None:
         self.folder, self.device, self.trust = folder, device, trust
         if not (folder / "config.yaml").exists():
             raise ValueError(f"{folder}: holds no run (no config.yaml)")
-        saved = _checkpoint(folder, after)
+        saved = _checkpoint(folder, visit)
         configuration.register()
         self.config = configuration.read_config(folder / "config.yaml")
         if not trust:
             check(OmegaConf.to_container(self.config, resolve=True), folder)
         self.results: dict[str, Any] = read_results(folder, ("evaluate",))
-        self.step = saved.step
+        self.visit = saved.visit
         try:
             self.strategy, self.tasks = _restored(self.config, saved)
             transform = instantiate(self.config.data.get("test_transform"))
@@ -89,9 +79,9 @@ class Run:
                 f"({frame.reason(error)}); one of them is damaged, or of another version"
             ) from (error if frame.debugging() else None)
         self.strategy.to(device).eval()
-        for visit in self.tasks.values():
-            visit.test.transform = transform
-            visit.test.to(device)
+        for task in self.tasks.values():
+            task.test.transform = transform
+            task.test.to(device)
 
     @property
     def accuracy(self) -> Matrix:
@@ -104,7 +94,7 @@ class Run:
 
         The mean over the tasks but the last is the metric of that name.
         """
-        return list(forgotten(self.accuracy, self.results["visits"]).values())
+        return list(forgotten(self.accuracy, visited(self.results)).values())
 
     @property
     def importances(self) -> dict[str, Tensor]:
@@ -136,7 +126,6 @@ class Run:
         """
         return self.scores(images, task).argmax(1)
 
-    @torch.no_grad()
     def predict_class(self, images: Tensor | NDArray[Any], like: int | None = None) -> Tensor:
         """Class numbers of the stream, (n,), without the task given.
 
@@ -144,9 +133,28 @@ class Run:
             images: see `predict`.
             like: task as whose images these are normalised; null for the last one.
         """
-        task = self._task(max(self.tasks) if like is None else like)
-        parts = [self.strategy.predict_class(x).cpu() for x in self._batches(images, task)]
-        return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.long)
+        return self.prediction(images, like=like).answer()
+
+    @torch.no_grad()
+    def prediction(
+        self, images: Tensor | NDArray[Any], task: int | None = None, like: int | None = None
+    ) -> Prediction:
+        """Scores and the class numbers of their columns, on the CPU.
+
+        Args:
+            images: see `predict`.
+            task: whose classes are answered; None for those of all tasks met.
+            like: see `predict_class`.
+        """
+        shown = self._task(max(self.tasks) if like is None else like) if task is None else None
+        parts = []
+        for x in self._batches(images, shown or self._task(task)):  # type: ignore[arg-type]
+            t = None if task is None else torch.full((len(x),), task)
+            parts.append(self.strategy.predict(x, t))
+        scores, classes = (
+            [part[place].cpu() for part in parts] or [torch.zeros(0, 1)] for place in (0, 1)
+        )
+        return Prediction(torch.cat(scores), torch.cat(classes).long())
 
     def names(self, images: Tensor | NDArray[Any], task: int) -> list[str]:
         """The names of the predicted classes, see `predict`."""
@@ -154,17 +162,16 @@ class Run:
         names = known.class_names or [str(number) for number in known.classes]
         return [names[label] for label in self.predict(images, task).tolist()]
 
-    @torch.no_grad()
     def scores(self, images: Tensor | NDArray[Any], task: int) -> Tensor:
         """Class scores under the task, (n, k), on the CPU; see `predict`.
 
         Raises:
             ValueError: an unknown task, images of another shape.
         """
-        t = torch.tensor([task])
-        parts = self._batches(images, self._task(task))
-        found = [self.strategy(x, t.expand(len(x))).cpu() for x in parts]
-        return torch.cat(found) if found else torch.zeros(0, len(self._task(task).classes))
+        known = self._task(task)
+        if not len(images):
+            return torch.zeros(0, len(known.classes))
+        return self.prediction(images, task).scores
 
     @torch.no_grad()
     def _batches(self, images: Tensor | NDArray[Any], task: Task) -> Iterator[Tensor]:
@@ -187,18 +194,18 @@ class Run:
         return self.tasks[task]
 
 
-def _checkpoint(folder: Path, after: int | None) -> Checkpoint:
+def _checkpoint(folder: Path, visit: int | None) -> Checkpoint:
     there = finished_visits(folder)
     if not there:
         raise ValueError(f"{folder}: holds no finished task yet")
-    wanted = max(there) if after is None else after
+    wanted = max(there) if visit is None else visit
     if wanted not in there:
         raise ValueError(
-            f"after={after}: {folder} has the visits {_listed(sorted(there))}; runs with keep=all "
-            "have them all"
+            f"visit={visit}: {folder} has {_listed(sorted(there))}; runs with keep=all have them "
+            "all"
         )
     saved = read(there[wanted])
-    if not saved.tasks:
+    if not saved.visits:
         raise ValueError(f"{there[wanted]}: was written by a version that kept no tasks in it")
     return saved
 
@@ -209,14 +216,14 @@ def _listed(numbers: Sequence[int]) -> str:
 
 def _restored(config: DictConfig, saved: Checkpoint) -> tuple[Strategy, dict[int, Task]]:
     """The method as it was when the checkpoint was written, and the tasks that it had met."""
-    visits = [Task.from_description(entry) for entry in saved.tasks]
+    visits = [Visit.from_description(entry) for entry in saved.visits]
     with torch.random.fork_rng(devices=[]):
         strategy = _built(config)
         for visit in visits:
-            torch.manual_seed(derive(0, "init", visit.step))
+            torch.manual_seed(derive(0, "init", visit.number - 1))
             strategy.begin_task(visit)
     strategy.load_state_dict(saved.strategy)
-    return strategy, {visit.index: visit for visit in visits}
+    return strategy, {task.index: task for visit in visits for task in visit.tasks}
 
 
 def _built(config: DictConfig) -> Strategy:

@@ -50,12 +50,12 @@ def _conclude_wandb(logger: Wandb, folder: Path) -> None:
     tables = {}
     for name in [name for name in results if name.startswith("accuracy")]:
         rows = [
-            [after, on, value]
-            for after, row in enumerate(results[name])
-            for on, value in enumerate(row)
+            [visit, task, value]
+            for visit, row in enumerate(results[name], 1)
+            for task, value in enumerate(row, 1)
             if value is not None
         ]
-        table = service.Table(columns=["after_task", "on_task", "accuracy"], data=rows)
+        table = service.Table(columns=["after_visit", "task", "accuracy"], data=rows)
         tables[name.replace("accuracy", "accuracy_matrix", 1)] = table
     pictures = {f"figures/{name}": service.Image(str(path)) for name, path in _figures(folder)}
     run.log({**tables, **pictures})
@@ -85,11 +85,11 @@ def close(logger: Logger, finished: bool) -> None:
 
 
 def csv(folder: Path, config: DictConfig, start: int) -> Logger:
-    """Tables `logs/from_task_00/metrics.csv`; a resumed run begins a new one."""
-    name, number = f"from_task_{start:02d}", 1
+    """Tables `logs/from_visit_01/metrics.csv`; a resumed run begins a new one."""
+    name, number = f"from_visit_{start:02d}", 1
     while (folder / "logs" / name).exists():
         number += 1
-        name = f"from_task_{start:02d}_{number}"
+        name = f"from_visit_{start:02d}_{number}"
     return CSVLogger(folder, name="logs", version=name)
 
 
@@ -111,7 +111,7 @@ def wandb(
     """A run at Weights & Biases; a resumed run goes on in it.
 
     It is tagged with the chosen member of each group of the configuration. Accuracies and metrics
-    are drawn against the number of the task, what an epoch brings against epochs.
+    are drawn against the number of the visit, what an epoch brings against epochs.
 
     Args:
         folder: of the run; its name is the run's.
@@ -140,8 +140,8 @@ def wandb(
         **options,
     )
     logger.checkpoints = checkpoints
-    for metric in ("accuracy/*", "accuracy_class/*", "metrics/*"):
-        logger.experiment.define_metric(metric, step_metric="task")
+    for metric in ("accuracy/*", "accuracy_class/*", "accuracy_task/*", "metrics/*"):
+        logger.experiment.define_metric(metric, step_metric="visit")
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
     logger.log_hyperparams({str(key): value for key, value in resolved.items()})

@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,8 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
-from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, learned_at, percent
-from lifelong.evaluation.record import CLASS, TEST, Record
+from lifelong.evaluation.matrix import METRICS, how_asked, learned_at, metric_of, percent
+from lifelong.evaluation.record import OTHER, TEST, Record
 from lifelong.frame import plain
 from lifelong.sweep import PLAIN, QUIET
 
@@ -83,11 +84,11 @@ class Terminal:
         print(text, file=sys.stderr, flush=True)
         self.note(f"{text}\n")
 
-    def begin(self, step: int, name: str) -> None:
-        """The bar shows that visit `step` begins."""
+    def begin(self, visit: int, name: str) -> None:
+        """The bar shows that a visit begins, by its number."""
         self.progress.start()
-        description = f"task {step + 1}/{self.visits}"
-        self.progress.update(self.bar, completed=step, description=description, values=name)
+        description = f"visit {visit}/{self.visits}"
+        self.progress.update(self.bar, completed=visit - 1, description=description, values=name)
 
     def close(self) -> None:
         self.progress.stop()
@@ -98,8 +99,8 @@ class Terminal:
 class ProgressBar(Callback):
     """Moves the bar, a few times a second."""
 
-    def __init__(self, terminal: Terminal, step: int, epochs: int, first_epoch: int) -> None:
-        self.terminal, self.step = terminal, step
+    def __init__(self, terminal: Terminal, visit: int, epochs: int, first_epoch: int) -> None:
+        self.terminal, self.visit = terminal, visit
         self.epochs, self.first_epoch = epochs, first_epoch
         self._next = 0.0
 
@@ -120,7 +121,7 @@ class ProgressBar(Callback):
         seen = "" if accuracy is None else f"  val {100 * float(accuracy):.1f} %"
         values = f"epoch {epoch + 1}/{self.epochs}  loss {float(outputs['loss']):.3f}{seen}"
         self.terminal.progress.update(
-            self.terminal.bar, completed=self.step + epoch / self.epochs, values=values
+            self.terminal.bar, completed=self.visit - 1 + epoch / self.epochs, values=values
         )
 
 
@@ -129,8 +130,9 @@ def closing_table(record: Record) -> Table:
     table = Table(title=plain(f"{record.strategy} on {record.data}, seed {record.seed}"))
     table.add_column("task")
     columns = {"when learned": TEST, "at the end": TEST}
-    if record.has(CLASS):
-        columns["task not given"] = CLASS
+    other, end = OTHER[record.asked]
+    if record.has(other):
+        columns[how_asked(end)] = other
     for heading in columns:
         table.add_column(heading, justify="right")
     matrices = [record.matrix(split) for split in columns.values()]
@@ -139,12 +141,20 @@ def closing_table(record: Record) -> Table:
         cells = (matrix[at, task] for matrix, at in zip(matrices, rows, strict=True))
         table.add_row(plain(record.names[task]), *map(percent, cells))
     table.add_section()
-    found = record.metrics()
-    for name, metric in METRICS.items():
-        if name in CLOSING and found.get(name) is not None:
-            without = found.get(f"{name}{WITHOUT_TASK}")
-            more = ["" if without is None else metric.text(without)] if record.has(CLASS) else []
-            table.add_row(metric.words, "", metric.text(found[name]), *more)
+    for row_of_figure in _figures(record, end if record.has(other) else None):
+        table.add_row(*row_of_figure)
     for name, seconds in record.seconds.items():
         table.add_row(f"seconds: {name}", "", f"{seconds:.1f}")
     return table
+
+
+def _figures(record: Record, end: str | None) -> Iterator[list[str]]:
+    """The headline metrics, and the other measures; also in the other way of asking."""
+    found = record.metrics()
+    shown = [name for name in METRICS if name in CLOSING]
+    for name in (*shown, *(f"final_{measure}" for measure in record.measured())):
+        metric, value = metric_of(name), found.get(name)
+        if metric is not None and value is not None:
+            other = [] if end is None else [found.get(f"{name}{end}")]
+            more = ["" if each is None else metric.text(each) for each in other]
+            yield [metric.words, "", metric.text(value), *more]

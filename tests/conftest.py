@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from lifelong import configuration, run
 from lifelong.backbones import convnet
-from lifelong.data import Images, Task
+from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead
 from lifelong.transfer import (
     DeconvolvedTransferLayer,
@@ -66,11 +66,16 @@ def images(n: int, shape: tuple[int, ...] = (2, 6, 6), classes: int = 3, task: i
     return Images(x, y, torch.full((n,), task))
 
 
-def toy_task(index: int = 0, step: int | None = None, last: bool = False, n: int = 24) -> Task:
+def toy_task(index: int = 0, n: int = 24) -> Task:
     """A task of three classes."""
     parts = [images(size, task=index) for size in (n, 12, 12)]
     classes = tuple(range(3 * index, 3 * index + 3))
-    return Task(index, index if step is None else step, last, f"task {index}", classes, *parts)
+    return Task(index, f"task {index + 1}", classes, *parts)
+
+
+def toy_visit(index: int = 0, number: int | None = None, last: bool = False, n: int = 24) -> Visit:
+    """A visit to such a task."""
+    return Visit(index + 1 if number is None else number, toy_task(index, n), last)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ class Pruning(Strategy):
             self.register_buffer(f"mask_{number}", torch.ones_like(layer.weight))
         self.method = {"losses": []}
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Task) -> Rounds:
         for number in range(3):
             metrics = yield Round(f"round {number}", epochs=3 + number)
             self.method["losses"].append(metrics["train/loss"])

@@ -9,19 +9,19 @@ import torch
 from lifelong.callbacks import Validation, changing
 from lifelong.strategies import Strategy
 from lifelong.transfer import top
-from tests.conftest import toy_task, transfer_network
+from tests.conftest import toy_visit, transfer_network
 
 
 def test_the_earliest_best_epoch_is_kept() -> None:
     """Check 22: of equal validation accuracies the first counts."""
     strategy = Strategy(transfer_network(top), torch.optim.SGD)
-    strategy.begin_task(toy_task())
+    strategy.begin_task(toy_visit())
     validation = Validation(first_epoch=0, best=None, curve={})
     weight = next(p for p in strategy.parameters() if p.requires_grad)
     for epoch, accuracy in enumerate([0.2, 0.6, 0.6, 0.4]):
         with torch.no_grad():
             weight.fill_(epoch)
-        strategy.scores = SimpleNamespace(mean=lambda value=accuracy: torch.tensor(value))
+        strategy.tallies = {"task": SimpleNamespace(mean=lambda value=accuracy: value)}
         trainer: Any = SimpleNamespace(current_epoch=epoch)
         validation.on_validation_start(trainer, strategy)
         validation.on_validation_end(trainer, strategy)

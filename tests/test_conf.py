@@ -27,7 +27,7 @@ NEEDED = {
     ("data", "folders"): ["data.roots=[one,two]"],
     ("unlabeled", "folder"): ["unlabeled_folder=images"],
     ("unlabeled", "npz"): ["unlabeled_file=images.npz"],
-    ("strategy", "retrain"): ["strategy.run=outputs/run", "strategy.stage=2"],
+    ("strategy", "retrain"): ["strategy.run=outputs/run", "strategy.visit=2"],
 }
 
 
@@ -222,7 +222,7 @@ def test_differences_name_what_would_change_results() -> None:
     ("options", "key"),
     [
         (["data=folder"], "data.root"),
-        (["strategy=retrain"], "strategy.stage"),
+        (["strategy=retrain"], "strategy.visit"),
         (["strategy=cil", "unlabeled=npz"], "unlabeled_file"),
     ],
 )

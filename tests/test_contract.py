@@ -91,13 +91,13 @@ def _report_where_it_learns(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @each_learner
 def test_learns_and_goes_on_with_a_task_met_before(tmp_path: Path, strategy: str) -> None:
-    options = [*QUICK, "data.order=[0,1,2,0]", "epochs=12", *ADAM, *chosen(strategy), "tasks=4"]
+    options = [*QUICK, "data.order=[1,2,3,1]", "epochs=12", *ADAM, *chosen(strategy), "tasks=4"]
     if strategy.split()[0] not in ON_ALL_IMAGES:
         options += ["data.fraction=0.6"]
     assert execute(tmp_path, *options) == 0
     assert (tmp_path / "report.html").exists() == (strategy in STRATEGIES)
     results = results_of(tmp_path)
-    assert results["visits"] == [0, 1, 2, 0]
+    assert results["visits"] == [1, 2, 3, 1]
     assert len(results["tasks"]) == 3
     measured = [row for row in results["accuracy"] if row[-1] is not None]
     learned, back = measured[0], measured[-1]  # of a method that learns at the end, the same
@@ -131,7 +131,7 @@ def test_resumes_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stra
     """Killed after its first checkpoints, in the middle, and just before the end of a task that was
     met before."""
     whole, stops = tmp_path / "whole", list[Path]()
-    options = [*FAST, "data.order=[0,1,2,0]", "tasks=4", "epochs=3", "checkpoint_every=2"]
+    options = [*FAST, "data.order=[1,2,3,1]", "tasks=4", "epochs=3", "checkpoint_every=2"]
     options += ["resume=auto", *chosen(strategy)]
     save = Checkpoint.save
 
@@ -150,7 +150,7 @@ def test_resumes_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stra
         assert execute(broken, *options) == 0
         assert results_of(whole) == results_of(broken), after
         states = [
-            torch.load(folder / "task_03.ckpt", weights_only=True)["strategy"]
+            torch.load(folder / "visit_04.ckpt", weights_only=True)["strategy"]
             for folder in (whole, broken)
         ]
         assert states[0].keys() == states[1].keys()
@@ -222,12 +222,12 @@ def test_the_same_seed_gives_the_same_results_whatever_is_logged_and_kept(
 LOOKS = """
 from lifelong import Round, Strategy
 class TestImages(Strategy):
-    def rounds(self, task):
+    def rounds(self, visit):
         yield Round(train=task.test)
 class TasksToCome(Strategy):
     def check(self, tasks):
         self.known = tasks
-    def rounds(self, task):
+    def rounds(self, visit):
         yield Round(train=self.known[task.index].train)
 """
 

@@ -84,7 +84,7 @@ def test_refusals(tmp_path: Path, capsys: Any, options: list[str], message: str)
 def test_the_stream_repeated(tmp_path: Path) -> None:
     assert execute(tmp_path, *QUICK, "strategy=mtl", "data.repeat=2") == 0
     results = results_of(tmp_path)
-    assert results["visits"] == [0, 1, 0, 1]
+    assert results["visits"] == [1, 2, 1, 2]
     assert len(results["accuracy"]) == 4
     assert configured("strategy=mtl").data.repeat == 6
 
@@ -118,7 +118,7 @@ def test_resume_auto_needs_a_folder(capsys: Any) -> None:
         ["strategy=hps", "evaluate_every=0", "data.validation=0"],
         ["strategy=hps", "schedule=inverse_time", "optimizer=adam", "backbone=mlp"],
         ["strategy=lasem_hps", "strategy.prior=fixed", "strategy.fixed=1100"],
-        ["strategy=hps", "data.order=[0,1,0]", "tasks=null"],
+        ["strategy=hps", "data.order=[1,2,1]", "tasks=null"],
     ],
 )
 def test_uncommon_combinations_run(tmp_path: Path, options: list[str]) -> None:
@@ -147,10 +147,10 @@ def test_a_failing_method_leaves_its_report_of_what_was(
 ) -> None:
     learn = Experiment._learn
 
-    def fail(self: Experiment, task: Any, saved: Any) -> None:
-        if task.step == 1:
+    def fail(self: Experiment, visit: Any, saved: Any) -> None:
+        if visit.number == 2:
             raise RuntimeError("planted")
-        learn(self, task, saved)
+        learn(self, visit, saved)
 
     monkeypatch.setattr(Experiment, "_learn", fail)
     assert execute(tmp_path, *QUICK, "strategy=lasem_hps") == 1
@@ -162,7 +162,7 @@ def test_a_failing_method_leaves_its_report_of_what_was(
         execute(tmp_path, *QUICK, "strategy=lasem_hps", "resume=auto")
     results = results_of(tmp_path)
     assert results["status"] == "failed"
-    assert "chosen" in results["method"]["tasks"]["0"]
+    assert "chosen" in results["method"]["tasks"]["1"]
     monkeypatch.undo()
     assert execute(tmp_path, *QUICK, "strategy=lasem_hps", "resume=auto") == 0
     assert results_of(tmp_path)["status"] == "finished"
@@ -188,7 +188,7 @@ def test_other_images_are_noticed(tmp_path: Path, capsys: Any) -> None:
     assert execute(folder, *QUICK, "strategy=hps") == 0
     results = json.loads((folder / "results.json").read_text())
     (folder / "results.json").write_text(json.dumps(sealed(results | {"status": "running"})))
-    path = folder / "task_01.ckpt"
+    path = folder / "visit_02.ckpt"
     import torch
 
     state = torch.load(path, weights_only=True)

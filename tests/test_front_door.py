@@ -91,7 +91,7 @@ def test_a_run_and_what_it_leaves(command: Command, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     assert {path.name for path in folder.iterdir()} == {
         *("config.yaml", "environment.json", "accuracy.csv", "results.json", "train.log"),
-        *("report.html", "figures", "logs", "task_00.ckpt", "task_01.ckpt"),
+        *("report.html", "figures", "logs", "visit_01.ckpt", "visit_02.ckpt"),
     }
     assert "final accuracy" in done.stdout
     assert "final accuracy" in (folder / "train.log").read_text()
@@ -108,7 +108,7 @@ def test_a_run_and_what_it_leaves(command: Command, tmp_path: Path) -> None:
         assert sum(entry["final_prior"]) == pytest.approx(1)
     with (folder / "accuracy.csv").open() as file:
         rows = list(csv.DictReader(file))
-    named = {(row["after_task"], row["on_task"], row["split"]): row for row in rows}
+    named = {(row["after_visit"], row["task"], row["split"]): row for row in rows}
     assert float(named["1", "0", "test"]["accuracy"]) == results["accuracy"][1][0]
     assert {row["split"] for row in rows} == {
         *("test", "train", "val", "test_at_best_epoch", "test_before_commit", "test_without_task")
@@ -186,7 +186,7 @@ def test_loggers_hold_the_numbers(command: Command, tmp_path: Path, name: str) -
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     if name == "csv":
-        with (tmp_path / "run" / "logs" / "from_task_00" / "metrics.csv").open() as file:
+        with (tmp_path / "run" / "logs" / "from_visit_01" / "metrics.csv").open() as file:
             rows = list(csv.DictReader(file))
         losses = [(int(row["step"]), row["train/loss"]) for row in rows if row["train/loss"]]
         assert [step for step, _ in losses] == [1, 2, 3, 4]

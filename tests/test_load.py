@@ -31,15 +31,15 @@ def images(run: Run, task: int) -> Any:
     return instantiate(run.config.data, _convert_="all").tasks[task].test
 
 
-@pytest.mark.parametrize("after", [0, 1, 2, None])
-def test_answers_as_the_run_did_after_each_task(folder: Path, after: int | None) -> None:
-    run = load_run(folder, after)
-    assert run.step == (2 if after is None else after)
-    assert sorted(run.tasks) == list(range(run.step + 1))
+@pytest.mark.parametrize("visit", [1, 2, 3, None])
+def test_answers_as_the_run_did_after_each_visit(folder: Path, visit: int | None) -> None:
+    run = load_run(folder, visit)
+    assert run.visit == (3 if visit is None else visit)
+    assert sorted(run.tasks) == list(range(run.visit))
     for task in run.tasks:
         test = images(run, task)
         labels = run.predict(test.x.numpy(), task)
-        assert float((labels == test.y).double().mean()) == run.accuracy[run.step, task]
+        assert float((labels == test.y).double().mean()) == run.accuracy[run.visit - 1, task]
 
 
 def test_what_is_kept(folder: Path) -> None:
@@ -70,7 +70,7 @@ def test_refuses(folder: Path, tmp_path: Path) -> None:
     run = load_run(folder)
     for wrong, message in (
         (lambda: load_run(tmp_path), "holds no run"),
-        (lambda: load_run(folder, after=7), r"after=7: .* has the visits 0, 1, 2"),
+        (lambda: load_run(folder, visit=7), r"visit=7: .* has 1, 2, 3; runs with keep=all"),
         (lambda: run.predict(np.zeros((2, 1, 8, 8)), task=9), r"task=9: .*\[0, 1, 2\]"),
         (lambda: run.predict(np.zeros((2, 3, 8, 8)), task=0), r"the run learned \[n, 1, 8, 8\]"),
     ):

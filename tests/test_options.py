@@ -265,7 +265,7 @@ def answers(*options: str) -> tuple[Any, ...]:
     config = configured(*options)
     torch.manual_seed(1)
     made = instantiate(config.strategy.network, _convert_="all")
-    made.add_task(0, 3)
+    made.add_task(0, range(3))
     torch.manual_seed(2)
     x = torch.rand(2, *config.backbone.shape)
     state = [

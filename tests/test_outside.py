@@ -25,12 +25,12 @@ class Halves(Strategy):
         super().__init__(network, optimizer, schedule)
         self.kept, self.per_class = Exemplars(), per_class
 
-    def begin_task(self, task):
-        super().begin_task(task)
-        self.kept.begin_task(task)
+    def begin_task(self, visit):
+        super().begin_task(visit)
+        self.kept.begin_task(visit)
 
-    def rounds(self, task):
-        met = [index for index in self.classes if index != task.index]
+    def rounds(self, visit):
+        met = [index for index in self.classes if index != visit.task.index]
         feeds = {"old": Feed(lambda: self.kept.images(met), batch_size=8)} if met else {}
         yield Round(feeds=feeds)
 
@@ -38,10 +38,10 @@ class Halves(Strategy):
         loss = super().training_loss(batch)
         return loss if old is None else loss + F.cross_entropy(self(old.x, old.t), old.y)
 
-    def end_task(self, task, loader):
-        super().end_task(task, loader)
-        for label in range(len(task.classes)):
-            rows = (task.train.y == label).nonzero()[:, 0].cpu()
+    def end_task(self, visit, loader):
+        super().end_task(visit, loader)
+        for label in range(len(visit.task.classes)):
+            rows = (visit.train.y == label).nonzero()[:, 0].cpu()
             self.kept.keep(task, rows[: self.per_class])
 """
 

@@ -136,7 +136,7 @@ def test_a_checkpoint_is_measured(
 ) -> None:
     network, path = checkpoint
     given = [f"file={path}", "data=cil_cifar10", f"backbone.width={WIDTH}", f"data_dir={data}"]
-    assert evaluate.main([*given, f"stage={stage}"]) == 0
+    assert evaluate.main([*given, f"visit={stage}"]) == 0
     told = capsys.readouterr().out
     test = pickle.loads((data / "cifar10_test.pkl").read_bytes())
     some: list[bool] = []
@@ -201,7 +201,7 @@ def runs(
     ]  # fmt: skip
     dense = ["strategy=cil", "tasks=2", f"strategy.exemplars={data / 'cifar10_save.pkl'}"]
     assert execute(folder / "dense", *options, *dense, "strategy.neighbours=3") == 0
-    again = ["strategy=retrain", f"strategy.run={folder / 'dense'}", "strategy.stage=2"]
+    again = ["strategy=retrain", f"strategy.run={folder / 'dense'}", "strategy.visit=2"]
     again += [f"strategy.mask={folder / 'mask-2.pt'}", f"strategy.start={path}"]
     assert execute(folder / "again", *options, *again) == 0
     return {"dense": folder / "dense", "again": folder / "again", "masks": folder / "mask-2.pt"}
@@ -216,7 +216,7 @@ def test_streams_exemplars_and_pools_of_the_program(data: Path, runs: dict[str, 
     assert [task.classes for task in run.tasks.values()] == [(9, 8), (7, 1)]
     strategy: Any = run.strategy
     assert strategy.kept.tasks.bincount().tolist() == [4, 4]
-    assert strategy.method["selected"] == {"0": 12}
+    assert strategy.method["selected"] == {"1": 12}
 
 
 def test_a_ticket_of_the_program_is_trained_once_more(

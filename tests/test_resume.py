@@ -43,7 +43,7 @@ def outcome(folder: Path) -> dict[str, Any]:
 
 
 def assert_same_checkpoints(one: Path, other: Path) -> None:
-    files = ["task_01.ckpt", "task_02.ckpt"]
+    files = ["visit_02.ckpt", "visit_03.ckpt"]
     for folder in (one, other):
         assert sorted(path.name for path in folder.glob("*.ckpt")) == files
     for file in files:

@@ -30,24 +30,24 @@ def test_resuming_between_and_within_rounds(
     def note(self: Checkpoint, folder: Path, keep: str) -> None:
         """And copies what is on the disk, which is what a kill would leave."""
         save(self, folder, keep)
-        kinds.append((self.step, self.finished, len(self.rounds), self.epoch))
+        kinds.append((self.visit, self.finished, len(self.rounds), self.epoch))
         shutil.copytree(folder, tmp_path / f"after_{len(kinds)}")
 
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoint, "save", note)
         assert execute(tmp_path / "whole", *options) == 0
-    inside = [(0, False, 0, 2), (0, False, 1, 2), (0, False, 2, 2), (0, False, 2, 4)]
-    between = [(0, False, 1, 0), (0, False, 2, 0), (0, True, 0, 0)]
-    assert sorted(k for k in kinds if k[0] == 0) == sorted(between + (inside if every else []))
+    inside = [(1, False, 0, 2), (1, False, 1, 2), (1, False, 2, 2), (1, False, 2, 4)]
+    between = [(1, False, 1, 0), (1, False, 2, 0), (1, True, 0, 0)]
+    assert sorted(k for k in kinds if k[0] == 1) == sorted(between + (inside if every else []))
 
     expected = results_of(tmp_path / "whole")
     assert len(expected["method"]["losses"]) == 6
-    state = torch.load(tmp_path / "whole" / "task_01.ckpt", weights_only=True)["strategy"]
+    state = torch.load(tmp_path / "whole" / "visit_02.ckpt", weights_only=True)["strategy"]
     for after in range(1, len(kinds) + 1):
         folder = tmp_path / f"after_{after}"
         assert execute(folder, *options) == 0
         assert results_of(folder) == expected
-        found = torch.load(folder / "task_01.ckpt", weights_only=True)["strategy"]
+        found = torch.load(folder / "visit_02.ckpt", weights_only=True)["strategy"]
         for key, value in state.items():
             if torch.is_tensor(value):
                 assert torch.equal(value, found[key]), (after, key)

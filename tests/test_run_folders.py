@@ -112,14 +112,14 @@ def test_a_second_process_is_refused(tmp_path: Path, capsys: Any) -> None:
 def test_a_damaged_newest_checkpoint_is_told_and_the_one_before_serves(
     whole: Path, stopped: Path, damage: bytes | None, capsys: Any
 ) -> None:
-    path = stopped / "task_01.ckpt"
+    path = stopped / "visit_02.ckpt"
     path.write_bytes(path.read_bytes()[:1000] if damage is None else damage)
     assert execute(stopped, *QUICK, "resume=auto") == 0
     told = capsys.readouterr().out
-    assert "task_01.ckpt: not a checkpoint of a run" in told
+    assert "visit_02.ckpt: not a checkpoint of a run" in told
     assert "the run goes on from the one before" in told
     assert results_of(stopped) == results_of(whole)
-    states = [torch.load(f / "task_01.ckpt", weights_only=True) for f in (whole, stopped)]
+    states = [torch.load(f / "visit_02.ckpt", weights_only=True) for f in (whole, stopped)]
     for name, value in states[0]["strategy"].items():
         if torch.is_tensor(value):
             assert torch.equal(value, states[1]["strategy"][name])

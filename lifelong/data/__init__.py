@@ -6,6 +6,7 @@ from lifelong.data.splits import by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.unlabeled import HeldOut, unlabeled
+from lifelong.data.visit import Visit
 from lifelong.data.whole import folders, permuted, rotated, sequence
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Images",
     "Task",
     "TaskStream",
+    "Visit",
     "altered",
     "by_class",
     "folder",

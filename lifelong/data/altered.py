@@ -101,9 +101,7 @@ def altered(
                 (source.train_images, source.train_images, source.test_images), parts, strict=True
             )
         ]
-        made.append(
-            Task(index, index, False, f"task {index}", design.classes, sets[0], sets[1], sets[2])
-        )
+        made.append(Task(index, f"task {index + 1}", design.classes, sets[0], sets[1], sets[2]))
     return TaskStream(made, origin=source.origin, **stream)
 
 

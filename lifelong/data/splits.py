@@ -137,16 +137,14 @@ def by_class(
         val, val_y = _gather(val_images, val_rows, group)
         test, test_y = _gather(test_images, test_rows, group)
         if not len(test):
-            raise ValueError(f"{source.name}: no test images for the classes of task {index}")
+            raise ValueError(f"{source.name}: no test images for the classes of task {index + 1}")
         sets = [
             standardized(x, y, index, x if standardize == "split" else train, standardize)
             for x, y in ((train, train_y), (val, val_y), (test, test_y))
         ]
         names = tuple(source.classes[label] for label in group)
         made.append(
-            Task(
-                index, index, False, f"task {index}", tuple(group), sets[0], sets[1], sets[2], names
-            )
+            Task(index, f"task {index + 1}", tuple(group), sets[0], sets[1], sets[2], names)
         )
     return TaskStream(made, origin=source.origin, note=source.note, **stream)
 

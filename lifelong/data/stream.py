@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from lifelong.data.feed import Feed, Served, ServedTogether, Shuffled, Together
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.transforms import Transform
+from lifelong.data.visit import Visit
 from lifelong.seeds import derive
 
 EVALUATION_BATCH = 500
@@ -35,7 +36,7 @@ class StreamOptions(TypedDict):
 
 
 class TaskStream(LightningDataModule):
-    """The tasks in the order they are met: `for task in stream`.
+    """The tasks in the order in which they are met: `for visit in stream`.
 
     Args:
         tasks: every task once, numbered from 0.
@@ -43,7 +44,7 @@ class TaskStream(LightningDataModule):
         batch_size: images of a training batch.
         shuffle_seed: of the order of training batches.
         drop_last: leave out an incomplete last training batch.
-        order: task indices in the order of the visits; null visits each task once.
+        order: task numbers, from 1, in the order of the visits; null visits each task once.
         limit: stop after this many visits; null for all.
         repeat: go through the visits so many times.
         train_transform: of the images that are trained on, see `lifelong.data.transforms`.
@@ -74,11 +75,12 @@ class TaskStream(LightningDataModule):
         super().__init__()
         self.name, self.origin, self.note = name, origin, note
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
-        visits = list(range(len(tasks))) if order is None else list(order)
-        if not visits or any(index not in range(len(tasks)) for index in visits):
+        numbers = list(range(1, len(tasks) + 1) if order is None else order)
+        if not numbers or any(number not in range(1, len(tasks) + 1) for number in numbers):
             raise ValueError(
-                f"data.order={visits}: names tasks by their numbers, 0 to {len(tasks) - 1}"
+                f"data.order={numbers}: names tasks by their numbers, 1 to {len(tasks)}"
             )
+        visits = [number - 1 for number in numbers]
         if limit is not None and not 1 <= limit <= len(visits):
             raise ValueError(
                 f"tasks={limit}: the stream {name} has {len(visits)} tasks; "
@@ -91,10 +93,10 @@ class TaskStream(LightningDataModule):
             )
         visits = visits[:limit] * repeat
         if sorted(set(visits)) != list(range(len(set(visits)))):
-            raise ValueError(f"data.order={visits}: leaves out a task below its highest number")
+            raise ValueError(f"data.order={numbers}: leaves out a task below its highest number")
         self.visits = [
-            replace(tasks[index], step=step, last=step == len(visits) - 1)
-            for step, index in enumerate(visits)
+            Visit(number, tasks[index], is_last=number == len(visits))
+            for number, index in enumerate(visits, 1)
         ]
         self.tasks = list(tasks[: len(set(visits))])
         for images in self._images():
@@ -110,7 +112,7 @@ class TaskStream(LightningDataModule):
         self._epoch_seed, self._first_epoch, self._batch = shuffle_seed, 0, batch_size
         self._feeds: dict[str, Feed] = {}
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[Visit]:
         return iter(self.visits)
 
     def __len__(self) -> int:
@@ -137,7 +139,7 @@ class TaskStream(LightningDataModule):
                 "data.validation, such as 0.1"
             )
         self.tasks = [replace(task, test=task.val) for task in self.tasks]
-        self.visits = [replace(visit, test=visit.val) for visit in self.visits]
+        self.visits = [replace(visit, task=self.tasks[visit.task.index]) for visit in self.visits]
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """Puts all images on `device`, where batches are then cut, normalised and given `dtype`."""
@@ -150,7 +152,7 @@ class TaskStream(LightningDataModule):
 
     def serve(
         self,
-        task: Task,
+        visit: Visit,
         train: Images | None = None,
         number: int = 0,
         first_epoch: int = 0,
@@ -158,15 +160,15 @@ class TaskStream(LightningDataModule):
         batch_size: int | None = None,
         feeds: Mapping[str, Feed] | None = None,
     ) -> None:
-        """Makes round `number` of `task` current.
+        """Makes round `number` of a visit current.
 
-        `train` and `val` replace the task's images, `batch_size` that of training batches; `feeds`
+        `train` and `val` replace its images, `batch_size` that of training batches; `feeds`
         come beside.
         """
-        self._train = task.train if train is None else train
-        self._val = task.val if val is None else val
+        self._train = visit.train if train is None else train
+        self._val = visit.task.val if val is None else val
         self._batch = self.batch_size if batch_size is None else batch_size
-        self._epoch_seed = derive(self.seed, "batches", task.step, number)
+        self._epoch_seed = derive(self.seed, "batches", visit.number - 1, number)
         self._first_epoch, self._feeds = first_epoch, dict(feeds or {})
 
     def train_dataloader(self) -> DataLoader[Any]:

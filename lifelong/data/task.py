@@ -1,4 +1,4 @@
-"""What a method sees of the data: a batch, the images of a split, a task."""
+"""What a method sees of the data: a batch, the images of a split, a task, a visit to it."""
 
 from __future__ import annotations
 
@@ -141,21 +141,30 @@ class Images(Dataset[Batch]):
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a stream.
+    """One task: its classes and images, wherever in a stream it stands.
 
-    A stream may visit a task more than once: `index` says which task it is, `step` which visit of
-    the stream, `last` whether the stream ends with it.
+    Attributes:
+        index: of the task, from 0; that of its batches.
+        name: shown.
+        classes: class number of each label of the task.
+        train: images that are trained on.
+        val: images that are held out of the training.
+        test: images that no method sees.
+        class_names: of each label.
     """
 
     index: int
-    step: int
-    last: bool
     name: str
-    classes: tuple[int, ...]  # class number of each label of the task
+    classes: tuple[int, ...]
     train: Images
     val: Images
     test: Images
-    class_names: tuple[str, ...] = ()  # of each label
+    class_names: tuple[str, ...] = ()
+
+    @property
+    def number(self) -> int:
+        """Of the task, from 1: how commands, files and lines name it."""
+        return self.index + 1
 
     def description(self) -> dict[str, Any]:
         """The task without its images, as plain values and tensors."""
@@ -176,4 +185,4 @@ class Task:
         return Task(**plain, train=splits[0], val=splits[1], test=splits[2])
 
 
-_PLAIN = ("index", "step", "last", "name", "classes", "class_names")
+_PLAIN = ("index", "name", "classes", "class_names")

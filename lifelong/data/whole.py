@@ -224,4 +224,4 @@ def _task(
         )
         for x, (_, labels, where) in zip(pixels, parts, strict=True)
     ]
-    return Task(index, index, False, name, classes, sets[0], sets[1], sets[2], source.classes)
+    return Task(index, name, classes, sets[0], sets[1], sets[2], source.classes)

@@ -13,15 +13,18 @@ from lifelong.evaluation.matrix import Metric, metric_of
 from lifelong.evaluation.study import Group, Pair, Spread, differing, pairs, spread, tables
 
 COLUMNS = (  # metrics that stand in tables
-    *("final_accuracy", "final_accuracy_class", "average_accuracy", "average_accuracy_class"),
-    *("learning_accuracy", "learning_accuracy_class", "peak_accuracy"),
-    *("forgetting", "forgetting_class", "backward_transfer", "backward_transfer_class"),
+    *("final_accuracy", "final_accuracy_class", "final_accuracy_task"),
+    *("average_accuracy", "average_accuracy_class", "average_accuracy_task"),
+    *("learning_accuracy", "learning_accuracy_class", "learning_accuracy_task", "peak_accuracy"),
+    *("forgetting", "forgetting_class", "forgetting_task"),
+    *("backward_transfer", "backward_transfer_class", "backward_transfer_task"),
     *("backward_transfer_with_last", "forgetting_ratio"),
 )
 # Those that stand in the CSV file, and in the others only beside a paper's.
 IN_CSV = (
     *("average_accuracy_class", "learning_accuracy_class", "backward_transfer_class"),
-    *("backward_transfer_with_last",),
+    *("average_accuracy_task", "learning_accuracy_task", "backward_transfer_task"),
+    *("forgetting_task", "backward_transfer_with_last"),
 )
 IN_PERCENT = ("forgetting",)  # those that papers give as a share of 1, and tables in percent
 # What a paper may say of times: seconds of training; and that time over the time of another method,
@@ -174,8 +177,8 @@ def _weights_left(group: Group) -> str:
     """The shares of weights left after each task, ours and published, of runs with masks."""
     found = [run.results.get("method", {}).get("remaining", {}) for run in group.runs]
     cells = []
-    for step, theirs in enumerate(group.published[WEIGHTS_LEFT]):
-        ours = spread([100 * shares[str(step)] for shares in found if str(step) in shares])
+    for visit, theirs in enumerate(group.published[WEIGHTS_LEFT], 1):
+        ours = spread([100 * shares[str(visit)] for shares in found if str(visit) in shares])
         cells.append(f"{f'{ours.mean:.2f}' if ours.n else '-'} ({theirs:.2f})")
     return f"{group.label}: % of weights left after each task, (published): {', '.join(cells)}"
 

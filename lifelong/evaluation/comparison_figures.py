@@ -19,7 +19,7 @@ from lifelong.evaluation.drawing import (
     stride,
     words,
 )
-from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, from_rows
+from lifelong.evaluation.matrix import WITH_TASK, WITHOUT_TASK, Matrix, from_rows
 from lifelong.evaluation.study import Group, Run, spread
 
 ACCURACY = "accuracy"  # key of the matrix in results.json
@@ -37,11 +37,12 @@ def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
         if any(group.values(metric) for group in groups):
             made[name] = scatter(groups, metric, label, factor)
     made["accuracy_matrices"] = accuracy_matrices(groups[:MOST_MAPS])
-    without = f"{ACCURACY}{WITHOUT_TASK}"
-    both = [group for group in groups if all(without in run.results for run in group.runs)]
-    if both:
-        made[f"accuracy_along_stream{WITHOUT_TASK}"] = accuracy_along_stream(both, without)
-        made[f"accuracy_matrices{WITHOUT_TASK}"] = accuracy_matrices(both[:MOST_MAPS], without)
+    for end in (WITHOUT_TASK, WITH_TASK):
+        key = f"{ACCURACY}{end}"
+        both = [group for group in groups if all(key in run.results for run in group.runs)]
+        if both:
+            made[f"accuracy_along_stream{end}"] = accuracy_along_stream(both, key)
+            made[f"accuracy_matrices{end}"] = accuracy_matrices(both[:MOST_MAPS], key)
     return made
 
 
@@ -125,7 +126,8 @@ def _numbered(axes: Axes, mean: Matrix) -> None:
                 color="white" if value < 60 else INK,
             )  # fmt: skip
     for ticks, count in ((axes.set_xticks, mean.shape[1]), (axes.set_yticks, mean.shape[0])):
-        ticks(range(0, count, stride(2 * count)))
+        places = range(0, count, stride(2 * count))
+        ticks(places, [str(place + 1) for place in places])
 
 
 def _mean_matrix(group: Group, key: str) -> Matrix:
@@ -147,7 +149,8 @@ def _means(run: Run, key: str) -> list[float]:
 
 def _accuracy(groups: Sequence[Group], key: str = ACCURACY) -> str:
     results = groups[0].runs[0].results
-    return accuracy_label(results if key == ACCURACY else {**results, "evaluate": "class"})
+    way = key.removeprefix(f"{ACCURACY}_")
+    return accuracy_label(results if key == ACCURACY else {**results, "evaluate": way})
 
 
 def _height(groups: Sequence[Group]) -> float:

@@ -19,8 +19,9 @@ from lifelong.evaluation.drawing import (
     stride,
     words,
 )
-from lifelong.evaluation.matrix import METRICS, WITHOUT_TASK, forgotten
+from lifelong.evaluation.matrix import METRICS, forgotten, other_way
 from lifelong.evaluation.method_figures import method_figures
+from lifelong.evaluation.record import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
 
@@ -31,10 +32,11 @@ def figures(results: Results) -> dict[str, Figure]:
         "accuracy_matrix": accuracy_matrix(results),
         "accuracy_curves": accuracy_curves(results),
     }
-    if f"accuracy{WITHOUT_TASK}" in results:
-        without = {**results, "accuracy": results[f"accuracy{WITHOUT_TASK}"], "evaluate": "class"}
+    end = other_way(results)
+    if end is not None:
+        other = {**results, "accuracy": results[f"accuracy{end}"], "evaluate": end[1:]}
         for draw in (accuracy_matrix, accuracy_curves):
-            made[f"{draw.__name__}{WITHOUT_TASK}"] = draw(without)
+            made[f"{draw.__name__}{end}"] = draw(other)
     if any(curve.get("epochs") for curve in results["validation"].values()):
         made["validation_curves"] = validation_curves(results)
     if len(results["accuracy"]) > 1:
@@ -57,7 +59,8 @@ def accuracy_matrix(results: Results) -> Figure:
                 column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8
             )
     axes.set(xlabel="accuracy on task", ylabel="after learning task")
-    axes.set_xticks(range(0, columns, stride(columns)))
+    ticks = range(0, columns, stride(columns))
+    axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
     axes.set_yticks(range(0, rows, stride(rows)))
     axes.set_yticklabels([str(results["visits"][row]) for row in range(0, rows, stride(rows))])
     axes.grid(False)
@@ -78,7 +81,7 @@ def accuracy_curves(results: Results) -> Figure:
             color=hue(task),
             lw=1.2,
             ms=3,
-            label=f"task {task}" if matrix.shape[1] <= 10 else None,
+            label=f"task {task + 1}" if matrix.shape[1] <= 10 else None,
         )
     means = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else math.nan for row in matrix]
     axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
@@ -96,7 +99,7 @@ def accuracy_curves(results: Results) -> Figure:
 
 def forgetting_by_task(results: Results) -> Figure:
     """Best accuracy - accuracy at the end, for each task; see the metric `forgetting`."""
-    found = forgotten(matrix_of(results), results["visits"])
+    found = forgotten(matrix_of(results), visited(results))
     tasks, lost = list(found), [100 * value for value in found.values()]
     figure, axes = single(1.8 + 0.42 * len(tasks), 3.0)
     axes.bar(range(len(tasks)), lost, color=[hue(task) for task in tasks], width=0.7)
@@ -106,7 +109,7 @@ def forgetting_by_task(results: Results) -> Figure:
             side = "bottom" if value >= 0 else "top"
             axes.text(place, value, f"{value:.1f}", ha="center", va=side, fontsize=7)
     ticks = range(0, len(tasks), stride(len(tasks)))
-    axes.set_xticks(ticks, [str(tasks[tick]) for tick in ticks])
+    axes.set_xticks(ticks, [str(tasks[tick] + 1) for tick in ticks])
     axes.margins(y=0.12)
     axes.set(xlabel="task", ylabel="forgetting, %")
     return figure
@@ -116,12 +119,12 @@ def validation_curves(results: Results) -> Figure:
     """Validation accuracy of each task while it is learned."""
     figure, axes = single(7, 3.4)
     for key, curve in results["validation"].items():
-        step, _, round_number = key.partition(".")
+        visit, _, round_number = key.partition(".")
         if curve.get("epochs"):
-            task = results["visits"][int(step)]
-            label = f"task {task}" if round_number == "0" else None
+            task = results["visits"][int(visit) - 1]
+            label = f"task {task}" if round_number == "1" else None
             values = 100 * np.array(curve["accuracy"])
-            axes.plot(curve["epochs"], values, color=hue(task), lw=1.1, label=label)
+            axes.plot(curve["epochs"], values, color=hue(task - 1), lw=1.1, label=label)
     axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
     if len(results["tasks"]) <= 10:
         legend(axes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +61,10 @@ METRICS = {
     "final_accuracy": Metric(
         "final accuracy", "final %", "mean accuracy of all tasks at the end"
     ),
+    "final_accuracy_of_images": Metric(
+        "final accuracy of images", "final of images %",
+        "share of right answers to all test images at the end, large tasks counting more",
+    ),
     "average_accuracy": Metric(
         "average accuracy", "average %", "mean over visits of the mean accuracy of the tasks met"
     ),
@@ -98,7 +103,19 @@ METRICS = {
         "mean over all tasks of last accuracy / peak accuracy", 1, 3,
     ),
 }  # fmt: skip
-WITHOUT_TASK = "_class"  # ends the names of metrics of answers without the task given
+# What ends the names of metrics of answers without the task given, and with it.
+WITHOUT_TASK, WITH_TASK = "_class", "_task"
+_HOW = {WITHOUT_TASK: "task not given", WITH_TASK: "task given"}
+
+
+def other_way(results: Mapping[str, Any]) -> str | None:
+    """What ends the names of the accuracies in the other way of asking, if it was measured."""
+    return next((end for end in _HOW if f"accuracy{end}" in results), None)
+
+
+def how_asked(end: str) -> str:
+    """What an end of a name says of the way of asking."""
+    return _HOW[end]
 
 
 def metric_of(name: str) -> Metric | None:
@@ -111,17 +128,22 @@ def metric_of(name: str) -> Metric | None:
         return METRICS[name]
     first = max((known for known in METRICS if name.startswith(f"{known}_")), key=len, default=None)
     if first is None:
-        return None
+        end = next((end for end in _HOW if name.endswith(end)), "")
+        words = name.removesuffix(end).replace("_", " ") + (f", {_HOW[end]}" if end else "")
+        own = name.startswith("final_")  # of a measure
+        return Metric(words, words, "mean over the tasks at the end", 1, 4) if own else None
     of, rest = METRICS[first], name.removeprefix(first)
-    how = "task not given" if rest == WITHOUT_TASK else rest.replace("_", " ").strip()
+    how = _HOW.get(rest, rest.replace("_", " ").strip())
     words, heading, meaning = (f"{text}, {how}" for text in (of.words, of.heading, of.meaning))
     return Metric(words, heading, meaning, of.factor, of.digits)
 
 
 def caption_of(name: str, captions: Mapping[str, str]) -> str:
     """What a figure shows, by its name; also of answers without the task given."""
-    known = captions[name.removesuffix(WITHOUT_TASK)]
-    return f"{known} The task is not given." if name.endswith(WITHOUT_TASK) else known
+    for end, how in ((WITHOUT_TASK, "The task is not given."), (WITH_TASK, "The task is given.")):
+        if name.endswith(end) and name not in captions:
+            return f"{captions[name.removesuffix(end)]} {how}"
+    return captions[name]
 
 
 def learned_at(visits: Sequence[int]) -> dict[int, int]:

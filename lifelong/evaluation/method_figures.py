@@ -112,7 +112,9 @@ def posterior_entropy(results: Results) -> Figure:
     figure, axes = single(7, 3.0)
     method = results["method"]
     for task, entry in sorted((int(key), entry) for key, entry in method["tasks"].items()):
-        axes.plot(entry["epochs"], entry["entropy"], color=hue(task), lw=1.1, label=f"task {task}")
+        axes.plot(
+            entry["epochs"], entry["entropy"], color=hue(task - 1), lw=1.1, label=f"task {task}"
+        )
     highest = math.log(len(method["configurations"]))
     axes.axhline(highest, color=INK, lw=0.8, ls=":")
     axes.set(xlabel="epoch of the task", ylabel="entropy of the posterior, nats")
@@ -171,7 +173,7 @@ def relatedness(results: Results) -> Figure:
     count = len(results["visits"])
     grid = np.full((count, max(count - 1, 1)), math.nan)
     for step, row in weights.items():
-        end = int(step)
+        end = int(step) - 1
         grid[end, end - len(row) : end] = row
     size = min(0.5, 9 / count)
     figure, axes = single(1.9 + size * count, 1.4 + size * count)
@@ -203,10 +205,10 @@ def importance_histogram(results: Results) -> Figure:
     for step, entry in described.items():
         counts = np.array(entry["histogram"])
         filled |= counts > 0
-        task = results["visits"][int(step)]
+        task = results["visits"][int(step) - 1]
         total = counts.sum() + entry["zeros"]
         zeros = f"task {task} ({share * entry['zeros'] / total:.0f} % are 0)"
-        axes.stairs(share * counts / total, edges, color=hue(task), lw=1.3, label=zeros)
+        axes.stairs(share * counts / total, edges, color=hue(task - 1), lw=1.3, label=zeros)
     if filled.any():
         low, high = np.flatnonzero(filled)[[0, -1]]
         axes.set_xlim(edges[max(low - 1, 0)], edges[min(high + 2, steps)])
@@ -235,7 +237,7 @@ def importance_shares(results: Results) -> Figure:
         )  # fmt: skip
         below += heights
     ticks = range(0, len(described), stride(len(described)))
-    visited = [str(results["visits"][int(step)]) for step in described]
+    visited = [str(results["visits"][int(step) - 1]) for step in described]
     axes.set_xticks(ticks, [visited[tick] for tick in ticks])
     axes.set(xlabel="after learning task", ylabel="share of the importance, %", ylim=(0, 100))
     handles, labels = axes.get_legend_handles_labels()
@@ -257,7 +259,7 @@ def accuracy_against_remaining(results: Results) -> Figure:
     for number, (name, key, shares) in enumerate(lines):
         left = results["method"][shares] if shares else {}
         means = _means(results, key)
-        points = [(100 * left.get(str(step), 1.0), mean) for step, mean in means]
+        points = [(100 * left.get(str(step + 1), 1.0), mean) for step, mean in means]
         axes.plot(*zip(*points, strict=True), "o-", color=hue(number), lw=1.2, ms=5, label=name)
         for (step, _), point in zip(means, points, strict=True):
             axes.annotate(
@@ -312,7 +314,9 @@ def density_by_layer(results: Results) -> Figure:
             color=INK if shown[row, column] > middle else "white",
         )  # fmt: skip
     axes.set_yticks(range(len(layers)), [name.removesuffix(".weight") for name in layers])
-    axes.set_xticks(range(len(density)), [str(results["visits"][int(step)]) for step in density])
+    axes.set_xticks(
+        range(len(density)), [str(results["visits"][int(step) - 1]) for step in density]
+    )
     axes.set(xlabel="ticket of task", ylabel="layer (top: input)")
     axes.grid(False)
     bar = figure.colorbar(picture, ax=axes, label="weights left, %")
@@ -327,9 +331,12 @@ def pruning_rounds(results: Results) -> Figure:
     for step, entry in results["method"]["decisions"].items():
         rounds = entry.get("rounds", [])
         if rounds:
-            task, left = results["visits"][int(step)], [100 * one["remaining"] for one in rounds]
+            task, left = (
+                results["visits"][int(step) - 1],
+                [100 * one["remaining"] for one in rounds],
+            )
             values = [100 * (one["accuracy"] - entry["dense"]) for one in rounds]
-            axes.plot(left, values, "o-", color=hue(task), lw=1.2, ms=3, label=f"task {task}")
+            axes.plot(left, values, "o-", color=hue(task - 1), lw=1.2, ms=3, label=f"task {task}")
     axes.axhline(0, color=INK, lw=0.8, ls=":")
     axes.set(
         xlabel="weights of convolutions left, %", ylabel="points above the dense network",

@@ -6,19 +6,21 @@ import csv
 import io
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
 import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from lifelong.evaluation.matrix import WITHOUT_TASK, Matrix, learned_at, metrics
+from lifelong.evaluation.matrix import WITH_TASK, WITHOUT_TASK, Matrix, learned_at, metrics
 from lifelong.files import SEAL, read_json, sealed, write_json, write_text
+from lifelong.measures import Tally
 
 TEST = "test"
 BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
-CLASS = "test_without_task"
+CLASS, TASK = "test_without_task", "test_with_task"  # in the other way than the run decides by
+OTHER = {"task": (CLASS, WITHOUT_TASK), "class": (TASK, WITH_TASK)}  # split and end of names
 PEAK = "test_at_best_epoch"
 CONFIG = "config_checksum"  # in results.json
 BESIDE = "test_of_"  # another network that the method keeps, by its name
@@ -40,7 +42,9 @@ class Record:
     ) -> None:
         self.strategy, self.data, self.seed = strategy, data, seed
         self.visits, self.names = list(visits), list(names)
-        self.rows: list[list[Any]] = []  # [after visit, on task, split, right, total]
+        # [number of the visit, index of the task, split, right, total]
+        self.rows: list[list[Any]] = []
+        self.values: list[list[Any]] = []  # likewise [visit, task, split, measure, value]
         self.seconds = {"imports": 0.0, "setup": 0.0, "train": 0.0, "evaluate": 0.0}
         self.parameters: list[int] = []  # kept after each visit
         self.single_size: int | None = None  # parameters of a plain network for one task
@@ -51,23 +55,26 @@ class Record:
         self.config: int | None = None  # checksum of config.yaml
         self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
 
-    def add(self, step: int, split: str, right: Sequence[int], total: Sequence[int]) -> None:
-        """Enters the counts of the tasks that have images."""
-        for task, (hits, images) in enumerate(zip(right, total, strict=True)):
-            if images:
-                self.rows.append([step, task, split, int(hits), int(images)])
+    def add(self, visit: int, split: str, tally: Tally) -> None:
+        """Enters what was counted and measured of each task."""
+        for task, (right, total) in tally.counts().items():
+            self.rows.append([visit, task, split, right, total])
+        for name, values in tally.values().items():
+            if any(isinstance(value, dict) for value in values.values()):  # tables: the latest
+                self.values = [row for row in self.values if row[2:4] != [split, name]]
+            self.values += [[visit, task, split, name, value] for task, value in values.items()]
 
     @property
     def steps(self) -> int:
         """Visits for which something was measured, or that lie before one."""
-        return 1 + max((row[0] for row in self.rows), default=-1)
+        return max((row[0] for row in self.rows), default=0)
 
     def matrix(self, split: str = TEST) -> Matrix:
         """Accuracies of a split in [0, 1], one row for each visit so far, NaN where unmeasured."""
         matrix = np.full((self.steps, len(self.names)), math.nan)
-        for step, task, name, right, total in self.rows:
+        for visit, task, name, right, total in self.rows:
             if name == split:
-                matrix[step, task] = right / total
+                matrix[visit - 1, task] = right / total
         return matrix
 
     def peak(self) -> list[float]:
@@ -82,28 +89,46 @@ class Record:
     def metrics(self) -> dict[str, float | None]:
         """All metrics of the visits so far; empty before the first.
 
-        Beside those of the answers that were asked for stand those without the task given
-        (`_class`), before a method changed earlier tasks (`_before_commit`), and of networks that
-        it keeps beside its own.
+        Beside those of the answers by which the run decides stand those in the other way (`_class`
+        without the task given, `_task` with it), before a method changed earlier tasks
+        (`_before_commit`), and of networks that it keeps beside its own.
         """
         found = self._of(TEST)
-        if self.has(CLASS):
-            others = self._of(CLASS).items()
-            found |= {
-                f"{name}{WITHOUT_TASK}": value for name, value in others if "peak" not in name
-            }
+        split, end = OTHER[self.asked]
+        if self.has(split):
+            others = self._of(split).items()
+            found |= {f"{name}{end}": value for name, value in others if "peak" not in name}
         if self.has(BEFORE):
             before = self._of(BEFORE)
             for name in ("final_accuracy", "forgetting_ratio"):
                 found[f"{name}_before_commit"] = before[name]
-        for name, split in self.beside.items():
-            found[f"final_accuracy_{name}"] = self._of(split)["final_accuracy"]
+        for name, beside in self.beside.items():
+            found[f"final_accuracy_{name}"] = self._of(beside)["final_accuracy"]
         return found
 
     def _of(self, split: str) -> dict[str, float | None]:
         if not self.steps:
             return {}
-        return metrics(self.matrix(split), self.visits[: self.steps], self.peak())
+        found = metrics(self.matrix(split), self.visits[: self.steps], self.peak())
+        last = [row for row in self.rows if row[0] == self.steps and row[2] == split]
+        images = sum(row[4] for row in last)
+        found["final_accuracy_of_images"] = sum(row[3] for row in last) / images if images else None
+        for name, matrix in self.measured(split).items():
+            values = [value for value in matrix[-1] if isinstance(value, float)]
+            if values:
+                found[f"final_{name}"] = sum(values) / len(values)
+        return found
+
+    def measured(self, split: str = TEST) -> dict[str, list[list[Any]]]:
+        """Of each measure beside accuracy a row for each visit, a value for each task or None."""
+        found: dict[str, list[list[Any]]] = {}
+        for visit, task, name, measure, value in self.values:
+            if name == split:
+                rows = found.setdefault(
+                    measure, [[None] * len(self.names) for _ in range(self.steps)]
+                )
+                rows[visit - 1][task] = value
+        return found
 
     def results(self, status: str, method: dict[str, Any]) -> dict[str, Any]:
         """The content of results.json."""
@@ -117,11 +142,11 @@ class Record:
             "published": self.published,
             "status": status,
             "tasks": self.names,
-            "visits": self.visits,
+            "visits": [task + 1 for task in self.visits],  # numbers of the tasks, from 1
             "accuracy": _plain(self.matrix()),
             "metrics": self.metrics(),
             "parameters": self.parameters[-1] if self.parameters else None,
-            "parameters_after_task": self.parameters,
+            "parameters_after_visit": self.parameters,
             "parameters_of_a_single_network": self.single_size,
             "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
@@ -130,9 +155,13 @@ class Record:
             "method": method,
             CONFIG: self.config,
         }
-        for key, split in (("accuracy_class", CLASS), ("accuracy_before_commit", BEFORE)):
+        other, end = OTHER[self.asked]
+        for key, split in ((f"accuracy{end}", other), ("accuracy_before_commit", BEFORE)):
             if self.has(split):
                 results[key] = _plain(self.matrix(split))
+        measured = self.measured() | {f"{k}{end}": rows for k, rows in self.measured(other).items()}
+        if measured:
+            results["measures"] = measured
         for name, split in self.beside.items():
             results[f"accuracy_{name}"] = _plain(self.matrix(split))
         return results
@@ -153,12 +182,12 @@ class Record:
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(
-            ["strategy", "data", "seed", "after_task", "on_task", "split", "accuracy", "n"]
+            ["strategy", "data", "seed", "after_visit", "task", "split", "accuracy", "n"]
         )
-        for step, task, split, right, total in self.rows:
+        for visit, task, split, right, total in self.rows:
             table.writerow(
                 [
-                    *(self.strategy, self.data, self.seed, step, task),
+                    *(self.strategy, self.data, self.seed, visit, task + 1),
                     split.replace(TEST, self.measured_on, 1),
                     *(right / total, total),
                 ]
@@ -173,7 +202,7 @@ class Record:
             setattr(self, name, state[name])
 
 
-_STATE = ("rows", "seconds", "parameters", "validation", "images", "single_size")
+_STATE = ("rows", "values", "seconds", "parameters", "validation", "images", "single_size")
 
 
 class Results(TypedDict, total=False):
@@ -255,11 +284,16 @@ def check_results(path: Path, found: dict[str, Any]) -> None:
             )
     check_shape(path, found, Results)
     tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
-    fits = len(rows) <= len(visits) and all(0 <= visit < len(tasks) for visit in visits)
+    fits = len(rows) <= len(visits) and all(1 <= task <= len(tasks) for task in visits)
     for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
         fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)
     if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
         raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
+
+
+def visited(results: Mapping[str, Any]) -> list[int]:
+    """The index of the task of each visit, from the content of results.json."""
+    return [number - 1 for number in results["visits"]]
 
 
 def _plain(matrix: Matrix) -> list[list[float | None]]:

@@ -14,14 +14,22 @@ from typing import Any
 
 from lifelong.evaluation.drawing import png
 from lifelong.evaluation.figures import figures
-from lifelong.evaluation.matrix import WITHOUT_TASK, caption_of, learned_at, metric_of, percent
-from lifelong.evaluation.record import IN_REPORTS, read_results
+from lifelong.evaluation.matrix import (
+    caption_of,
+    how_asked,
+    learned_at,
+    metric_of,
+    other_way,
+    percent,
+)
+from lifelong.evaluation.record import IN_REPORTS, read_results, visited
 from lifelong.files import write_bytes, write_text
 from lifelong.frame import command, debugging, reason
 
 _HEADLINES = (
-    *("final_accuracy", "final_accuracy_class", "peak_accuracy", "learning_accuracy"),
-    *("forgetting", "forgetting_class", "forgetting_ratio", "backward_transfer"),
+    *("final_accuracy", "final_accuracy_class", "final_accuracy_task", "peak_accuracy"),
+    *("learning_accuracy", "forgetting", "forgetting_class", "forgetting_task"),
+    *("forgetting_ratio", "backward_transfer"),
 )
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
@@ -123,13 +131,14 @@ def _cards(results: dict[str, Any]) -> str:
 
 def _table(results: dict[str, Any]) -> str:
     chosen = {
-        int(task): entry.get("chosen", "")
+        int(task) - 1: entry.get("chosen", "")
         for task, entry in results["method"].get("tasks", {}).items()
     }
-    learned = learned_at(results["visits"])
-    open_ = results.get(f"accuracy{WITHOUT_TASK}")
+    learned = learned_at(visited(results))
+    end = other_way(results)
+    other = None if end is None else results[f"accuracy{end}"]
     head = ["task", "when learned", "peak", "at the end"]
-    head += ["at the end, task not given"] if open_ else []
+    head += [f"at the end, {how_asked(end)}"] if end else []
     head += ["training images"]
     rows = []
     for task, name in enumerate(results["tasks"]):
@@ -137,7 +146,7 @@ def _table(results: dict[str, Any]) -> str:
             results["accuracy"][learned[task]][task],
             results["peak_accuracy_of_task"][task],
             results["accuracy"][-1][task],
-            *([open_[-1][task]] if open_ else []),
+            *([other[-1][task]] if other else []),
         ]
         images = str(results["images"]["train"][task])
         rows.append([name, *map(percent, values), images, chosen.get(task, "")])

@@ -2,8 +2,15 @@
 
 from lifelong.networks.channel_gated import ChannelGatedNetwork
 from lifelong.networks.expandable import ExpandableNetwork
-from lifelong.networks.heads import Head, Heads, MultiHead, OutputMatrix, SingleHead
-from lifelong.networks.network import Independent, Network, TaskNetwork
+from lifelong.networks.heads import (
+    Head,
+    Heads,
+    IncrementalHead,
+    MultiHead,
+    OutputMatrix,
+    SingleHead,
+)
+from lifelong.networks.network import Independent, Network, TaskNetwork, by_task, taken
 from lifelong.networks.progressive import ProgressiveNetwork
 from lifelong.networks.two_branches import TwoBranchNetwork
 
@@ -12,6 +19,7 @@ __all__ = [
     "ExpandableNetwork",
     "Head",
     "Heads",
+    "IncrementalHead",
     "Independent",
     "MultiHead",
     "Network",
@@ -20,4 +28,6 @@ __all__ = [
     "SingleHead",
     "TaskNetwork",
     "TwoBranchNetwork",
+    "by_task",
+    "taken",
 ]

@@ -113,7 +113,7 @@ class ChannelGatedNetwork(TaskNetwork):
             self.register_buffer(f"kept_weight_{number}", layer.weight.detach().clone())
             self.register_buffer(f"kept_bias_{number}", layer.bias.detach().clone())
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         key = str(task)
         if key not in self.gates:
             self.gates[key] = nn.ModuleList(

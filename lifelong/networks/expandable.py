@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import BIAS, truncated_normal
+from lifelong.networks.heads import IncrementalHead
 from lifelong.networks.network import MakeBackbone, MakeHeads, TaskNetwork, count
 
 
@@ -79,7 +80,7 @@ class ExpandableNetwork(TaskNetwork):
         super().__init__()
         body = backbone()
         model = heads(body.features)
-        if not model.distinguishes:
+        if not model.distinguishes or isinstance(model, IncrementalHead):
             raise ValueError("heads: this network has outputs for each task; give heads=multi")
         if model.initial != "truncated_normal":
             raise ValueError(
@@ -119,10 +120,10 @@ class ExpandableNetwork(TaskNetwork):
         """Units of each layer now."""
         return [len(layer.bias) for layer in self.growing()]
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         if str(task) not in self.heads:
             rest = (self._pixels,) if self._pixels > 1 else ()
-            self.heads[str(task)] = Growing(classes, self.widths[-1], rest)
+            self.heads[str(task)] = Growing(len(classes), self.widths[-1], rest)
         for key, head in self.heads.items():
             head.requires_grad_(key == str(task))
 

@@ -1,9 +1,15 @@
-"""Heads: from features to the classes of a task."""
+"""Heads: from features to the classes of a task.
+
+What a stream asks for follows from the classes of its tasks: where each has its own, `MultiHead`
+and `OutputMatrix` are for answers with the task given (task-incremental), `IncrementalHead` for
+answers without it (class-incremental); where all have the same, `SingleHead` (domain-incremental).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -37,9 +43,12 @@ class Heads(nn.Module):
 
     Attributes:
         distinguishes: whether the logits of different tasks stand for different classes.
+        common: whether the same weights answer for all tasks, as those of the body do; a class then
+            has one column, whatever the task.
     """
 
     distinguishes = True
+    common = False
 
     def __init__(
         self,
@@ -55,8 +64,8 @@ class Heads(nn.Module):
         self.features, self.hidden, self.dropout = features, tuple(hidden), dropout
         self.all = nn.ModuleDict()
 
-    def add_task(self, task: int, classes: int) -> None:
-        """Makes the head of a new task; nothing for a task that has one."""
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
+        """Makes what a task of these class numbers needs; nothing for a task that has it."""
         raise NotImplementedError
 
     def of(self, task: int) -> nn.Module:
@@ -68,15 +77,24 @@ class Heads(nn.Module):
             self.all[key] = Head(self.features, classes, self.hidden, self.dropout, self.initial)
 
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
+        """Scores that a task is trained on; those of its own classes come first."""
         logits: Tensor = self.of(task)(features)
         return logits
+
+    def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Scores of the own classes of each of several tasks, (b, k) each."""
+        return [self(features, task) for task in tasks]
+
+    def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        """Scores of the classes of several tasks, one tensor for each softmax that training has."""
+        return [self(features, task) for task in tasks]
 
 
 class MultiHead(Heads):
     """A head for every task: the task is known when the network is asked."""
 
-    def add_task(self, task: int, classes: int) -> None:
-        self._make(str(task), classes)
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
+        self._make(str(task), len(classes))
 
     def of(self, task: int) -> Head:
         head = self.all[str(task)]
@@ -92,14 +110,18 @@ class SingleHead(Heads):
     """
 
     distinguishes = False
+    common = True
 
-    def add_task(self, task: int, classes: int) -> None:
-        self._make("shared", classes)
-        if self.of(task).classes != classes:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
+        self._make("shared", len(classes))
+        if self.of(task).classes != len(classes):
             raise ValueError(
-                f"heads=single: task {task} has {classes} classes and the head "
+                f"heads=single: task {task + 1} has {len(classes)} classes and the head "
                 f"{self.of(task).classes}; use heads=multi"
             )
+
+    def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        return [self(features, tasks[0])] if tasks else []
 
     def of(self, task: int) -> Head:
         head = self.all["shared"]
@@ -134,18 +156,18 @@ class OutputMatrix(Heads):
         self.output: nn.Linear = whole[-1]  # type: ignore[assignment]
         self.columns: dict[int, slice] = {}
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         if task in self.columns:
             return
         first = max((columns.stop for columns in self.columns.values()), default=0)
-        outputs = self.output.out_features
-        if first + classes > outputs:
+        last, outputs = first + len(classes), self.output.out_features
+        if last > outputs:
             raise ValueError(
-                f"heads.outputs={outputs}: the tasks up to number {task} have "
-                f"{first + classes} classes; give as many with heads=matrix heads.outputs=..., or "
-                "heads=multi multi_head=lifelong.networks.MultiHead"
+                f"heads.outputs={outputs}: the tasks up to number {task + 1} have {last} classes; "
+                "give as many with heads=matrix heads.outputs=..., or heads=multi "
+                "multi_head=lifelong.networks.MultiHead"
             )
-        self.columns[task] = slice(first, first + classes)
+        self.columns[task] = slice(first, last)
 
     def of(self, task: int) -> nn.Module:
         return self
@@ -153,3 +175,62 @@ class OutputMatrix(Heads):
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
         columns, output = self.columns[task], self.output
         return F.linear(self.below(features), output.weight[columns], output.bias[columns])
+
+
+class IncrementalHead(Heads):
+    """One linear layer with a column for every class met; all of them compete in training.
+
+    The classes that come with a task get columns of their own, beside the earlier ones.
+    """
+
+    common = True
+
+    def __init__(
+        self,
+        features: int,
+        hidden: Sequence[int] = (),
+        dropout: float = 0.0,
+        initial: Initial = "truncated_normal",
+    ) -> None:
+        super().__init__(features, hidden, dropout, initial)
+        self.below = nn.Sequential(*list(Head(features, 1, hidden, dropout, initial))[:-1])
+        self.numbers: list[int] = []  # class number of each column
+        self.columns: dict[int, list[int]] = {}  # of each task
+
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
+        if task in self.columns:
+            return
+        new = [number for number in classes if number not in self.numbers]
+        if new:
+            width = self.hidden[-1] if self.hidden else self.features
+            self.all[str(task)] = Head(width, len(new), (), 0.0, self.initial)[-1]
+        self.numbers += new
+        self.columns[task] = [self.numbers.index(number) for number in classes]
+
+    def of(self, task: int) -> nn.Module:
+        return self
+
+    def scores(self, features: Tensor) -> Tensor:  # (b, f) -> (b, classes met)
+        """Scores of all classes met, in the order in which they came."""
+        below = self.below(features)
+        return torch.cat([output(below) for output in self.all.values()], 1)
+
+    def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, classes met)
+        own = self.columns[task]
+        others = [column for column in range(len(self.numbers)) if column not in own]
+        return self.scores(features)[:, _places(own + others)]
+
+    def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        scores = self.scores(features)
+        return [scores[:, _places(self.columns[task])] for task in tasks]
+
+    def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        columns = sorted({column for task in tasks for column in self.columns[task]})
+        return [self.scores(features)[:, _places(columns)]] if columns else []
+
+
+def _places(columns: list[int]) -> slice | list[int]:
+    """As a slice, which costs nothing, where they follow each other."""
+    first = columns[0]
+    follow = columns == list(range(first, first + len(columns)))
+    return slice(first, first + len(columns)) if follow else columns

@@ -22,13 +22,22 @@ class TaskNetwork(nn.Module):
     Attributes:
         choices: configurations among which a method must choose for each task; 1 for none.
         distinguishes: whether the logits of different tasks stand for different classes.
+        one_pass: whether one pass through a body answers for all tasks.
+        common: whether the same output weights answer for all tasks, see `Heads`.
     """
 
     choices = 1
     distinguishes = True
+    one_pass = False
+    common = False
 
-    def add_task(self, task: int, classes: int) -> None:
-        """Makes what a new task needs; nothing for a task that is known."""
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
+        """Makes what a new task needs; nothing for a task that is known.
+
+        Args:
+            task: index of it.
+            classes: class number of each of its labels.
+        """
         raise NotImplementedError
 
     def logits(self, x: Tensor, task: int) -> Tensor:  # (b, c, h, w) -> (b, k)
@@ -36,7 +45,7 @@ class TaskNetwork(nn.Module):
         raise NotImplementedError
 
     def all_logits(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
-        """Class scores under each of several tasks, every one (b, k)."""
+        """Scores of the classes of each of several tasks, every one (b, k)."""
         return [self.logits(x, task) for task in tasks]
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -44,7 +53,7 @@ class TaskNetwork(nn.Module):
 
         The columns beyond a task's classes are -inf where the tasks have unequally many.
         """
-        return by_task(lambda rows, task: self.logits(x if rows is None else x[rows], task), t)
+        return by_task(lambda rows, task: self.logits(taken(x, rows), task), t)
 
     def penalty(self, task: int) -> Tensor | float:
         """What the network's own regularisers add to the loss of `task`."""
@@ -78,6 +87,11 @@ def by_task(score: Callable[[Tensor | None, int], Tensor], t: Tensor) -> Tensor:
     return logits
 
 
+def taken(x: Tensor, rows: Tensor | None) -> Tensor:
+    """Some rows of a tensor, as `by_task` names them; all of them for None."""
+    return x if rows is None else x[rows.to(x.device)]
+
+
 class Network(TaskNetwork):
     """One body for all tasks, and heads.
 
@@ -86,13 +100,15 @@ class Network(TaskNetwork):
         heads: makes the heads for a number of features.
     """
 
+    one_pass = True
+
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
         super().__init__()
         self.body = backbone()
         self.heads = heads(self.body.features)
-        self.distinguishes = self.heads.distinguishes
+        self.distinguishes, self.common = self.heads.distinguishes, self.heads.common
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         self.heads.add_task(task, classes)
 
     def logits(self, x: Tensor, task: int) -> Tensor:
@@ -101,16 +117,14 @@ class Network(TaskNetwork):
 
     def all_logits(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         features = self.body(x)  # (b, f), once for all tasks
-        return [self.heads(features, task) for task in tasks]
+        return self.heads.own(features, tasks)
 
     def single_size(self, task: int) -> int:
         return count(self.body, self.heads.of(task))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         features = self.body(x)  # (b, f), once for all tasks of the batch
-        return by_task(
-            lambda rows, task: self.heads(features if rows is None else features[rows], task), t
-        )
+        return by_task(lambda rows, task: self.heads(taken(features, rows), task), t)
 
 
 class Independent(TaskNetwork):
@@ -126,7 +140,7 @@ class Independent(TaskNetwork):
         self.backbone, self.heads = backbone, heads
         self.networks = nn.ModuleDict()
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         if str(task) not in self.networks:
             self.networks[str(task)] = Network(self.backbone, self.heads)
             self._network(task).add_task(task, classes)

@@ -6,6 +6,8 @@ Rusu et al., "Progressive Neural Networks", 2016, in the form that LASEM's relea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -80,7 +82,7 @@ class ProgressiveNetwork(TaskNetwork):
         self.columns = nn.ModuleDict()
         self.laterals = nn.ModuleDict()
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         key = str(task)
         if key not in self.columns:
             earlier = len(self.columns)

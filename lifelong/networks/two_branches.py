@@ -26,14 +26,14 @@ class TwoBranchNetwork(Network):
         if not self.distinguishes:
             raise ValueError("heads=single: the classes of all tasks are told apart; use multi")
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         super().add_task(task, classes)
         self.auxiliary.add_task(task, classes)
 
     def main(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Scores of the main branch for each of several tasks, (b, k) each."""
-        return [self.heads(features, task) for task in tasks]
+        return self.heads.own(features, tasks)
 
     def aside(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Likewise of the auxiliary branch."""
-        return [self.auxiliary(features, task) for task in tasks]
+        return self.auxiliary.own(features, tasks)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from lifelong.data import Batch, Images, Task, unlabeled
+from lifelong.data import Batch, Images, Task, Visit, unlabeled
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
@@ -64,21 +64,21 @@ class LotteryTeaching:
 
     @torch.no_grad()
     def prepare(
-        self, task: Task, tasks: Sequence[int], anchors: Images, network: TwoBranchNetwork
+        self, visit: Visit, tasks: Sequence[int], anchors: Images, network: TwoBranchNetwork
     ) -> str | None:
         """Chooses U for the next task, draws its views, and keeps what the network answers.
 
         Gives what a person should know, if anything.
 
         Args:
-            task: that ends.
+            visit: that ends.
             tasks: whose classes are answered for.
             anchors: the exemplars.
             network: in evaluation mode.
         """
         note = None
         own = self.origin == "exemplars"
-        pool = anchors if own else self.pool(task)
+        pool = anchors if own else self.pool(visit.task)
         rows = torch.arange(len(pool))
         if not own:
             near = features_of(network, anchors), features_of(network, pool)
@@ -86,11 +86,11 @@ class LotteryTeaching:
             asked = min(self.neighbours * len(anchors), self.most or math.inf)
             if len(rows) < asked:
                 note = (
-                    f"visit {task.step + 1}: unlabeled={self.name} has {len(pool)} images; "
+                    f"visit {visit.number}: unlabeled={self.name} has {len(pool)} images; "
                     f"{len(rows)} are taken, where {asked} were asked for"
                 )
         seed = int(torch.randint(2**62, ()))
-        self.now = {"rows": rows, "seed": seed, "tasks": list(tasks), "task": task.index}
+        self.now = {"rows": rows, "seed": seed, "tasks": list(tasks), "task": visit.task.index}
         self._views = _viewed(pool, self.now)
         self.now["checksum"] = self._views.checksum()
         parts: dict[str, list[Tensor]] = {branch: [] for branch in BRANCHES}

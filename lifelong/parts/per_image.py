@@ -60,6 +60,19 @@ def cast(batches: Iterable[Batch], named: Named) -> Iterator[Batch]:
         yield batch._replace(x=batch.x.to(dtype))
 
 
+def by_task(batches: Iterable[Batch]) -> Iterator[Batch]:
+    """The batches, those of several tasks cut into one for each."""
+    for batch in batches:
+        tasks = batch.t.unique().tolist()
+        if len(tasks) == 1:
+            yield batch
+            continue
+        for task in tasks:
+            rows = torch.nonzero(batch.t == task)[:, 0]
+            here = rows.to(batch.y.device)
+            yield Batch(batch.x[here], batch.y[here], batch.t[rows])
+
+
 def image_mean(
     network: TaskNetwork,
     batches: Iterable[Batch],
@@ -74,7 +87,7 @@ def image_mean(
 
     Args:
         network: gives the class scores.
-        batches: each of one task.
+        batches: of one task or of several.
         named: parameters by their names in the network.
         objective: what is differentiated.
         size: of a gradient's entries.
@@ -87,7 +100,7 @@ def image_mean(
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
-    for batch in cast(batches, named):
+    for batch in by_task(cast(batches, named)):
         task = int(batch.t[0])
         with torch.enable_grad(), Calls(named) as calls:
             total = objective(network.logits(batch.x, task), batch.y).sum()
@@ -115,7 +128,7 @@ def local_mean(network: TaskNetwork, batches: Iterable[Batch], named: Named) -> 
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
     count = 0
-    for batch in cast(batches, named):
+    for batch in by_task(cast(batches, named)):
         with torch.no_grad(), Calls(named) as calls:
             network.logits(batch.x, int(batch.t[0]))
         once = calls.used_once()
@@ -139,7 +152,7 @@ def batch_mean(
     count = 0
     for batch in cast(batches, named):
         with torch.enable_grad():
-            mean = objective(network.logits(batch.x, int(batch.t[0])), batch.y).mean()
+            mean = objective(network(batch.x, batch.t), batch.y).mean()
         gradients = torch.autograd.grad(mean, list(named.values()), allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import Rings, check_augment
@@ -57,14 +57,12 @@ class AGEM(Strategy):
     def check(self, tasks: Sequence[Task]) -> None:
         check_augment(self.augment_memory, tasks)
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self.memory.begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self.memory.begin_task(visit.task)
 
     def training_loss(self, batch: Batch) -> Tensor:
-        old, _ = self.memory.sample(
-            len(batch.y), without=int(batch.t[0]), augment=self.augment_memory
-        )
+        old, _ = self.memory.sample(len(batch.y), without=self.current, augment=self.augment_memory)
         self.memory.add(batch)
         self._reference = None
         if self.authors:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.evaluation.history import HISTOGRAM
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -26,7 +26,7 @@ ATTEMPTS = 10  # to learn a task with ever smaller strength
 class Anchored(Strategy):
     """Holds the shared weights; with importance 1 for all of them (L2).
 
-    The heads are held by nothing: each belongs to its task.
+    Heads that each belong to one task are held by nothing; one head for all tasks is.
 
     Args:
         network: see `Strategy`.
@@ -78,9 +78,9 @@ class Anchored(Strategy):
 
     def held(self) -> dict[str, nn.Parameter]:
         """The parameters that are held, by name in the network."""
-        return {name: p for name, p in self.network.named_parameters() if is_held(name, p)}
+        return shared(self.network)
 
-    def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+    def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         """The importance that the weights have for a task just learned, by name."""
         return {name: torch.ones_like(p) for name, p in self.held().items()}
 
@@ -88,8 +88,8 @@ class Anchored(Strategy):
         """Takes the importance of a task into what was gathered so far."""
         self.anchor.importance(name).copy_(found)
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
         self._held = self.held()
         self.anchor.extend(self._held)
         if self.halve_below:
@@ -97,7 +97,7 @@ class Anchored(Strategy):
                 if torch.is_tensor(value):
                     self.register_buffer(f"start_{key(name)}", value.clone())
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         if not self.halve_below or not self.holds:
             yield Round()
             return
@@ -107,7 +107,7 @@ class Anchored(Strategy):
         for attempt in range(ATTEMPTS):
             self.start_again()
             metrics = yield Round(f"attempt {attempt + 1}")
-            self.method.setdefault("strengths", {})[str(task.step)] = self.strength
+            self.method.setdefault("strengths", {})[str(visit.number)] = self.strength
             if metrics["val/best"] >= wanted:
                 return
             self.strength /= 2
@@ -120,14 +120,14 @@ class Anchored(Strategy):
             if torch.is_tensor(value):
                 value.copy_(self.get_buffer(f"start_{key(name)}"))
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
         self.eval()
-        found = self.importance(task, loader)
+        found = self.importance(visit, loader)
         for name, value in found.items():
             self.merge(name, value)
         if found:
-            self.method["importances"][str(task.step)] = described(found)
+            self.method["importances"][str(visit.number)] = described(found)
         self.train()
         self.hold()
 
@@ -190,9 +190,13 @@ class Anchored(Strategy):
             p.copy_((p + c * self.anchor.weight(name)) / (1 + c))
 
 
-def is_held(name: str, p: nn.Parameter) -> bool:
-    """Whether a parameter of a network is shared and trained."""
-    return p.requires_grad and not name.startswith("heads.")
+def shared(network: TaskNetwork) -> dict[str, nn.Parameter]:
+    """The trained parameters that serve several tasks, by name: heads only where all have one."""
+    return {
+        name: p
+        for name, p in network.named_parameters()
+        if p.requires_grad and (network.common or not name.startswith("heads."))
+    }
 
 
 def described(importances: dict[str, Tensor]) -> dict[str, Any]:

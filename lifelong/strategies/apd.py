@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
 from lifelong.transfer import AdditiveTransferLayer, TransferNetwork
@@ -79,18 +79,18 @@ class APD(Strategy):
         self.rolls_back = self.full and cluster_every > 0
         self.method = {"variant": variant, "drift": self.drift}
 
-    def begin_task(self, task: Task) -> None:
-        self._new = task.index not in self.classes
-        super().begin_task(task)
-        self._task = task.index
-        self._others = [other for other in self.classes if other != task.index]
+    def begin_task(self, visit: Visit) -> None:
+        self._new = visit.task.index not in self.classes
+        super().begin_task(visit)
+        self._task = visit.task.index
+        self._others = [other for other in self.classes if other != visit.task.index]
         if self.full:
             for other in self._others:
                 for number, layer in self._layers(other).items():
                     weight = layer.masked_shared(other) + layer.own(other)
                     self._remember(f"theta_{other}_{number}", weight)
         elif self.drift:
-            for number, layer in self._layers(task.index).items():
+            for number, layer in self._layers(visit.task.index).items():
                 for name, value in layer.shared().named_parameters():
                     self._remember(f"before_{number}_{name}", value)
 
@@ -142,8 +142,8 @@ class APD(Strategy):
                 terms.append(self.sparsity * layer.part(other).tau.abs().sum())
         return torch.stack(terms).sum()
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
         met = len(self.classes)
         if self.full and self.cluster_every and self._new and met % self.cluster_every == 0:
             for layer in self.network.transfer_layers():
@@ -160,7 +160,7 @@ class APD(Strategy):
             threshold = self.sparsity if self.full else 0.0
             whole = sum(tau.numel() for tau in parts)
             kept = sum(int((tau.abs() > threshold).sum()) for tau in parts)
-            shares[str(task)] = round(kept / max(whole, 1), 6)
+            shares[str(task + 1)] = round(kept / max(whole, 1), 6)
         return shares
 
 

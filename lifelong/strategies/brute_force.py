@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
-from lifelong.data import Task
+from lifelong.data import Visit
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
@@ -66,19 +66,19 @@ class BruteForce(Search):
         self._start: dict[str, Any] | None = None  # what every candidate starts from
         self._kept: dict[str, Any] | None = None  # the best candidate so far, after its training
 
-    def begin_task(self, task: Task) -> None:
-        new = task.index not in self.classes
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        new = visit.task.index not in self.classes
+        super().begin_task(visit)
         self._compares = new and len(self.classes) > 1  # unlike `searching`, known in a replay
         if new and len(self.classes) == 1:
-            self.network.commit(task.index, self._first)
+            self.network.commit(visit.task.index, self._first)
         elif new and len(self.classes) == 2:
             self.network.reopen(next(iter(self.classes)))
 
     def choice(self) -> TransferConfig:
         return self.network.configs[self._task]
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         if not self._compares:
             yield Round()
             return
@@ -86,7 +86,7 @@ class BruteForce(Search):
         accuracies: list[float] = []
         for candidate in self.network.candidates:
             self._restore(self._start)
-            self.network.configs[task.index] = candidate
+            self.network.configs[visit.task.index] = candidate
             metrics = yield Round(text(candidate))
             accuracies.append(metrics["val/best"])
             if accuracies.index(max(accuracies)) == len(accuracies) - 1:
@@ -94,12 +94,12 @@ class BruteForce(Search):
         assert self._kept is not None
         self._restore(self._kept)
         best = accuracies.index(max(accuracies))
-        self.network.configs[task.index] = self.network.candidates[best]
+        self.network.configs[visit.task.index] = self.network.candidates[best]
         self.report().update(validation_accuracy=accuracies)
         self._start = self._kept = None
         first = next(iter(self.classes))
         if first in self.network.undecided:
-            self.network.settle(first, self.network.configs[task.index])
+            self.network.settle(first, self.network.configs[visit.task.index])
 
     def _state(self) -> dict[str, Any]:
         trained = {

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks import ChannelGatedNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
@@ -74,8 +74,8 @@ class ChannelGated(Strategy):
         self.method = {"variant": variant, "sparsity": self.sparsity}
         self.register_buffer("age", torch.zeros((), dtype=torch.long))  # epochs of this task
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
         self.age.zero_()
 
     def training_loss(self, batch: Batch) -> Tensor:
@@ -94,11 +94,11 @@ class ChannelGated(Strategy):
         self.age += 1
 
     @torch.no_grad()
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
         if not self.fixes:
             return
-        images = task.val if len(task.val) else task.train
+        images = visit.task.val if len(visit.task.val) else visit.train
         self.eval()
         rates = self._rates(images[rows] for rows in torch.arange(len(images)).split(500))
         self.train()
@@ -108,7 +108,7 @@ class ChannelGated(Strategy):
             round(float(self.network.get_buffer(f"fixed_{number}").float().mean()), 6)
             for number in range(len(rates))
         ]
-        self.method.setdefault("fixed_channels", {})[str(task.step)] = shares
+        self.method.setdefault("fixed_channels", {})[str(visit.number)] = shares
 
     def _rates(self, batches: Iterable[Batch]) -> list[Tensor]:
         """How often each channel of each layer fires, (c_out,) shares."""

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Feed, Images, Task
+from lifelong.data import Batch, Feed, Images, Task, Visit
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -125,37 +125,37 @@ class CIL(Strategy):
                 f"unlabeled={self.taught.name}: has no images; give others, or unlabeled=none"
             )
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self._met[task.index] = task
-        self.kept.begin_task(task)
-        self._prints[task.index] = task.train.checksum()
-        self._enter(task, list(self.classes))
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self._met[visit.task.index] = visit.task
+        self.kept.begin_task(visit.task)
+        self._prints[visit.task.index] = visit.train.checksum()
+        self._enter(visit, list(self.classes))
 
-    def _enter(self, task: Task, tasks: list[int]) -> None:
+    def _enter(self, visit: Visit, tasks: list[int]) -> None:
         """Makes `task` the one that is learned, of the `tasks` met until then."""
-        self._tasks, self._earlier = tasks, [index for index in tasks if index != task.index]
+        self._tasks, self._earlier = tasks, [index for index in tasks if index != visit.task.index]
         self.taught.forget_views()
 
     def answered(self) -> list[int]:
         return self._tasks
 
-    def rounds(self, task: Task) -> Rounds:
-        yield self._round(task)
+    def rounds(self, visit: Visit) -> Rounds:
+        yield self._round(visit)
 
-    def _round(self, task: Task) -> Round:
+    def _round(self, visit: Visit) -> Round:
         if not self._earlier:
             return Round()
         met = [self._met[index] for index in self._tasks]
         new, old = self._shares()
         return Round(
-            train=lambda: Images.joined([task.train, self.kept.images(self._earlier)]),
+            train=lambda: Images.joined([visit.train, self.kept.images(self._earlier)]),
             val=Images.joined([each.val for each in met]),
             batch_size=self.batch_size // 4,
             feeds={
-                "new": Feed(task.train, new),
+                "new": Feed(visit.train, new),
                 "old": Feed(lambda: self.kept.images(self._earlier), old),
-                "taught": Feed(lambda: self._views(task), augment=False),
+                "taught": Feed(lambda: self._views(visit), augment=False),
             },
         )
 
@@ -198,27 +198,27 @@ class CIL(Strategy):
         begin = torch.tensor([begins[task] for task in batch.t.tolist()], device=batch.y.device)
         return F.cross_entropy(torch.cat(list(scores), 1), begin + batch.y)
 
-    def _views(self, task: Task) -> Images:
+    def _views(self, visit: Visit) -> Images:
         """U, of which there may be nothing."""
         if not self.teacher:
-            return task.train.part(torch.zeros(0).long())
+            return visit.train.part(torch.zeros(0).long())
         taught = self.teacher
         return self.taught.views(taught, self._met[taught["task"]], self.kept.images)
 
     @torch.no_grad()
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
         self.eval()
-        if task.index not in self.kept.tasks.tolist():
-            rows = self.choice.rows(task, lambda images: features_of(self.two, images))
-            self.kept.keep(task, rows)
+        if visit.task.index not in self.kept.tasks.tolist():
+            rows = self.choice.rows(visit.task, lambda images: features_of(self.two, images))
+            self.kept.keep(visit.task, rows)
         self.taught.before, self.taught.now = self.taught.now, {}
-        if self.taught.origin != "none" and not task.last:
+        if self.taught.origin != "none" and not visit.is_last:
             anchors = self.kept.images(self._tasks)
-            note = self.taught.prepare(task, self._tasks, anchors, self.two)
+            note = self.taught.prepare(visit, self._tasks, anchors, self.two)
             if note:
                 self.tell(note)
-            self.method["selected"][str(task.step)] = len(self.taught.now["rows"])
+            self.method["selected"][str(visit.number)] = len(self.taught.now["rows"])
         self.train()
 
     def get_extra_state(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import flat
-from lifelong.data import Batch, Images, Task
+from lifelong.data import Batch, Images, Visit
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
@@ -70,9 +70,9 @@ class DARTS(Search):
         self.selectors = nn.Parameter(torch.zeros(depth, 2))  # alpha: private, shared
         self._val: Images | None = None
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self._val = task.val if self.needs_validation else None
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self._val = visit.task.val if self.needs_validation else None
         with torch.no_grad():
             self.selectors.zero_()
 

@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks.expandable import ExpandableNetwork, Growing
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
@@ -96,20 +96,20 @@ class DEN(Strategy):
         self._old: list[Values] = []  # of each layer before the task
         self._entropy = torch.zeros(())
 
-    def begin_task(self, task: Task) -> None:
-        self._new = task.index not in self.classes
-        super().begin_task(task)
-        self._task = task.index
+    def begin_task(self, visit: Visit) -> None:
+        self._new = visit.task.index not in self.classes
+        super().begin_task(visit)
+        self._task = visit.task.index
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         if len(self.classes) == 1 and self._new:
             self._begin("train", self._everything())
             yield Round()
         else:
             yield from self._later_task()
         if self._new:
-            self.network.stamps[task.index] = self.network.widths
-        self.method["tasks"][str(task.index)] = {"widths": self.network.widths}
+            self.network.stamps[visit.task.index] = self.network.widths
+        self.method["tasks"][str(visit.task.number)] = {"widths": self.network.widths}
         self._phase, self._old = {}, []
 
     def _later_task(self) -> Rounds:

@@ -14,7 +14,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import Reservoir, check_augment
@@ -52,14 +52,14 @@ class ER(Strategy):
     def check(self, tasks: Sequence[Task]) -> None:
         check_augment(self.augment_memory, tasks)
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self.memory.begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self.memory.begin_task(visit.task)
 
     def training_loss(self, batch: Batch) -> Tensor:
         loss = super().training_loss(batch)
         if len(self.classes) > 1:
-            without = None if self.authors else int(batch.t[0])
+            without = None if self.authors else self.current
             old, _ = self.memory.sample(len(batch.y), without=without, augment=self.augment_memory)
             if len(old.y):
                 loss = loss + F.cross_entropy(self(old.x, old.t), old.y)

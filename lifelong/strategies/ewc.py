@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks import Network, OutputMatrix, TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.per_image import cast, cross_entropy, image_mean
@@ -119,13 +119,13 @@ class EWC(Anchored):
             if p.grad is not None:
                 p.grad.add_(pull)
 
-    def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
-        rows = torch.randperm(len(task.train))[: self.samples]
+    def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+        rows = torch.randperm(len(visit.train))[: self.samples]
         if self.authors:
-            (batch,) = cast([task.train[rows]], self._held)
+            (batch,) = cast([visit.train[rows]], self._held)
             return self._squares_of_batch(batch)
         size = self.batch_size if self.batched else 200
-        drawn = (task.train[part] for part in rows.split(size))
+        drawn = (visit.train[part] for part in rows.split(size))
         batches = map(self._labelled, cast(drawn, self._held))
         if self.batched:
             return self._squares_of_sums(batches, len(rows))
@@ -150,7 +150,7 @@ class EWC(Anchored):
     def _labelled(self, batch: Batch) -> Batch:
         if self.labels == "given":
             return batch
-        scores = self.network.logits(batch.x, int(batch.t[0]))
+        scores = self.network(batch.x, batch.t)
         if self.labels == "predicted":
             return batch._replace(y=scores.argmax(1))
         return batch._replace(y=torch.multinomial(scores.softmax(1), 1)[:, 0])
@@ -159,7 +159,7 @@ class EWC(Anchored):
         named = self.held()
         totals = {name: torch.zeros_like(p) for name, p in named.items()}
         for batch in batches:
-            scores = self.network.logits(batch.x, int(batch.t[0]))
+            scores = self.network(batch.x, batch.t)
             loss = cross_entropy(scores, batch.y).sum()
             gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
             for name, gradient in zip(named, gradients, strict=True):

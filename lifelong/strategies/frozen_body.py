@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from lifelong.data import Task
+from lifelong.data import Visit
 from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
@@ -28,9 +28,9 @@ class FrozenBody(Strategy):
         self.body = (network.body,)  # in a tuple: it is registered once, with the network
         self.frozen = False
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self.frozen = task.step > 0
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self.frozen = visit.number > 1
         if self.frozen:
             self.body[0].requires_grad_(False)
 

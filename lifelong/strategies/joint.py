@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lifelong.data import Images, Task
+from lifelong.data import Images, Task, Visit
 from lifelong.strategies.strategy import Round, Rounds, Strategy
 
 
@@ -19,12 +19,12 @@ class Joint(Strategy):
         super().__init__(*args, **kwargs)
         self._met: dict[int, Task] = {}
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self._met[task.index] = task
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self._met[visit.task.index] = visit.task
 
-    def rounds(self, task: Task) -> Rounds:
-        if task.last:
+    def rounds(self, visit: Visit) -> Rounds:
+        if visit.is_last:
             tasks = self._met.values()
             train, val = ([getattr(each, part) for each in tasks] for part in ("train", "val"))
             yield Round("all tasks at once", train=Images.joined(train), val=Images.joined(val))

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
@@ -143,8 +143,8 @@ class LASEM(Search):
         values = [probability if candidate == config else rest for candidate in candidates]
         return torch.tensor(values)
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
         self._restart()
         self.recent.zero_()
 
@@ -238,10 +238,10 @@ class LASEM(Search):
             entropy=round(float(mean_entropy), 6),
         )
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         if self.searching:
             self.report()["final_prior"] = self.prior.tolist()
-        super().end_task(task, loader)
+        super().end_task(visit, loader)
 
 
 def posterior(prior: Tensor, log_p: Tensor, likelihood: Likelihood) -> Tensor:

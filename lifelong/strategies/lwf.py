@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Batch, Task
-from lifelong.networks import Network, OutputMatrix
+from lifelong.data import Batch, Visit
+from lifelong.networks import MultiHead, Network, by_task, taken
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.distillation import distillation
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
@@ -25,10 +25,11 @@ class LwF(Strategy):
 
     The distillation loss of task j is the mean over the batch of - sum_c p_c log q_c, p and q being
     the softmax of the scores / temperature under head j of the network as it was before the task
-    and as it is now; without a factor temperature^2. Earlier heads learn along.
+    and as it is now; without a factor temperature^2. Earlier heads learn along. With one head for
+    all tasks there is one such term, over the classes met before.
 
     Args:
-        network: see `Strategy`; one with a head, or columns, for each task.
+        network: see `Strategy`; of one body.
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         strength: lambda.
@@ -36,7 +37,7 @@ class LwF(Strategy):
         warmup_epochs: of a round before the training in which only the new head learns.
 
     Raises:
-        ValueError: a value out of range, or one head for all tasks.
+        ValueError: a value out of range.
     """
 
     def __init__(
@@ -55,12 +56,11 @@ class LwF(Strategy):
                 f"strategy.strength={strength} and strategy.warmup_epochs={warmup_epochs} must not "
                 f"be negative, strategy.temperature={temperature} must be above 0"
             )
-        if not network.distinguishes:
-            raise ValueError("heads=single: LwF asks the heads of earlier tasks; give heads=multi")
-        if warmup_epochs and isinstance(network.heads, OutputMatrix):
+        if warmup_epochs and not isinstance(network.heads, MultiHead):
             raise ValueError(
-                f"strategy.warmup_epochs={warmup_epochs}: one output matrix cannot learn in a part "
-                "alone; give heads=multi with multi_head=lifelong.networks.MultiHead, or 0"
+                f"strategy.warmup_epochs={warmup_epochs}: one head or output matrix for all tasks "
+                "cannot learn in a part alone; give heads=multi with "
+                "multi_head=lifelong.networks.MultiHead, or 0"
             )
         self._warming = False
         self.strength, self.temperature = strength, temperature
@@ -69,11 +69,14 @@ class LwF(Strategy):
         self.teacher: Network | None = None  # the network before the current task
         self._earlier: list[int] = []  # tasks that it knows, but for the current one
 
-    def begin_task(self, task: Task) -> None:
+    def begin_task(self, visit: Visit) -> None:
         if self.classes:
             self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()  # type: ignore[assignment]
-        self._earlier = [index for index in self.classes if index != task.index]
-        super().begin_task(task)
+        self._earlier = [
+            index for index in self.classes
+            if index != visit.task.index or self.network.common
+        ]  # fmt: skip
+        super().begin_task(visit)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -83,9 +86,9 @@ class LwF(Strategy):
             self.network.body.eval()  # type: ignore[union-attr]
         return self
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         if self.warmup_epochs and self._earlier:
-            own = {id(p) for p in self.network.heads.of(task.index).parameters()}  # type: ignore[union-attr, operator]
+            own = {id(p) for p in self.network.heads.of(visit.task.index).parameters()}  # type: ignore[union-attr, operator]
             others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in own]
             for p in others:
                 p.requires_grad_(False)
@@ -101,12 +104,12 @@ class LwF(Strategy):
             return super().training_loss(batch)
         assert self.teacher is not None
         network: Network = self.network  # type: ignore[assignment]
-        task = int(batch.t[0])
         features = network.body(batch.x)  # (b, f)
         with torch.no_grad():
-            former = self.teacher.body(batch.x)
-        loss = F.cross_entropy(network.heads(features, task), batch.y) + self.penalty(batch.t)
-        for index in self._earlier:
-            wanted, given = self.teacher.heads(former, index), network.heads(features, index)
-            loss = loss + self.strength * distillation(given, wanted, self.temperature)
+            former = self.teacher.heads.competing(self.teacher.body(batch.x), self._earlier)
+        given = by_task(lambda rows, task: network.heads(taken(features, rows), task), batch.t)
+        loss = F.cross_entropy(given, batch.y) + self.penalty(batch.t)
+        now = network.heads.competing(features, self._earlier)
+        for wanted, scores in zip(former, now, strict=True):
+            loss = loss + self.strength * distillation(scores, wanted, self.temperature)
         return loss

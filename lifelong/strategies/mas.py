@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Task, unlabeled
+from lifelong.data import Batch, Images, Task, Visit, unlabeled
 from lifelong.data.sources import Source
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -33,7 +33,7 @@ from lifelong.parts.per_image import (
     single_score,
     squared_norm,
 )
-from lifelong.strategies.anchored import Anchored, is_held
+from lifelong.strategies.anchored import Anchored, shared
 from lifelong.strategies.strategy import MakeOptimizer
 
 PARTS = ("train", "val", "test", "train+test")
@@ -123,21 +123,21 @@ class MAS(Anchored):
             )
         self.images = 0  # that the gathered importance was estimated on
         self._new = 0  # that the task's was
-        self._met: dict[int, Task] = {}  # whose images `recompute` needs
+        self._met: dict[int, Visit] = {}  # whose images `recompute` needs
         self.method |= {"importance": importance, "accumulate": accumulate, "estimator": estimator}
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
         if self.accumulate == "recompute":
-            self._met[task.index] = task
+            self._met[visit.task.index] = visit
 
-    def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
-        found = [self._of_task(known) for known in (self._met or {task.index: task}).values()]
+    def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+        found = [self._of_visit(known) for known in (self._met or {0: visit}).values()]
         return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
 
-    def _of_task(self, task: Task) -> dict[str, Tensor]:
-        """The importance for one task, with the weights as they are."""
-        chosen = self._chosen(task)
+    def _of_visit(self, visit: Visit) -> dict[str, Tensor]:
+        """The importance for what a visit learned, with the weights as they are."""
+        chosen = self._chosen(visit)
         self._new = sum(len(rows) for _, rows in chosen)
         if self.local:
             return local_mean(self.network, self._batches(chosen), self._held)
@@ -146,12 +146,12 @@ class MAS(Anchored):
             return mean(self.network, self._batches(chosen), self._held, self.objective)
         found = [
             mean(self.network, self._batches(chosen), self._held, partial(single_score, label))
-            for label in range(len(task.classes))
+            for label in range(len(visit.task.classes))
         ]
         return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
         self.images += self._new
 
     def merge(self, name: str, found: Tensor) -> None:
@@ -165,9 +165,9 @@ class MAS(Anchored):
         else:
             gathered.lerp_(found, self._new / (self.images + self._new))
 
-    def _chosen(self, task: Task) -> list[tuple[Images, Tensor]]:
+    def _chosen(self, visit: Visit) -> list[tuple[Images, Tensor]]:
         """The images that the importance is estimated on, as splits and indices into them."""
-        parts = self._parts(task)
+        parts = self._parts(visit)
         ends = torch.tensor([0, *(len(part) for part in parts)]).cumsum(0)
         rows = torch.arange(int(ends[-1]))
         if self.samples is not None:
@@ -188,11 +188,12 @@ class MAS(Anchored):
         pixels = part[torch.zeros(1, dtype=torch.long)].x.numel()  # of an image as it is served
         return min(max(PIXELS // pixels, 10), 500)
 
-    def _parts(self, task: Task) -> list[Images]:
+    def _parts(self, visit: Visit) -> list[Images]:
         if isinstance(self.data, str) and self.data in PARTS:
-            return [getattr(task, name) for name in self.data.split("+")]
+            parts = {"train": visit.train, "val": visit.task.val, "test": visit.task.test}
+            return [parts[name] for name in self.data.split("+")]
         try:
-            return [unlabeled(self.data, task.train)]
+            return [unlabeled(self.data, visit.train)]
         except ValueError as error:
             raise ValueError(f"strategy.importance_data: {error}") from None
 
@@ -200,16 +201,16 @@ class MAS(Anchored):
         """Refuses tasks without images for the importance, and bodies without a local one."""
         own = isinstance(self.data, Source) or self.data not in PARTS
         for task in tasks[:1] if own else tasks:  # a person's own are read once
-            if not any(len(part) for part in self._parts(task)):
+            if not any(len(part) for part in self._parts(Visit(1, task, False))):
                 raise ValueError(
                     f"strategy.importance_data={self.data}: {task.name} has no such images; give "
                     "a larger data.validation, or other images"
                 )
         if self.local:
             network = copy.deepcopy(self.network).eval()
-            network.add_task(0, len(tasks[0].classes))
-            held = {name: p for name, p in network.named_parameters() if is_held(name, p)}
-            local_mean(network, [tasks[0].train[torch.zeros(1, dtype=torch.long)]], held)
+            network.add_task(0, tasks[0].classes)
+            one = tasks[0].train[torch.zeros(1, dtype=torch.long)]
+            local_mean(network, [one], shared(network))
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "images": self.images}

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.checkpoint import Checkpoint, finished_visits, read
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Task, Visit
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -35,7 +35,7 @@ class Retrain(Tickets):
         run: folder of a run of `TicketsTD`, `TicketsBU`, or `CIL` for all but mask and weights;
             it must have learned the same tasks of the same images, and hold the checkpoint of the
             last one (`keep=all` has all).
-        stage: number of tasks learned; the last of them is trained.
+        visit: of that run; its task is trained.
         mask: `run` for the mask that it found for the last task, or a file of a ticket, or of masks
             as `torch.nn.utils.prune` and the released program leave them.
         start: `first` for the run's very first weights, heads and batch-norm included; `before` for
@@ -56,7 +56,7 @@ class Retrain(Tickets):
         *,
         batch_size: int,
         run: str,
-        stage: int,
+        visit: int,
         mask: str = "run",
         start: str = "first",
         unlabeled: str | Origin = "none",
@@ -66,29 +66,28 @@ class Retrain(Tickets):
             network, optimizer, schedule, batch_size=batch_size, unlabeled=unlabeled,
             temperature=temperature,
         )  # fmt: skip
-        self.run, self.stage = Path(run).expanduser(), stage
+        self.run, self.visit = Path(run).expanduser(), visit
         self.mask, self.begins = mask, start
         self._of_run: dict[str, Any] = {}
         self._start_mask: dict[str, Any] = {}  # of the weights to start from; empty for all
         self.method["retrained"] = {
-            "run": str(run), "stage": stage, "mask": mask, "start": start
+            "run": str(run), "visit": visit, "mask": mask, "start": start
         }  # fmt: skip
 
     def check(self, tasks: Sequence[Task]) -> None:
         super().check(tasks)
         there = finished_visits(self.run)
-        step = self.stage - 1
-        if len(tasks) != self.stage:
+        if len(tasks) != self.visit:
             raise ValueError(
-                f"strategy.stage={self.stage}: the stream has {len(tasks)} tasks; give tasks="
-                f"{self.stage}, which is the default, and no data.order"
+                f"strategy.visit={self.visit}: the stream has {len(tasks)} tasks; give tasks="
+                f"{self.visit}, which is the default, and no data.order"
             )
-        if step not in there:
+        if self.visit not in there:
             raise ValueError(
                 f"strategy.run={self.run}: holds no checkpoint of {tasks[-1].name}, only of the "
                 f"visits {', '.join(map(str, there)) or 'none'}; runs with keep=all have them all"
             )
-        saved = read(there[step])
+        saved = read(there[self.visit])
         self._of_run = saved.strategy["_extra_state"]
         self._of_run["kept"] = saved.strategy.get("kept._extra_state")
         if self._of_run["kept"] is None:
@@ -96,7 +95,7 @@ class Retrain(Tickets):
                 f"strategy.run={self.run}: an earlier version kept its exemplars in another way; "
                 "run it anew"
             )
-        known = [entry["classes"] for entry in saved.tasks]
+        known = [entry["tasks"][0]["classes"] for entry in saved.visits]
         if known != [task.classes for task in tasks] or "prints" not in self._of_run:
             raise ValueError(f"strategy.run={self.run}: learned other tasks, {known}")
         for task in tasks:
@@ -110,7 +109,7 @@ class Retrain(Tickets):
         if told != own:
             raise ValueError(f"unlabeled: {own}; the run in {self.run} learned from {told}")
         newest = max(there)
-        self._found = self._mask(saved if step == newest else read(there[newest]), step)
+        self._found = self._mask(saved if self.visit == newest else read(there[newest]))
         self._first = self._weights()
         self._check_shapes()
 
@@ -138,25 +137,25 @@ class Retrain(Tickets):
                     "begin at zero; give first, or a start whose mask holds that one"
                 )
 
-    def _mask(self, newest: Checkpoint, step: int) -> dict[str, Any]:
+    def _mask(self, newest: Checkpoint) -> dict[str, Any]:
         if self.mask != "run":
             return load_ticket(self.mask).mask
         found = newest.strategy["_extra_state"].get("tickets", {})
-        if str(step) not in found:
+        if str(self.visit) not in found:
             raise ValueError(
-                f"strategy.mask=run: {self.run} found no mask for visit {step}; give the file of a "
-                "ticket, or a run of tickets_td or tickets_bu that has gone further"
+                f"strategy.mask=run: {self.run} found no mask for visit {self.visit}; give the "
+                "file of a ticket, or a run of tickets_td or tickets_bu that has gone further"
             )
-        mask: dict[str, Any] = found[str(step)]
+        mask: dict[str, Any] = found[str(self.visit)]
         return mask
 
     def _weights(self) -> dict[str, Tensor]:
         if self.begins not in ("first", "before"):
             ticket = load_ticket(self.begins)
-            if ticket.tasks and len(ticket.tasks) < self.stage:
+            if ticket.tasks and len(ticket.tasks) < self.visit:
                 raise ValueError(
-                    f"strategy.start={self.begins}: is a ticket of stage {len(ticket.tasks)}; give "
-                    f"one of stage {self.stage} or later"
+                    f"strategy.start={self.begins}: is a ticket of visit {len(ticket.tasks)}; give "
+                    f"one of visit {self.visit} or later"
                 )
             if not ticket.start:
                 raise ValueError(f"strategy.start={self.begins}: holds masks and no weights")
@@ -173,8 +172,8 @@ class Retrain(Tickets):
             )
         return tensors
 
-    def rounds(self, task: Task) -> Rounds:
-        if not task.last:
+    def rounds(self, visit: Visit) -> Rounds:
+        if not visit.is_last:
             return
         self.kept.set_extra_state(self._of_run["kept"])
         self.taught.now = self._of_run["taught_before"]
@@ -182,10 +181,10 @@ class Retrain(Tickets):
         self.masks.unpack(self._found)
         self.masks.hold(self.prunable())
         self.start, self.start_mask = self.state(), self.masks.packed()
-        yield self._round(task)
-        self._note(task)
+        yield self._round(visit)
+        self._note(visit)
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         """Earlier tasks leave nothing behind: the exemplars are the run's."""
-        if task.last:
-            super().end_task(task, loader)
+        if visit.is_last:
+            super().end_task(visit, loader)

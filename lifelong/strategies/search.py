@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.strategy import MakeOptimizer, Strategy
 from lifelong.transfer import TransferConfig, TransferNetwork
@@ -43,12 +43,12 @@ class Search(Strategy):
     def report(self) -> dict[str, Any]:
         """What is reported of the current task, to be added to."""
         tasks: dict[str, Any] = self.method.setdefault("tasks", {})
-        entry: dict[str, Any] = tasks.setdefault(str(self._task), {})
+        entry: dict[str, Any] = tasks.setdefault(str(self._task + 1), {})
         return entry
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
-        self._task = task.index
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self._task = visit.task.index
 
     @property
     def searching(self) -> bool:
@@ -67,11 +67,11 @@ class Search(Strategy):
         if self.searching:
             self.network.configs[self._task] = self.choice()
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
         if self.searching:
             choice = self.choice()
-            self.network.commit(task.index, choice)
+            self.network.commit(visit.task.index, choice)
             self.report()["chosen"] = text(choice)
         chosen = list(self.network.configs.values())
         shares = [sum(layer) / len(chosen) for layer in zip(*chosen, strict=True)]

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import key
@@ -60,8 +60,8 @@ class SI(Anchored):
         self.damping = damping
         self._before: list[tuple[Tensor, Tensor, Tensor]] = []  # w, theta and g of a step
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
         for name, p in self._held.items():
             self.register_buffer(f"path_{key(name)}", torch.zeros_like(p))
 
@@ -92,7 +92,7 @@ class SI(Anchored):
         for (path, before, gradient), p in zip(self._before, moved, strict=True):
             path.addcmul_(gradient, before - p)
 
-    def importance(self, task: Task, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+    def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         return {
             name: (
                 self.path(name) / ((p.detach() - self.anchor.weight(name)).square() + self.damping)

@@ -19,9 +19,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Fed, Feed, Images, Task
-from lifelong.evaluation.accuracy import TaskAccuracy
-from lifelong.networks import TaskNetwork
+from lifelong.data import Batch, Fed, Feed, Images, Task, Visit
+from lifelong.measures import Prediction, Tally
+from lifelong.measures.tally import MakeMeasure
+from lifelong.networks import TaskNetwork, by_task
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.optim.task_optimizer import TaskOptimizer, extend, load_by_name, state_by_name
 
@@ -32,7 +33,7 @@ class Diverged(ArithmeticError):
 
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
 Lifetime = Literal["epoch", "task", "stream"]
-Asks = Literal["task", "class", "both"]
+Way = Literal["task", "class"]  # of asking: with the task given, or without
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class Strategy(LightningModule):
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
         trains_on_validation: whether it learns from validation images.
-        asks: whether answers are measured with the `task` given, without it (`class`), or `both`:
-            then those without beside the others, in tests alone.
+        ways: how answers are measured: with the `task` given, without it (`class`), or both, first
+            the one by which the run decides; the other one in tests alone.
         refuses: for each of `devices`, `precision`, `accumulate_grad_batches`, `optimizer_lifetime`
             (of the stream) that the method cannot do, the reason.
     """
@@ -119,7 +120,9 @@ class Strategy(LightningModule):
         self.rate: float | None = None  # see `Round`
         self.notes: list[str] = []  # for the person who watches, see `tell`
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
-        self.asks: Asks = "task"
+        self.current = -1  # index of the task that is learned
+        self.ways: tuple[Way, ...] = ("task",)
+        self.measures: dict[str, MakeMeasure] = {}  # beside accuracy
         self.best: dict[str, Any] | None = None
         self.lifetime: Lifetime = "task"
         self._optimizer: Optimizer | None = None
@@ -135,13 +138,14 @@ class Strategy(LightningModule):
             ValueError: the option, its value and what would do.
         """
 
-    def begin_task(self, task: Task) -> None:
+    def begin_task(self, visit: Visit) -> None:
         """Prepares for a task; also replayed for earlier tasks before a checkpoint is loaded."""
-        self.began = self.scheduled
-        self.classes[task.index] = task.classes
-        self.network.add_task(task.index, len(task.classes))
+        self.began, self.current = self.scheduled, visit.task.index
+        for task in (*visit.others, visit.task):
+            self.classes[task.index] = task.classes
+            self.network.add_task(task.index, task.classes)
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         """The trainings of a task: `metrics = yield Round(...)` runs one and hands its metrics.
 
         A resumed run replays the generator with the metrics of the finished rounds, on a network
@@ -163,11 +167,11 @@ class Strategy(LightningModule):
         """
         return F.cross_entropy(self(batch.x, batch.t), batch.y) + self.penalty(batch.t)
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         """Closes a task; `loader` passes once over its training images."""
         if isinstance(self._optimizer, TaskOptimizer):
             for name, value in self._optimizer.report().items():
-                self.method.setdefault(name, {})[str(task.step)] = value
+                self.method.setdefault(name, {})[str(visit.number)] = value
             self._optimizer.end_task()
 
     def beside(self) -> Iterator[str]:
@@ -218,53 +222,99 @@ class Strategy(LightningModule):
         """What to try when the loss is no longer finite."""
         return "try a smaller lr"
 
-    def on_validation_epoch_start(self) -> None:
-        self._count()
+    def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
+        """What the network answers to images.
 
-    def on_test_epoch_start(self) -> None:
-        self._count()
-
-    def _count(self) -> None:
-        self.scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
-        if self.asks == "both":
-            self.class_scores = TaskAccuracy(max(self.classes) + 1).to(self.device)
-
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.scores.update(self.right(batch, self.asks == "class"), batch.t)
-
-    def right(self, batch: Batch, by_class: bool) -> Tensor:
-        """Which images (b,) are answered rightly, with the task given or without (`by_class`)."""
-        if by_class:
-            return self.predict_class(batch.x) == self.class_of(batch)
-        scores: Tensor = self(batch.x, batch.t)
-        return scores.argmax(1) == batch.y
-
-    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
-        self.validation_step(batch, batch_idx)
-        if self.asks == "both":
-            self.class_scores.update(self.right(batch, True), batch.t)
-
-    def on_validation_epoch_end(self) -> None:
-        self.log("val/accuracy", self.scores.mean())
-
-    def predict_class(self, x: Tensor) -> Tensor:
-        """Class numbers (b,) without the task given: arg max over all classes of `answered`."""
+        Args:
+            x: (b, c, h, w).
+            t: their tasks (b,), on the CPU: answers are among the classes of the task. None: among
+                those of all tasks `answered`.
+        """
+        if t is not None:
+            return self._given(self(x, t), t)
         tasks = self.answered()
-        scores = torch.cat(self.network.all_logits(x, tasks), 1)  # (b, sum of k)
-        numbers = [number for task in tasks for number in self.classes[task]]
-        return torch.tensor(numbers, device=x.device)[scores.argmax(1)]
+        return self._among(self.network.all_logits(x, tasks), tasks)
 
     def answered(self) -> list[int]:
-        """The tasks whose classes are told apart: all met so far."""
+        """The tasks whose classes are told apart without the task given: all met so far."""
         return list(self.classes)
+
+    def tells_apart(self) -> bool:
+        """Whether the network can answer without the task given."""
+        same = len(set(self.classes.values())) == 1
+        return self.network.distinguishes or same
+
+    def predictions(self, batch: Batch, ways: Sequence[Way]) -> list[Prediction]:
+        """The answers to a batch in some ways; in one pass where the network has one body."""
+        tasks = self.answered()
+        plain = type(self).predict is Strategy.predict and type(self).forward is Strategy.forward
+        known = set(batch.t.tolist()) <= set(tasks)
+        if len(ways) > 1 and plain and known and self.network.one_pass:
+            scores = self.network.all_logits(batch.x, tasks)
+
+            def own(rows: Tensor | None, task: int) -> Tensor:
+                found = scores[tasks.index(task)]
+                return found if rows is None else found[rows.to(found.device)]
+
+            both = {
+                "task": self._given(by_task(own, batch.t), batch.t),
+                "class": self._among(scores, tasks),
+            }
+            return [both[way] for way in ways]
+        return [self.predict(batch.x, batch.t if way == "task" else None) for way in ways]
+
+    def _given(self, scores: Tensor, t: Tensor) -> Prediction:
+        columns = self._columns(t).to(scores.device)[:, : scores.shape[1]]
+        scores = scores[:, : columns.shape[1]]
+        if bool((t != t[0]).any()):
+            scores = scores.masked_fill(columns < 0, -torch.inf)
+        else:
+            width = len(self.classes[int(t[0])])
+            scores, columns = scores[:, :width], columns[:, :width]
+        return Prediction(scores, columns)
+
+    def _among(self, scores: Sequence[Tensor], tasks: Sequence[int]) -> Prediction:
+        classes = [self.classes[task] for task in tasks]
+        return Prediction.among(scores, classes, self.network.common)
 
     def class_of(self, batch: Batch) -> Tensor:
         """Class numbers (b,) of the labels of a batch."""
+        return self._columns(batch.t).to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
+
+    def _columns(self, t: Tensor) -> Tensor:
+        """Class numbers of the labels of the tasks `t` (b,), -1 beyond them, (b, k)."""
         width = max(len(classes) for classes in self.classes.values())
-        table = torch.zeros(max(self.classes) + 1, width, dtype=torch.long)
+        table = torch.full((max(self.classes) + 1, width), -1)
         for task, classes in self.classes.items():
             table[task, : len(classes)] = torch.tensor(classes)
-        return table[batch.t].to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
+        return table[t]
+
+    def on_validation_epoch_start(self) -> None:
+        self.tallies = {way: Tally() for way in self.ways[:1]}
+
+    def on_test_epoch_start(self) -> None:
+        self.tallies = {way: Tally(self.measures) for way in self.ways}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.measure(batch, self.tallies)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.measure(batch, self.tallies)
+
+    def measure(self, batch: Batch, tallies: Mapping[Way, Tally]) -> None:
+        """Takes the answers to a batch into tallies, by the ways in which it is asked."""
+        target = self.class_of(batch)
+        found = self.predictions(batch, list(tallies))
+        for tally, prediction in zip(tallies.values(), found, strict=True):
+            tally.update(prediction, target, batch.t)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers of the last validation or test, over all images."""
+        return self.tallies[self.ways[0]].mean()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/accuracy", torch.tensor(self.accuracy))
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.masks import Masks, Ranking
@@ -80,43 +80,43 @@ class Tickets(CIL):
         """The kernels of the body's convolutions, by name."""
         return self._prunable  # asked in every step
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
         for name, value in self.two.state_dict().items():
             if name not in self.first and torch.is_tensor(value):
                 self.first[name] = value.detach().clone()
 
-    def _pruning_round(self, stage: Task, name: str) -> Round:
+    def _pruning_round(self, visit: Visit, name: str) -> Round:
         """Training between two prunings, which goes on from the last epoch's weights."""
-        one = self._round(stage)
-        train = (lambda: stage.train) if one.train is None else one.train
-        val = (lambda: stage.val) if one.val is None else one.val
+        one = self._round(visit)
+        train = (lambda: visit.train) if one.train is None else one.train
+        val = (lambda: visit.task.val) if one.val is None else one.val
         return replace(
             one, name=name, epochs=self.round_epochs, rate=ROUND_RATE, restores=False,
             train=train, val=val,
         )  # fmt: skip
 
     @torch.no_grad()
-    def _prune(self, stage: Task, rate: float, locked: Masks | None = None) -> None:
+    def _prune(self, visit: Visit, rate: float, locked: Masks | None = None) -> None:
         self.masks.prune(self.prunable(), rate, locked, self.ranking)
         self.masks.hold(self.prunable())
         if self.keep_rounds:
-            self.round_masks.setdefault(str(stage.step), []).append(self.masks.packed())
+            self.round_masks.setdefault(str(visit.number), []).append(self.masks.packed())
 
-    def _note(self, visit: Task) -> None:
+    def _note(self, visit: Visit) -> None:
         """Keeps the mask in force as the ticket of a visit."""
-        step, masks = str(visit.step), self.masks
-        self.tickets[step] = masks.packed()
+        number, masks = str(visit.number), self.masks
+        self.tickets[number] = masks.packed()
         removed = round((1 - masks.remaining()) * sum(p.numel() for p in self.prunable().values()))
         size = sum(p.numel() for p in self.two.parameters())
-        self.method["remaining"][step] = round(masks.remaining(), 6)
-        self.method["remaining_of_network"][step] = round(1 - removed / size, 6)
-        self.method["density"][step] = {
+        self.method["remaining"][number] = round(masks.remaining(), 6)
+        self.method["remaining_of_network"][number] = round(1 - removed / size, 6)
+        self.method["density"][number] = {
             name: round(share, 6) for name, share in masks.by_layer().items()
         }
         empty = [name for name, share in masks.by_layer().items() if not share]
         if empty:
-            self.tell(f"visit {visit.step + 1}: the mask keeps nothing of {', '.join(empty)}")
+            self.tell(f"visit {visit.number}: the mask keeps nothing of {', '.join(empty)}")
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the network."""
@@ -144,9 +144,9 @@ class Tickets(CIL):
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         self.masks.hold(self.prunable())
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
-        self.method["measured_with"][str(task.step)] = round(self.masks.remaining(), 6)
-        super().end_task(task, loader)
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        self.method["measured_with"][str(visit.number)] = round(self.masks.remaining(), 6)
+        super().end_task(visit, loader)
 
     def get_extra_state(self) -> dict[str, Any]:
         return super().get_extra_state() | {name: getattr(self, name) for name in self._kept()}

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Task
+from lifelong.data import Batch, Images, Task, Visit
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -117,66 +117,66 @@ class TicketsBU(Tickets):
                 "larger data.validation"
             )
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         self.take(self._dense)
         self.start, self.start_mask = self.state(), {}
         self._under(None)
-        metrics = yield self._training(task, "dense")
+        metrics = yield self._training(visit, "dense")
         self._dense, wanted = self.state(), self._accuracy(metrics)
-        self._told(task)["dense"] = wanted
-        first = task.step == 0
+        self._told(visit)["dense"] = wanted
+        first = visit.number == 1
         grows = first
         if not first:
             self._begin_ticket()
-            metrics = yield self._training(task, "ticket")
+            metrics = yield self._training(visit, "ticket")
             accuracy = self._accuracy(metrics)
             grows = _points(wanted - accuracy) >= self.accept_drop
-            self._told(task).update(ticket=accuracy, regrown=grows)
+            self._told(visit).update(ticket=accuracy, regrown=grows)
         if grows:
             self.take(self._dense)
             self._under(None)
-            yield from self._found(task, wanted) if first else self._regrown(task, wanted)
+            yield from self._found(visit, wanted) if first else self._regrown(visit, wanted)
             if self.retrain:
                 self._begin_ticket()
-                metrics = yield self._training(task, "retrained ticket")
-                self._told(task)["retrained"] = self._accuracy(metrics)
+                metrics = yield self._training(visit, "retrained ticket")
+                self._told(visit)["retrained"] = self._accuracy(metrics)
             else:
                 self._under(self.ticket)
                 self.best = None  # no epoch is that of this mask
-        self._note(task)
+        self._note(visit)
 
-    def _told(self, task: Task) -> dict[str, Any]:
+    def _told(self, visit: Visit) -> dict[str, Any]:
         """What is reported of a task; asked for anew after every round, as a resumed run has it."""
-        told: dict[str, Any] = self.method["decisions"].setdefault(str(task.step), {})
+        told: dict[str, Any] = self.method["decisions"].setdefault(str(visit.number), {})
         return told
 
-    def _found(self, task: Task, wanted: float) -> Rounds:
+    def _found(self, visit: Visit, wanted: float) -> Rounds:
         """Prunes the dense network in rounds; what was before the last pruning is the ticket."""
         for number in range(1, self.most_rounds + 2):
             self._keep()
-            self._prune(task, self.share)
+            self._prune(visit, self.share)
             if number > self.most_rounds:
                 break
-            drop, metrics = yield from self._pruning(task, number, wanted)
+            drop, metrics = yield from self._pruning(visit, number, wanted)
             sparsity = self._sparsity()
             if _decided(metrics, drop >= self.stop_drop and sparsity >= self.base_sparsity):
                 break
         self._go_back()
 
-    def _regrown(self, task: Task, wanted: float) -> Rounds:
+    def _regrown(self, visit: Visit, wanted: float) -> Rounds:
         """Prunes the dense network in rounds where the ticket has no positions; they join it.
 
         As in the released program, the rounds may also end on a pruning that was not trained.
         """
-        self._prune(task, self.share, self.ticket)
+        self._prune(visit, self.share, self.ticket)
         self._keep()
         for number in range(1, self.most_rounds + 1):
-            drop, metrics = yield from self._pruning(task, number, wanted)
+            drop, metrics = yield from self._pruning(visit, number, wanted)
             sparsity = self._sparsity()
             if _decided(metrics, drop > self.stop_drop and sparsity > self.base_sparsity):
                 break
             self._keep()
-            self._prune(task, self.share, self.ticket)
+            self._prune(visit, self.share, self.ticket)
             sparsity, name = self._sparsity(), "ends_untrained"
             if _decided(metrics, drop >= self.stop_drop and sparsity >= self.base_sparsity, name):
                 break
@@ -193,28 +193,28 @@ class TicketsBU(Tickets):
         self._snapshot = {}
 
     def _pruning(
-        self, task: Task, number: int, wanted: float
+        self, visit: Visit, number: int, wanted: float
     ) -> Generator[Round, dict[str, float], tuple[float, dict[str, float]]]:
         """One round; gives the points by which the network is behind the dense one, and metrics."""
-        one = self._pruning_round(task, f"pruning {number} of at most {self.most_rounds}")
+        one = self._pruning_round(visit, f"pruning {number} of at most {self.most_rounds}")
         images = self._judging()
         metrics = yield replace(one, val=images, judged=images)
         looked = "val/best" in metrics  # unless evaluate_every is larger than the round
         accuracy = metrics["val/best" if looked else "judged"]
         left = round(self.masks.remaining(), 6)
-        self._told(task).setdefault("rounds", []).append({"remaining": left, "accuracy": accuracy})
+        self._told(visit).setdefault("rounds", []).append({"remaining": left, "accuracy": accuracy})
         drop = _points(wanted - accuracy)
         if drop >= self.stop_drop:
-            self._told(task).setdefault("accuracy_fell_in_round", number)
+            self._told(visit).setdefault("accuracy_fell_in_round", number)
         return drop, metrics
 
     def _sparsity(self) -> float:
         return 100 * (1 - self.masks.remaining())
 
-    def _training(self, task: Task, name: str) -> Round:
+    def _training(self, visit: Visit, name: str) -> Round:
         self.scheduled = self.began  # the schedule begins anew
         judged = self._judging() if self.decide_on == "test" else None
-        return replace(self._round(task), name=name, judged=judged)
+        return replace(self._round(visit), name=name, judged=judged)
 
     def _accuracy(self, metrics: dict[str, float]) -> float:
         if self.decide_on == "test":
@@ -245,10 +245,10 @@ class TicketsBU(Tickets):
         with self._as(self._dense):
             yield "dense"
 
-    def end_task(self, task: Task, loader: DataLoader[Batch]) -> None:
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         """Exemplars and what is taught come from the dense network."""
         with self._as(self._dense):
-            super().end_task(task, loader)
+            super().end_task(visit, loader)
 
     def _kept(self) -> tuple[str, ...]:
         return *super()._kept(), "_dense", "_snapshot"

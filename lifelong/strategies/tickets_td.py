@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from lifelong.backbones.backbone import draw
-from lifelong.data import Task
+from lifelong.data import Task, Visit
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
@@ -99,7 +99,7 @@ class TicketsTD(Tickets):
         self._best: dict[str, Tensor] = {}  # convolutions of the best epoch
         self._whole: dict[str, Tensor] = {}  # the last task's network before it is pruned
         self._looks_back = False  # while the task before is pruned
-        self._visits: list[Task] = []
+        self._visits: list[Visit] = []
 
     def check(self, tasks: Sequence[Task]) -> None:
         super().check(tasks)
@@ -115,42 +115,42 @@ class TicketsTD(Tickets):
         if self.rewind == "late" and learns_first and self.current_epoch + 1 == self.rewind_epoch:
             self._late = {name: p.detach().clone() for name, p in self.prunable().items()}
 
-    def begin_task(self, task: Task) -> None:
-        self._visits = [visit for visit in self._visits if visit.step < task.step]
-        super().begin_task(task)
-        self._visits.append(task)
+    def begin_task(self, visit: Visit) -> None:
+        self._visits = [past for past in self._visits if past.number < visit.number]
+        super().begin_task(visit)
+        self._visits.append(visit)
 
-    def rounds(self, task: Task) -> Rounds:
+    def rounds(self, visit: Visit) -> Rounds:
         if len(self._visits) > 1:
             yield from self._pruned(self._visits[-2])
-            self._enter(task, list(self.classes))
-        yield self._round(task)
-        if task.last:
+            self._enter(visit, list(self.classes))
+        yield self._round(visit)
+        if visit.is_last:
             self._whole = self.state()
-            yield from self._pruned(task)
-            yield self._round(task)
+            yield from self._pruned(visit)
+            yield self._round(visit)
 
-    def _pruned(self, stage: Task) -> Rounds:
+    def _pruned(self, visit: Visit) -> Rounds:
         """Prunes in rounds on the images of a task just learned, and rewinds."""
-        now = stage.step == self._visits[-1].step  # after the last task it is the current one
+        now = visit.number == self._visits[-1].number  # after the last task it is the current one
         if not now:
             self._looks_back = True
-            self._enter(stage, self._known(stage))
+            self._enter(visit, self._known(visit))
         self._best = {name: p.detach().clone() for name, p in self.prunable().items()}
         self.take(self._last)
-        rates = list(self.pruning[min(stage.step, len(self.pruning) - 1)])
+        rates = list(self.pruning[min(visit.number, len(self.pruning)) - 1])
         for number, rate in enumerate(rates, 1):
-            self._prune(stage, rate)
+            self._prune(visit, rate)
             if number < len(rates):
-                yield self._pruning_round(stage, f"pruning {number} of {len(rates)}")
+                yield self._pruning_round(visit, f"pruning {number} of {len(rates)}")
         self._rewind()
-        self._note(stage)
+        self._note(visit)
         self.scheduled = self.began  # the schedule begins anew
         self._looks_back = False
         self._start_before, self.start = self.start, self.state()
         self.start_mask = self.masks.packed()
 
-    def ticket_of(self, step: int) -> dict[str, Any] | None:
+    def ticket_of(self, number: int) -> dict[str, Any] | None:
         """Mask, start and trained weights of the ticket that was found for a visit.
 
         And `measured`: the key of the results under which its accuracies stand.
@@ -158,24 +158,24 @@ class TicketsTD(Tickets):
         Those of the current visit, if it is the last one, and of the visit before; None for others:
         a ticket is found, and trained, when the next visit begins.
         """
-        newest = max(map(int, self.tickets), default=-1)
-        if step == newest:
+        newest = max(map(int, self.tickets), default=0)
+        if number == newest:
             start, weights, measured = self.start, self.state(), "accuracy"
-        elif step == newest - 1 and newest == self._visits[-1].step:  # the stream is through
+        elif number == newest - 1 and newest == self._visits[-1].number:  # the stream is through
             start, weights = self._start_before, self._whole
             measured = "accuracy_before_pruning"
         else:
             return None
-        mask = self.tickets[str(step)]
+        mask = self.tickets[str(number)]
         return {"mask": mask, "start": start, "weights": weights, "measured": measured}
 
     @property
     def teacher(self) -> dict[str, Any]:
         return self.taught.before if self._looks_back else self.taught.now
 
-    def _known(self, stage: Task) -> list[int]:
+    def _known(self, visit: Visit) -> list[int]:
         """The tasks met until a visit, in the order in which they came."""
-        met = dict.fromkeys(visit.index for visit in self._visits if visit.step <= stage.step)
+        met = dict.fromkeys(past.task.index for past in self._visits if past.number <= visit.number)
         return list(met)
 
     @torch.no_grad()

@@ -59,7 +59,7 @@ class TransferNetwork(TaskNetwork):
         """Whether the configuration of the current task is still open."""
         return self.current in self.undecided
 
-    def add_task(self, task: int, classes: int) -> None:
+    def add_task(self, task: int, classes: Sequence[int]) -> None:
         """Makes what a new task needs; a known task goes on in its configuration."""
         self.current, known = task, task in self.configs
         if not known:

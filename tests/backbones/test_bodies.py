@@ -44,7 +44,7 @@ def body_of(name: str) -> tuple[Backbone, Network]:
     config = configured("data=cifar100", "strategy=hps", f"backbone={name}")
     backbone = instantiate(config.backbone, _convert_="all")
     network = Network(backbone, instantiate(config.heads, _convert_="all"))
-    network.add_task(0, 10)
+    network.add_task(0, range(10))
     return network.body, network
 
 
@@ -171,7 +171,7 @@ def test_networks_of_the_tag_paper(data: str, backbone: str, tensors: int, count
     network = instantiate(config.strategy, _convert_="all").network
     assert len(list(network.parameters())) == tensors
     assert parameters(network) == count
-    network.add_task(0, 5)
+    network.add_task(0, range(5))
     x = torch.randn(2, *config.data.shape)
     assert network.eval()(x, torch.zeros(2, dtype=torch.long)).shape == (2, 5)
 

@@ -13,6 +13,7 @@ from hydra.utils import instantiate
 
 from lifelong.backbones import AlexNet, convnet
 from lifelong.backbones.backbone import draw
+from lifelong.data import Visit
 from lifelong.networks import Independent, MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import EWC, MAS
 from tests.conftest import configured, images, small_body, toy_task
@@ -71,7 +72,7 @@ def test_initial_weights() -> None:
 @pytest.mark.parametrize("initial", ["truncated_normal", "uniform", "kaiming"])
 def test_heads_start_as_asked(heads: Any, initial: str) -> None:
     made = heads(400, initial=initial)
-    made.add_task(0, 7)
+    made.add_task(0, range(7))
     parameters = list(made.parameters())
     expected = {"truncated_normal": 0.2, "uniform": None, "kaiming": 0.0}[initial]
     if expected is None:
@@ -132,16 +133,16 @@ def test_frozen_layers_keep_still_and_have_no_importance(method: Any) -> None:
     frozen = [f"body.body.features.{number}." for number in (0, 3, 6)]
     for index in (0, 1):
         large = images(4, (3, 64, 64), task=index)
-        task = replace(toy_task(index), train=large, val=large)
-        made.begin_task(task)
+        visit = Visit(index + 1, replace(toy_task(index), train=large, val=large), False)
+        made.begin_task(visit)
         optimizer = made.configure_optimizers()["optimizer"]
         trained = {id(p) for group in optimizer.param_groups for p in group["params"]}
         for _ in range(2):
             optimizer.zero_grad()
-            made.training_loss(task.train[torch.arange(4)]).backward()
+            made.training_loss(visit.train[torch.arange(4)]).backward()
             made.on_after_backward()
             optimizer.step()
-        made.end_task(task, [])  # type: ignore[arg-type]
+        made.end_task(visit, [])  # type: ignore[arg-type]
     for name, p in made.network.body.named_parameters(prefix="body"):
         still = any(name.startswith(prefix) for prefix in frozen)
         assert torch.equal(p, before[name]) == still, name
@@ -153,5 +154,5 @@ def test_networks_of_their_own_keep_the_frozen_layers_frozen() -> None:
     body = small_body()()
     body.frozen = (body.layers[0],)  # type: ignore[attr-defined]
     made = Independent(lambda: body, MultiHead)  # type: ignore[arg-type, return-value]
-    made.add_task(0, 3)
+    made.add_task(0, range(3))
     assert [p.requires_grad for p in made._network(0).body.parameters()] == [False] * 2 + [True] * 6

@@ -223,8 +223,8 @@ def stream(name: str, **options: Any) -> TaskStream:
 def test_class_lists(name: str, tasks: int, times: int) -> None:
     made = stream(name).tasks
     assert len(made) == tasks
-    assert all(len(set(task.classes)) == 10 for task in made)
-    counts = Counter(label for task in made for label in task.classes)
+    assert all(len(set(task.classes)) == 10 for task in made.tasks)
+    counts = Counter(label for task in made.tasks for label in task.classes)
     assert counts == dict.fromkeys(range(100), times)
 
 
@@ -234,7 +234,7 @@ def test_some_lists_by_hand() -> None:
     assert ten[9].classes == (87, 71, 38, 75, 99, 98, 93, 80, 96, 89)
     assert forty[39].classes == (4, 22, 54, 15, 0, 98, 97, 80, 90, 89)
     twenty = stream("cifar100_20").tasks
-    assert [task.classes for task in twenty] == [task.classes for task in forty[:20]]
+    assert [task.classes for task in twenty.tasks] == [task.classes for task in forty.tasks[:20]]
 
 
 def test_sizes_and_statistics() -> None:
@@ -305,8 +305,9 @@ def test_too_few_images() -> None:
         ({"standardize": "some"}, "data.standardize=some"),
         ({"shape": (1, 4, 4)}, "data.shape"),
         ({"limit": 11}, "tasks=11: the stream cifar100 has 10 tasks"),
-        ({"order": [0, 2]}, "leaves out"),
-        ({"batch_size": 171}, "batch_size=171: task 0 of cifar100 has only 170"),
+        ({"order": [1, 3]}, "leaves out"),
+        ({"order": [0, 1]}, "by their numbers, 1 to 10"),
+        ({"batch_size": 171}, "batch_size=171: task 1 of cifar100 has only 170"),
     ],
 )
 def test_refusals(options: dict[str, Any], message: str) -> None:

@@ -99,7 +99,7 @@ def test_what_is_refused(
         "heads=matrix data.classes=[[0,1],[1,2]]",
         "heads=single data.classes=[[0,1],[2,1]]",  # under the same label
         "heads=single data.classes=[[0,1],[2,3],[1,0]] tasks=2",  # the third is not met
-        "strategy=cil data.classes=[[0,1],[2,3]] data.order=[0,1,0]",  # one task twice
+        "strategy=cil data.classes=[[0,1],[2,3]] data.order=[1,2,1]",  # one task twice
     ],
 )
 def test_what_is_learned(tmp_path: Path, options: str) -> None:

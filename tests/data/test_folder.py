@@ -70,10 +70,10 @@ def test_a_changed_folder_is_read_anew(tmp_path: Path) -> None:
 
 def test_stream(tmp_path: Path) -> None:
     stream = made(tree(tmp_path / "mine"), validation=0.2, seed=3)
-    assert [task.classes for task in stream] == [(0, 1), (2, 3)]
+    assert [task.classes for task in stream.tasks] == [(0, 1), (2, 3)]
     assert [len(stream.tasks[0].train), len(stream.tasks[0].val)] == [16, 4]
     shuffled = made(tmp_path / "mine", shuffle_classes=True, seed=3)
-    assert sorted(label for task in shuffled for label in task.classes) == [0, 1, 2, 3]
+    assert sorted(label for task in shuffled.tasks for label in task.classes) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_ten_tasks(tree: Path) -> None:
             names[label].split("/")[1] for label in other.classes
         ]
     assert names[stream.tasks[0].classes[0]] == "Product/TV"
-    assert len({label for task in stream for label in task.classes}) == 130
+    assert len({label for task in stream.tasks for label in task.classes}) == 130
     x = stream.tasks[0].train[torch.arange(5)].x
     assert 0 <= x.min() <= x.max() <= 1
 
@@ -129,7 +129,7 @@ def keys(images: Any) -> set[bytes]:
 def test_no_image_is_in_two_parts(tree: Path, data: str) -> None:
     stream = streamed(tree, data=data)
     train, val, test = (
-        set().union(*(keys(getattr(task, part)) for task in stream))
+        set().union(*(keys(getattr(task, part)) for task in stream.tasks))
         for part in ("train", "val", "test")
     )
     assert not train & test
@@ -139,7 +139,7 @@ def test_no_image_is_in_two_parts(tree: Path, data: str) -> None:
 
 def test_incremental_stream(tree: Path) -> None:
     stream = streamed(tree, data="office_home_incremental")
-    assert [len(task.classes) for task in stream] == [3, 4, 5, 6, 7, 8]
+    assert [len(task.classes) for task in stream.tasks] == [3, 4, 5, 6, 7, 8]
     for earlier, later in zip(stream.tasks, stream.tasks[1:], strict=False):
         assert later.classes[: len(earlier.classes)] == earlier.classes
         assert keys(earlier.train) < keys(later.train)  # a class brings the same images

@@ -96,12 +96,12 @@ def streamed(*overrides: str, data: str = "stl10", source: Source | None = None)
 def test_sizes(data: str, tasks: int, sizes: tuple[int, ...]) -> None:
     stream = streamed(data=data)
     assert len(stream) == tasks
-    for task in stream:
+    for task in stream.tasks:
         assert (len(task.train), len(task.val), len(task.test)) == sizes
         assert task.train.y.unique().tolist() == list(range(len(task.classes)))
         x = task.test[torch.arange(len(task.test))].x
         assert x.abs().max() <= 0.5 + 1e-6
-    assert len({frozenset(task.classes) for task in stream}) == tasks
+    assert len({frozenset(task.classes) for task in stream.tasks}) == tasks
 
 
 def test_designs() -> None:

@@ -4,7 +4,7 @@ import torch
 
 from lifelong.data import Images, TaskStream
 from lifelong.data.feed import Shuffled
-from tests.conftest import images, toy_task
+from tests.conftest import images
 
 
 def stream(**options: object) -> TaskStream:
@@ -35,8 +35,8 @@ def test_order_differs_between_tasks_and_rounds() -> None:
     made = stream()
     first, second = list(made)[:2]
     seen = set()
-    for task, number in ((first, 0), (first, 1), (second, 0)):
-        made.serve(task, number=number)
+    for visit, number in ((first, 0), (first, 1), (second, 0)):
+        made.serve(visit, number=number)
         seen.add(tuple(torch.cat(list(made.train_dataloader().sampler)).tolist()))
     assert len(seen) == 3
 
@@ -52,10 +52,10 @@ def test_loaders_do_not_touch_the_global_generator() -> None:
 
 
 def test_visits() -> None:
-    made = stream(order=[0, 1, 0, 2], limit=3)
-    assert [task.index for task in made] == [0, 1, 0]
-    assert [task.step for task in made] == [0, 1, 2]
-    assert [task.last for task in made] == [False, False, True]
+    made = stream(order=[1, 2, 1, 3], limit=3)
+    assert [visit.task.index for visit in made] == [0, 1, 0]
+    assert [visit.number for visit in made] == [1, 2, 3]
+    assert [visit.is_last for visit in made] == [False, False, True]
     assert len(made.tasks) == 2
 
 

@@ -220,7 +220,7 @@ def test_mini_imagenet_from_folders_and_pickles(tmp_path: Path) -> None:
     assert np.array_equal(one.test_images, other.test_images)
     assert np.array_equal(one.train_labels, other.train_labels)
     stream = made("split_mini_imagenet", folder)
-    assert [len(task.classes) for task in stream] == [5] * 20
+    assert [len(visit.task.classes) for visit in stream] == [5] * 20
     assert [one.classes[label] for label in stream.tasks[13].classes] == names[65:70]
     x = stream.tasks[0].train[torch.arange(40)].x
     assert float(x.min()) == pytest.approx(-1)
@@ -320,7 +320,7 @@ def test_split_cub(tmp_path: Path, fidelity: str) -> None:
     """With `authors` as released: B, G, R means off R, G, B, then 2 (x - 1/2)."""
     write_cub(tmp_path / "CUB_200_2011")
     stream = made("split_cub", tmp_path, "data.shape=[3,8,8]", f"fidelity={fidelity}")
-    assert [task.classes for task in stream][1] == tuple(range(10, 20))
+    assert [visit.task.classes for visit in stream][1] == tuple(range(10, 20))
     x = stream.tasks[0].train[torch.tensor([0])].x[0, :, 0, 0]  # of the colour (1, shot, 7)
     pixel = torch.tensor([1.0, 0.0, 7.0])
     released = 2 * (pixel - torch.tensor([103.94, 116.78, 123.68]) - 0.5)
@@ -349,12 +349,14 @@ def test_five_datasets(tmp_path: Path) -> None:
     write_notmnist(tmp_path / "notMNIST_small", 10)
     stream = made("five_datasets", tmp_path)
     names = ["cifar10", "mnist", "svhn", "notmnist", "fashion_mnist"]
-    assert [task.name for task in stream] == names
-    assert [task.classes for task in stream] == [tuple(range(k, k + 10)) for k in range(0, 50, 10)]
-    assert [len(task.train) for task in stream] == [150, 100, 90, 90, 80]
-    for task in stream:
-        stream.serve(task)
-        assert len(stream.train_dataloader()) == -(-len(task.train) // 64)  # the last part is kept
+    assert [visit.task.name for visit in stream] == names
+    assert [visit.task.classes for visit in stream] == [
+        tuple(range(k, k + 10)) for k in range(0, 50, 10)
+    ]
+    assert [len(visit.train) for visit in stream] == [150, 100, 90, 90, 80]
+    for visit in stream:
+        stream.serve(visit)
+        assert len(stream.train_dataloader()) == -(-len(visit.train) // 64)  # the last part is kept
         batch = next(iter(stream.train_dataloader()))
         assert batch.x.shape == (64, 3, 32, 32)
         assert batch.x.min() >= 0
@@ -396,16 +398,16 @@ def pixels(images: Images) -> torch.Tensor:
 
 def test_rotated_counter_clockwise_and_with_classes_of_their_own() -> None:
     stream = rotated(square(), tasks=4, **OPTIONS)
-    for turns, task in enumerate(stream):
+    for turns, visit in enumerate(stream):
         plain = pixels(stream.tasks[0].train)
-        assert torch.equal(pixels(task.train), torch.rot90(plain, turns, (2, 3)))
-        assert task.classes == tuple(range(10 * turns, 10 * turns + 10))
+        assert torch.equal(pixels(visit.train), torch.rot90(plain, turns, (2, 3)))
+        assert visit.task.classes == tuple(range(10 * turns, 10 * turns + 10))
     assert pixels(stream.tasks[1].test)[0, 0, 7, 0] == 1  # the bright corner went down
 
 
 def test_angles() -> None:
     def names(**options: Any) -> list[str]:
-        return [task.name for task in rotated(square(), **(OPTIONS | options))]
+        return [visit.task.name for visit in rotated(square(), **(OPTIONS | options))]
 
     assert names(tasks=10) == [f"{angle} degrees" for angle in range(0, 300, 30)]
     assert names(tasks=2, angles=[5, 50]) == ["5 degrees", "50 degrees"]
@@ -417,7 +419,7 @@ def test_angles() -> None:
 
 def test_permuted_keeps_the_pixels_and_the_first_task() -> None:
     stream = permuted(square(), tasks=3, **OPTIONS)
-    first, second, third = (pixels(task.train) for task in stream)
+    first, second, third = (pixels(visit.train) for visit in stream)
     torch.testing.assert_close(first, torch.from_numpy(square().train_images).float() / 255)
     assert not torch.equal(second, third)
     assert torch.equal(first.flatten(1).sort(1).values, second.flatten(1).sort(1).values)
@@ -454,10 +456,10 @@ def test_a_sequence_refuses_no_data_sets_and_other_channels() -> None:
 
 def test_the_stream_repeated_and_measured_on_validation_images() -> None:
     stream = permuted(square(), tasks=3, **(OPTIONS | {"validation": 0.2, "repeat": 2, "limit": 2}))
-    assert [task.index for task in stream] == [0, 1, 0, 1]
-    assert [task.last for task in stream] == [False, False, False, True]
+    assert [visit.task.index for visit in stream] == [0, 1, 0, 1]
+    assert [visit.is_last for visit in stream] == [False, False, False, True]
     stream.measure_on_validation()
-    for task in [*stream, *stream.tasks]:
+    for task in [*(visit.task for visit in stream), *stream.tasks]:
         assert task.test is task.val
     with pytest.raises(ValueError, match=r"measure_on=validation: order 0 has no validation"):
         permuted(square(), tasks=2, **OPTIONS).measure_on_validation()

@@ -97,7 +97,7 @@ def stream(**transforms: Transform | None) -> TaskStream:
         Images(x, torch.arange(12) % 2, torch.zeros(12).long(), std=torch.full((3,), 255.0))
         for _ in range(3)
     ]
-    task = Task(0, 0, True, "task 0", (0, 1), parts[0], parts[1], parts[2])
+    task = Task(0, "task 0", (0, 1), parts[0], parts[1], parts[2])
     return TaskStream([task], name="toy", batch_size=5, **transforms)  # type: ignore[arg-type]
 
 
@@ -105,11 +105,11 @@ def test_training_is_under_one_transform_and_everything_else_under_the_other() -
     made = stream(train_transform=RandomCrop(6), test_transform=CenterCrop(4, 8))
     made.serve(made.visits[0])
     assert [batch.x.shape[2] for batch in made.train_dataloader()] == [6, 6, 6]
-    task = made.visits[0]
-    for images in (task.train, task.val, task.test):
+    visit = made.visits[0]
+    for images in (visit.train, visit.task.val, visit.task.test):
         assert next(iter(made.loader(images))).x.shape[2] == 4
-    plain = stream().visits[0].test[torch.arange(12)].x
-    assert torch.equal(task.test[torch.arange(12)].x, plain[:, :, 2:6, 2:6])
+    plain = stream().visits[0].task.test[torch.arange(12)].x
+    assert torch.equal(visit.task.test[torch.arange(12)].x, plain[:, :, 2:6, 2:6])
 
 
 def test_an_epoch_draws_the_same_whatever_was_drawn_before() -> None:

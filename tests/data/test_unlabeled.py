@@ -109,7 +109,7 @@ def test_held_out_digits_teach(tmp_path: Path, capsys: Any) -> None:
     results = results_of(tmp_path / "short")
     assert results["method"]["unlabeled"] == "digits, other classes"
     left = int((digits().train_labels >= 4).sum())
-    assert results["method"]["selected"] == {"0": left}  # 20 anchors want 1000
+    assert results["method"]["selected"] == {"1": left}  # 20 anchors want 1000
     options[2] = "tasks=null"
     assert execute(tmp_path / "whole", *options) == 2
     assert "the stream uses all 10 classes of digits" in capsys.readouterr().err

@@ -43,7 +43,7 @@ def run(
     metrics |= {"learning_accuracy": final, "forgetting": 0.05}
     results = {
         "strategy": strategy, "data": "toy", "seed": seed, "status": "finished",
-        "tasks": ["a", "b"], "visits": [0, 1], "metrics": metrics, "parameters": 1234,
+        "tasks": ["a", "b"], "visits": [1, 2], "metrics": metrics, "parameters": 1234,
         "seconds": {"train": 7.2}, "accuracy": [[final, None], [final, final]],
     }  # fmt: skip
     (folder / "results.json").write_text(json.dumps(results | changes))
@@ -132,7 +132,7 @@ def test_many_methods_are_compared_with_the_best(tmp_path: Path) -> None:
     ("changes", "config"),
     [
         ({"data": "other"}, {}),
-        ({"tasks": ["a"], "visits": [0], "accuracy": [[0.5]]}, {}),
+        ({"tasks": ["a"], "visits": [1], "accuracy": [[0.5]]}, {}),
         ({"fidelity": "authors"}, {}),
         ({"measured_on": "validation"}, {}),
         ({"evaluate": "class"}, {}),
@@ -367,7 +367,7 @@ def test_times_and_weights_left_beside_the_published(tmp_path: Path, capsys: Any
     for seed, seconds in ((1, 30.0), (2, 50.0)):
         run(tmp_path / f"brute {seed}", "brute", seed, 0.4, seconds={"train": seconds})
         run(tmp_path / f"ours {seed}", "ours", seed, 0.4, seconds={"train": seconds / 5})
-        left = {"remaining": {"0": 0.8, "1": 0.5 + seed / 100}}
+        left = {"remaining": {"1": 0.8, "2": 0.5 + seed / 100}}
         run(tmp_path / f"tickets {seed}", "tickets", seed, 0.4, method=left)
     for name, published in (
         ("brute", "{relative_time: [6.55, ours]}"),

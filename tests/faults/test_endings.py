@@ -114,7 +114,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
     """The disk fills while the second task's checkpoint is written."""
 
     def full(path: Path, content: Any) -> None:
-        if path.name == "task_01.ckpt":
+        if path.name == "visit_02.ckpt":
             with files.replacing(path) as temporary:
                 temporary.write_bytes(b"half")
                 raise OSError(errno.ENOSPC, "No space left on device")
@@ -123,7 +123,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", full)
         assert execute(tmp_path / "run", *QUICK) == 1
-    path = tmp_path / "run" / "task_01.ckpt"
+    path = tmp_path / "run" / "visit_02.ckpt"
     told = capsys.readouterr().err
     assert told.startswith(f"failed: {path}: No space left on device; free some space; to go on: ")
     assert told.count("\n") == 1

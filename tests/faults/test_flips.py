@@ -49,13 +49,13 @@ class Known:
 
 def checkpoint(folder: Path) -> Known:
     assert execute(folder / "run", *SMALL, "strategy=ewc") == 0
-    path = folder / "run" / "task_01.ckpt"
+    path = folder / "run" / "visit_02.ckpt"
     return Known(path, lambda: str(flat(vars(read(path)))))
 
 
 def history(folder: Path) -> Known:
     assert execute(folder / "run", *SMALL, "strategy=finetune", "optimizer=tag_rmsprop") == 0
-    path = folder / "run" / "history_00.part"
+    path = folder / "run" / "history_01.part"
 
     def content() -> Any:
         saved, _ = latest(folder / "run")

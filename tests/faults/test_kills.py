@@ -23,7 +23,7 @@ from tests.test_contract import FAST, WAYS, chosen
 
 pytestmark = pytest.mark.faults
 KILLS = 6  # of a run, a sweep, a search
-STEPS = [*FAST, "data.order=[0,1,2,0]", "tasks=4", "epochs=6", "checkpoint_every=1"]
+STEPS = [*FAST, "data.order=[1,2,3,1]", "tasks=4", "epochs=6", "checkpoint_every=1"]
 OPTIMIZERS = [
     "finetune optimizer=tag_rmsprop lr=0.0005",
     "finetune optimizer=tag_adam lr=0.0005 optimizer.weights=gradients optimizer.first_gradients=3",
@@ -124,7 +124,7 @@ def test_a_killed_retraining(tmp_path: Path, tally: Tally) -> None:
     small = [*FAST, "tasks=3", "epochs=2", *chosen("tickets_bu"), "keep=all"]
     assert execute(first, *small) == 0
     command = [
-        *FAST, "tasks=2", "strategy=retrain", f"strategy.run={first}", "strategy.stage=2",
+        *FAST, "tasks=2", "strategy=retrain", f"strategy.run={first}", "strategy.visit=2",
         "batch_size=64", "epochs=30", "checkpoint_every=1", "resume=auto",
     ]  # fmt: skip
     settle_runs(tally, lived_through(tmp_path, command, 0), tmp_path)

@@ -148,7 +148,7 @@ def test_no_flipped_bit_of_a_checkpoint_is_believed(whole: Path, tmp_path: Path)
     draw, refused = random.Random(0), 0
     path = list(finished_visits(whole).values())[-1]
     content, known = path.read_bytes(), str(flat(vars(read(path))))
-    bent = tmp_path / "task_01.ckpt"
+    bent = tmp_path / "visit_02.ckpt"
     for _ in range(150):
         bent.write_bytes(flipped(content, draw))
         try:
@@ -165,13 +165,13 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_flipped_one(
 ) -> None:
     folder = copy_of(whole, tmp_path / "run")
     (folder / "results.json").unlink()
-    content = (folder / "task_01.ckpt").read_bytes()
+    content = (folder / "visit_02.ckpt").read_bytes()
     place = content.find(b"data/") + 2000
-    (folder / "task_01.ckpt").write_bytes(content[:place] + b"\x55\xaa" + content[place + 2 :])
+    (folder / "visit_02.ckpt").write_bytes(content[:place] + b"\x55\xaa" + content[place + 2 :])
     saved, wrong = latest(folder)
     assert saved is not None
-    assert saved.step == 0
-    assert "task_01.ckpt" in wrong[0]
+    assert saved.visit == 1
+    assert "visit_02.ckpt" in wrong[0]
     assert execute(folder, *QUICK, "resume=auto") == 0
     assert results_of(folder)["accuracy"] == results_of(whole)["accuracy"]
 
@@ -303,7 +303,7 @@ def test_reports_are_not_made_of_what_is_damaged(whole: Path, tmp_path: Path) ->
     folder = copy_of(whole, tmp_path / "run")
     found = json.loads((folder / "results.json").read_text())
     for key, value in {
-        "accuracy": [[0.5]], "visits": [0, 7], "seed": "one", "metrics": {"final_accuracy": "x"},
+        "accuracy": [[0.5]], "visits": [1, 7], "seed": "one", "metrics": {"final_accuracy": "x"},
         "method": [], "images": {"train": 3}, "peak_accuracy_of_task": [1], "validation": {"0": 3},
     }.items():  # fmt: skip
         (folder / "results.json").write_text(json.dumps(files.sealed(found | {key: value})))

@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from lifelong.networks import ChannelGatedNetwork, MultiHead
 from lifelong.strategies import ChannelGated
 from lifelong.strategies.channel_gated import openness
-from tests.conftest import small_body, toy_task
+from tests.conftest import small_body, toy_visit
 
 
 def network(variant: Any = "release", tasks: int = 1) -> ChannelGatedNetwork:
     made = ChannelGatedNetwork(small_body(), partial(MultiHead, hidden=[5]), (2, 6, 6), variant)
     for task in range(tasks):
-        made.add_task(task, 3)
+        made.add_task(task, range(3))
     return made
 
 
@@ -88,15 +88,15 @@ def test_fixed_kernels_stay_and_free_ones_are_drawn_anew() -> None:
 def test_what_fires_on_validation_images_is_fixed() -> None:
     made = network("paper", tasks=0)
     strategy = ChannelGated(made, torch.optim.SGD, variant="paper", fix_above=0.5)  # type: ignore[arg-type]
-    task = toy_task()
-    strategy.begin_task(task)
+    visit = toy_visit()
+    strategy.begin_task(visit)
     with torch.no_grad():
         gate = made.gates["0"][0].second
         gate.weight.zero_()
         gate.bias.copy_(torch.tensor([1.0, -1.0, 1.0]))
-    strategy.end_task(task, [])  # type: ignore[arg-type]
+    strategy.end_task(visit, [])  # type: ignore[arg-type]
     assert made.fixed_0.tolist() == [True, False, True]
-    assert strategy.method["fixed_channels"]["0"][0] == pytest.approx(2 / 3, abs=1e-5)
+    assert strategy.method["fixed_channels"]["1"][0] == pytest.approx(2 / 3, abs=1e-5)
 
 
 def test_gates_of_earlier_tasks_are_frozen() -> None:

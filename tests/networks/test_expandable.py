@@ -14,13 +14,13 @@ from lifelong.data import Batch
 from lifelong.networks import ExpandableNetwork, MultiHead, Network, SingleHead
 from lifelong.strategies import DEN
 from lifelong.strategies.den import _shrink, _soften
-from tests.conftest import small_body, toy_task
+from tests.conftest import small_body, toy_visit
 
 
 def network(hidden: tuple[int, ...] = (5,), tasks: int = 1) -> ExpandableNetwork:
     made = ExpandableNetwork(small_body(), partial(MultiHead, hidden=hidden))
     for task in range(tasks):
-        made.add_task(task, 3)
+        made.add_task(task, range(3))
     return made
 
 
@@ -28,7 +28,7 @@ def network(hidden: tuple[int, ...] = (5,), tasks: int = 1) -> ExpandableNetwork
 def test_without_growth_it_is_a_plain_network(hidden: tuple[int, ...]) -> None:
     made = network(hidden)
     plain = Network(small_body(), partial(MultiHead, hidden=list(hidden)))
-    plain.add_task(0, 3)
+    plain.add_task(0, range(3))
     target = [*plain.body.layers, *list(plain.heads.of(0))[1:]]
     pixels = plain.body.features // 4
     with torch.no_grad():
@@ -50,7 +50,7 @@ def test_earlier_tasks_do_not_see_new_units(hidden: tuple[int, ...]) -> None:
     made, x = network(hidden), torch.randn(4, 2, 6, 6)
     before = made.logits(x, 0)
     made.stamps[0] = made.widths
-    made.add_task(1, 3)
+    made.add_task(1, range(3))
     made.grow(1, [2] * len(made.widths))
     assert torch.equal(made.logits(x, 0), before)
     with torch.no_grad():  # nor what old units make of new ones
@@ -99,9 +99,9 @@ def test_thresholds() -> None:
 
 def den(**options: Any) -> DEN:
     made = DEN(network(tasks=0), partial(torch.optim.SGD, lr=0.1), epochs=20, **options)
-    made.begin_task(toy_task(0))
+    made.begin_task(toy_visit(0))
     made.network.stamps[0] = made.network.widths
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(1))
     return made
 
 
@@ -168,7 +168,7 @@ def test_phases() -> None:
     ):
         made = den()
         metrics = {"train/cross_entropy": entropy}
-        rounds, found = made.rounds(toy_task(1)), []
+        rounds, found = made.rounds(toy_visit(1)), []
         now = next(rounds)
         while now is not None:
             found.append((now.name, now.epochs))
@@ -224,7 +224,7 @@ def test_every_phase_has_the_penalties_of_the_public_program() -> None:
     with torch.no_grad():
         head.weight[:, 1] = 0  # the outputs do not depend on the second unit of the last layer
     before = [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in layers]
-    rounds = made.rounds(toy_task(1))
+    rounds = made.rounds(toy_visit(1))
     assert next(rounds).name == "output"
     penalised(made, [head.weight, head.bias], [])
     assert next(rounds).name == "selective"

@@ -16,7 +16,7 @@ from tests.conftest import small_body
 def test_a_mixed_batch_goes_through_the_heads_of_its_tasks() -> None:
     network = Network(small_body(), partial(MultiHead, hidden=[5]))
     for task, classes in enumerate((3, 2)):
-        network.add_task(task, classes)
+        network.add_task(task, range(classes))
     x, t = torch.randn(4, 2, 6, 6), torch.tensor([1, 0, 1, 0])
     scores = network(x, t)
     for row, task in enumerate(t.tolist()):
@@ -27,26 +27,26 @@ def test_a_mixed_batch_goes_through_the_heads_of_its_tasks() -> None:
 
 def test_a_head_survives_a_second_visit() -> None:
     network = Network(small_body(), MultiHead)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     before = network.heads.of(0)
-    network.add_task(1, 3)
-    network.add_task(0, 3)
+    network.add_task(1, range(3))
+    network.add_task(0, range(3))
     assert network.heads.of(0) is before
 
 
 def test_a_single_head_refuses_another_number_of_classes() -> None:
     network = Network(small_body(), SingleHead)
-    network.add_task(0, 3)
-    network.add_task(1, 3)
+    network.add_task(0, range(3))
+    network.add_task(1, range(3))
     assert network.heads.of(0) is network.heads.of(1)
-    with pytest.raises(ValueError, match=r"heads=single: task 2 has 2 classes and the head 3"):
-        network.add_task(2, 2)
+    with pytest.raises(ValueError, match=r"heads=single: task 3 has 2 classes and the head 3"):
+        network.add_task(2, range(2))
 
 
 def test_independent_networks_train_one_at_a_time() -> None:
     network = Independent(small_body(), MultiHead)
-    network.add_task(0, 3)
-    network.add_task(1, 3)
+    network.add_task(0, range(3))
+    network.add_task(1, range(3))
     trained = {name.split(".")[1] for name, p in network.named_parameters() if p.requires_grad}
     assert trained == {"1"}
 
@@ -59,8 +59,8 @@ def test_dropout_out_of_range() -> None:
 def test_a_matrix_gives_each_task_its_own_columns() -> None:
     network = Network(small_body(), partial(OutputMatrix, outputs=9, hidden=[5]))
     for task in (0, 1, 2):
-        network.add_task(task, 3)
-    network.add_task(1, 3)  # a second visit
+        network.add_task(task, range(3))
+    network.add_task(1, range(3))  # a second visit
     x, y = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
     matrix = network.heads
     whole = matrix.output(matrix.below(network.body(x)))
@@ -74,15 +74,15 @@ def test_a_matrix_gives_each_task_its_own_columns() -> None:
     assert not gradient[:3].any()
     assert not gradient[6:].any()
     assert gradient[3:6].any()
-    with pytest.raises(ValueError, match=r"heads\.outputs=9: the tasks up to number 3 have 11"):
-        network.add_task(3, 2)
+    with pytest.raises(ValueError, match=r"heads\.outputs=9: the tasks up to number 4 have 11"):
+        network.add_task(3, range(2))
 
 
 def test_columns_come_back_when_tasks_are_met_again() -> None:
     one, two = (Network(small_body(), partial(OutputMatrix, outputs=9)) for _ in range(2))
     for network in (one, two):
-        network.add_task(0, 2)
-        network.add_task(1, 3)
+        network.add_task(0, range(2))
+        network.add_task(1, range(3))
     two.load_state_dict(one.state_dict())
     x = torch.randn(4, 2, 6, 6)
     for task in (0, 1):
@@ -94,7 +94,7 @@ def test_columns_come_back_when_tasks_are_met_again() -> None:
 )
 def test_the_reduced_resnet(shape: tuple[int, ...], features: int, parameters: int) -> None:
     network = Network(partial(ReducedResNet, shape), partial(OutputMatrix, outputs=100))
-    network.add_task(0, 5)
+    network.add_task(0, range(5))
     assert network.body.features == features
     assert network.logits(torch.zeros(2, *shape), 0).shape == (2, 5)
     assert sum(p.numel() for p in network.parameters()) == parameters

@@ -20,7 +20,7 @@ HEADS = partial(MultiHead, hidden=[5])
 def network(reduction: int = 1, tasks: int = 3, body: Any = None) -> ProgressiveNetwork:
     made = ProgressiveNetwork(body or small_body(), HEADS, reduction)
     for task in range(tasks):
-        made.add_task(task, 3)
+        made.add_task(task, range(3))
     return made
 
 
@@ -93,7 +93,7 @@ def test_first_column_is_a_single_task_network() -> None:
     progressive = network(tasks=1)
     torch.manual_seed(3)
     single = Independent(small_body(), HEADS)
-    single.add_task(0, 3)
+    single.add_task(0, range(3))
     x = torch.randn(4, 2, 6, 6)
     assert torch.equal(progressive.logits(x, 0), single.logits(x, 0))
     assert progressive.size() == single.size()

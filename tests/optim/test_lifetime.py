@@ -14,7 +14,7 @@ from lifelong.load import load_run
 from lifelong.networks import MultiHead, Network
 from lifelong.optim import TAG, inverse_time
 from lifelong.strategies import Strategy
-from tests.conftest import differences, execute, results_of, small_body, toy_task
+from tests.conftest import differences, execute, results_of, small_body, toy_visit
 from tests.test_contract import FAST, Killed, die_at
 
 OPTIONS = [
@@ -24,8 +24,8 @@ OPTIONS = [
     "optimizer=adam optimizer_lifetime=stream heads=multi",
     "optimizer=sgd lr=0.05 optimizer.momentum=0.8 optimizer_lifetime=epoch",
     "optimizer=adam optimizer_lifetime=stream strategy=hps transfer=top2",
-    "optimizer=adam optimizer_lifetime=stream strategy=single_task data.order=[0,1,0]",
-    "optimizer=tag_rmsprop lr=0.0005 strategy=single_task data.order=[0,1,0]",
+    "optimizer=adam optimizer_lifetime=stream strategy=single_task data.order=[1,2,1]",
+    "optimizer=tag_rmsprop lr=0.0005 strategy=single_task data.order=[1,2,1]",
 ]
 
 
@@ -49,7 +49,7 @@ def test_resumes_bit_equal(
     assert other is not None
     assert not wrong
     assert not differences(state.optimizer, other.optimizer)[0]
-    states = [torch.load(folder / "task_02.ckpt", weights_only=True) for folder in (whole, broken)]
+    states = [torch.load(folder / "visit_03.ckpt", weights_only=True) for folder in (whole, broken)]
     for key, value in states[0]["strategy"].items():
         if torch.is_tensor(value):
             assert torch.equal(value, states[1]["strategy"][key]), key
@@ -66,9 +66,9 @@ def test_rows_of_finished_tasks_are_written_once(tmp_path: Path) -> None:
         optimizer.step()
         optimizer.end_task()
         state = {"w": dict(optimizer.state[weight])}
-        written = Checkpoint(step, True, {}, {}, optimizer=state, grown=list(optimizer.grown))
+        written = Checkpoint(step + 1, True, {}, {}, optimizer=state, grown=list(optimizer.grown))
         written.save(tmp_path, "latest")
-        sizes.append((tmp_path / f"task_{step:02d}.ckpt").stat().st_size)
+        sizes.append((tmp_path / f"visit_{step + 1:02d}.ckpt").stat().st_size)
         parts = sorted(tmp_path.glob("history_*"))
         assert len(parts) == step + 1
         times |= {part.name: times.get(part.name, part.stat().st_mtime_ns) for part in parts}
@@ -85,7 +85,7 @@ def test_rows_that_are_forgotten_are_removed(tmp_path: Path) -> None:
     given = ["strategy=finetune", *FAST, "epochs=1", "optimizer=tag_rmsprop", "lr=0.0005"]
     assert execute(tmp_path / "run", *given, "optimizer.max_history=1") == 0
     left = sorted(path.name for path in (tmp_path / "run").glob("history*"))
-    assert left == ["history_01.part", "history_02.part"]
+    assert left == ["history_02.part", "history_03.part"]
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut", "bit", "other"])
@@ -95,7 +95,7 @@ def test_a_damaged_part_is_not_believed(tmp_path: Path, damage: str) -> None:
     assert execute(folder, *given) == 0
     if damage == "other":
         assert execute(tmp_path / "other", *given, "seed=2") == 0
-    newest, oldest = folder / "history_02.part", folder / "history_00.part"
+    newest, oldest = folder / "history_03.part", folder / "history_01.part"
     for part in (newest, oldest):
         content = part.read_bytes()
         if damage == "lost":
@@ -112,9 +112,9 @@ def test_a_damaged_part_is_not_believed(tmp_path: Path, damage: str) -> None:
         if part == newest:
             found, wrong = latest(folder)
             assert found is not None
-            assert found.step == 1
-            assert "history_02.part" in wrong[0]
-    with pytest.raises(ValueError, match=r"history_00\.part: what finished tasks left"):
+            assert found.visit == 2
+            assert "history_03.part" in wrong[0]
+    with pytest.raises(ValueError, match=r"history_01\.part: what finished tasks left"):
         latest(folder)
     assert load_run(folder).strategy is not None
 
@@ -125,7 +125,7 @@ def test_lifetimes_differ(tmp_path: Path) -> None:
     for lifetime in ("epoch", "task", "stream"):
         folder = tmp_path / lifetime
         assert execute(folder, *given, f"optimizer_lifetime={lifetime}") == 0
-        state = torch.load(folder / "task_02.ckpt", weights_only=True)["strategy"]
+        state = torch.load(folder / "visit_03.ckpt", weights_only=True)["strategy"]
         found.append(state["network.body.0.weight"])
     assert not torch.equal(found[0], found[1])
     assert not torch.equal(found[1], found[2])
@@ -133,7 +133,7 @@ def test_lifetimes_differ(tmp_path: Path) -> None:
 
 def strategy(make: Any, **options: Any) -> Strategy:
     made = Strategy(Network(small_body(), partial(MultiHead, hidden=[5])), make, **options)
-    made.begin_task(toy_task(0))
+    made.begin_task(toy_visit(0))
     return made
 
 
@@ -148,7 +148,7 @@ def test_an_optimizer_of_the_stream_takes_in_new_heads_and_keeps_its_rate() -> N
     made.lifetime = "stream"
     first = optimizer_of(made)
     made.scheduled = 2
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(1))
     again = optimizer_of(made)
     assert again is first
     held = [p for group in again.param_groups for p in group["params"]]
@@ -171,7 +171,7 @@ def test_an_optimizer_with_a_memory_is_told_of_epochs_and_tasks() -> None:
     assert state["step"] == 1
     made.on_train_epoch_start()
     assert (state["step"], state["tasks"]) == (0, 0)
-    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
     assert state["tasks"] == 1
 
 

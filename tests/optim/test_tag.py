@@ -339,7 +339,7 @@ def test_parameter_groups_have_rates_of_their_own() -> None:
 def masked() -> Network:
     network = Network(partial(mlp, (1, 4, 4), [12], initial="uniform"), OutputMatrix)
     for task in range(3):
-        network.add_task(task, 4)
+        network.add_task(task, range(4))
     return network
 
 
@@ -368,7 +368,7 @@ def test_forgets_less_than_rmsprop_at_ten_times_the_rate(tmp_path: Path) -> None
             assert results["metrics"]["final_accuracy"] > 0.8
     assert forgotten["tag_rmsprop"] < 0.7 * forgotten["rmsprop"]
     rows = results["method"]["relatedness"]
-    assert [len(rows[str(task)]) for task in range(5)] == [0, 1, 2, 3, 4]
+    assert [len(rows[str(visit)]) for visit in range(1, 6)] == [0, 1, 2, 3, 4]
     assert all(math.exp(-5) <= weight <= math.exp(5) for row in rows.values() for weight in row)
 
 

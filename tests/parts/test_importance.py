@@ -53,7 +53,7 @@ def test_later_parameters_have_no_importance() -> None:
 def test_squares_of_single_images() -> None:
     network = Network(small_body(), partial(MultiHead, hidden=[5]))
     for task in (0, 1):
-        network.add_task(task, 3)
+        network.add_task(task, range(3))
     network.eval()
     x, y, t = torch.randn(7, 2, 6, 6), torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.ones(7).long()
     named = dict(network.named_parameters())

@@ -28,7 +28,7 @@ def parts(index: int) -> Images:
 
 def task(index: int = 0) -> Task:
     classes = (3 * index, 3 * index + 1, 3 * index + 2)
-    return Task(index, index, False, "", classes, *(parts(index) for _ in range(3)))
+    return Task(index, "", classes, *(parts(index) for _ in range(3)))
 
 
 def begun(made: Any, tasks: int = 2) -> Any:

@@ -14,13 +14,13 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from lifelong.data import Images, Task
+from lifelong.data import Images, Visit
 from lifelong.data.transforms import RandomCrop
 from lifelong.networks import MultiHead, SingleHead, TwoBranchNetwork
 from lifelong.parts.distillation import distillation
 from lifelong.parts.exemplars import herded
 from lifelong.strategies import CIL
-from tests.conftest import execute, results_of, small_body, toy_task
+from tests.conftest import execute, results_of, small_body, toy_task, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.05)
 NONE: Any = []  # instead of a loader that is not used
@@ -32,25 +32,25 @@ def made(**options: Any) -> CIL:
     return CIL(TwoBranchNetwork(small_body(), MultiHead), SGD, **values)
 
 
-def learned(method: CIL, count: int, last: bool = False) -> list[Task]:
-    """So many tasks met, all but the last one closed; the last one's round begun."""
-    tasks = [toy_task(index, last=last and index == count - 1) for index in range(count)]
-    for task in tasks:
-        method.begin_task(task)
-        for now in method.rounds(task):
+def learned(method: CIL, count: int, last: bool = False) -> list[Visit]:
+    """So many visits, all but the last one closed; the last one's round begun."""
+    tasks = [toy_visit(index, last=last and index == count - 1) for index in range(count)]
+    for visit in tasks:
+        method.begin_task(visit)
+        for now in method.rounds(visit):
             if callable(now.train):
                 now.train()
-        if task is not tasks[-1]:
+        if visit is not tasks[-1]:
             with torch.no_grad():
                 for p in method.network.parameters():
                     p.add_(0.05 * torch.randn_like(p))
-            method.end_task(task, NONE)
+            method.end_task(visit, NONE)
     return tasks
 
 
-def feeds(method: CIL, task: Task) -> dict[str, Images]:
+def feeds(method: CIL, visit: Visit) -> dict[str, Images]:
     """The images of a round's feeds."""
-    (now,) = method.rounds(task)
+    (now,) = method.rounds(visit)
     found = {name: feed.images for name, feed in now.feeds.items()}
     return {name: made() if callable(made) else made for name, made in found.items()}
 
@@ -113,8 +113,8 @@ def test_a_step_by_hand() -> None:
 
 def test_the_first_task_trains_both_branches_alike() -> None:
     method = made()
-    (task,) = learned(method, 1)
-    batch = task.train[torch.arange(12)]
+    (visit,) = learned(method, 1)
+    batch = visit.train[torch.arange(12)]
     features = method.two.body(batch.x)
     expected = F.cross_entropy(method.two.heads(features, 0), batch.y)
     expected = expected + F.cross_entropy(method.two.auxiliary(features, 0), batch.y)
@@ -146,13 +146,13 @@ def test_a_round_has_the_new_images_and_the_exemplars_alone() -> None:
     assert isinstance(now.val, Images)
     train = now.train()
     assert len(train) == len(tasks[2].train) + 2 * 3 * 4
-    assert len(now.val) == sum(len(task.val) for task in tasks)
-    for task in tasks[:2]:
-        kept = train.x[train.t == task.index]
+    assert len(now.val) == sum(len(visit.task.val) for visit in tasks)
+    for visit in tasks[:2]:
+        kept = train.x[train.t == visit.task.index]
         assert len(kept) == 12
-        rows = [bool((task.train.x == image).flatten(1).all(1).any()) for image in kept]
+        rows = [bool((visit.train.x == image).flatten(1).all(1).any()) for image in kept]
         assert all(rows)
-        labels = train.y[train.t == task.index]
+        labels = train.y[train.t == visit.task.index]
         assert labels.bincount().tolist() == [4, 4, 4]
 
 
@@ -168,15 +168,15 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
         unlabeled=str(tmp_path) if unlabeled == "folder" else unlabeled, neighbours=2,
     )  # fmt: skip
-    task = toy_task(0)
+    visit = toy_visit(0)
     y = torch.arange(24) % 3
     train = Images((255 * torch.rand(24, *shape)).byte(), y, torch.zeros(24).long())
     train.augment = RandomCrop(8, padding=2)
-    task = replace(task, train=train)
-    method.check([task])
-    method.begin_task(task)
-    method.end_task(task, NONE)
-    first = method._views(task)
+    visit = replace(visit, task=replace(visit.task, train=train))
+    method.check([visit.task])
+    method.begin_task(visit)
+    method.end_task(visit, NONE)
+    first = method._views(visit)
     assert len(first) == (24 if unlabeled == "folder" else 12)
     assert first.x.dtype == torch.uint8
     method.eval()
@@ -190,9 +190,9 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,
         unlabeled=method.taught.origin, neighbours=2,
     )  # fmt: skip
-    again.begin_task(task)
+    again.begin_task(visit)
     again.load_state_dict(method.state_dict())
-    assert torch.equal(again._views(task).x, first.x)
+    assert torch.equal(again._views(visit).x, first.x)
 
 
 def test_herding_is_the_definition() -> None:
@@ -218,7 +218,7 @@ def test_the_classes_of_all_tasks_are_learned(tmp_path: Path) -> None:
     results = results_of(tmp_path)
     assert results["evaluate"] == "class"
     assert min(results["accuracy"][2]) > 0.8
-    assert results["method"]["selected"] == {"0": 40, "1": 80}
+    assert results["method"]["selected"] == {"1": 40, "2": 80}
     assert results["method"]["unlabeled"] == "exemplars"
 
 

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks import MultiHead, Network, OutputMatrix
 from lifelong.strategies import EWC
-from tests.conftest import small_body, toy_task
+from tests.conftest import small_body, toy_visit
 
 Named = dict[str, Tensor]
 STRENGTH = 300.0
@@ -29,8 +29,8 @@ def ewc(heads: Any, **options: Any) -> EWC:
     return EWC(network, SGD, strength=STRENGTH, clip=None, samples=None, **options).double()
 
 
-def batch_of(task: Task, rows: Tensor) -> Batch:
-    found = task.train[rows]
+def batch_of(visit: Visit, rows: Tensor) -> Batch:
+    found = visit.train[rows]
     return found._replace(x=found.x.double())
 
 
@@ -38,17 +38,17 @@ def weights(method: EWC) -> Named:
     return {name: p.detach().clone() for name, p in method.network.named_parameters()}
 
 
-def fisher(method: EWC, task: Task) -> Named:
+def fisher(method: EWC, visit: Visit) -> Named:
     """Squared gradients of the images one by one, their mean."""
     named = dict(method.network.named_parameters())
     found = {name: torch.zeros_like(p) for name, p in named.items()}
-    for row in torch.arange(len(task.train)):
-        image = batch_of(task, row[None])
-        loss = F.cross_entropy(method.network.logits(image.x, task.index), image.y)
+    for row in torch.arange(len(visit.train)):
+        image = batch_of(visit, row[None])
+        loss = F.cross_entropy(method.network.logits(image.x, visit.task.index), image.y)
         gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
         for name, gradient in zip(named, gradients, strict=True):
             if gradient is not None:
-                found[name] += gradient**2 / len(task.train)
+                found[name] += gradient**2 / len(visit.train)
     return found
 
 
@@ -81,12 +81,12 @@ def learned(
     method, kept = ewc(heads, mode=mode, decay=decay), list[tuple[Named, Named]]()
     largest = 0.0
     for index in range(3):
-        task = toy_task(index, n=15)
-        method.begin_task(task)
+        visit = toy_visit(index, n=15)
+        method.begin_task(visit)
         method.double()
         optimizer = method.configure_optimizers()["optimizer"]
         for number, rows in enumerate(torch.randperm(15).split(5)):
-            batch = batch_of(task, rows)
+            batch = batch_of(visit, rows)
             expected = wanted(method, batch, kept, mode, decay)
             optimizer.zero_grad()
             method.training_loss(batch).backward()
@@ -102,8 +102,8 @@ def learned(
             optimizer.step()
             method.on_train_batch_end(None, batch, number)
         method.eval()
-        kept.append((weights(method), fisher(method, task)))
-        method.end_task(task, NONE)
+        kept.append((weights(method), fisher(method, visit)))
+        method.end_task(visit, NONE)
     return method, kept, largest
 
 
@@ -136,7 +136,7 @@ def test_anchors_come_back_from_a_checkpoint() -> None:
     method, _, _ = learned("separate", MultiHead)
     again = ewc(MultiHead, mode="separate")
     for index in range(3):
-        again.begin_task(toy_task(index, n=15))
+        again.begin_task(toy_visit(index, n=15))
     again.double().load_state_dict(method.state_dict())
     for one in (method, again):
         torch.manual_seed(5)

@@ -18,7 +18,7 @@ from lifelong.strategies import LASEM, Strategy
 from lifelong.strategies.lasem import first_max, posterior
 from lifelong.transfer import Pattern, every, explicit, top
 from lifelong.transfer.config import text
-from tests.conftest import configured, small_body, toy_task, transfer_network
+from tests.conftest import configured, small_body, toy_visit, transfer_network
 
 PROBABILITIES = torch.tensor([(0.5, 0.2), (0.4, 0.4), (0.9, 0.1), (0.3, 0.3)]).double()
 
@@ -97,9 +97,9 @@ def test_certain_posterior_is_plain_training(figures: str) -> None:
     config = explicit(4, figures)
     certain = lasem(prior="fixed", fixed=figures, fixed_probability=1.0)
     plain = Strategy(transfer_network(lambda depth: config), partial(TensorFlowRMSProp, lr=0.01))
-    task = toy_task()
-    certain.begin_task(task)
-    plain.begin_task(task)
+    visit = toy_visit()
+    certain.begin_task(visit)
+    plain.begin_task(visit)
     slots = [dict(layer.slot.state_dict()) for layer in certain.network.transfer_layers()]
     slots = [{k: v.clone() for k, v in slot.items()} for slot in slots]
     for ours, theirs in zip(
@@ -135,7 +135,7 @@ def test_fixed_prior() -> None:
     index = strategy.network.candidates.index(explicit(4, "1100")[0])
     assert strategy.prior[index] == pytest.approx(0.7)
     assert strategy.prior.sum() == pytest.approx(1.0)
-    strategy.begin_task(toy_task())
+    strategy.begin_task(toy_visit())
     before = strategy.prior.clone()
     lopsided = torch.zeros(16, 4)
     lopsided[3] = 50.0
@@ -147,24 +147,24 @@ def test_fixed_prior() -> None:
 
 def test_counts_add_one_a_batch_and_begin_anew_with_a_task() -> None:
     strategy = lasem()
-    strategy.begin_task(toy_task(0))
+    strategy.begin_task(toy_visit(0))
     steps(strategy, 7)
     assert strategy.counts.sum() == 7
     torch.testing.assert_close(strategy.prior, (strategy.counts + 1) / (16 + 7))
     strategy.network.commit(0, strategy.choice())
-    strategy.begin_task(toy_task(1))
+    strategy.begin_task(toy_visit(1))
     assert torch.equal(strategy.prior, torch.full((16,), 1 / 16))
 
 
 def test_before_training_everything_is_shared() -> None:
     strategy = lasem()
-    strategy.begin_task(toy_task())
+    strategy.begin_task(toy_visit())
     assert strategy.choice() == top(4)[0]
 
 
 def test_dropout_masks_differ_between_configurations_and_not_in_the_e_step() -> None:
     strategy = lasem(dropout=0.5)
-    strategy.begin_task(toy_task())
+    strategy.begin_task(toy_visit())
     seen = []
 
     def watch(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -196,7 +196,7 @@ def test_refusals(options: dict[str, Any], message: str) -> None:
 
 def test_loss_is_the_posterior_weighted_mean() -> None:
     strategy = lasem()
-    strategy.begin_task(toy_task())
+    strategy.begin_task(toy_visit())
     x, y = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
     losses = []
     for config in strategy.network.candidates:
@@ -214,7 +214,7 @@ def test_pruned_branches_are_not_evaluated_and_hardly_matter() -> None:
     certain = lasem(prune_below=1e-3)
     whole = lasem()
     for strategy in (certain, whole):
-        strategy.begin_task(toy_task())
+        strategy.begin_task(toy_visit())
         strategy.counts[3] = 1e9  # configuration 3 wins
         strategy.prior.copy_((strategy.counts + 1) / (strategy.counts + 1).sum())
     whole.load_state_dict(certain.state_dict())
@@ -235,7 +235,7 @@ def test_pruned_branches_are_not_evaluated_and_hardly_matter() -> None:
 
 def test_pruning_keeps_branches_that_together_reach_the_threshold() -> None:
     strategy = lasem(depth=2, prune_below=0.1)
-    strategy.begin_task(toy_task())
+    strategy.begin_task(toy_visit())
     strategy.recent.copy_(torch.tensor([1.80, 0.10, 0.08, 0.04, 2.0]))
     strategy._prune(torch.tensor([0.9, 0.05, 0.04, 0.02]))  # .02 + .04 < .1 <= .02 + .04 + .05
     assert [strategy.network.candidates.index(c) for c in strategy._tree.configs] == [0, 1]

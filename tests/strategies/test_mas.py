@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lifelong.data import Images
+from lifelong.data import Images, Visit
 from lifelong.evaluation.history import HISTOGRAM
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import MAS, SI, Anchored, Round
 from lifelong.strategies.anchored import described
-from tests.conftest import execute, images, results_of, small_body, toy_task
+from tests.conftest import execute, images, results_of, small_body, toy_task, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 NONE: Any = []  # instead of a loader that is not used
@@ -26,7 +26,7 @@ NONE: Any = []  # instead of a loader that is not used
 def mas(**options: Any) -> MAS:
     torch.manual_seed(3)
     made = MAS(Network(small_body(), partial(MultiHead, dropout=0.5)), SGD, **options)
-    made.begin_task(toy_task(0))
+    made.begin_task(toy_visit(0))
     return made
 
 
@@ -41,28 +41,28 @@ def test_heads_are_not_held() -> None:
 
 
 def test_labels_do_not_matter_and_neither_does_repetition() -> None:
-    task = toy_task(0)
+    visit = toy_visit(0)
     made = mas()
-    made.end_task(task, NONE)
+    made.end_task(visit, NONE)
     first = importances(made)
-    train = task.train
+    train = visit.train
     other = Images(
         train.x.repeat(3, 1, 1, 1), torch.zeros(3 * len(train)).long(), train.t.repeat(3)
     )
     again = mas()
-    again.end_task(toy_task(0).__class__(**{**task.__dict__, "train": other}), NONE)
+    again.end_task(replace(visit, task=replace(visit.task, train=other)), NONE)
     for name, value in importances(again).items():
         torch.testing.assert_close(value, first[name], rtol=1e-4, atol=1e-8)
 
 
 def test_dropout_and_gradients_are_left_alone() -> None:
     """The importance is that of evaluation mode, and nothing of it stays behind."""
-    task = toy_task(0)
+    visit = toy_visit(0)
     found = []
     for seed in (0, 1):
         made = mas()
         torch.manual_seed(seed)
-        made.end_task(task, NONE)
+        made.end_task(visit, NONE)
         found.append(importances(made))
         assert made.training
         assert all(p.grad is None for p in made.parameters())
@@ -85,12 +85,12 @@ def test_accumulation(accumulate: Any, expected: float) -> None:
 def test_importance_in_double_precision_and_of_batches_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = toy_task(0)
+    visit = toy_visit(0)
     found = []
     for pixels, precision in ((2**20, torch.float), (1, torch.float), (2**20, torch.double)):
         monkeypatch.setattr("lifelong.strategies.mas.PIXELS", pixels)
         made = mas().to(precision)
-        made.end_task(task, NONE)
+        made.end_task(visit, NONE)
         found.append(importances(made))
     for name, value in found[0].items():
         torch.testing.assert_close(value, found[1][name])
@@ -99,14 +99,14 @@ def test_importance_in_double_precision_and_of_batches_of_any_size(
 
 @pytest.mark.parametrize("part", ["train", "val", "test", "train+test"])
 def test_data_and_samples(part: Any) -> None:
-    task = toy_task(0, n=24)
+    visit = toy_visit(0, n=24)
     made = mas(importance_data=part, samples=7)
-    batches = list(made._batches(made._chosen(task)))
+    batches = list(made._batches(made._chosen(visit)))
     assert sum(len(batch.y) for batch in batches) == 7
     made = mas(importance_data=part)
     count = {"train": 24, "val": 12, "test": 12, "train+test": 36}[part]
-    assert sum(len(batch.y) for batch in made._batches(made._chosen(task))) == count
-    made.end_task(task, NONE)
+    assert sum(len(batch.y) for batch in made._batches(made._chosen(visit))) == count
+    made.end_task(visit, NONE)
     assert made.images == count
 
 
@@ -117,7 +117,7 @@ def stepped(penalty: str, by_hand: bool, strength: float = 3.0) -> list[Tensor]:
     made.make_optimizer = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=0.01)
     made.eval()  # without dropout
     for task in (0, 1):
-        made.begin_task(toy_task(task))
+        made.begin_task(toy_visit(task))
         if task == 0:
             generator = torch.Generator().manual_seed(0)
             for name in made.held():
@@ -157,7 +157,7 @@ def test_without_importance_it_is_fine_tuning(tmp_path: Path) -> None:
     found = {}
     for name, more in chosen.items():
         assert execute(tmp_path / name, *options, *more) == 0
-        state = torch.load(tmp_path / name / "task_01.ckpt", weights_only=True)["strategy"]
+        state = torch.load(tmp_path / name / "visit_02.ckpt", weights_only=True)["strategy"]
         found[name] = results_of(tmp_path / name)["accuracy"], state["network.body.0.weight"]
     assert found["plain"][0] == found["none"][0]
     assert torch.equal(found["plain"][1], found["none"][1])
@@ -169,7 +169,7 @@ def test_without_importance_it_is_fine_tuning(tmp_path: Path) -> None:
 def test_proximal_steps_hold_what_matters_and_nothing_else() -> None:
     made = mas(strength=1e12, penalty="proximal")
     name, p = next(iter(made.held().items()))
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(1))
     made.anchor.importance(name)[::2] = 1e-6
     made.anchor.hold(made.held())
     before = p.detach().clone()
@@ -191,8 +191,8 @@ def test_proximal_steps_hold_what_matters_and_nothing_else() -> None:
 def test_the_bound_of_stability(strength: float) -> None:
     """One weight, rate 1, momentum 0.9: diverges from 1 + 0.9 on; lambda is half the curvature."""
     made = Anchored(Network(small_body(), MultiHead), SGD, strength=strength / 2)
-    made.begin_task(toy_task(0))
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(0))
+    made.begin_task(toy_visit(1))
     named = {"w": torch.nn.Parameter(torch.tensor([1.0], dtype=torch.double))}
     made._held = named
     made.anchor.extend(named)
@@ -223,7 +223,7 @@ def test_refuses(options: Any, message: str) -> None:
 
 def test_recomputing_is_summing_while_the_weights_stay() -> None:
     """All tasks' images under the weights as they are (MAS spec, 10.13)."""
-    tasks = [toy_task(0), toy_task(1)]
+    tasks = [toy_visit(0), toy_visit(1)]
     found = []
     for accumulate in ("sum", "recompute"):
         made = mas(accumulate=accumulate)
@@ -244,8 +244,9 @@ def test_importance_of_a_persons_own_images(tmp_path: Path) -> None:
     body = small_body((1, 8, 8))
     made = MAS(Network(body, MultiHead), SGD, importance_data=str(tmp_path))
     task = replace(toy_task(0), train=images(6, (1, 8, 8)))
-    made.begin_task(task)
-    made.end_task(task, NONE)
+    visit = Visit(1, task, False)
+    made.begin_task(visit)
+    made.end_task(visit, NONE)
     name, p = next(iter(made.held().items()))
     expected = torch.zeros_like(p)
     made.eval()
@@ -262,17 +263,17 @@ def test_the_penalty_acts_in_a_new_process(tmp_path: Path) -> None:
     for name, strength in (("free", 0), ("held", 1e6)):
         folder = tmp_path / name
         assert execute(folder, *options, f"strategy.strength={strength}") == 0
-        for left in ("task_01.ckpt", "results.json"):
+        for left in ("visit_02.ckpt", "results.json"):
             (folder / left).unlink()
         config = (folder / "config.yaml").read_text()
         assert "strategy:" in config
         assert execute(folder, *options, f"strategy.strength={strength}", "resume=auto") == 0
     start, free, held = (
         torch.load(tmp_path / name, weights_only=True)["strategy"]["network.body.0.weight"]
-        for name in ("free/task_00.ckpt", "free/task_01.ckpt", "held/task_01.ckpt")
+        for name in ("free/visit_01.ckpt", "free/visit_02.ckpt", "held/visit_02.ckpt")
     )
     assert 0 < (held - start).norm() < 0.7 * (free - start).norm()
-    state = torch.load(tmp_path / "held" / "task_00.ckpt", weights_only=True)["strategy"]
+    state = torch.load(tmp_path / "held" / "visit_01.ckpt", weights_only=True)["strategy"]
     made = mas()
     for change in ({}, {"anchor.importance_body__9__weight": torch.zeros(2)}):
         damaged = {k: v for k, v in state.items() if k != "anchor.importance_body__0__weight"}
@@ -282,9 +283,9 @@ def test_the_penalty_acts_in_a_new_process(tmp_path: Path) -> None:
 
 def test_a_new_task_leaves_the_head_of_another_alone() -> None:
     made = mas()
-    made.end_task(toy_task(0), NONE)
+    made.end_task(toy_visit(0), NONE)
     before = [p.detach().clone() for p in made.network.heads.of(0).parameters()]
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(1))
     optimizer = made.configure_optimizers()["optimizer"]
     for _ in range(3):
         optimizer.zero_grad()
@@ -343,11 +344,11 @@ def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
     """Without the penalty, then with it from the same start, down to the share of accuracy."""
     torch.manual_seed(3)
     made = method(Network(small_body(), MultiHead), SGD, strength=8.0, halve_below=0.8)
-    made.begin_task(toy_task(0))
-    assert list(made.rounds(toy_task(0))) == [Round()]
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(0))
+    assert list(made.rounds(toy_visit(0))) == [Round()]
+    made.begin_task(toy_visit(1))
     start = {name: p.detach().clone() for name, p in made.network.named_parameters()}
-    rounds = made.rounds(toy_task(1))
+    rounds = made.rounds(toy_visit(1))
     assert next(rounds) == Round("without penalty")
     assert not made.holds
     for attempt, accuracy in enumerate((0.5, 0.39, 0.39, 0.4)):
@@ -363,10 +364,10 @@ def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
         for name, p in made.network.named_parameters():
             assert torch.equal(p, start[name])
     assert made.strength == 2.0
-    assert made.method["strengths"] == {"1": 2.0}
+    assert made.method["strengths"] == {"2": 2.0}
     again = method(Network(small_body(), MultiHead), SGD, strength=8.0, halve_below=0.8)
     for task in (0, 1):
-        again.begin_task(toy_task(task))
+        again.begin_task(toy_visit(task))
     again.load_state_dict(made.state_dict())
     assert again.strength == 2.0
 
@@ -374,13 +375,13 @@ def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
 @pytest.mark.parametrize("estimator", ["exact", "batched"])
 def test_each_score_adds_up_the_gradients_of_the_scores(estimator: Any) -> None:
     made = mas(objective="each_score", estimator=estimator, batch_size=24)
-    task = toy_task(0)
+    visit = toy_visit(0)
     made.eval()
     name, p = next(iter(made.held().items()))
     expected = torch.zeros_like(p)
     groups = torch.arange(24).split(1 if estimator == "exact" else 24)
     for rows in groups:
         for label in range(3):
-            scores = made.network.logits(task.train[rows].x, 0)[:, label].mean()
+            scores = made.network.logits(visit.train[rows].x, 0)[:, label].mean()
             expected += torch.autograd.grad(scores, p)[0].abs() / len(groups)
-    torch.testing.assert_close(made.importance(task, NONE)[name], expected)
+    torch.testing.assert_close(made.importance(visit, NONE)[name], expected)

@@ -14,7 +14,7 @@ from torch import Tensor
 from lifelong.data import Batch
 from lifelong.networks import MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import EWC, SI, FrozenBody, LwF, Round, Strategy
-from tests.conftest import images, small_body, toy_task
+from tests.conftest import images, small_body, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9)
 NONE: Any = []  # instead of a loader that is not used
@@ -23,7 +23,7 @@ NONE: Any = []  # instead of a loader that is not used
 def made(method: Any, heads: Any = MultiHead, **options: Any) -> Any:
     torch.manual_seed(3)
     strategy = method(Network(small_body(), heads), SGD, **options)
-    strategy.begin_task(toy_task(0))
+    strategy.begin_task(toy_visit(0))
     return strategy.double()
 
 
@@ -57,7 +57,7 @@ def test_si_against_a_plain_loop() -> None:
     for task in (0, 1):
         data = batches(task)
         if task == 1:
-            strategy.begin_task(toy_task(1))
+            strategy.begin_task(toy_visit(1))
             strategy.double()
             plain.heads = copy.deepcopy(strategy.network.heads)  # with the new one
         named = dict(plain.named_parameters())
@@ -80,7 +80,7 @@ def test_si_against_a_plain_loop() -> None:
             omega[name] = omega[name] + (path[name] / (move**2 + damping)).clamp(min=0)
             anchor[name] = named[name].detach().clone()
             torch.testing.assert_close(dict(strategy.network.named_parameters())[name], named[name])
-        strategy.end_task(toy_task(task), NONE)
+        strategy.end_task(toy_visit(task), NONE)
         for name, expected in omega.items():
             torch.testing.assert_close(strategy.anchor.importance(name), expected)
     assert any(value.any() for value in omega.values())
@@ -96,10 +96,10 @@ def test_lwf_loss_by_hand(heads: Any) -> None:
     """Cross-entropy, and for each earlier head that of softened scores before and now."""
     strategy = made(LwF, heads, strength=1.5, temperature=2.0)
     train(strategy, batches(0))
-    strategy.begin_task(toy_task(1))
+    strategy.begin_task(toy_visit(1))
     strategy.double()
     train(strategy, batches(1))
-    strategy.begin_task(toy_task(2))
+    strategy.begin_task(toy_visit(2))
     strategy.double()
     before = copy.deepcopy(strategy.network)
     (batch,) = batches(2, 1)
@@ -124,7 +124,7 @@ def test_lwf_without_strength_or_in_the_first_task_is_fine_tuning() -> None:
             strategy = made(method)
             for task in range(tasks):
                 torch.manual_seed(task)
-                strategy.begin_task(toy_task(task))
+                strategy.begin_task(toy_visit(task))
                 strategy.double()
                 train(strategy, batches(task))
             found.append(body_of(strategy))
@@ -134,10 +134,10 @@ def test_lwf_without_strength_or_in_the_first_task_is_fine_tuning() -> None:
 
 def test_lwf_warms_the_new_head_up_alone() -> None:
     strategy = made(LwF, warmup_epochs=2)
-    assert list(strategy.rounds(toy_task(0))) == [Round()]
-    strategy.begin_task(toy_task(1))
+    assert list(strategy.rounds(toy_visit(0))) == [Round()]
+    strategy.begin_task(toy_visit(1))
     strategy.double()
-    rounds = strategy.rounds(toy_task(1))
+    rounds = strategy.rounds(toy_visit(1))
     assert next(rounds) == Round("warm-up", 2)
     strategy.scheduled = 2
     strategy.train()
@@ -155,7 +155,7 @@ def test_lwf_refuses() -> None:
     for options, heads, message in (
         ({"temperature": 0.0}, MultiHead, "strategy.temperature=0.0 must be above 0"),
         ({"strength": -1.0}, MultiHead, "strategy.strength=-1.0"),
-        ({}, SingleHead, "heads=single: LwF asks the heads of earlier tasks"),
+        ({"warmup_epochs": 1}, SingleHead, "strategy.warmup_epochs=1: one head or output matrix"),
     ):
         with pytest.raises(ValueError, match=message):
             made(LwF, heads, **options)
@@ -168,7 +168,7 @@ def test_a_frozen_body_keeps_still_after_the_first_visit() -> None:
     learned = body_of(strategy)
     assert all(not torch.equal(value, start[name]) for name, value in learned.items())
     for step, task in ((1, 1), (2, 0)):
-        strategy.begin_task(toy_task(task, step=step))
+        strategy.begin_task(toy_visit(task, number=step + 1))
         strategy.double()
         strategy.train()
         assert not strategy.network.body.training
@@ -184,12 +184,12 @@ def test_a_frozen_body_keeps_still_after_the_first_visit() -> None:
 def test_ewc_labels_one_image_at_a_time(labels: str) -> None:
     strategy = made(EWC, labels=labels, samples=None)
     strategy.eval()
-    task = toy_task(0, n=9)
-    for part in (task.train, task.val, task.test):
+    visit = toy_visit(0, n=9)
+    for part in (visit.train, visit.task.val, visit.task.test):
         part.x, part.scale, part.shift = part.x.double(), part.scale.double(), part.shift.double()
     torch.manual_seed(8)
-    order = torch.randperm(len(task.train))
-    batch = task.train[order]
+    order = torch.randperm(len(visit.train))
+    batch = visit.train[order]
     scores = strategy.network.logits(batch.x.to(torch.double), 0)
     drawn = torch.multinomial(scores.softmax(1), 1)[:, 0]
     y = {"given": batch.y, "predicted": scores.argmax(1), "sampled": drawn}[labels]
@@ -200,7 +200,7 @@ def test_ewc_labels_one_image_at_a_time(labels: str) -> None:
         expected += torch.autograd.grad(loss, p)[0] ** 2 / len(y)
     torch.manual_seed(8)
     strategy.float().double()
-    found = strategy.importance(task, NONE)[name]
+    found = strategy.importance(visit, NONE)[name]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
 
 
@@ -239,14 +239,14 @@ def test_ewc_refuses() -> None:
 def test_ewc_of_the_survey_squares_sums() -> None:
     strategy = made(EWC, estimator="batched", batch_size=5, samples=None).float()
     strategy.eval()
-    task = toy_task(0, n=9)
+    visit = toy_visit(0, n=9)
     name, p = next(iter(strategy.held().items()))
     torch.manual_seed(4)
     order = torch.randperm(9)
     expected = torch.zeros_like(p)
     for rows in order.split(5):
-        batch = task.train[rows]
+        batch = visit.train[rows]
         loss = F.cross_entropy(strategy.network.logits(batch.x, 0), batch.y, reduction="sum")
         expected += torch.autograd.grad(loss, p)[0] ** 2 / 9
     torch.manual_seed(4)
-    torch.testing.assert_close(strategy.importance(task, NONE)[name], expected)
+    torch.testing.assert_close(strategy.importance(visit, NONE)[name], expected)

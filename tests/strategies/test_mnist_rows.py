@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 
 from lifelong import configuration
-from lifelong.data import Batch, Images, Task
+from lifelong.data import Batch, Images, Task, Visit
 from lifelong.networks import OutputMatrix
 from tests.conftest import configured
 
@@ -25,14 +25,14 @@ def test_every_row_is_one_or_the_other() -> None:
     }
 
 
-def task_of(index: int) -> Task:
+def visit_of(index: int) -> Visit:
     """Two classes of padded images, 6 of each."""
     parts = []
     for _ in range(3):
         y = torch.arange(12) % 2
         x = torch.rand(12, 1, 32, 32) + y.view(-1, 1, 1, 1)
         parts.append(Images(x, y, torch.full((12,), index)))
-    return Task(index, index, False, f"task {index}", (2 * index, 2 * index + 1), *parts)
+    return Visit(index + 1, Task(index, "", (2 * index, 2 * index + 1), *parts), False)
 
 
 def step(method: Any, batch: Batch, number: int = 0) -> None:
@@ -59,13 +59,13 @@ def test_other_heads_have_gradients_of_zero_and_move_by_what_is_left(row: str) -
     assert heads.output.weight.shape == (10, 400)
     optimizers = []
     for index in (0, 1):
-        task = task_of(index)
-        method.begin_task(task)
+        visit = visit_of(index)
+        method.begin_task(visit)
         optimizers.append(method.configure_optimizers()["optimizer"])
         own = torch.zeros(10, dtype=torch.bool)
         own[2 * index : 2 * index + 2] = True
         earlier = torch.arange(10) < 2 * index
-        batch = task.train[torch.arange(12)]
+        batch = visit.train[torch.arange(12)]
         method._optimizer.zero_grad()
         method.training_loss(batch).backward()
         for p in heads.output.parameters():
@@ -82,7 +82,7 @@ def test_other_heads_have_gradients_of_zero_and_move_by_what_is_left(row: str) -
             assert torch.equal(p[2 * index + 2 :], old[2 * index + 2 :])  # of tasks to come
             adam = config.optimizer._target_.endswith("Adam")  # whose moments go on
             assert bool((p[earlier] != old[earlier]).any()) == (adam and index > 0)
-        method.end_task(task, NONE)
+        method.end_task(visit, NONE)
     assert optimizers[0] is optimizers[1]
 
 

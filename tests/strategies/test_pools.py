@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lifelong.data import Images, Task
+from lifelong.data import Images, Visit
 from lifelong.evaluation import report
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.strategies import CIL
@@ -28,11 +28,11 @@ def pool(folder: Path, count: int, shape: tuple[int, ...] = SHAPE) -> Path:
     return path
 
 
-def task_of(index: int, last: bool = False) -> Task:
-    """A task of 24 colour images in bytes, 8 of each class."""
+def visit_of(index: int, last: bool = False) -> Visit:
+    """Of a task of 24 colour images in bytes, 8 of each class."""
     x = (255 * torch.rand(24, *SHAPE)).byte()
     train = Images(x, torch.arange(24) % 3, torch.full((24,), index))
-    return replace(toy_task(index, last=last), train=train)
+    return Visit(index + 1, replace(toy_task(index), train=train), last)
 
 
 def made(path: Path, **options: Any) -> CIL:
@@ -42,10 +42,10 @@ def made(path: Path, **options: Any) -> CIL:
 
 
 def after_one(method: CIL) -> CIL:
-    task = task_of(0)
-    method.check([task, task_of(1, last=True)])
-    method.begin_task(task)
-    method.end_task(task, NONE)
+    visit = visit_of(0)
+    method.check([visit.task, visit_of(1).task])
+    method.begin_task(visit)
+    method.end_task(visit, NONE)
     return method
 
 
@@ -67,16 +67,16 @@ def test_a_pool_smaller_than_asked_for_is_told(
 ) -> None:
     path = pool(tmp_path, images)
     method = after_one(made(path, **options))
-    assert method.method["selected"] == {"0": taken}
+    assert method.method["selected"] == {"1": taken}
     expected = f"visit 1: unlabeled={path} has {images} images; {taken} are taken, where {asked} "
     assert method.notes == ([] if asked is None else [f"{expected}were asked for"])
 
 
 def test_the_last_task_asks_for_nothing(tmp_path: Path) -> None:
-    method, task = made(pool(tmp_path, 2)), task_of(0, last=True)
-    method.check([task])
-    method.begin_task(task)
-    method.end_task(task, NONE)
+    method, visit = made(pool(tmp_path, 2)), visit_of(0, last=True)
+    method.check([visit.task])
+    method.begin_task(visit)
+    method.end_task(visit, NONE)
     assert method.notes == []
     assert method.method["selected"] == {}
 
@@ -87,7 +87,7 @@ def test_a_note_is_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     options = ["data=digits", "tasks=2", "epochs=1", "batch_size=16", "data.fraction=0.2"]
     options += ["strategy=cil", "unlabeled=npz", f"unlabeled_file={path}", "strategy.most=4"]
     assert execute(folder, *options, "logger=none") == 0
-    assert results_of(folder)["method"]["selected"] == {"0": 3}
+    assert results_of(folder)["method"]["selected"] == {"1": 3}
     note = f"note: visit 1: unlabeled={path} has 3 images; 3 are taken, where 4 were asked for"
     assert note in " ".join((folder / "train.log").read_text().split())
 
@@ -100,8 +100,8 @@ def test_an_empty_pool_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder" / "note.txt").write_text("no image")
     for path in (empty, last, tmp_path / "folder"):
         with pytest.raises(ValueError, match=rf"unlabeled.*{path}.*(has|holds) no images"):
-            made(path).check([task_of(0)])
+            made(path).check([visit_of(0).task])
     Image.new("RGB", (6, 6)).save(tmp_path / "folder" / "one.png")
-    made(tmp_path / "folder").check([task_of(0)])
+    made(tmp_path / "folder").check([visit_of(0).task])
     for name in ("none", "exemplars"):  # which have no pool
-        made(Path(name)).check([task_of(0)])
+        made(Path(name)).check([visit_of(0).task])

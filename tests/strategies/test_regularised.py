@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lifelong.data import Batch, Task
+from lifelong.data import Batch, Visit
 from lifelong.networks import MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import AGEM, ER, EWC
 from lifelong.strategies.agem import project
-from tests.conftest import small_body, toy_task
+from tests.conftest import small_body, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -22,17 +22,17 @@ def network(heads: Any = MultiHead) -> Network:
     return Network(small_body(), heads)
 
 
-def batch(task: Task, n: int = 6) -> Batch:
+def batch(visit: Visit, n: int = 6) -> Batch:
     """As many of each class, at random."""
-    places = [torch.nonzero(task.train.y == label)[:, 0] for label in range(3)]
+    places = [torch.nonzero(visit.train.y == label)[:, 0] for label in range(3)]
     rows = [rows[torch.randperm(len(rows))[: n // 3]] for rows in places]
-    return task.train[torch.cat(rows)]
+    return visit.train[torch.cat(rows)]
 
 
 @pytest.mark.parametrize("fidelity", ["clean", "authors"])
 def test_er_adds_the_loss_of_a_memory_batch_from_the_second_task_on(fidelity: Any) -> None:
     made = ER(network(), SGD, memory=6, fidelity=fidelity)
-    first, second = toy_task(0), toy_task(1)
+    first, second = toy_visit(0), toy_visit(1)
     made.begin_task(first)
     old, new = batch(first), batch(second)
     torch.testing.assert_close(made.training_loss(old), F.cross_entropy(made(old.x, old.t), old.y))
@@ -45,9 +45,9 @@ def test_er_adds_the_loss_of_a_memory_batch_from_the_second_task_on(fidelity: An
 def test_er_of_the_authors_may_draw_images_of_the_current_task() -> None:
     for fidelity, allowed in (("clean", {0}), ("authors", {0, 1})):
         made = ER(network(), SGD, memory=40, fidelity=fidelity)  # type: ignore[arg-type]
-        for task in (toy_task(0), toy_task(1)):
-            made.begin_task(task)
-            made.memory.add(batch(task))
+        for visit in (toy_visit(0), toy_visit(1)):
+            made.begin_task(visit)
+            made.memory.add(batch(visit))
         drawn, _ = made.memory.sample(40, without=None if made.authors else 1)
         assert set(drawn.t.tolist()) == allowed
 
@@ -88,13 +88,13 @@ def test_nothing_points_against_the_past_after_a_step(heads: Any) -> None:
     """Also of parameters that the batch does not move, such as another task's head."""
     made = AGEM(network(heads), SGD, per_class=2)
     against = 0
-    tasks = toy_task(0), toy_task(1)
-    for task in tasks:
-        task.train.x = torch.randn_like(task.train.x)
-        task.train.y = torch.full_like(task.train.y, task.index)
-        task.train.dtype = torch.float64
-        made.begin_task(task)
-        made.double().training_loss(batch(task))
+    tasks = toy_visit(0), toy_visit(1)
+    for visit in tasks:
+        visit.train.x = torch.randn_like(visit.train.x)
+        visit.train.y = torch.full_like(visit.train.y, visit.task.index)
+        visit.train.dtype = torch.float64
+        made.begin_task(visit)
+        made.double().training_loss(batch(visit))
     for _ in range(20):
         for p in made.parameters():  # of other weights gradients point elsewhere
             p.data.normal_(std=0.3)
@@ -115,7 +115,7 @@ def test_nothing_points_against_the_past_after_a_step(heads: Any) -> None:
 
 def test_agem_takes_the_reference_from_earlier_tasks() -> None:
     made = AGEM(network(), SGD, per_class=2)
-    first, second = toy_task(0), toy_task(1)
+    first, second = toy_visit(0), toy_visit(1)
     made.begin_task(first)
     old, new = batch(first), batch(second)
     made.training_loss(old)
@@ -138,19 +138,19 @@ def test_agem_takes_the_reference_from_earlier_tasks() -> None:
 
 def ewc(heads: Any = MultiHead, **options: Any) -> EWC:
     made = EWC(network(heads), SGD, **options)
-    made.begin_task(toy_task(0))
+    made.begin_task(toy_visit(0))
     return made
 
 
 def test_ewc_adds_the_cut_gradient_of_the_penalty() -> None:
     for strength in (1.0, 1e6):
         made = ewc(strength=strength)
-        made.end_task(toy_task(0), [])  # type: ignore[arg-type]
-        made.begin_task(toy_task(1))
+        made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
+        made.begin_task(toy_visit(1))
         named = made.held()
         for p in named.values():
             p.data.add_(0.1)
-        data = batch(toy_task(1))
+        data = batch(toy_visit(1))
         made.training_loss(data).backward()
         plain = {n: None if p.grad is None else p.grad.clone() for n, p in named.items()}
         made.on_after_backward()
@@ -168,10 +168,10 @@ def test_ewc_adds_the_cut_gradient_of_the_penalty() -> None:
 
 def test_ewc_adds_up_the_importance_of_tasks() -> None:
     made = ewc()
-    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
     first = made.anchor.importance("body.0.weight").clone()
     assert first.any()
-    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
     assert (made.anchor.importance("body.0.weight") >= first).all()
     assert made.training
 
@@ -181,10 +181,10 @@ def authors() -> EWC:
 
 
 def test_ewc_of_the_authors_asks_under_the_columns_of_the_next_task() -> None:
-    made, task = authors(), toy_task(0)
+    made, visit = authors(), toy_visit(0)
     made.samples = None
-    made.end_task(task, [])  # type: ignore[arg-type]
-    data = task.train[torch.arange(len(task.train))]
+    made.end_task(visit, [])  # type: ignore[arg-type]
+    data = visit.train[torch.arange(len(visit.train))]
     net: Any = made.network
     z = net.heads.output(net.body(data.x)).detach()
     z.requires_grad_()
@@ -202,13 +202,13 @@ def test_ewc_of_the_authors_asks_under_the_columns_of_the_next_task() -> None:
 
 def test_after_the_last_columns_the_authors_gather_nothing() -> None:
     made = ewc(partial(OutputMatrix, outputs=6), fidelity="authors")
-    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
+    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
     name = next(iter(made.held()))
     before = made.anchor.importance(name).clone()
-    made.begin_task(toy_task(1))
-    made.end_task(toy_task(1), [])  # type: ignore[arg-type]
+    made.begin_task(toy_visit(1))
+    made.end_task(toy_visit(1), [])  # type: ignore[arg-type]
     assert torch.equal(made.anchor.importance(name), before)
-    assert made.method["importances"].keys() == {"0"}
+    assert made.method["importances"].keys() == {"1"}
 
 
 def test_recursion_of_the_authors() -> None:

@@ -15,7 +15,7 @@ from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import DARTS, BruteForce
 from lifelong.strategies.darts import mixed_features
 from lifelong.transfer import every, explicit, top
-from tests.conftest import KINDS, small_body, toy_task, transfer_network
+from tests.conftest import KINDS, small_body, toy_visit, transfer_network
 
 kinds = pytest.mark.parametrize("kind", list(KINDS))
 OPTIMIZER = partial(TensorFlowRMSProp, lr=0.01)
@@ -27,7 +27,7 @@ def batch(n: int = 6) -> Batch:
 
 def darts(kind: str = "hard", **options: Any) -> DARTS:
     made = DARTS(transfer_network(every, kind=kind), OPTIMIZER, **options)
-    made.begin_task(toy_task())
+    made.begin_task(toy_visit())
     return made
 
 
@@ -69,7 +69,7 @@ def test_first_order_gradient() -> None:
 def test_second_order_gradient_is_that_of_the_step_ahead() -> None:
     """Against the exact gradient of L(w - eta grad L(w, alpha), alpha), by autograd."""
     made = DARTS(transfer_network(every).double(), OPTIMIZER, order=2)
-    made.begin_task(toy_task())
+    made.begin_task(toy_visit())
     made.double()
     train, held_out = batch(), batch()
     train, held_out = (Batch(b.x.double(), b.y, b.t) for b in (train, held_out))
@@ -115,7 +115,7 @@ def test_darts_rolls_back_as_any_search() -> None:
     made.selectors.data[0, 1] = 1.0
     for layer in made.network.transfer_layers():
         layer.slot.weight.data.add_(1.0)
-    made.end_task(toy_task(), [])  # type: ignore[arg-type]
+    made.end_task(toy_visit(), [])  # type: ignore[arg-type]
     layers = made.network.transfer_layers()
     assert torch.equal(layers[0].slot.weight, slots[0] + 1)
     assert all(torch.equal(x.slot.weight, s) for x, s in zip(layers[1:], slots[1:], strict=True))
@@ -127,9 +127,9 @@ def brute_force(kind: str = "hard", first_task: Any = "none") -> BruteForce:
     return BruteForce(network, OPTIMIZER, first_task=first_task)
 
 
-def drive(made: BruteForce, task: Any, accuracies: list[float]) -> list[str]:
+def drive(made: BruteForce, visit: Any, accuracies: list[float]) -> list[str]:
     """Runs the rounds with planted validation accuracies; moves the weights in each."""
-    rounds, names = made.rounds(task), []
+    rounds, names = made.rounds(visit), []
     now = next(rounds)
     for accuracy in accuracies:
         names.append(now.name)
@@ -148,35 +148,35 @@ def drive(made: BruteForce, task: Any, accuracies: list[float]) -> list[str]:
 @pytest.mark.parametrize("best", [0, 1, 2, 3])
 def test_the_planted_optimum_is_kept_with_its_weights(best: int) -> None:
     made = brute_force()
-    made.begin_task(toy_task(0))
-    drive(made, toy_task(0), [0.5])
-    made.end_task(toy_task(0), [])  # type: ignore[arg-type]
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(0))
+    drive(made, toy_visit(0), [0.5])
+    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
+    made.begin_task(toy_visit(1))
     start = {n: p.detach().clone() for n, p in made.network.named_parameters() if p.requires_grad}
     epochs = made.scheduled
     accuracies = [0.5, 0.5, 0.5, 0.5]
     accuracies[best] = 0.75
-    assert drive(made, toy_task(1), accuracies) == ["11", "01", "10", "00"]
+    assert drive(made, toy_visit(1), accuracies) == ["11", "01", "10", "00"]
     config = made.network.candidates[best]
     assert made.choice() == config
     for name, value in start.items():
         torch.testing.assert_close(made.network.get_parameter(name), value + 0.75)
     assert made.scheduled == epochs + 5  # as many as one training takes
-    made.end_task(toy_task(1), [])  # type: ignore[arg-type]
+    made.end_task(toy_visit(1), [])  # type: ignore[arg-type]
     assert made.network.configs == {0: config, 1: config}  # the first task was expressed anew
     for layer, shared in zip(made.network.transfer_layers(), config, strict=True):
         assert layer.occupied == shared
         assert set(layer.private) == (set() if shared else {"0", "1"})
         assert set(layer.mapping) == ({"0", "1"} if shared else set())
-    assert made.method["tasks"]["1"]["validation_accuracy"] == accuracies
+    assert made.method["tasks"]["2"]["validation_accuracy"] == accuracies
 
 
 def test_of_equally_good_candidates_the_first_is_kept() -> None:
     made = brute_force()
-    made.begin_task(toy_task(0))
-    drive(made, toy_task(0), [0.5])
-    made.begin_task(toy_task(1))
-    drive(made, toy_task(1), [0.5, 0.7, 0.7, 0.6])
+    made.begin_task(toy_visit(0))
+    drive(made, toy_visit(0), [0.5])
+    made.begin_task(toy_visit(1))
+    drive(made, toy_visit(1), [0.5, 0.7, 0.7, 0.6])
     assert made.choice() == made.network.candidates[1]
 
 
@@ -189,9 +189,9 @@ def test_expressing_the_first_task_anew_keeps_its_predictions(
     kind: str, first: str, config: str
 ) -> None:
     made, x = brute_force(kind, first), torch.randn(4, 2, 6, 6)
-    made.begin_task(toy_task(0))
+    made.begin_task(toy_visit(0))
     before = made.network.logits(x, 0)
-    made.begin_task(toy_task(1))
+    made.begin_task(toy_visit(1))
     torch.testing.assert_close(made.network.logits(x, 0), before)
     made.network.settle(0, explicit(2, config)[0])
     torch.testing.assert_close(made.network.logits(x, 0), before)
@@ -218,13 +218,13 @@ def test_first_and_second_are_counted_by_visits(kind: str, order: list[int]) -> 
     made = brute_force(kind, "none" if kind == "hard" else "all")
     x = torch.randn(4, 2, 6, 6)
     for step, index in enumerate(order):
-        task = toy_task(index)
+        visit = toy_visit(index)
         earlier = {other: made.network.logits(x, other) for other in order[:step]}
-        made.begin_task(task)
+        made.begin_task(visit)
         for other, scores in earlier.items():
             torch.testing.assert_close(made.network.logits(x, other), scores)
-        drive(made, task, [0.5, 0.5, 0.7, 0.5])
-        made.end_task(task, [])  # type: ignore[arg-type]
+        drive(made, visit, [0.5, 0.5, 0.7, 0.5])
+        made.end_task(visit, [])  # type: ignore[arg-type]
     assert made.network.configs[order[0]] == made.network.configs[order[1]]
     assert not made.network.undecided
 

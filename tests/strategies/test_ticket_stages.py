@@ -52,9 +52,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     seen = Watched(tmp_path_factory.mktemp("td"))
     begin, end = TicketsTD.begin_task, TicketsTD.on_train_end
 
-    def begin_task(self: TicketsTD, task: Any) -> None:
+    def begin_task(self: TicketsTD, visit: Any) -> None:
         seen.first = seen.first or network(self)
-        begin(self, task)
+        begin(self, visit)
 
     def on_train_end(self: TicketsTD) -> None:
         seen.lasts.append(network(self))
@@ -70,7 +70,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
         assert execute(seen.folder, *SMALL, *options) == 0
     for stage in SHARES:
         seen.tickets[stage] = seen.folder / f"{stage}.ticket"
-        given = ["--ticket", str(seen.folder), str(seen.tickets[stage]), "--stage", str(stage)]
+        given = ["--ticket", str(seen.folder), str(seen.tickets[stage]), "--visit", str(stage)]
         assert export.main(given) == 0
     return seen
 
@@ -118,13 +118,13 @@ def test_a_stage_has_the_mask_that_was_found_for_it(watched: Watched, stage: int
     before = watched.lasts[{1: 0, 2: 1, 3: 3}[stage]]
     for name, value in before.items():  # all else goes on
         assert name in masks or torch.equal(ticket.start[name], value), name
-    assert ticket.provenance["stage"] == stage
+    assert ticket.provenance["visit"] == stage
 
 
 def answers(watched: Watched, stage: int) -> list[float]:
     """Accuracies on all tasks met of the network that a ticket holds."""
     ticket = load_ticket(watched.tickets[stage])
-    run = load_run(watched.folder, after=len(ticket.tasks) - 1)
+    run = load_run(watched.folder, visit=len(ticket.tasks))
     ticket.into(run.strategy.network)
     found = []
     for task in instantiate(run.config.data, _convert_="all").tasks[: len(ticket.tasks)]:
@@ -161,7 +161,7 @@ def test_a_ticket_tells_its_own_accuracy(watched: Watched, stage: int) -> None:
 def early(watched: Watched, tmp_path: Path) -> Path:
     """The file of the mask after the first of two prunings of the last stage."""
     file = tmp_path / "early.ticket"
-    given = ["--ticket", str(watched.folder), str(file), "--stage", "3", "--round", "1"]
+    given = ["--ticket", str(watched.folder), str(file), "--visit", "3", "--round", "1"]
     assert export.main(given) == 0
     return file
 
@@ -197,7 +197,7 @@ def shortened(watched: Watched, tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / "short"
         shutil.copytree(watched.folder, folder, ignore=shutil.ignore_patterns("*.ticket"))
         for visit in gone:
-            (folder / f"task_{visit:02d}.ckpt").unlink()
+            (folder / f"visit_{visit:02d}.ckpt").unlink()
         return folder
 
     return copy
@@ -207,15 +207,15 @@ def test_an_early_stage_needs_its_checkpoints(
     watched: Watched, shortened: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What keep=latest leaves: the latest two, and with them the tickets of the last stages."""
-    folder = shortened(0)
+    folder = shortened(1)
     file = folder / "one.ticket"
-    assert export.main(["--ticket", str(folder), str(file), "--stage", "1"]) == 2
+    assert export.main(["--ticket", str(folder), str(file), "--visit", "1"]) == 2
     error = capsys.readouterr().err
-    assert f"error: stage=1: {folder} has 2, 3; runs with keep=all have them all" in error
+    assert f"error: visit=1: {folder} has 2, 3; runs with keep=all have them all" in error
     assert not file.exists()
     for stage in (2, 3):
         file = folder / f"{stage}.ticket"
-        assert export.main(["--ticket", str(folder), str(file), "--stage", str(stage)]) == 0
+        assert export.main(["--ticket", str(folder), str(file), "--visit", str(stage)]) == 0
         again, known = load_ticket(file), load_ticket(watched.tickets[stage])
         assert torch.equal(again.mask["bits"], known.mask["bits"])
         for name, value in known.weights.items():
@@ -225,16 +225,16 @@ def test_an_early_stage_needs_its_checkpoints(
 def test_a_mask_that_was_not_found_yet_is_said_to_be(
     shortened: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shortened(2)
-    assert export.main(["--ticket", str(folder), str(folder / "a"), "--stage", "2"]) == 2
-    wanted = r"stage=2: .* finds the mask of stage 2 when stage 3 begins, and has no checkpoint"
+    folder = shortened(3)
+    assert export.main(["--ticket", str(folder), str(folder / "a"), "--visit", "2"]) == 2
+    wanted = r"--visit 2: .* finds its mask when visit 3 begins, and has no checkpoint"
     assert re.search(wanted, capsys.readouterr().err)
 
 
 def checked(watched: Watched, stage: int, **options: Any) -> None:
     """Has retraining look at its files."""
     given = [f"strategy.{name}={value}" for name, value in options.items()]
-    run = ["strategy=retrain", f"strategy.run={watched.folder}", f"strategy.stage={stage}"]
+    run = ["strategy=retrain", f"strategy.run={watched.folder}", f"strategy.visit={stage}"]
     config = configured(*SMALL, *run, *given)
     configuration.complete(config)
     stream = instantiate(config.data, _convert_="all")
@@ -275,7 +275,7 @@ def test_a_start_that_covers_the_mask_is_taken(
 
 def test_a_start_without_the_last_heads_is_refused(watched: Watched) -> None:
     """The first stage's ticket was trained with the second task, and has no heads of the third."""
-    with pytest.raises(ValueError, match=r"strategy\.start=.*1\.ticket: is a ticket of stage 2"):
+    with pytest.raises(ValueError, match=r"strategy\.start=.*1\.ticket: is a ticket of visit 2"):
         checked(watched, 3, start=watched.tickets[1])
 
 
@@ -283,7 +283,7 @@ def test_retraining_begins_with_the_weights_of_the_file_under_the_mask(
     watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "write_report", lambda folder: None)
-    options = ["strategy=retrain", f"strategy.run={watched.folder}", "strategy.stage=3"]
+    options = ["strategy=retrain", f"strategy.run={watched.folder}", "strategy.visit=3"]
     options += [f"strategy.start={watched.tickets[2]}", "epochs=1"]
     assert execute(tmp_path, *SMALL, *options) == 0
     method: Any = load_run(tmp_path).strategy

@@ -15,7 +15,7 @@ from lifelong import evaluate, export, load_run, load_ticket
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.parts.masks import Masks
 from lifelong.strategies import Round, TicketsBU
-from tests.conftest import execute, results_of, small_body, toy_task
+from tests.conftest import execute, results_of, small_body, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
 NONE: Any = []  # instead of a loader that is not used
@@ -32,22 +32,22 @@ def driven(method: TicketsBU, index: int, *accuracies: float, last: float = 0.9)
 
     Weights move a little in each, as masks allow.
     """
-    task = toy_task(index)
-    method.begin_task(task)
-    rounds, given, seen = method.rounds(task), iter(accuracies), []
+    visit = toy_visit(index)
+    method.begin_task(visit)
+    rounds, given, seen = method.rounds(visit), iter(accuracies), []
     now = next(rounds)
     while True:
         seen.append(now)
         with torch.no_grad():
             for p in method.two.parameters():
                 p.add_(0.02 * torch.randn_like(p))
-            method.on_train_batch_end(None, task.train[torch.arange(2)], 0)
+            method.on_train_batch_end(None, visit.train[torch.arange(2)], 0)
         accuracy = next(given, last)
         try:
             now = rounds.send({"val/best": accuracy, "judged": accuracy})
         except StopIteration:
             break
-    method.end_task(task, NONE)
+    method.end_task(visit, NONE)
     return seen
 
 
@@ -69,7 +69,7 @@ def test_first_task_prunes_at_least_to_the_base_whatever_the_accuracy() -> None:
     assert prunings(rounds) == 11
     total = len(method.ticket.flat())
     assert method.ticket.kept() == after(total, 10)
-    assert method.method["decisions"]["0"]["accuracy_fell_in_round"] == 1
+    assert method.method["decisions"]["1"]["accuracy_fell_in_round"] == 1
     assert [now.name for now in rounds][-1] == "retrained ticket"
     assert {now.restores for now in rounds if now.name.startswith("pruning")} == {False}
 
@@ -82,7 +82,7 @@ def test_first_task_prunes_until_the_accuracy_falls_or_the_cap(fails: int, kept:
     assert prunings(rounds) == min(fails, 26)
     total = len(method.ticket.flat())
     assert method.ticket.kept() == after(total, kept)
-    assert method.method["remaining"]["0"] == round(method.ticket.kept() / total, 6)
+    assert method.method["remaining"]["1"] == round(method.ticket.kept() / total, 6)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_mask_is_kept_where_the_ticket_is_near_the_dense_network(
     driven(method, 0)
     before = method.ticket.flat()
     rounds = driven(method, 1, 0.9, 0.9 - points / 100)
-    assert method.method["decisions"]["1"]["regrown"] == regrows
+    assert method.method["decisions"]["2"]["regrown"] == regrows
     assert torch.equal(method.ticket.flat(), before) != regrows
     names = [now.name for now in rounds]
     assert names[:2] == ["dense", "ticket"]
@@ -130,10 +130,10 @@ def continued(
 
     `saved` gathers the state before each round and the metrics until then.
     """
-    task = toy_task(index)
-    method.begin_task(task)
+    visit = toy_visit(index)
+    method.begin_task(visit)
     before = copy.deepcopy(method.state_dict()) if not done else None
-    rounds, history, names = method.rounds(task), copy.deepcopy(done), []
+    rounds, history, names = method.rounds(visit), copy.deepcopy(done), []
     now = next(rounds)
     number = 0
     while True:
@@ -151,7 +151,7 @@ def continued(
             now = rounds.send(history[number - 1])
         except StopIteration:
             break
-    method.end_task(task, NONE)
+    method.end_task(visit, NONE)
     return names
 
 
@@ -218,9 +218,9 @@ def test_published_sizes() -> None:
 def test_growing_ends(drop: float, base: float, rounds: int, kept: int) -> None:
     method = made(most_rounds=6, base_sparsity=base)
     method.ticket.set_flat(torch.zeros_like(method.ticket.flat()))
-    task = toy_task(0)
-    method.begin_task(task)
-    growing = method._regrown(task, 0.9)
+    visit = toy_visit(0)
+    method.begin_task(visit)
+    growing = method._regrown(visit, 0.9)
     next(growing)
     count = 1
     while True:
@@ -229,7 +229,7 @@ def test_growing_ends(drop: float, base: float, rounds: int, kept: int) -> None:
         except StopIteration:
             break
         count += 1
-    assert count == rounds == len(method.method["decisions"]["0"]["rounds"])
+    assert count == rounds == len(method.method["decisions"]["1"]["rounds"])
     total = len(method.ticket.flat())
     assert method.ticket.kept() == after(total, kept)
 
@@ -246,13 +246,13 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
     assert list(method.beside()) == ["dense"]
     beside = method.beside()
     next(beside)
-    features = method.two.body(method._views(toy_task(0))[torch.arange(12)].x)
+    features = method.two.body(method._views(toy_visit(0))[torch.arange(12)].x)
     torch.testing.assert_close(method.taught.now["main"], method.two.heads(features, 0).detach())
     assert next(beside, None) is None
     for name, value in method.state().items():
         assert torch.equal(value, own[name])
-    method.begin_task(toy_task(1))
-    rounds = method.rounds(toy_task(1))
+    method.begin_task(toy_visit(1))
+    rounds = method.rounds(toy_visit(1))
     assert next(rounds).name == "dense"
     assert method.masks.remaining() == 1
     for name, value in method.state().items():
@@ -266,20 +266,20 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
 
 def test_deciding_on_test_images_is_asked_for_and_said() -> None:
     method = made(decide_on="test", most_rounds=2, base_sparsity=0)
-    task = toy_task(0)
-    method.begin_task(task)
-    rounds = method.rounds(task)
+    visit = toy_visit(0)
+    method.begin_task(visit)
+    rounds = method.rounds(visit)
     dense = next(rounds)
     assert dense.judged is not None
-    assert torch.equal(dense.judged.x, task.test.x)
+    assert torch.equal(dense.judged.x, visit.task.test.x)
     assert dense.val is None  # the best epoch is that on validation images all the same
     pruned = rounds.send({"val/best": 0.1, "judged": 0.9})
-    assert method.method["decisions"]["0"]["dense"] == 0.9
-    assert torch.equal(pruned.val.x, task.test.x)  # type: ignore[union-attr]
+    assert method.method["decisions"]["1"]["dense"] == 0.9
+    assert torch.equal(pruned.val.x, visit.task.test.x)  # type: ignore[union-attr]
     assert method.method["decide_on"] == "test"
     method = made()
-    method.begin_task(task)
-    assert next(method.rounds(task)).judged is None
+    method.begin_task(visit)
+    assert next(method.rounds(visit)).judged is None
 
 
 @pytest.mark.parametrize(
@@ -313,8 +313,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_run_measures_both_chains(folder: Path) -> None:
     results = results_of(folder)
     left = results["method"]["remaining"]
-    assert left["0"] == pytest.approx(0.6**3, abs=1e-3)
-    assert left["1"] in (left["0"], pytest.approx(left["0"] + (1 - left["0"]) * 0.6**3, abs=1e-3))
+    assert left["1"] == pytest.approx(0.6**3, abs=1e-3)
+    assert left["2"] in (left["1"], pytest.approx(left["1"] + (1 - left["1"]) * 0.6**3, abs=1e-3))
     assert results["method"]["measured_with"] == left
     assert sum(results["accuracy_dense"][1]) > 1.2
     mean = sum(results["accuracy_dense"][1]) / 2
@@ -329,19 +329,19 @@ def test_a_run_measures_both_chains(folder: Path) -> None:
 def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = results_of(folder)
     for stage in (1, 2):
-        assert evaluate.main([f"run={folder}", f"stage={stage}"]) == 0
+        assert evaluate.main([f"run={folder}", f"visit={stage}"]) == 0
         shown = capsys.readouterr().out
         for value in results["accuracy"][stage - 1][:stage]:
             assert f"{100 * value:6.2f} %" in shown
-        left = 100 * results["method"]["remaining"][str(stage - 1)]
+        left = 100 * results["method"]["remaining"][str(stage)]
         assert f"{left:6.2f} %" in shown.splitlines()[-1]
         assert len(shown.splitlines()) == stage + 3
     for wrong, message in (
-        ("stage=3", r"stage=3: .* has 1, 2"),
-        ("stage=x", "stage=x: give a number"),
+        ("visit=3", r"visit=3: .* has 1, 2"),
+        ("visit=x", "visit=x: give the number"),
         ("part=all", "part=all: give test or val or train"),
         ("evaluate=both", "evaluate=both: give task or class"),
-        ("nonsense=1", "nonsense=1: give run=.., file=.., stage=.."),
+        ("nonsense=1", "nonsense=1: give run=.., file=.., visit=.."),
     ):
         assert evaluate.main([f"run={folder}", wrong]) == 2
         assert re.search(message, capsys.readouterr().err)
@@ -359,7 +359,7 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
     strategy: Any = run.strategy
     assert ticket.remaining == strategy.masks.remaining()
     assert [task["classes"] for task in ticket.tasks] == [t.classes for t in run.tasks.values()]
-    assert ticket.provenance["stage"] == 2
+    assert ticket.provenance["visit"] == 2
     assert ticket.provenance["decide_on"] == "test"
     assert ticket.provenance["accuracy"] == results_of(folder)["accuracy"][1]
     for name, value in ticket.weights.items():
@@ -374,7 +374,7 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
     for one, other in zip(network.parameters(), strategy.two.parameters(), strict=True):
         assert torch.equal(one, other)
     accuracies = []
-    retrain = [*SMALL, "strategy=retrain", f"strategy.run={folder}", "strategy.stage=2"]
+    retrain = [*SMALL, "strategy=retrain", f"strategy.run={folder}", "strategy.visit=2"]
     for index, options in enumerate((
         ["strategy.start=before"],
         [f"strategy.mask={file}", f"strategy.start={file}"],
@@ -382,7 +382,7 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
     )):  # fmt: skip
         assert execute(tmp_path / str(index), *retrain, *options) == 0
         results = results_of(tmp_path / str(index))
-        assert results["method"]["remaining"]["1"] == round(ticket.remaining, 6)
+        assert results["method"]["remaining"]["2"] == round(ticket.remaining, 6)
         assert results["accuracy"][0] == [None, None]
         accuracies.append(results["accuracy"][1])
     assert accuracies[0] == accuracies[1] != accuracies[2]
@@ -396,14 +396,14 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["strategy.stage=3"], "holds no checkpoint of task 2, only of the visits 0, 1"),
-        (["strategy.stage=2", "data.seed=9"], "had other training images for task 0"),
-        (["strategy.stage=2", "data.shuffle_classes=true"], "learned other tasks"),
-        (["strategy.stage=2", "tasks=1"], "strategy.stage=2: the stream has 1 tasks"),
-        (["strategy.stage=2", "strategy.mask=nowhere"], "nowhere: no such file"),
-        (["strategy.stage=2", "strategy.start=nowhere"], "nowhere: no such file"),
-        (["strategy.stage=2", "unlabeled=none"], "unlabeled: none; the run in"),
-        (["strategy.stage=2", "backbone=conv4"], "has other weights, body."),
+        (["strategy.visit=3"], "holds no checkpoint of task 3, only of the visits 1, 2"),
+        (["strategy.visit=2", "data.seed=9"], "had other training images for task 1"),
+        (["strategy.visit=2", "data.shuffle_classes=true"], "learned other tasks"),
+        (["strategy.visit=2", "tasks=1"], "strategy.visit=2: the stream has 1 tasks"),
+        (["strategy.visit=2", "strategy.mask=nowhere"], "nowhere: no such file"),
+        (["strategy.visit=2", "strategy.start=nowhere"], "nowhere: no such file"),
+        (["strategy.visit=2", "unlabeled=none"], "unlabeled: none; the run in"),
+        (["strategy.visit=2", "backbone=conv4"], "has other weights, body."),
     ],
 )
 def test_retraining_refuses(

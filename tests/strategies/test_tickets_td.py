@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from lifelong import export, load_run, load_ticket
-from lifelong.data import Task, TaskStream
+from lifelong.data import TaskStream, Visit
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.strategies import Round, TicketsTD
-from tests.conftest import execute, results_of, small_body, toy_task
+from tests.conftest import execute, results_of, small_body, toy_task, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
 NONE: Any = []  # instead of a loader that is not used
@@ -26,11 +26,11 @@ def made(**options: Any) -> TicketsTD:
     return TicketsTD(TwoBranchNetwork(small_body(), MultiHead), SGD, **values)
 
 
-def train(method: TicketsTD, task: Task, now: Round, steps: int = 3) -> None:
+def train(method: TicketsTD, visit: Visit, now: Round, steps: int = 3) -> None:
     """A few steps of a round, as Lightning would take them."""
-    stream = TaskStream([task], name="toy", batch_size=6)
+    stream = TaskStream([visit.task], name="toy", batch_size=6)
     images = now.train() if callable(now.train) else now.train
-    stream.serve(task, images, feeds=now.feeds)
+    stream.serve(visit, images, feeds=now.feeds)
     method.on_train_epoch_start()
     optimizer = method.configure_optimizers()["optimizer"]
     for number, batch in enumerate(islice(stream.train_dataloader(), steps)):
@@ -46,15 +46,15 @@ def lived(method: TicketsTD, count: int) -> list[list[Round]]:
     """The rounds of so many tasks, each trained a little; checks that masked weights stay zero."""
     seen = []
     for index in range(count):
-        task = toy_task(index, last=index == count - 1)
-        method.begin_task(task)
+        visit = toy_visit(index, last=index == count - 1)
+        method.begin_task(visit)
         seen.append([])
-        for now in method.rounds(task):
-            train(method, task, now)
+        for now in method.rounds(visit):
+            train(method, visit, now)
             seen[-1].append(now)
             for name, p in method.prunable().items():
                 assert not p.detach()[~method.masks.keep[name]].any()
-        method.end_task(task, NONE)
+        method.end_task(visit, NONE)
     return seen
 
 
@@ -78,10 +78,10 @@ def test_rounds_and_densities_of_a_stream() -> None:
             assert (now.epochs, now.rate) == ((7, 0.01) if pruning else (None, None))
             assert now.restores != pruning
     total, left = len(masks[0]), len(masks[0])
-    for step, count in enumerate((1, 1, 2, 3, 5)):
+    for visit, count in enumerate((1, 1, 2, 3, 5), 1):
         for _ in range(count):
             left -= round(0.2 * left)
-        assert method.method["remaining"][str(step)] == pytest.approx(left / total, abs=1e-6)
+        assert method.method["remaining"][str(visit)] == pytest.approx(left / total, abs=1e-6)
     assert method.masks.kept() == left
 
 
@@ -101,24 +101,24 @@ def test_rewinding(rewind: Any) -> None:
     """Convolutions alone; what is left becomes what it was, what went is zero."""
     method = made(pruning=[[0.3, 0.3], [0.3]], rewind=rewind)
     first = {name: p.detach().clone() for name, p in method.prunable().items()}
-    task = toy_task(0)
-    method.begin_task(task)
-    (only,) = method.rounds(task)
+    visit = toy_visit(0)
+    method.begin_task(visit)
+    (only,) = method.rounds(visit)
     assert only == Round()
-    train(method, task, Round())
+    train(method, visit, Round())
     with torch.no_grad():  # the best epoch, which is put back, is another than the last
         for p in method.network.parameters():
             p.mul_(0.5)
     best = {name: p.detach().clone() for name, p in method.prunable().items()}
-    method.end_task(task, NONE)
-    method.begin_task(toy_task(1, last=True))
-    rounds = method.rounds(toy_task(1, last=True))
+    method.end_task(visit, NONE)
+    method.begin_task(toy_visit(1, last=True))
+    rounds = method.rounds(toy_visit(1, last=True))
     assert next(rounds).name == "pruning 1 of 2"
     for name, p in method.prunable().items():  # what the last epoch left is pruned, not the best
         kept = method.masks.keep[name]
         torch.testing.assert_close(p.detach(), method._last[name_in(name)] * kept)
         torch.testing.assert_close(p.detach()[kept], 2 * best[name][kept])
-    train(method, task, Round())
+    train(method, visit, Round())
     trained = {name: p.detach().clone() for name, p in method.prunable().items()}
     others = {n: p.detach().clone() for n, p in method.two.named_parameters() if "heads" in n}
     assert next(rounds).name == "train"
@@ -156,7 +156,7 @@ def test_late_rewinding_and_masks_of_every_pruning(
     for name, kept in strategy.masks.keep.items():
         assert torch.equal(strategy.start[name_in(name)], seen[1][name] * kept)
     masks = strategy.round_masks
-    assert [[mask["kept"] for mask in masks[step]] for step in ("0", "1")] == [
+    assert [[mask["kept"] for mask in masks[step]] for step in ("1", "2")] == [
         [kept_after(strategy, 1), kept_after(strategy, 2)], [kept_after(strategy, 3)]
     ]  # fmt: skip
     for number, left in ((1, 80), (2, 64)):

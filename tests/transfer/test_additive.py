@@ -14,7 +14,7 @@ from lifelong.networks import MultiHead
 from lifelong.strategies import APD
 from lifelong.strategies.apd import join
 from lifelong.transfer import AdditiveTransferLayer, TransferNetwork, top
-from tests.conftest import small_body, toy_task
+from tests.conftest import small_body, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.01)
 
@@ -24,7 +24,7 @@ def apd(variant: Any = "release", tasks: int = 2, **options: Any) -> APD:
     network = TransferNetwork(small_body(), partial(MultiHead, hidden=[5]), kind, top)
     made = APD(network, SGD, variant=variant, **options)
     for task in range(tasks):
-        made.begin_task(toy_task(task))
+        made.begin_task(toy_visit(task))
     return made
 
 

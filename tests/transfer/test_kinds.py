@@ -60,7 +60,7 @@ def test_penalty_by_hand_and_its_gradient() -> None:
 
 def test_lasem_weighs_the_penalty_by_the_posterior() -> None:
     network = transfer_network(lambda depth: [(True,) * depth], kind="tensor_factored")
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     single = [layer.penalty(0).item() for layer in network.transfer_layers()]
     assert network.penalty(0).item() == pytest.approx(sum(single), rel=1e-6)
     shares = torch.tensor([0.1, 0.0, 0.5, 1.0])

@@ -29,7 +29,7 @@ kinds = pytest.mark.parametrize("kind", list(KINDS))
 @pytest.mark.parametrize("depth", [2, 4, 6])
 def test_tree_equals_separate_passes(depth: int, kind: str) -> None:
     network = transfer_network(every, small_body(depth=depth), kind=kind)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     x = torch.randn(5, 2, 6, 6)
     torch.testing.assert_close(network.tree_features(x, 0), separate(network, x), rtol=0, atol=1e-5)
 
@@ -40,14 +40,14 @@ def test_tree_equals_separate_passes_with_groups_and_skips(sizes: list[int], kin
     skips = [None, None, 0, None, 2]  # they cross group boundaries
     body = partial(convnet, (2, 6, 6), [4, 4, 4, 4, 4], [2, 1, 1, 1, 1], skips=skips)
     network = transfer_network(partial(every, groups=sizes), body, kind=kind)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     x = torch.randn(3, 2, 6, 6)
     torch.testing.assert_close(network.tree_features(x, 0), separate(network, x), rtol=0, atol=1e-5)
 
 
 def test_tree_of_the_resnet_body() -> None:
     network = transfer_network(partial(every, groups="4g"), partial(resnet17, (3, 16, 16)))
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     x = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -58,7 +58,7 @@ def test_tree_of_the_resnet_body() -> None:
 def test_tree_of_some_configurations_only() -> None:
     some = [explicit(4, text)[0] for text in ("0011", "1111", "1010")]
     network = transfer_network(lambda depth: some)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     x = torch.randn(3, 2, 6, 6)
     torch.testing.assert_close(network.tree_features(x, 0), separate(network, x), rtol=0, atol=1e-5)
 
@@ -66,7 +66,7 @@ def test_tree_of_some_configurations_only() -> None:
 @pytest.mark.parametrize("groups", [None, [2, 2]])
 def test_two_convolutions_a_layer(groups: list[int] | None) -> None:
     network = transfer_network(partial(every, groups=groups))
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     with patch.object(F, "conv2d", wraps=F.conv2d) as convolution:
         network.tree_features(torch.randn(2, 2, 6, 6), 0)
     assert convolution.call_count == 2 * 4
@@ -74,7 +74,7 @@ def test_two_convolutions_a_layer(groups: list[int] | None) -> None:
 
 def test_blocks_are_in_the_order_of_the_index() -> None:
     network = transfer_network(every)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     x = torch.randn(2, 2, 6, 6)
     blocks = network.tree_features(x, 0).split(2)
     for config in network.candidates:
@@ -86,7 +86,7 @@ def test_blocks_are_in_the_order_of_the_index() -> None:
 def test_gradient_is_the_posterior_weighted_sum(kind: str) -> None:
     """Check 3, in float64: for slots, mappings, private weights and the head."""
     network = transfer_network(every, kind=kind).double()
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     network.double()
     x, y = torch.randn(4, 2, 6, 6, dtype=torch.double), torch.tensor([0, 1, 2, 0])
     q = torch.rand(16, dtype=torch.double)
@@ -114,7 +114,7 @@ def test_gradient_is_the_posterior_weighted_sum(kind: str) -> None:
 
 def test_layers_absent_from_all_likely_configurations_get_no_gradient() -> None:
     network = transfer_network(every)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     x, y = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
     q = torch.tensor([float(not config[1]) for config in network.candidates])  # layer 2 private
     losses = F.cross_entropy(
@@ -136,7 +136,7 @@ def test_nothing_shared_equals_independent_networks_bit_for_bit() -> None:
     for network in networks:
         for task in range(2):
             torch.manual_seed(task)
-            network.add_task(task, 3)
+            network.add_task(task, range(3))
             train(network, task)
         network.eval()
         torch.manual_seed(7)
@@ -150,9 +150,9 @@ def test_everything_shared_equals_one_body_with_two_heads() -> None:
     plain = Network(small_body(), partial(MultiHead, hidden=[5]))
     for task in range(2):
         torch.manual_seed(task)
-        shared.add_task(task, 3)
+        shared.add_task(task, range(3))
         torch.manual_seed(task)
-        plain.add_task(task, 3)
+        plain.add_task(task, range(3))
         if task == 0:
             for layer, own in zip(shared.transfer_layers(), plain.body.layers, strict=True):
                 own.load_state_dict(layer.slot.state_dict())
@@ -192,14 +192,14 @@ def test_commit_rolls_back_and_drops(kind: str) -> None:
     """Check 7: slots, mappings, private weights and answers before and after two commits."""
     network = transfer_network(every, kind=kind)
     layers = network.transfer_layers()
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     search_step(network, 0)
     network.commit(0, explicit(4, "1100")[0])
     slots = [layer.slot for layer in layers]
     assert [layer.occupied for layer in layers] == [True, True, False, False]
     assert ["0" in layer.private for layer in layers] == [False, False, True, True]
 
-    network.add_task(1, 3)  # draws the two empty slots anew
+    network.add_task(1, range(3))  # draws the two empty slots anew
     kept = [layer.slot is slot for layer, slot in zip(layers, slots, strict=True)]
     assert kept == [True, True, False, False]
     before = [clones(layer.slot) for layer in layers]
@@ -240,7 +240,7 @@ def same(module: torch.nn.Module, values: dict[str, Tensor]) -> bool:
 def test_earlier_tasks_are_frozen(kind: str) -> None:
     """Check 8."""
     network = transfer_network(every, kind=kind)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     search_step(network, 0)
     network.commit(0, explicit(4, "0011")[0])
     own = {
@@ -249,7 +249,7 @@ def test_earlier_tasks_are_frozen(kind: str) -> None:
     names = [name for name in own if re.search(r"(private|mapping|all)\.0\.", name)]
     mapped = {"hard": 0, "tensor_factored": 5, "deconvolved": 4}[kind]
     assert len(names) == 2 * 2 + 4 + 2 * mapped
-    network.add_task(1, 3)
+    network.add_task(1, range(3))
     for _ in range(3):
         search_step(network, 1)
     now = network.state_dict()
@@ -259,11 +259,11 @@ def test_earlier_tasks_are_frozen(kind: str) -> None:
 def test_a_known_task_goes_on_in_its_configuration() -> None:
     network = transfer_network(every)
     for task, text in enumerate(("0011", "1100")):
-        network.add_task(task, 3)
+        network.add_task(task, range(3))
         search_step(network, task)
         network.commit(task, explicit(4, text)[0])
     before = {k: v.clone() for k, v in network.state_dict().items() if torch.is_tensor(v)}
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     assert not network.searching
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert trained == {
@@ -277,14 +277,14 @@ def test_a_known_task_goes_on_in_its_configuration() -> None:
 @kinds
 def test_state_of_a_search_is_restored_in_a_new_network(kind: str) -> None:
     network = transfer_network(every, kind=kind)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     search_step(network, 0)
     network.commit(0, explicit(4, "0110")[0])
-    network.add_task(1, 3)
+    network.add_task(1, range(3))
     search_step(network, 1)
     again = transfer_network(every, kind=kind)
     for task in range(2):
-        again.add_task(task, 3)
+        again.add_task(task, range(3))
     again.load_state_dict(network.state_dict())
     assert again.configs == network.configs
     for one in (network, again):
@@ -296,12 +296,12 @@ def test_state_of_a_search_is_restored_in_a_new_network(kind: str) -> None:
 
 def test_size_counts_what_is_kept() -> None:
     network = transfer_network(every)
-    network.add_task(0, 3)
+    network.add_task(0, range(3))
     network.commit(0, explicit(4, "1100")[0])
     sizes = [3 * 2 * 9 + 3, 4 * 3 * 9 + 4, 3 * 4 * 9 + 3, 4 * 3 * 9 + 4]
     head = 4 * 1 * 1 * 5 + 5 + 5 * 3 + 3  # 6 -> 3 -> 2 (ceil), so 4 channels of 2 x 2
     head += (16 - 4) * 5
     assert network.size() == sum(sizes) + head
-    network.add_task(1, 3)
+    network.add_task(1, range(3))
     network.commit(1, explicit(4, "1101")[0])
     assert network.size() == sum(sizes) + sizes[2] + sizes[3] + 2 * head

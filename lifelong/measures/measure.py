@@ -1,0 +1,115 @@
+"""What is asked of a network's answers, beside how many are right."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import BinaryCalibrationError
+
+from lifelong.measures.prediction import Prediction
+
+Value = float | dict[str, Any]
+
+
+class Measure:
+    """A number, or a table, for the test images of a task: made anew for each, asked at the end.
+
+    A subclass overrides `update` and `compute`; `conf/measure` has one member for each. A number
+    becomes a matrix of visits and tasks in results.json, and its mean over the tasks at the end
+    `final_<name>`; a table is kept of the latest visit.
+    """
+
+    def update(self, prediction: Prediction, target: Tensor) -> None:
+        """Takes in the answers to a batch.
+
+        Args:
+            prediction: scores and class numbers of their columns, both (b, k).
+            target: class numbers of the images, (b,).
+        """
+        raise NotImplementedError
+
+    def compute(self) -> Value:
+        """The value over all images taken in."""
+        raise NotImplementedError
+
+
+class Accuracy(Measure):
+    """Right answers, counted: `right` of `total`. Every run has it."""
+
+    def __init__(self) -> None:
+        self.right: Tensor | int = 0  # on the device of the answers: asked for once, at the end
+        self.total = 0
+
+    def update(self, prediction: Prediction, target: Tensor) -> None:
+        self.right = (prediction.answer() == target).sum() + self.right
+        self.total += len(target)
+
+    def compute(self) -> float:
+        return int(self.right) / self.total
+
+
+class Loss(Measure):
+    """Cross-entropy: mean of - log probability of the image's class, in nats."""
+
+    def __init__(self) -> None:
+        self.sum: Tensor | float = 0.0
+        self.total = 0
+
+    def update(self, prediction: Prediction, target: Tensor) -> None:
+        self.sum = self.sum - prediction.log_probability(target).double().sum()
+        self.total += len(target)
+
+    def compute(self) -> float:
+        return float(self.sum) / self.total
+
+
+class CalibrationError(Measure):
+    """Expected calibration error of the class answered (Guo et al., ICML 2017, eq. 3).
+
+    Args:
+        bins: equal intervals of the confidence.
+        norm: `l1` expected, `l2` root mean square, `max` largest gap between accuracy and
+            confidence.
+    """
+
+    def __init__(self, bins: int = 15, norm: Literal["l1", "l2", "max"] = "l1") -> None:
+        if bins < 1 or norm not in ("l1", "l2", "max"):
+            raise ValueError(
+                f"measure.calibration.bins={bins} and norm={norm}: give 1 bin or more, and l1, l2 "
+                "or max"
+            )
+        self.error = BinaryCalibrationError(n_bins=bins, norm=norm)
+
+    def update(self, prediction: Prediction, target: Tensor) -> None:
+        right = (prediction.answer() == target).long()
+        self.error.update(prediction.confidence().float().cpu().clamp(0, 1), right.cpu())
+
+    def compute(self) -> float:
+        return float(self.error.compute())
+
+
+class Confusion(Measure):
+    """How many images of each class (by its number) were answered with each class."""
+
+    def __init__(self) -> None:
+        self.pairs: list[Tensor] = []
+
+    def update(self, prediction: Prediction, target: Tensor) -> None:
+        self.pairs.append(torch.stack([target, prediction.answer()], 1))  # (b, 2)
+
+    def compute(self) -> dict[str, dict[str, int]]:
+        found: dict[str, dict[str, int]] = {}
+        pairs, counts = torch.cat(self.pairs).unique(dim=0, return_counts=True)
+        for (target, answer), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            found.setdefault(str(target), {})[str(answer)] = count
+        return found
+
+
+class AccuracyOfClasses(Confusion):
+    """Share of right answers for each class, by its number."""
+
+    def compute(self) -> dict[str, float]:  # type: ignore[override]
+        rows = super().compute()
+        return {name: row.get(name, 0) / sum(row.values()) for name, row in rows.items()}
