@@ -116,6 +116,9 @@ def assemble(
         init_seed=config.seeds.init,
         batch_seed=config.seeds.batches,
         evaluate_every=config.evaluate_every,
+        evaluate_on=config.evaluate_on,
+        evaluate_every_steps=config.evaluate_every_steps,
+        evaluate_images=config.evaluate_images,
         restore_best=config.restore_best,
         checkpoint_every=config.checkpoint_every,
         keep=config.keep,
@@ -214,9 +217,14 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         "trainer.precision": str(config.trainer.precision) not in plain,
         "trainer.accumulate_grad_batches": config.trainer.get("accumulate_grad_batches", 1) != 1,
         "optimizer_lifetime": strategy.lifetime == "stream",
+        "data.blurry": stream.blurry > 0,
+        "data.online": stream.online,
     }
+    refuses = strategy.refuses
+    if not strategy.network.one_pass:
+        refuses = {"blurry": "its network keeps weights of each task's own"} | refuses
     for option, asked in wanted.items():
-        reason = strategy.refuses.get(option.removeprefix("trainer."))
+        reason = refuses.get(option.rpartition(".")[2])
         if asked and reason is not None:
             raise ValueError(
                 f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
@@ -227,6 +235,10 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     if not strategy.network.distinguishes:
         _refuse_contradictions(stream)
     _refuse_shapes(stream, config)
+    if stream.online and config.epochs != 1:
+        raise ValueError(
+            f"epochs={config.epochs}: data.online=true trains once on each image; give epochs=1"
+        )
     strategy.check(stream.tasks)
     _refuse_optimizer(strategy, config)
     _refuse_validation(strategy, stream, config)
@@ -249,8 +261,8 @@ def _refuse_contradictions(stream: TaskStream) -> None:
             known = met.setdefault(number, (task.index, label, image))
             if known[1] != label and torch.equal(known[2], image):
                 raise ValueError(
-                    f"data.classes: class {number} is label {known[1]} of task {known[0]} and "
-                    f"label {label} of task {task.index}, and a single head answers both alike; "
+                    f"data.classes: class {number} is label {known[1]} of task {known[0] + 1} and "
+                    f"label {label} of task {task.number}, and a single head answers both alike; "
                     "give heads=multi, or the same place in both tasks"
                 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -14,9 +14,13 @@ from lightning.pytorch.callbacks import Checkpoint as LastCallback  # called aft
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from lifelong.data import Batch
 from lifelong.evaluation.history import remember
+from lifelong.evaluation.record import Record
+from lifelong.measures import Tally
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
+from lifelong.strategies.strategy import Way
 
 
 class EpochSeeds(Callback):
@@ -79,6 +83,52 @@ def changing(strategy: Strategy) -> dict[str, Tensor]:
     """What training changes: parameters that are not frozen, and buffers."""
     trained = {name: p for name, p in strategy.named_parameters() if p.requires_grad}
     return trained | dict(strategy.named_buffers())
+
+
+class Anytime(Callback):
+    """Tests every so many training steps of the stream on a few images of the tasks seen.
+
+    De Lange, van de Ven, Tuytelaars, "Continual evaluation for lifelong learning: Identifying the
+    stability gap", ICLR 2023. The training does not notice: nothing is drawn.
+
+    Args:
+        every: steps between two tests.
+        visit: number of the visit that is learned.
+        loader: of the images.
+        record: takes the right answers.
+
+    Attributes:
+        seconds: spent on it.
+    """
+
+    def __init__(self, every: int, visit: int, loader: Iterable[Batch], record: Record) -> None:
+        self.every, self.visit, self.loader, self.record = every, visit, loader, record
+        self.seconds = 0.0
+        self._tested = -1  # steps at the last test
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        self._test(pl_module)  # when all hooks of the step before are through
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._test(pl_module)
+
+    @torch.no_grad()
+    def _test(self, strategy: LightningModule) -> None:
+        assert isinstance(strategy, Strategy)
+        steps = strategy.steps_trained
+        if steps % self.every or steps in (0, self._tested):
+            return
+        begun = time.perf_counter()
+        self._tested = steps
+        tallies: dict[Way, Tally] = {strategy.ways[0]: Tally()}
+        strategy.eval()
+        for batch in self.loader:
+            strategy.measure(strategy.transfer_batch_to_device(batch, strategy.device, 0), tallies)  # type: ignore[arg-type]
+        strategy.train()
+        self.record.add_steps(self.visit, steps, tallies[strategy.ways[0]])
+        self.seconds += time.perf_counter() - begun
 
 
 class Saving(LastCallback):

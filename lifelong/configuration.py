@@ -80,11 +80,14 @@ _WHOLE = {  # least values of the whole numbers at the top level
     "batch_size": 1,
     "tasks": 1,
     "evaluate_every": 0,
+    "evaluate_every_steps": 0,
+    "evaluate_images": 1,
     "checkpoint_every": 0,
     "restore_best": 0,
 }
 _CHOICES = {
     "evaluate": ("task", "both", "class"),
+    "evaluate_on": ("seen", "all"),
     "measure_on": ("test", "validation"),
     "keep": ("latest", "all"),
     "fidelity": ("clean", "authors"),
@@ -129,7 +132,8 @@ def complete(config: DictConfig) -> None:
     _take_texts(config)
     for key in PROTOCOL:
         if config[key] is None:
-            config[key] = config.protocol[key]
+            online = key == "epochs" and config.data.get("online")
+            config[key] = 1 if online else config.protocol[key]
     for key, least in _WHOLE.items():
         _check_whole(key, OmegaConf.select(config, key), least)
     _check_rate(config.lr)
@@ -548,7 +552,7 @@ def _check_free(folder: Path) -> None:
     """Refuses a folder with files that are not known to be of this run."""
     found = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     others = [name for name in found if name != LOCK and not OURS.fullmatch(name)]
-    if any(re.fullmatch(r"(task_\d+|partial)\.ckpt", name) for name in others):
+    if any(re.fullmatch(r"(visit_\d+|partial)\.ckpt", name) for name in others):
         raise ValueError(
             f"paths.output_dir={folder}: holds checkpoints and no config.yaml, so of which run "
             "they are is not known; give another folder"

@@ -15,11 +15,11 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 
-from lifelong.callbacks import EpochSeeds, Logging, Saving, Validation, changing
+from lifelong.callbacks import Anytime, EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.checkpoint import Checkpoint
 from lifelong.data import Images, TaskStream, Visit
 from lifelong.evaluation.matrix import how_asked, percent
-from lifelong.evaluation.record import BEFORE, BESIDE, OTHER, PEAK, TEST, Record
+from lifelong.evaluation.record import AHEAD, BEFORE, BESIDE, OTHER, PEAK, TEST, UNTRAINED, Record
 from lifelong.measures import Tally
 from lifelong.seeds import derive
 from lifelong.strategies import Round, Strategy
@@ -49,6 +49,9 @@ class Experiment:
         evaluate_every: epochs between two looks at the validation images; 0 for none.
         restore_best: after a round, go back to the best of so many last epochs on the validation
             images; 0 for none.
+        evaluate_on: test the tasks `seen`, or `all`: those to come, too, as they would begin.
+        evaluate_every_steps: training steps between two tests inside visits; 0 for none.
+        evaluate_images: test images of a task for these.
         checkpoint_every: epochs between two checkpoints inside a task; 0 for none.
         keep: `latest` or `all` checkpoints of finished tasks.
         saved: where to go on.
@@ -65,6 +68,9 @@ class Experiment:
     batch_seed: int = 0
     evaluate_every: int = 1
     restore_best: int = 0
+    evaluate_on: str = "seen"
+    evaluate_every_steps: int = 0
+    evaluate_images: int = 100
     checkpoint_every: int = 0
     keep: str = "latest"
     loggers: Sequence[Logger] = ()
@@ -96,6 +102,8 @@ class Experiment:
 
     def _learn(self, visit: Visit, saved: Checkpoint | None) -> None:
         self.terminal.begin(visit.number, "begins")
+        if visit.number == 1 and saved is None:
+            self._look_ahead(visit, UNTRAINED)
         trained = self._train(visit, saved)
         if trained:
             self._evaluate_before(visit)
@@ -127,6 +135,11 @@ class Experiment:
         self, visit: Visit, now: Round, number: int, saved: Checkpoint | None
     ) -> dict[str, float]:
         """Trains one round, from its begin or from a checkpoint inside it; gives its metrics."""
+        if self.stream.online and (number > 0 or now.epochs not in (None, 1)):
+            raise ValueError(
+                f"data.online=true: {self.record.strategy} trains more than once on the images "
+                "of a task; leave data.online out"
+            )
         first, best, late = 0, None, None
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
@@ -151,6 +164,8 @@ class Experiment:
             self._checkpoint(visit, finished=False).save(self.folder, self.keep)
         seed = derive(self.batch_seed, "noise", visit.number - 1, number)
         callbacks = [EpochSeeds(seed, first), validation, Logging(list(self.loggers))]
+        anytime = self._anytime(visit)
+        callbacks += [] if anytime is None else [anytime]
         if self.checkpoint_every:
             callbacks.append(Saving(self.checkpoint_every, first, save))
         if not self.terminal.progress.disable:
@@ -166,8 +181,9 @@ class Experiment:
         with self._clock("train"):
             trainer.fit(self.strategy, datamodule=self.stream)
             self.strategy.to(self.device)  # a Trainer leaves it on the CPU
-        self.record.seconds["train"] -= validation.seconds
-        self.record.seconds["evaluate"] += validation.seconds
+        tested = validation.seconds + (0 if anytime is None else anytime.seconds)
+        self.record.seconds["train"] -= tested
+        self.record.seconds["evaluate"] += tested
         return self._outcome(trainer, validation, now.judged)
 
     def _outcome(
@@ -199,6 +215,7 @@ class Experiment:
 
     def _evaluate(self, visit: Visit) -> None:
         self._test(visit.number, TEST, self._seen(visit))
+        self._look_ahead(visit, AHEAD)
         for name in self.strategy.beside():
             self._test(visit.number, BESIDE + name, self._seen(visit))
         self._test(visit.number, "train", [visit.train])
@@ -208,6 +225,36 @@ class Experiment:
             place = [visit.number, visit.task.index, TEST]
             learned = [row for row in self.record.rows if row[:3] == place]
             self.record.rows += [[*row[:2], PEAK, *row[3:]] for row in learned]
+
+    def _anytime(self, visit: Visit) -> Anytime | None:
+        """Tests inside the visit, on a few images of each task seen."""
+        if not self.evaluate_every_steps:
+            return None
+        parts = []
+        for number, images in enumerate(self._seen(visit)):
+            draw = torch.Generator().manual_seed(derive(0, "anytime", number))
+            rows = torch.randperm(len(images), generator=draw)[: self.evaluate_images]
+            parts.append(images.part(rows.sort().values))
+        every = self.evaluate_every_steps
+        return Anytime(every, visit.number, self.stream.loader(*parts), self.record)
+
+    def _look_ahead(self, visit: Visit, split: str) -> None:
+        """Measures tasks to come, with the task given; the untrained network on all tasks."""
+        met = self.stream.visits[: visit.number]
+        known = {each.task.index for each in met}
+        first = {each.task.index: each for each in reversed(self.stream.visits)}
+        coming = {
+            derive(self.init_seed, "init", each.number - 1): each.task
+            for index, each in first.items() if index not in known
+        }  # fmt: skip
+        if self.evaluate_on != "all" or (split == AHEAD and not coming):
+            return
+        images = [task.test for task in coming.values()]
+        images += [visit.task.test] if split == UNTRAINED else []
+        ways, self.strategy.ways = self.strategy.ways, ("task",)
+        with self.strategy.looking_ahead(coming):
+            self._test(visit.number, split, images)
+        self.strategy.ways = ways
 
     def _seen(self, visit: Visit) -> list[Images]:
         """Test images of the tasks met so far."""

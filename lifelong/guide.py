@@ -65,7 +65,8 @@ def _members(folder: Path) -> list[Path]:
     def natural(path: Path) -> list[str]:
         return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
 
-    return sorted(folder.glob("*.yaml"), key=natural)
+    found = [path for path in folder.glob("*.yaml") if not path.name.startswith("_")]
+    return sorted(found, key=natural)
 
 
 def summary(path: Path) -> str:

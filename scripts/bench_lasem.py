@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 
 from lifelong.backbones import convnet, resnet17
 from lifelong.callbacks import EpochSeeds, Logging, Validation
-from lifelong.data import Images, Task, TaskStream
+from lifelong.data import Images, Task, TaskStream, Visit
 from lifelong.data.splits import moments
 from lifelong.networks import MultiHead
 from lifelong.optim import TensorFlowRMSProp, inverse_time
@@ -83,7 +83,7 @@ def images(count: int) -> Images:
 
 def task() -> Task:
     parts = (images(count) for count in (TRAIN, VALIDATION, 1000))
-    return Task(0, 0, True, "task 0", tuple(range(CLASSES)), *parts)
+    return Task(0, "task 1", tuple(range(CLASSES)), *parts)
 
 
 def strategy_of(method: Callable[..., Strategy], pattern: Pattern, kind: str = "hps") -> Strategy:
@@ -92,7 +92,7 @@ def strategy_of(method: Callable[..., Strategy], pattern: Pattern, kind: str = "
         partial(TensorFlowRMSProp, lr=1e-4),
         partial(inverse_time, decay=1 / 4000),
     )
-    made.begin_task(TASK)
+    made.begin_task(Visit(1, TASK, True))
     made.train()
     return made
 

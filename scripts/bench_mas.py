@@ -25,7 +25,7 @@ import torch
 from timing import Case, quiet, show
 
 from lifelong.backbones import AlexNet, Body, convnet, mlp
-from lifelong.data import Images, Task
+from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead, Network
 from lifelong.parts.per_image import batch_mean, image_mean, local_mean, squared_norm
 from lifelong.strategies import MAS, Strategy
@@ -82,7 +82,7 @@ def step_of(method: Callable[..., Strategy], name: str) -> Callable[[], None]:
     strategy = method(network(name), partial(torch.optim.SGD, lr=1e-4))
     for index in (0, 1):
         task = replace(TASK, index=index, step=index)
-        strategy.begin_task(task)
+        strategy.begin_task(Visit(task.number, task, False))
         if index == 0:
             strategy.end_task(task, [])  # type: ignore[arg-type]
     optimizer = strategy.configure_optimizers()["optimizer"]
@@ -139,5 +139,5 @@ def memory() -> tuple[float, float]:
 
 if __name__ == "__main__":
     quiet()
-    TASK = Task(0, 0, False, "task 0", tuple(range(CLASSES)), images(200), images(10), images(10))
+    TASK = Task(0, "task 1", tuple(range(CLASSES)), images(200), images(10), images(10))
     main()

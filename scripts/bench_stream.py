@@ -35,7 +35,7 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
     """For each task seconds of training and evaluation, bytes of its checkpoint, memory."""
     from lifelong import run
     from lifelong.composing import composed
-    from lifelong.data import Task
+    from lifelong.data import Visit
     from lifelong.experiment import Experiment
     from lifelong.sweep import QUIET
 
@@ -43,14 +43,14 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
     found: list[dict[str, float]] = []
     learn = Experiment._learn
 
-    def timed(self: Experiment, task: Task, saved: Any) -> None:
+    def timed(self: Experiment, visit: Visit, saved: Any) -> None:
         before = dict(self.record.seconds)
-        learn(self, task, saved)
+        learn(self, visit, saved)
         spent = {name: value - before[name] for name, value in self.record.seconds.items()}
-        checkpoint = self.folder / f"task_{task.step:02d}.ckpt"
+        checkpoint = self.folder / f"visit_{visit.number:02d}.ckpt"
         usage = resource.getrusage(resource.RUSAGE_SELF)
         found.append({
-            "train": spent["train"], "evaluate": spent["evaluate"] / (task.step + 1),
+            "train": spent["train"], "evaluate": spent["evaluate"] / visit.number,
             "bytes": checkpoint.stat().st_size, "memory": 1024.0 * usage.ru_maxrss,
         })  # fmt: skip
 

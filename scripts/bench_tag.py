@@ -27,7 +27,7 @@ from torch.optim import Optimizer
 
 from lifelong.backbones import ReducedResNet
 from lifelong.callbacks import EpochSeeds, Logging, Validation
-from lifelong.data import Images, Task, TaskStream
+from lifelong.data import Images, Task, TaskStream, Visit
 from lifelong.networks import Network, OutputMatrix
 from lifelong.optim import TAG
 from lifelong.strategies import Strategy
@@ -146,7 +146,7 @@ def framework() -> None:
     """One task of one epoch as a run trains it."""
     stream = TaskStream([TASK], name="bench", batch_size=BATCH, shuffle_seed=0)
     strategy = Strategy(network(), partial(torch.optim.SGD, lr=0.1))
-    strategy.begin_task(TASK)
+    strategy.begin_task(Visit(1, TASK, True))
     trainer = Trainer(
         max_epochs=1, logger=False, enable_progress_bar=False, num_sanity_val_steps=0,
         enable_model_summary=False, accelerator="cpu", enable_checkpointing=True,
@@ -206,5 +206,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     quiet()
-    TASK = Task(0, 0, True, "task 0", tuple(range(CLASSES)), images(IMAGES), images(0), images(500))
+    TASK = Task(0, "task 1", tuple(range(CLASSES)), images(IMAGES), images(0), images(500))
     main()

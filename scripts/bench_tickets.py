@@ -27,7 +27,7 @@ from rich.table import Table
 from timing import quiet, show
 
 from lifelong.backbones import PreActivationResNet18
-from lifelong.data import Images, Task
+from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.parts.neighbours import nearest_without_replacement
 from lifelong.parts.ticket import sparse
@@ -38,14 +38,14 @@ SGD = partial(torch.optim.SGD, lr=0.01, momentum=0.9, weight_decay=5e-4)
 POOL, ANCHORS, EACH, FEATURES = 150_000, 800, 50, 512
 
 
-def task(index: int, last: bool = False) -> Task:
+def visit(index: int, last: bool = False) -> Visit:
     parts = []
     for count in (600, 20, 20):
         x = torch.randint(0, 256, (count, *SHAPE), dtype=torch.uint8)
         y = torch.arange(count) % CLASSES
         parts.append(Images(x, y, torch.full((count,), index), std=torch.full((3,), 255.0)))
     classes = tuple(range(CLASSES * index, CLASSES * (index + 1)))
-    return Task(index, index, last, f"task {index}", classes, *parts)
+    return Visit(index + 1, Task(index, "", classes, *parts), last)
 
 
 def learner(kind: type[CIL], width: int) -> CIL:
@@ -54,7 +54,7 @@ def learner(kind: type[CIL], width: int) -> CIL:
     body = partial(PreActivationResNet18, SHAPE, width)
     heads = partial(MultiHead, hidden=[])
     made = kind(TwoBranchNetwork(body, heads), SGD, batch_size=BATCH, unlabeled="exemplars")
-    first, second = task(0), task(1, last=True)
+    first, second = visit(0), visit(1, last=True)
     made.begin_task(first)
     made.end_task(first, [])  # type: ignore[arg-type]
     made.begin_task(second)

@@ -18,7 +18,7 @@ from tests.conftest import configured
 MEMBERS = [
     (group, path.stem)
     for group in sorted(GROUPS)
-    for path in sorted((configuration.FOLDER / group).glob("*.yaml"))
+    for path in sorted((configuration.FOLDER / group).glob("[!_]*.yaml"))
 ]
 NEEDED = {
     ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
@@ -146,7 +146,7 @@ def test_pairs_are_of_strategies_and_streams_that_exist() -> None:
     names = {
         f"{strategy.stem}_{data.stem}"
         for strategy in (configuration.FOLDER / "strategy").glob("*.yaml")
-        for data in (configuration.FOLDER / "data").glob("*.yaml")
+        for data in (configuration.FOLDER / "data").glob("[!_]*.yaml")
     }
     assert {path.stem for path in (configuration.FOLDER / "pair").glob("*.yaml")} <= names
 

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 
 from lifelong import assembly, configuration, load_run
 from lifelong.checkpoint import Checkpoint
-from lifelong.data import Images, Task, TaskStream
+from lifelong.data import Images, TaskStream, Visit
 from lifelong.evaluation import report
 from lifelong.strategies import Strategy
 from tests.conftest import configured, execute, results_of
@@ -179,8 +179,9 @@ def blindfold(monkeypatch: pytest.MonkeyPatch) -> None:
         other.x = torch.randn(other.x.shape).to(other.x.dtype)
         return other
 
-    def served(self: TaskStream) -> Iterator[Task]:
-        return (replace(visit, test=noise(visit.test)) for visit in self.visits)
+    def served(self: TaskStream) -> Iterator[Visit]:
+        for visit in self.visits:
+            yield replace(visit, task=replace(visit.task, test=noise(visit.task.test)))
 
     def refuse(strategy: Strategy, stream: TaskStream, config: Any) -> None:
         check = strategy.check
@@ -223,12 +224,12 @@ LOOKS = """
 from lifelong import Round, Strategy
 class TestImages(Strategy):
     def rounds(self, visit):
-        yield Round(train=task.test)
+        yield Round(train=visit.task.test)
 class TasksToCome(Strategy):
     def check(self, tasks):
         self.known = tasks
     def rounds(self, visit):
-        yield Round(train=self.known[task.index].train)
+        yield Round(train=self.known[visit.task.index].train)
 """
 
 

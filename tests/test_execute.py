@@ -28,7 +28,7 @@ QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "
         (["strategy=finetune", "evaluate=both"], "evaluate=both: a single head"),
         (
             ["strategy=mas", "strategy.importance_data=val", "data.validation=0"],
-            "strategy.importance_data=val: task 0 has no such images",
+            "strategy.importance_data=val: task 1 has no such images",
         ),
         (
             ["strategy=mas", "strategy.importance_data=tests"],
@@ -54,11 +54,11 @@ QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "
         ),
         (
             ["strategy=lwf", "heads=matrix", "strategy.warmup_epochs=2"],
-            "strategy.warmup_epochs=2: one output matrix",
+            "strategy.warmup_epochs=2: one head or output matrix",
         ),
         (["strategy=lasem_hps", "backbone=resnet17"], "transfer.groups=None: 17 layers"),
         (["checkpoint_every=3", "evaluate_every=2"], "give a multiple of evaluate_every=2"),
-        (["heads=single", "data.tasks=3", "tasks=null"], "heads=single: task 1 has 3 classes"),
+        (["heads=single", "data.tasks=3", "tasks=null"], "heads=single: task 2 has 3 classes"),
         (
             ["strategy=finetune", "+schedule.decay=0.5"],
             "schedule.decay: lifelong.optim.constant",
@@ -260,18 +260,19 @@ def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
     for how in ("task", "both", "class"):
         assert execute(tmp_path / how, *options, f"evaluate={how}") == 0
         found[how] = results_of(tmp_path / how)
-        assert found[how]["evaluate"] == how
+        assert found[how]["evaluate"] == how.replace("both", "task")
     assert found["class"]["accuracy"] == found["both"]["accuracy_class"]
     assert found["task"]["accuracy"] == found["both"]["accuracy"]
     assert found["class"]["accuracy"][2][0] < found["task"]["accuracy"][2][0]
-    assert "accuracy_class" not in found["class"]
+    assert found["class"]["accuracy_task"] == found["task"]["accuracy"]
+    assert results_of(tmp_path / "task") == results_of(tmp_path / "both")
     for name, value in found["class"]["metrics"].items():
-        if "peak" not in name:
+        if "peak" not in name and not name.endswith("_task"):
             assert found["both"]["metrics"][f"{name}_class"] == value
             assert found["both"]["metrics"][name] == found["task"]["metrics"][name]
     told = (tmp_path / "both" / "train.log").read_text()
     last = found["class"]["metrics"]["final_accuracy"]
-    assert f"without the task given accuracy {100 * found['class']['accuracy'][2][2]:.1f} %" in told
+    assert f"task not given: accuracy {100 * found['class']['accuracy'][2][2]:.1f} %" in told
     assert re.search(rf"final accuracy .* {100 * last:.1f} %", told)
     for name in ("accuracy_matrix", "accuracy_curves"):
         without = tmp_path / "both" / "figures" / f"{name}_class.png"

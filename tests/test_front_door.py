@@ -43,7 +43,7 @@ def prepare(folder: Path) -> None:
         ("epochs=-1", "epochs=-1: give a whole number, 1 or more"),
         ("batch_size=0", "batch_size=0: give a whole number, 1 or more"),
         ("seed=abc", "seed=abc: give a whole number, 0 or more"),
-        ("batch_size=1000", "batch_size=1000: task 0 of digits has only 261 training images"),
+        ("batch_size=1000", "batch_size=1000: task 1 of digits has only 261 training images"),
         (
             "strategy=hps transfer=pattern transfer.layers=[1,0,1]",
             r"transfer\.layers=\[1, 0, 1\]: give 4 entries",
@@ -102,14 +102,14 @@ def test_a_run_and_what_it_leaves(command: Command, tmp_path: Path) -> None:
     assert results["accuracy"][0][1] is None
     assert results["images"]["train"] == [261, 261]
     assert results["images"]["origin"] == "scikit-learn"
-    for task in ("0", "1"):
+    for task in ("1", "2"):
         entry = results["method"]["tasks"][task]
         assert set(entry["chosen"]) <= {"0", "1"}
         assert sum(entry["final_prior"]) == pytest.approx(1)
     with (folder / "accuracy.csv").open() as file:
         rows = list(csv.DictReader(file))
     named = {(row["after_visit"], row["task"], row["split"]): row for row in rows}
-    assert float(named["1", "0", "test"]["accuracy"]) == results["accuracy"][1][0]
+    assert float(named["2", "1", "test"]["accuracy"]) == results["accuracy"][1][0]
     assert {row["split"] for row in rows} == {
         *("test", "train", "val", "test_at_best_epoch", "test_before_commit", "test_without_task")
     }
@@ -136,7 +136,7 @@ def test_a_sweep_goes_on_after_a_failing_run_and_resumes(command: Command, tmp_p
     sweep.append("paths.output_dir=sweep")
     done = command(*sweep)
     assert done.returncode == 1
-    assert "batch_size=5000: task 0" in done.stderr
+    assert "batch_size=5000: task 1" in done.stderr
     assert "1 runs finished, 1 failed" in done.stdout
     finished = sorted(path.parent for path in (tmp_path / "sweep").rglob("results.json"))
     assert [folder.name for folder in finished] == ["batch_size=32"]
@@ -223,8 +223,8 @@ def test_wandb_offline_is_read_back(command: Command, tmp_path: Path) -> None:
     for name, value in results["metrics"].items():
         assert told["summary"][name] == pytest.approx(value)
     assert told["summary"]["parameters"] == results["parameters"]
-    assert told["steps"]["accuracy/*"] == told["steps"]["metrics/*"] == "task"
-    assert {row["task"] for row in rows if "accuracy/task_00" in row} == {0, 1}
+    assert told["steps"]["accuracy/*"] == told["steps"]["metrics/*"] == "visit"
+    assert {row["visit"] for row in rows if "accuracy/task_01" in row} == {1, 2}
     assert told["artifacts"] == {"model", "run_table"}
     assert {"strategy:lasem_hps", "data:digits"} <= told["tags"]
     drawn = {name.split("/")[1] for row in rows for name in row if name.startswith("figures/")}

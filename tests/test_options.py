@@ -210,7 +210,7 @@ def reference(options: tuple[str, ...], tmp_path: Path) -> str:
 
 def learned(folder: Path) -> str:
     """A digest of the method's state, but for what it reports of its options."""
-    last = sorted(folder.glob("task_*.ckpt"))[-1]
+    last = sorted(folder.glob("visit_*.ckpt"))[-1]
     digest = hashlib.sha256()
     _add(torch.load(last, weights_only=True)["strategy"], digest)
     return digest.hexdigest()
@@ -290,9 +290,12 @@ STREAMS: dict[str, list[str]] = {  # another value of each option of a stream, a
     "data.seed": ["5"],
     "data.batch_size": ["7"],
     "data.shuffle_seed": ["5"],
-    "data.order": ["[1,0]"],
+    "data.order": ["[2,1]"],
     "data.repeat": ["2"],
     "data.limit": ["2"],
+    "data.labels": ["shared"],
+    "data.blurry": ["0.2"],
+    "data.online": ["true"],
     "data.drop_last": ["true"],
 }
 GIVEN = {"data.name", "data.shape", "data.source"}  # of the images themselves
@@ -332,9 +335,12 @@ def streamed(*options: str) -> str:
     stream: Any = instantiate(config.data, _convert_="all")
     digest = hashlib.sha256()
     stream.prepare_data()
-    for task in stream:
-        for part in (task.train, task.val, task.test):
+    for visit in stream:
+        task = visit.task
+        stream.serve(visit)
+        for part in (visit.train, task.val, task.test):
             _add([part[torch.arange(len(part))].x, part.y, list(task.classes), task.index], digest)
         for batch in stream.train_dataloader():
             _add(list(batch), digest)
+    _add([config.epochs], digest)
     return digest.hexdigest()

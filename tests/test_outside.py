@@ -42,7 +42,7 @@ class Halves(Strategy):
         super().end_task(visit, loader)
         for label in range(len(visit.task.classes)):
             rows = (visit.train.y == label).nonzero()[:, 0].cpu()
-            self.kept.keep(task, rows[: self.per_class])
+            self.kept.keep(visit.task, rows[: self.per_class])
 """
 
 

@@ -146,7 +146,7 @@ def test_a_checkpoint_is_measured(
             answers = network(normalised(test[ORDER[place]]), stage).argmax(1)
             right += (answers == place).tolist()
         some.append(0 < np.mean(right) < 1)
-        assert re.search(rf"task {task} +{100 * np.mean(right):.2f} %", told)
+        assert re.search(rf"task {task + 1} +{100 * np.mean(right):.2f} %", told)
     assert any(some)
     assert re.search(r"weights remaining +40\.00 %", told)
 
@@ -279,7 +279,7 @@ def test_foreign_exemplars_are_refused(data: Path, tmp_path: Path, capsys: Any) 
     options += ["unlabeled=none", f"strategy.exemplars={path}", "strategy=cil", "batch_size=8"]
     options += ["tasks=2"]
     assert execute(tmp_path / "run", *options) == 2
-    assert "2 of its 2 images of task 0 are not among the training" in capsys.readouterr().err
+    assert "2 of its 2 images of task 1 are not among the training" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", ["0 1 2", "a b", "0 " * 10])

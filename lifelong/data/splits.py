@@ -224,12 +224,14 @@ def _group(source: Source, index: int, labels: Sequence[int | str]) -> list[int]
         ValueError: no class, or one twice, which the task would have under two labels.
     """
     if not labels:
-        raise ValueError(f"data.classes: task {index} has no class; give it one, or leave it out")
+        raise ValueError(
+            f"data.classes: task {index + 1} has no class; give it one, or leave it out"
+        )
     numbers = [_number(source, label) for label in labels]
     twice = [label for label, n in zip(labels, numbers, strict=True) if numbers.count(n) > 1]
     if twice:
         raise ValueError(
-            f"data.classes: task {index} has the class {twice[-1]} twice; give each class once"
+            f"data.classes: task {index + 1} has the class {twice[-1]} twice; give each class once"
         )
     return numbers
 

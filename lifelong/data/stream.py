@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import torch
 from lightning import LightningDataModule
@@ -31,6 +31,9 @@ class StreamOptions(TypedDict):
     order: NotRequired[Sequence[int] | None]
     limit: NotRequired[int | None]
     repeat: NotRequired[int]
+    labels: NotRequired[Literal["own", "shared"]]
+    blurry: NotRequired[float]
+    online: NotRequired[bool]
     train_transform: NotRequired[Transform | None]
     test_transform: NotRequired[Transform | None]
 
@@ -47,13 +50,19 @@ class TaskStream(LightningDataModule):
         order: task numbers, from 1, in the order of the visits; null visits each task once.
         limit: stop after this many visits; null for all.
         repeat: go through the visits so many times.
+        labels: `own`: each task has the classes that its maker gave it; `shared`: label i is the
+            same class in every task (domain-incremental).
+        blurry: share of the training images of each visit that comes with the visits to other
+            tasks, evenly, in [0, 1): boundaries between tasks are then blurred.
+        online: each image is trained on once: one epoch of one round.
         train_transform: of the images that are trained on, see `lifelong.data.transforms`.
         test_transform: of all other images, and of those that importances are estimated on.
         origin: where the images came from, for the record.
         note: what a person should know of how they were read.
 
     Raises:
-        ValueError: a batch larger than a task, an order or limit that does not fit the tasks.
+        ValueError: a batch larger than a task, an order or limit that does not fit the tasks,
+            shared labels of tasks with unequally many classes.
     """
 
     def __init__(
@@ -67,6 +76,9 @@ class TaskStream(LightningDataModule):
         order: Sequence[int] | None = None,
         limit: int | None = None,
         repeat: int = 1,
+        labels: Literal["own", "shared"] = "own",
+        blurry: float = 0.0,
+        online: bool = False,
         train_transform: Transform | None = None,
         test_transform: Transform | None = None,
         origin: str = "",
@@ -75,25 +87,10 @@ class TaskStream(LightningDataModule):
         super().__init__()
         self.name, self.origin, self.note = name, origin, note
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
-        numbers = list(range(1, len(tasks) + 1) if order is None else order)
-        if not numbers or any(number not in range(1, len(tasks) + 1) for number in numbers):
-            raise ValueError(
-                f"data.order={numbers}: names tasks by their numbers, 1 to {len(tasks)}"
-            )
-        visits = [number - 1 for number in numbers]
-        if limit is not None and not 1 <= limit <= len(visits):
-            raise ValueError(
-                f"tasks={limit}: the stream {name} has {len(visits)} tasks; "
-                f"give a number from 1 to {len(visits)}, or null for all"
-            )
-        if not 1 <= repeat <= MOST_VISITS // max(len(visits[:limit]), 1):
-            raise ValueError(
-                f"data.repeat={repeat}: give a whole number, 1 or more; a stream has at most "
-                f"{MOST_VISITS:,} visits"
-            )
-        visits = visits[:limit] * repeat
-        if sorted(set(visits)) != list(range(len(set(visits)))):
-            raise ValueError(f"data.order={numbers}: leaves out a task below its highest number")
+        self.blurry, self.online = blurry, online
+        if labels == "shared":
+            tasks = _with_shared_labels(tasks)
+        visits = _order(name, len(tasks), order, limit, repeat)
         self.visits = [
             Visit(number, tasks[index], is_last=number == len(visits))
             for number, index in enumerate(visits, 1)
@@ -107,7 +104,8 @@ class TaskStream(LightningDataModule):
                     f"batch_size={batch_size}: {task.name} of {name} has only {len(task.train)} "
                     f"training images; give at most that"
                 )
-        self._train: Images = self.tasks[0].train
+        self.visits = _blurred(self.visits, blurry, shuffle_seed)
+        self._train: Images = self.visits[0].train
         self._val: Images = self.tasks[0].val
         self._epoch_seed, self._first_epoch, self._batch = shuffle_seed, 0, batch_size
         self._feeds: dict[str, Feed] = {}
@@ -139,7 +137,14 @@ class TaskStream(LightningDataModule):
                 "data.validation, such as 0.1"
             )
         self.tasks = [replace(task, test=task.val) for task in self.tasks]
-        self.visits = [replace(visit, task=self.tasks[visit.task.index]) for visit in self.visits]
+        self.visits = [
+            replace(
+                visit,
+                task=self.tasks[visit.task.index],
+                others=tuple(self.tasks[other.index] for other in visit.others),
+            )
+            for visit in self.visits
+        ]
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """Puts all images on `device`, where batches are then cut, normalised and given `dtype`."""
@@ -149,6 +154,7 @@ class TaskStream(LightningDataModule):
     def _images(self) -> Iterator[Images]:
         for task in self.tasks:
             yield from (task.train, task.val, task.test)
+        yield from (visit.mixed for visit in self.visits if visit.mixed is not None)
 
     def serve(
         self,
@@ -204,6 +210,74 @@ class TaskStream(LightningDataModule):
             if len(rows)
         ]
         return _loader(InTurn(parts), batches)
+
+
+def _order(
+    name: str, tasks: int, order: Sequence[int] | None, limit: int | None, repeat: int
+) -> list[int]:
+    """The index of the task of each visit."""
+    numbers = list(range(1, tasks + 1) if order is None else order)
+    if not numbers or any(number not in range(1, tasks + 1) for number in numbers):
+        raise ValueError(f"data.order={numbers}: names tasks by their numbers, 1 to {tasks}")
+    visits = [number - 1 for number in numbers]
+    if limit is not None and not 1 <= limit <= len(visits):
+        raise ValueError(
+            f"tasks={limit}: the stream {name} has {len(visits)} tasks; "
+            f"give a number from 1 to {len(visits)}, or null for all"
+        )
+    if not 1 <= repeat <= MOST_VISITS // max(len(visits[:limit]), 1):
+        raise ValueError(
+            f"data.repeat={repeat}: give a whole number, 1 or more; a stream has at most "
+            f"{MOST_VISITS:,} visits"
+        )
+    visits = visits[:limit] * repeat
+    if sorted(set(visits)) != list(range(len(set(visits)))):
+        raise ValueError(f"data.order={numbers}: leaves out a task below its highest number")
+    return visits
+
+
+def _with_shared_labels(tasks: Sequence[Task]) -> list[Task]:
+    """The tasks with label i as class i in all of them."""
+    counts = [len(task.classes) for task in tasks]
+    other = next((place for place, count in enumerate(counts) if count != counts[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"data.labels=shared: {tasks[0].name} has {counts[0]} classes and {tasks[other].name} "
+            f"{counts[other]}; give tasks of equally many, or data.labels=own"
+        )
+    same = len({task.class_names for task in tasks}) == 1
+    names = tasks[0].class_names if same else tuple(f"label {i}" for i in range(counts[0]))
+    return [replace(task, classes=tuple(range(counts[0])), class_names=names) for task in tasks]
+
+
+def _blurred(visits: Sequence[Visit], share: float, seed: int) -> list[Visit]:
+    """Visits whose images come in part with the visits to other tasks; each image once.
+
+    Raises:
+        ValueError: a share out of range.
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"data.blurry={share}: give a share from 0 to below 1")
+    if not share or len({visit.task.index for visit in visits}) == 1:
+        return list(visits)
+    dealt: list[list[tuple[Task, Tensor]]] = [[] for _ in visits]  # what comes to each visit
+    kept = []
+    for visit in visits:
+        generator = torch.Generator().manual_seed(derive(seed, "blurry", visit.number))
+        rows = torch.randperm(len(visit.task.train), generator=generator)
+        moved = round(share * len(rows))
+        kept.append(rows[moved:].sort().values)
+        others = [n for n, other in enumerate(visits) if other.task.index != visit.task.index]
+        for number, part in zip(others, rows[:moved].tensor_split(len(others)), strict=True):
+            if len(part):
+                dealt[number].append((visit.task, part.sort().values))
+    mixed = []
+    for visit, rows, guests in zip(visits, kept, dealt, strict=True):
+        parts = [task.train.part(some) for task, some in ((visit.task, rows), *guests)]
+        others_of = {task.index: task for task, _ in guests}
+        images = Images.joined(parts)
+        mixed.append(replace(visit, mixed=images, others=tuple(others_of.values())))
+    return mixed
 
 
 class InTurn(Dataset[Batch]):

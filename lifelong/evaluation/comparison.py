@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lifelong.evaluation.matrix import Metric, metric_of
+from lifelong.evaluation.matrix import Metric, is_accuracy, metric_of
 from lifelong.evaluation.study import Group, Pair, Spread, differing, pairs, spread, tables
 
 COLUMNS = (  # metrics that stand in tables
@@ -18,7 +18,8 @@ COLUMNS = (  # metrics that stand in tables
     *("learning_accuracy", "learning_accuracy_class", "learning_accuracy_task", "peak_accuracy"),
     *("forgetting", "forgetting_class", "forgetting_task"),
     *("backward_transfer", "backward_transfer_class", "backward_transfer_task"),
-    *("backward_transfer_with_last", "forgetting_ratio"),
+    *("backward_transfer_with_last", "forgetting_ratio", "forward_transfer"),
+    *("anytime_accuracy", "minimum_accuracy", "worst_case_accuracy"),
 )
 # Those that stand in the CSV file, and in the others only beside a paper's.
 IN_CSV = (
@@ -110,7 +111,8 @@ def grids(groups: Sequence[Group], against_paper: bool = False) -> list[Grid]:
 
 
 def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
-    shown = [metric for metric in COLUMNS if any(group.values(metric) for group in groups)]
+    names = (*COLUMNS, *_of_measures(groups))
+    shown = [metric for metric in names if any(group.values(metric) for group in groups)]
     known = {
         metric for metric in shown if any(published(group, metric) for group in groups)
     } if against_paper else set()  # fmt: skip
@@ -171,6 +173,14 @@ def _relative_time(group: Group, groups: Sequence[Group]) -> tuple[str, float]:
     ours = group.mean("seconds") / others[0] if others and others[0] > 0 else math.nan
     shown = "-" if math.isnan(ours) else f"{ours:.2f}"
     return f"{shown} of {name}, published {theirs}", ours
+
+
+def _of_measures(groups: Sequence[Group]) -> list[str]:
+    """The metrics of what else was measured, such as `final_loss`."""
+    found = dict.fromkeys(
+        name for group in groups for run in group.runs for name in run.results.get("metrics", {})
+    )
+    return [name for name in found if name.startswith("final_") and not is_accuracy(name)]
 
 
 def _weights_left(group: Group) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -39,6 +41,11 @@ def figures(results: Results) -> dict[str, Figure]:
             made[f"{draw.__name__}{end}"] = draw(other)
     if any(curve.get("epochs") for curve in results["validation"].values()):
         made["validation_curves"] = validation_curves(results)
+    if results.get("anytime"):
+        made["anytime_accuracy"] = anytime_accuracy(results)
+    for name in ("confusion", "confusion_class", "confusion_task"):
+        if name in results.get("measures", {}):
+            made[name] = confusion(results["measures"][name])
     if len(results["accuracy"]) > 1:
         made["forgetting_by_task"] = forgetting_by_task(results)
     return made | method_figures(results)
@@ -128,6 +135,64 @@ def validation_curves(results: Results) -> Figure:
     axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
     if len(results["tasks"]) <= 10:
         legend(axes)
+    return figure
+
+
+def anytime_accuracy(results: Results) -> Figure:
+    """Accuracy of each task seen in the tests inside visits, against the steps trained."""
+    tests = results["anytime"]
+    figure, axes = single(7, 3.6)
+    for task in range(1, len(results["tasks"]) + 1):
+        points = [
+            (test["steps"], 100 * test["accuracy"][str(task)])
+            for test in tests if str(task) in test["accuracy"]
+        ]  # fmt: skip
+        label = f"task {task}" if len(results["tasks"]) <= 10 else None
+        if points:
+            axes.plot(*zip(*points, strict=True), color=hue(task - 1), lw=1.0, label=label)
+    means = [100 * float(np.mean(list(test["accuracy"].values()))) for test in tests]
+    axes.plot(
+        [test["steps"] for test in tests], means, "--", color=INK, lw=1.6, label="mean so far"
+    )
+    for before, test in pairwise(tests):
+        if test["visit"] != before["visit"]:
+            axes.axvline(before["steps"], color=INK, lw=0.6, ls=":")
+    axes.set(xlabel="training steps", ylabel=accuracy_label(results), ylim=(0, 102))
+    if len(results["tasks"]) <= 10:
+        legend(axes)
+    return figure
+
+
+def confusion(rows: Sequence[Sequence[dict[str, dict[str, int]] | None]]) -> Figure:
+    """How the images of each class (rows) were answered (columns) after the last visit, in %."""
+    counts: dict[int, dict[int, int]] = {}
+    for table in rows[-1]:
+        for target, answers in (table or {}).items():
+            found = counts.setdefault(int(target), {})
+            for answer, count in answers.items():
+                found[int(answer)] = found.get(int(answer), 0) + count
+    classes = sorted(counts.keys() | {answer for found in counts.values() for answer in found})
+    place = {number: index for index, number in enumerate(classes)}
+    grid = np.zeros((len(classes), len(classes)))
+    for number, found in counts.items():
+        for other, count in found.items():
+            grid[place[number], place[other]] = 100 * count / sum(found.values())
+    size = min(0.42, 9 / len(classes))
+    figure, axes = single(2.0 + size * len(classes), 1.5 + size * len(classes))
+    picture = axes.imshow(grid, cmap="magma_r", vmin=0, vmax=100)
+    if len(classes) <= 20:
+        for row, column in zip(*np.nonzero(grid.round()), strict=True):
+            colour = "white" if grid[row, column] > 50 else INK
+            axes.text(
+                column, row, f"{grid[row, column]:.0f}", ha="center", va="center", color=colour,
+                fontsize=7,
+            )  # fmt: skip
+    ticks = range(0, len(classes), stride(len(classes)))
+    axes.set_xticks(ticks, [str(classes[tick]) for tick in ticks])
+    axes.set_yticks(ticks, [str(classes[tick]) for tick in ticks])
+    axes.set(xlabel="class answered", ylabel="class of the image")
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label="% of the class's images")
     return figure
 
 

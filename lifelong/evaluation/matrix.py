@@ -102,6 +102,23 @@ METRICS = {
         "forgetting ratio to peak", "ratio to peak",
         "mean over all tasks of last accuracy / peak accuracy", 1, 3,
     ),
+    "forward_transfer": Metric(
+        "forward transfer", "forward transfer %",
+        "mean of accuracy just before a task is learned - that of the untrained network, tasks but "
+        "the first",
+    ),
+    "anytime_accuracy": Metric(
+        "average anytime accuracy", "anytime %",
+        "mean over the tests inside visits of the mean accuracy of the tasks seen",
+    ),
+    "minimum_accuracy": Metric(
+        "minimum accuracy", "minimum %",
+        "mean of the lowest accuracy inside visits after a task was learned, tasks but the last",
+    ),
+    "worst_case_accuracy": Metric(
+        "worst-case accuracy", "worst case %",
+        "(1/T) accuracy of the last task at the end + (1 - 1/T) minimum accuracy",
+    ),
 }  # fmt: skip
 # What ends the names of metrics of answers without the task given, and with it.
 WITHOUT_TASK, WITH_TASK = "_class", "_task"
@@ -136,6 +153,15 @@ def metric_of(name: str) -> Metric | None:
     how = _HOW.get(rest, rest.replace("_", " ").strip())
     words, heading, meaning = (f"{text}, {how}" for text in (of.words, of.heading, of.meaning))
     return Metric(words, heading, meaning, of.factor, of.digits)
+
+
+def is_accuracy(name: str) -> bool:
+    """Whether a metric is one of the accuracy matrix, and not of another measure.
+
+    >>> is_accuracy("final_accuracy_dense"), is_accuracy("final_loss_class")
+    (True, False)
+    """
+    return name in METRICS or any(name.startswith(f"{known}_") for known in METRICS)
 
 
 def caption_of(name: str, captions: Mapping[str, str]) -> str:
@@ -219,6 +245,48 @@ def backward_transfer(a: Matrix, visits: Sequence[int]) -> float:
 def backward_transfer_with_last(a: Matrix, visits: Sequence[int]) -> float:
     """As `backward_transfer` over all tasks, the last one's being 0, as TAG's tables have it."""
     return final_accuracy(a) - learning_accuracy(a, visits)
+
+
+def forward_transfer(ahead: Matrix, untrained: Matrix, visits: Sequence[int]) -> float:
+    """Mean over tasks but the first of A[i - 1, i] - b_i (Lopez-Paz, Ranzato, NeurIPS 2017).
+
+    Args:
+        ahead: A of the tasks that were not yet learned, (visits, tasks).
+        untrained: b, accuracy of each task before anything is learned, (tasks,).
+        visits: task of each row.
+    """
+    first = {task: visits.index(task) for task in dict.fromkeys(visits[: len(ahead) + 1])}
+    return _mean([
+        float(ahead[row - 1, task] - untrained[task]) for task, row in first.items() if row > 0
+    ])  # fmt: skip
+
+
+def anytime(
+    rows: Sequence[tuple[int, Mapping[int, float]]] | Sequence[Sequence[Any]],
+    visits: Sequence[int],
+    last: float,
+) -> dict[str, float | None]:
+    """Average anytime, minimum and worst-case accuracy (De Lange et al., ICLR 2023, section 3).
+
+    Args:
+        rows: of each test the number of its visit, and by task the accuracy on the tasks seen.
+        visits: task of each visit.
+        last: accuracy of the last task at the end.
+    """
+    average = _mean([_mean(list(found.values())) for _, found in rows])
+    reached = max(visit for visit, _ in rows)
+    lowest: dict[int, float] = {}
+    for visit, found in rows:
+        for task, value in found.items():
+            if task in visits[: visit - 1] and task != visits[visit - 1]:
+                lowest[task] = min(value, lowest.get(task, math.inf))
+    minimum = _mean(list(lowest.values()))
+    count = len(set(visits[:reached]))
+    worst = last if count == 1 else last / count + (1 - 1 / count) * minimum
+    values = {
+        "anytime_accuracy": average, "minimum_accuracy": minimum, "worst_case_accuracy": worst
+    }  # fmt: skip
+    return {name: None if math.isnan(value) else value for name, value in values.items()}
 
 
 def metrics(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> dict[str, float | None]:

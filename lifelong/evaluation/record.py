@@ -13,7 +13,15 @@ from typing import Any, Required, TypedDict
 import numpy as np
 from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-from lifelong.evaluation.matrix import WITH_TASK, WITHOUT_TASK, Matrix, learned_at, metrics
+from lifelong.evaluation.matrix import (
+    WITH_TASK,
+    WITHOUT_TASK,
+    Matrix,
+    anytime,
+    forward_transfer,
+    learned_at,
+    metrics,
+)
 from lifelong.files import SEAL, read_json, sealed, write_json, write_text
 from lifelong.measures import Tally
 
@@ -22,6 +30,7 @@ BEFORE = "test_before_commit"  # before the method changed earlier tasks at the 
 CLASS, TASK = "test_without_task", "test_with_task"  # in the other way than the run decides by
 OTHER = {"task": (CLASS, WITHOUT_TASK), "class": (TASK, WITH_TASK)}  # split and end of names
 PEAK = "test_at_best_epoch"
+UNTRAINED, AHEAD = "test_untrained", "test_ahead"  # before the first visit; of tasks to come
 CONFIG = "config_checksum"  # in results.json
 BESIDE = "test_of_"  # another network that the method keeps, by its name
 
@@ -45,6 +54,7 @@ class Record:
         # [number of the visit, index of the task, split, right, total]
         self.rows: list[list[Any]] = []
         self.values: list[list[Any]] = []  # likewise [visit, task, split, measure, value]
+        self.anytime: list[list[Any]] = []  # [visit, steps trained, right and total of each task]
         self.seconds = {"imports": 0.0, "setup": 0.0, "train": 0.0, "evaluate": 0.0}
         self.parameters: list[int] = []  # kept after each visit
         self.single_size: int | None = None  # parameters of a plain network for one task
@@ -63,6 +73,12 @@ class Record:
             if any(isinstance(value, dict) for value in values.values()):  # tables: the latest
                 self.values = [row for row in self.values if row[2:4] != [split, name]]
             self.values += [[visit, task, split, name, value] for task, value in values.items()]
+
+    def add_steps(self, visit: int, steps: int, tally: Tally) -> None:
+        """Enters what was counted inside a visit, after so many training steps of the stream."""
+        counts = [[task, right, total] for task, (right, total) in tally.counts().items()]
+        if not self.anytime or self.anytime[-1][1] < steps:  # at an epoch's end and begin
+            self.anytime.append([visit, steps, counts])
 
     @property
     def steps(self) -> int:
@@ -102,6 +118,13 @@ class Record:
             before = self._of(BEFORE)
             for name in ("final_accuracy", "forgetting_ratio"):
                 found[f"{name}_before_commit"] = before[name]
+        if self.has(AHEAD) and self.has(UNTRAINED):
+            value = forward_transfer(self.matrix(AHEAD), self.matrix(UNTRAINED)[0], self.visits)
+            found["forward_transfer"] = None if math.isnan(value) else value
+        if self.anytime and self.steps:
+            last = self.visits[self.steps - 1]
+            rows = [[visit, self._shares(counts)] for visit, _, counts in self.anytime]
+            found |= anytime(rows, self.visits, float(self.matrix()[-1, last]))
         for name, beside in self.beside.items():
             found[f"final_accuracy_{name}"] = self._of(beside)["final_accuracy"]
         return found
@@ -118,6 +141,9 @@ class Record:
             if values:
                 found[f"final_{name}"] = sum(values) / len(values)
         return found
+
+    def _shares(self, counts: Sequence[Sequence[int]]) -> dict[int, float]:
+        return {task: right / total for task, right, total in counts}
 
     def measured(self, split: str = TEST) -> dict[str, list[list[Any]]]:
         """Of each measure beside accuracy a row for each visit, a value for each task or None."""
@@ -156,12 +182,21 @@ class Record:
             CONFIG: self.config,
         }
         other, end = OTHER[self.asked]
-        for key, split in ((f"accuracy{end}", other), ("accuracy_before_commit", BEFORE)):
+        for key, split in (
+            (f"accuracy{end}", other), ("accuracy_before_commit", BEFORE),
+            ("accuracy_ahead", AHEAD), ("accuracy_untrained", UNTRAINED),
+        ):  # fmt: skip
             if self.has(split):
                 results[key] = _plain(self.matrix(split))
         measured = self.measured() | {f"{k}{end}": rows for k, rows in self.measured(other).items()}
         if measured:
             results["measures"] = measured
+        if self.anytime:
+            results["anytime"] = [
+                {"visit": visit, "steps": steps,
+                 "accuracy": {str(task + 1): value for task, value in self._shares(counts).items()}}
+                for visit, steps, counts in self.anytime
+            ]  # fmt: skip
         for name, split in self.beside.items():
             results[f"accuracy_{name}"] = _plain(self.matrix(split))
         return results
@@ -202,7 +237,16 @@ class Record:
             setattr(self, name, state[name])
 
 
-_STATE = ("rows", "values", "seconds", "parameters", "validation", "images", "single_size")
+_STATE = (
+    "rows",
+    "values",
+    "anytime",
+    "seconds",
+    "parameters",
+    "validation",
+    "images",
+    "single_size",
+)
 
 
 class Results(TypedDict, total=False):

@@ -35,6 +35,9 @@ _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
     "crosses: the mean that a paper published.",
+    "anytime_accuracy": "Accuracy of each task seen in the tests inside visits, on a few images; "
+    "dotted: where a visit ends.",
+    "confusion": "How the test images of each class were answered after the last visit.",
     "forgetting_by_task": "Best accuracy of each task less that at the end.",
     "importance_histogram": "How many of the shared weights are of what importance for each task.",
     "importance_shares": "Each layer's part in the sum of a task's importances.",

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from lifelong.data import Batch, Images, Task
+from lifelong.data import Batch, Images, Task, Visit
 
 EMPTY = -1  # the task of a slot without an image
 
@@ -53,8 +53,13 @@ class Memory(nn.Module):
         self._images: dict[int, Images] = {}  # training images of the tasks met
         self._kept: Images | None = None  # the images in the slots
 
-    def begin_task(self, task: Task) -> None:
-        """Called before the images of a task are offered; also when a stopped run goes on."""
+    def begin_task(self, visit: Visit) -> None:
+        """Called before the images of a visit are offered; also when a stopped run goes on."""
+        for task in visit.tasks:
+            self.meet(task)
+
+    def meet(self, task: Task) -> None:
+        """Makes the images of a task known."""
         self._images[task.index] = task.train
 
     def places(self, batch: Batch) -> Sequence[int | None]:
@@ -222,8 +227,8 @@ class Rings(Memory):
         self.offered: dict[int, list[int]] = {}  # images met of each class of each task
         self._first: dict[int, int] = {}  # slot of each task
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def meet(self, task: Task) -> None:
+        super().meet(task)
         if task.index not in self.offered:
             self.offered[task.index] = [0] * len(task.classes)
             self._first[task.index] = len(self.tasks)
@@ -266,8 +271,8 @@ class Balanced(Memory):
         self.numbers = torch.full((size,), EMPTY)  # class number of each slot
         self.grow(size)
 
-    def begin_task(self, task: Task) -> None:
-        super().begin_task(task)
+    def meet(self, task: Task) -> None:
+        super().meet(task)
         self.classes[task.index] = task.classes
 
     def places(self, batch: Batch) -> Sequence[int | None]:
@@ -309,7 +314,7 @@ class Exemplars(Memory):
             rows: (n,), places among them, in the order in which they are wanted.
             **extras: see `Memory.add`.
         """
-        self.begin_task(task)
+        self.meet(task)
         labels = task.train.y.cpu()[rows]
         nothing = torch.zeros(len(rows), 0)
         self.add(Batch(nothing, labels, torch.full_like(rows, task.index), rows), **extras)

@@ -59,7 +59,7 @@ class AGEM(Strategy):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        self.memory.begin_task(visit.task)
+        self.memory.begin_task(visit)
 
     def training_loss(self, batch: Batch) -> Tensor:
         old, _ = self.memory.sample(len(batch.y), without=self.current, augment=self.augment_memory)

@@ -68,7 +68,8 @@ class Anchored(Strategy):
         self.halve_below, self.needs_validation = halve_below, halve_below > 0
         if halve_below:
             self.refuses = self.refuses | {  # type: ignore[misc]
-                "optimizer_lifetime": "with strategy.halve_below each attempt needs a new optimizer"
+                "optimizer_lifetime": "with strategy.halve_below each attempt has a new optimizer",
+                "online": "with strategy.halve_below it trains several times on a task",
             }
         self._free = False  # while a task is learned without the penalty
         self.strength, self.proximal = strength, penalty == "proximal"

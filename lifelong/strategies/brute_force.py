@@ -37,7 +37,8 @@ class BruteForce(Search):
     rolls_back = False
     needs_validation = True
     refuses: ClassVar[dict[str, str]] = Search.refuses | {
-        "optimizer_lifetime": "every candidate begins with a new optimizer; give task"
+        "optimizer_lifetime": "every candidate begins with a new optimizer; give task",
+        "online": "it trains several times on the images of a task",
     }
 
     def __init__(

@@ -68,6 +68,10 @@ class CIL(Strategy):
         "memory": "exemplars=random|herding",
     }
 
+    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+        "blurry": "its batches are made of the images of one task and of exemplars"
+    }
+
     def __init__(
         self,
         network: TwoBranchNetwork,
@@ -128,7 +132,7 @@ class CIL(Strategy):
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self._met[visit.task.index] = visit.task
-        self.kept.begin_task(visit.task)
+        self.kept.begin_task(visit)
         self._prints[visit.task.index] = visit.train.checksum()
         self._enter(visit, list(self.classes))
 

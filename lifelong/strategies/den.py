@@ -60,7 +60,8 @@ class DEN(Strategy):
     """
 
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "optimizer_lifetime": "layers that grow are new parameters; give task"
+        "optimizer_lifetime": "layers that grow are new parameters; give task",
+        "online": "it trains several times on the images of a task",
     }
     acts_with: ClassVar[dict[str, str]] = {
         "group": "grow!=0",

@@ -54,7 +54,7 @@ class ER(Strategy):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        self.memory.begin_task(visit.task)
+        self.memory.begin_task(visit)
 
     def training_loss(self, batch: Batch) -> Tensor:
         loss = super().training_loss(batch)

@@ -29,6 +29,8 @@ from lifelong.parts.per_image import cast, cross_entropy, image_mean
 from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.strategy import MakeOptimizer
 
+NEXT = "with fidelity=authors it looks at the columns of the next task"
+
 
 class EWC(Anchored):
     """Cross-entropy plus strength * sum of F (theta - anchor)^2; no factor 1/2.
@@ -102,6 +104,7 @@ class EWC(Anchored):
                 "fidelity=authors: EWC asks images under the columns of the next task, which needs "
                 "heads=matrix"
             )
+        self.refuses = self.refuses | ({"blurry": NEXT} if self.authors else {})  # type: ignore[misc]
         self.method |= {"fidelity": fidelity}
 
     def held(self) -> dict[str, nn.Parameter]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from lifelong.data import Images, Task, Visit
 from lifelong.strategies.strategy import Round, Rounds, Strategy
@@ -14,6 +14,10 @@ class Joint(Strategy):
     The protocol's epochs are passes over the images of all tasks, so that each task takes as many
     steps as in sequential training.
     """
+
+    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+        "online": "it learns all images when the last task is met"
+    }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -62,6 +62,10 @@ class LwF(Strategy):
                 "cannot learn in a part alone; give heads=multi with "
                 "multi_head=lifelong.networks.MultiHead, or 0"
             )
+        if warmup_epochs:
+            self.refuses = self.refuses | {  # type: ignore[misc]
+                "online": "with strategy.warmup_epochs it trains twice on the images of a task"
+            }
         self._warming = False
         self.strength, self.temperature = strength, temperature
         self.warmup_epochs = warmup_epochs

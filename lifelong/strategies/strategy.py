@@ -6,8 +6,10 @@ calls `super()`. What must survive a kill is a parameter, a buffer, or an entry 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +23,7 @@ from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Fed, Feed, Images, Task, Visit
 from lifelong.measures import Prediction, Tally
+from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
 from lifelong.networks import TaskNetwork, by_task
 from lifelong.optim.schedules import Schedule, constant
@@ -89,7 +92,7 @@ class Strategy(LightningModule):
         ways: how answers are measured: with the `task` given, without it (`class`), or both, first
             the one by which the run decides; the other one in tests alone.
         refuses: for each of `devices`, `precision`, `accumulate_grad_batches`, `optimizer_lifetime`
-            (of the stream) that the method cannot do, the reason.
+            (of the stream), `blurry`, `online` that the method cannot do, the reason.
     """
 
     rolls_back: bool = False
@@ -115,12 +118,14 @@ class Strategy(LightningModule):
         self.schedule = schedule
         self.method: dict[str, Any] = {}
         self.epochs_trained = 0  # since the begin of the stream
+        self.steps_trained = 0  # likewise
         self.scheduled = 0  # of them those that the schedule has gone through
         self.began = 0  # so many of these when the current task began
         self.rate: float | None = None  # see `Round`
         self.notes: list[str] = []  # for the person who watches, see `tell`
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.current = -1  # index of the task that is learned
+        self._table: tuple[dict[int, tuple[int, ...]], Tensor] | None = None  # see `_columns`
         self.ways: tuple[Way, ...] = ("task",)
         self.measures: dict[str, MakeMeasure] = {}  # beside accuracy
         self.best: dict[str, Any] | None = None
@@ -208,6 +213,7 @@ class Strategy(LightningModule):
         whole = batch if isinstance(batch, Fed) else Fed(batch, {})
         loss = self.training_loss(whole.batch, **whole.feeds)
         self._loss += loss.detach()
+        self.steps_trained += 1
         return loss
 
     def on_train_epoch_end(self) -> None:
@@ -277,17 +283,40 @@ class Strategy(LightningModule):
         classes = [self.classes[task] for task in tasks]
         return Prediction.among(scores, classes, self.network.common)
 
+    @contextmanager
+    def looking_ahead(self, tasks: Mapping[int, Task]) -> Iterator[None]:
+        """Within, the network has what tasks to come need, too: as they will begin, untrained.
+
+        Args:
+            tasks: by the seed of the new weights of each.
+        """
+        network, classes = self.network, self.classes
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            self.network, self.classes = copy.deepcopy(network), dict(classes)
+            for seed, task in tasks.items():
+                torch.manual_seed(seed)
+                self.classes[task.index] = task.classes
+                self.network.add_task(task.index, task.classes)
+        self.network.to(self.device)
+        try:
+            yield
+        finally:
+            self.network, self.classes = network, classes
+
     def class_of(self, batch: Batch) -> Tensor:
         """Class numbers (b,) of the labels of a batch."""
         return self._columns(batch.t).to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
 
     def _columns(self, t: Tensor) -> Tensor:
         """Class numbers of the labels of the tasks `t` (b,), -1 beyond them, (b, k)."""
-        width = max(len(classes) for classes in self.classes.values())
-        table = torch.full((max(self.classes) + 1, width), -1)
-        for task, classes in self.classes.items():
-            table[task, : len(classes)] = torch.tensor(classes)
-        return table[t]
+        if self._table is None or len(self._table[0]) != len(self.classes):
+            width = max(len(classes) for classes in self.classes.values())
+            table = torch.full((max(self.classes) + 1, width), NO_CLASS)
+            for task, classes in self.classes.items():
+                table[task, : len(classes)] = torch.tensor(classes)
+            self._table = dict(self.classes), table
+        return self._table[1][t]
 
     def on_validation_epoch_start(self) -> None:
         self.tallies = {way: Tally() for way in self.ways[:1]}
@@ -372,11 +401,12 @@ class Strategy(LightningModule):
     def get_extra_state(self) -> dict[str, Any]:
         return {
             "epochs_trained": self.epochs_trained,
+            "steps_trained": self.steps_trained,
             "scheduled": self.scheduled,
             "began": self.began,
             "method": self.method,
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        for name in ("epochs_trained", "scheduled", "began", "method"):
+        for name in ("epochs_trained", "steps_trained", "scheduled", "began", "method"):
             setattr(self, name, state[name])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,10 @@ class Tickets(CIL):
         start: the network as it was when the last training under a ticket's mask began.
         start_mask: what `start` holds of the kernels, see `Masks.packed`; empty for all.
     """
+
+    refuses: ClassVar[dict[str, str]] = CIL.refuses | {
+        "online": "it trains several times on the images of a task"
+    }
 
     def __init__(
         self,

@@ -223,8 +223,8 @@ def stream(name: str, **options: Any) -> TaskStream:
 def test_class_lists(name: str, tasks: int, times: int) -> None:
     made = stream(name).tasks
     assert len(made) == tasks
-    assert all(len(set(task.classes)) == 10 for task in made.tasks)
-    counts = Counter(label for task in made.tasks for label in task.classes)
+    assert all(len(set(task.classes)) == 10 for task in made)
+    counts = Counter(label for task in made for label in task.classes)
     assert counts == dict.fromkeys(range(100), times)
 
 
@@ -234,7 +234,7 @@ def test_some_lists_by_hand() -> None:
     assert ten[9].classes == (87, 71, 38, 75, 99, 98, 93, 80, 96, 89)
     assert forty[39].classes == (4, 22, 54, 15, 0, 98, 97, 80, 90, 89)
     twenty = stream("cifar100_20").tasks
-    assert [task.classes for task in twenty.tasks] == [task.classes for task in forty.tasks[:20]]
+    assert [task.classes for task in twenty] == [task.classes for task in forty[:20]]
 
 
 def test_sizes_and_statistics() -> None:

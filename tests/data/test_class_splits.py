@@ -14,7 +14,7 @@ from tests.conftest import execute, results_of
 
 QUICK = ["data=digits", "epochs=1", "batch_size=16", "data.fraction=0.2", "logger=none"]
 QUICK += ["trainer=cpu"]
-TWICE = "data.classes: task 0 has the class 0 twice; give each class once"
+TWICE = "data.classes: task 1 has the class 0 twice; give each class once"
 EMPTY = "data.classes: task {} has no class; give it one, or leave it out"
 
 
@@ -29,9 +29,9 @@ def split(classes: Any) -> TaskStream:
         ([[0, 0], [1, 2]], TWICE),
         ([[0, 3, 0], [1, 2, 4]], TWICE),
         ([["0", 0], [1, 2]], TWICE.replace("the class 0", "the class (0|'0')")),
-        ([[1, 2], [5, 4, 5]], "data.classes: task 1 has the class 5 twice"),
-        ([[], [1, 2]], EMPTY.format(0)),
-        ([[1, 2], []], EMPTY.format(1)),
+        ([[1, 2], [5, 4, 5]], "data.classes: task 2 has the class 5 twice"),
+        ([[], [1, 2]], EMPTY.format(1)),
+        ([[1, 2], []], EMPTY.format(2)),
         ([[0, 1], [2, 10]], "data.classes: 10 is no class of digits"),
         ([[0, 1], [2, "ten"]], "data.classes: ten is no class of digits"),
         ([[0, -1], [2, 3]], "data.classes: -1 is no class of digits"),
@@ -62,14 +62,14 @@ def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     ("options", "message"),
     [
         ("data.classes=[[0,0],[1,2]]", TWICE),
-        ("data.classes=[[],[1,2]]", EMPTY.format(0)),
+        ("data.classes=[[],[1,2]]", EMPTY.format(1)),
         (
             "heads=single data.classes=[[0,1],[1,2]]",
-            "data.classes: class 1 is label 1 of task 0 and label 0 of task 1, and a single head",
+            "data.classes: class 1 is label 1 of task 1 and label 0 of task 2, and a single head",
         ),
         (
             "heads=single data.classes=[[0,1],[2,1],[1,3]]",
-            "data.classes: class 1 is label 1 of task 0 and label 0 of task 2",
+            "data.classes: class 1 is label 1 of task 1 and label 0 of task 3",
         ),
         ("heads=single data.classes=[[0,1],[1,0]] data.standardize=split", "data.classes: class"),
         ("heads=single data.classes=[[0,1],[1,2]] strategy=er", "data.classes: class 1 is label"),

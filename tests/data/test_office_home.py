@@ -105,7 +105,7 @@ def test_ten_tasks(tree: Path) -> None:
     stream = streamed(tree)
     assert len(stream) == 10
     names = office_home(tree, shape=(3, 16, 16)).classes
-    for index, task in enumerate(stream):
+    for index, task in enumerate(stream.tasks):
         counts = [13 * 6, 13 * 1, 13 * 3]  # int() of .6, .1 and .3 of 10 or 11 images a class
         assert [len(part) for part in (task.train, task.val, task.test)] == counts
         assert len(task.classes) == 13

@@ -137,10 +137,12 @@ def test_noise_and_channels() -> None:
 
 def test_seeds() -> None:
     one, two = streamed("seed=1"), streamed("seed=2")
-    assert [t.classes for t in one] == [t.classes for t in two]  # the design is the study's
+    assert [t.classes for t in one.tasks] == [
+        t.classes for t in two.tasks
+    ]  # the design is the study's
     assert not torch.equal(one.tasks[0].train.x, two.tasks[0].train.x)
     other = streamed("seed=1", "data.design_seed=5")
-    assert [t.classes for t in one] != [t.classes for t in other]
+    assert [t.classes for t in one.tasks] != [t.classes for t in other.tasks]
     fixed = [streamed(f"seed={seed}", "data.release_split=true") for seed in (1, 2)]
     assert fixed[0].checksum() == fixed[1].checksum()
 

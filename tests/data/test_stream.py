@@ -4,7 +4,7 @@ import torch
 
 from lifelong.data import Images, TaskStream
 from lifelong.data.feed import Shuffled
-from tests.conftest import images
+from tests.conftest import images, toy_task
 
 
 def stream(**options: object) -> TaskStream:

@@ -97,7 +97,7 @@ def stream(**transforms: Transform | None) -> TaskStream:
         Images(x, torch.arange(12) % 2, torch.zeros(12).long(), std=torch.full((3,), 255.0))
         for _ in range(3)
     ]
-    task = Task(0, "task 0", (0, 1), parts[0], parts[1], parts[2])
+    task = Task(0, "task 1", (0, 1), parts[0], parts[1], parts[2])
     return TaskStream([task], name="toy", batch_size=5, **transforms)  # type: ignore[arg-type]
 
 

@@ -33,7 +33,7 @@ def task(index: int = 0) -> Task:
 
 def begun(made: Any, tasks: int = 2) -> Any:
     for index in range(tasks):
-        made.begin_task(task(index))
+        made.meet(task(index))
     return made
 
 
@@ -115,7 +115,7 @@ def test_rings_keep_the_latest_of_each_class() -> None:
     assert sorted(numbers(drawn.x)) == [3, 4, 5, 6, 7, 8]
     assert drawn.y.tolist() == [value % 3 for value in numbers(drawn.x)]
     assert len(set(numbers(made.sample(4, without=1)[0].x))) == 4
-    made.begin_task(task(1))
+    made.meet(task(1))
     made.add(numbered(0, 3, task=1))
     assert made.sample()[0].t.tolist() == [0] * 6 + [1] * 3
 
@@ -161,7 +161,7 @@ def test_images_are_augmented_anew_or_shown_as_in_tests() -> None:
     met = task()
     met.train.augment = noise
     made = Reservoir(4)
-    made.begin_task(met)
+    made.meet(met)
     made.add(met.train[torch.arange(4)])
     assert contents(made) == [0, 1, 2, 3]
     plain, _ = made.sample(augment=False)
@@ -176,7 +176,7 @@ def test_images_of_tasks_keep_their_own_normalisation() -> None:
     other.train.scale, other.train.shift = other.train.scale / 2, other.train.shift + 7
     made = Reservoir(8)
     for each in (one, other):
-        made.begin_task(each)
+        made.meet(each)
         made.add(each.train[torch.arange(4)])
     kept, _ = made.sample()
     for each in (one, other):

@@ -165,7 +165,7 @@ def test_late_rewinding_and_masks_of_every_pruning(
             "--ticket",
             str(tmp_path / "run"),
             str(path),
-            "--stage",
+            "--visit",
             "1",
             "--round",
             str(number),
