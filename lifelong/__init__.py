@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lifelong.data import TaskStream as TaskStream
     from lifelong.data import Visit as Visit
     from lifelong.load import load_run as load_run
+    from lifelong.measures import Measure as Measure
+    from lifelong.measures import Prediction as Prediction
     from lifelong.parts.memory import Balanced as Balanced
     from lifelong.parts.memory import Exemplars as Exemplars
     from lifelong.parts.memory import Memory as Memory
@@ -33,6 +35,8 @@ _HOMES = {
     "Batch": "lifelong.data",
     "Feed": "lifelong.data",
     "load_run": "lifelong.load",
+    "Measure": "lifelong.measures",
+    "Prediction": "lifelong.measures",
     "load_ticket": "lifelong.parts.ticket",
     **dict.fromkeys(
         ("Balanced", "Exemplars", "Memory", "Reservoir", "Rings"), "lifelong.parts.memory"

@@ -43,7 +43,10 @@ HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download",
 # What may differ between the two parts of a resumed run; the others only say what is known of it.
 HARMLESS = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.
-SEEDS = ("seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "strategy.run")
+SEEDS = (
+    "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
+    "data.order_seed", "strategy.run",
+)  # fmt: skip
 
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
 LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read

@@ -208,7 +208,7 @@ class Experiment:
         if best is not None:
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])
-            self._test(visit.number, PEAK, [visit.task.test])
+            self._test(visit.number, PEAK, [self.stream.tasks[visit.task.index].test])
             self._load(now)
         if self.strategy.rolls_back:
             self._test(visit.number, BEFORE, self._seen(visit))
@@ -250,7 +250,7 @@ class Experiment:
         if self.evaluate_on != "all" or (split == AHEAD and not coming):
             return
         images = [task.test for task in coming.values()]
-        images += [visit.task.test] if split == UNTRAINED else []
+        images += self._seen(visit) if split == UNTRAINED else []
         ways, self.strategy.ways = self.strategy.ways, ("task",)
         with self.strategy.looking_ahead(coming):
             self._test(visit.number, split, images)

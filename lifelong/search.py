@@ -27,7 +27,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
 from lifelong import frame, sweep
-from lifelong.configuration import SEEDS
+from lifelong.configuration import FOLDER, SEEDS
 from lifelong.evaluation.study import spread
 from lifelong.files import SEAL, seal, sealed, write_bytes, write_text
 
@@ -414,8 +414,30 @@ def _begun(config: DictConfig, given: Sequence[Override], folder: Path) -> Searc
         raise ValueError(f"search.seed={options.seed}: give a whole number")
     if grid:
         space.grid()
+    _decide_on(options, space)
     trials = None if grid else int(options.trials or TRIALS)
     return Search(_study(folder), space, options.sampler, trials, options.seed)
+
+
+def _decide_on(options: DictConfig, space: Space) -> None:
+    """Has all runs of the search learn the first tasks alone, or another stream.
+
+    Options chosen on all tasks of the stream that is then reported have seen its end: see Cha, Cho,
+    "Hyperparameters in Continual Learning: A Reality Check", 2024 (arXiv 2403.09066).
+
+    Raises:
+        ValueError: no number of tasks, no name of a stream.
+    """
+    if options.on is not None:
+        if not (FOLDER / "data" / f"{options.on}.yaml").exists():
+            raise ValueError(f"search.on={options.on}: there is no such stream; --help lists them")
+        space.fixed = [text for text in space.fixed if sweep.key_of(text) != "data"]
+        space.fixed.append(f"data={options.on}")
+    if options.tasks is not None:
+        if not isinstance(options.tasks, int) or options.tasks < 1:
+            raise ValueError(f"search.tasks={options.tasks}: give a number of tasks, 1 or more")
+        space.fixed = [text for text in space.fixed if sweep.key_of(text) != "tasks"]
+        space.fixed.append(f"tasks={options.tasks}")
 
 
 def _study(folder: Path) -> Study:

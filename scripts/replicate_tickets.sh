@@ -57,7 +57,7 @@ for seed in ${seeds//,/ }; do
   "$python" -m lifelong.run "experiment=tickets/${stream}_$method" "seed=$seed" resume=auto "paths.output_dir=$run" "$@" || status=$?
   for stage in $stages; do
     for start in $starts; do
-      "$python" -m lifelong.run strategy=retrain "data=cil_$stream" "seed=$seed" "strategy.run=$run" "strategy.stage=$stage" \
+      "$python" -m lifelong.run strategy=retrain "data=cil_$stream" "seed=$seed" "strategy.run=$run" "strategy.visit=$stage" \
         "strategy.start=$start" "name=tickets_${method}_from_$start" resume=auto \
         "paths.output_dir=${run}_${start}_stage_$stage" $(published "$stage" "$start") "${shared[@]}" || status=$?
     done

@@ -53,15 +53,35 @@ def derpp() -> str:
     return str(code)
 
 
-METHODS = {
-    "my_replay.DERpp": (derpp, ["+strategy.memory=20"]),
-    "my_halves.Halves": (lambda: BALANCED, ["+strategy.per_class=4"]),
-}
+OUTSIDE = Path(__file__).parent / "outside"
+METHODS = {  # the file's code, options, and lines that it may have
+    "my_replay.DERpp": (derpp, ["+strategy.memory=20"], 25),
+    "my_halves.Halves": (lambda: BALANCED, ["+strategy.per_class=4"], 50),
+    "my_packnet.PackNet": (OUTSIDE / "my_packnet.py", ["+strategy.keep=0.4"], 50),
+    "my_gem.GEM": (OUTSIDE / "my_gem.py", ["+strategy.per_class=3"], 40),
+    "my_lora.LoRA": (OUTSIDE / "my_lora.py", ["+strategy.rank=3"], 50),
+    "lifelong.strategies.LwF": (  # domain-incremental, with blurred boundaries and a measure
+        OUTSIDE / "my_calibration.py",
+        [
+            "data.labels=shared", "heads=single", "data.blurry=0.1", "evaluate_every_steps=3",
+            "+measure.overconfidence={_target_:my_calibration.Overconfidence,_partial_:true}",
+        ],
+        15,
+    ),
+}  # fmt: skip
 
 
-def test_replay_with_logits_is_short() -> None:
-    lines = [line for line in derpp().splitlines() if line.strip() and not line.startswith("#")]
-    assert len(lines) <= 25
+def code_of(name: str) -> str:
+    """The file that a method outside the package, or a measure, is written in."""
+    source = METHODS[name][0]
+    return source() if callable(source) else source.read_text()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_it_is_short(name: str) -> None:
+    code = re.sub(r'"""[^"]*"""', "", code_of(name))
+    lines = [line for line in code.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(lines) <= METHODS[name][2]
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -69,8 +89,9 @@ def test_replay_with_logits_is_short() -> None:
 def test_it_learns_and_resumes_bit_equal(
     name: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code, options = METHODS[name]
-    (tmp_path / f"{name.partition('.')[0]}.py").write_text(code())
+    source, options, _ = METHODS[name]
+    file = f"{name.partition('.')[0]}.py" if callable(source) else source.name
+    (tmp_path / file).write_text(code_of(name))
     monkeypatch.syspath_prepend(tmp_path)
     given = [*FAST, "strategy=finetune", f"strategy._target_={name}", "heads=multi", *options]
     given += ["epochs=4", "checkpoint_every=2", "augment=flip", "resume=auto"]
@@ -88,6 +109,12 @@ def test_it_learns_and_resumes_bit_equal(
         assert saved is not None
         states.append(saved.strategy)
     assert alike(*states)
+    if name in ("my_packnet.PackNet", "my_lora.LoRA"):  # which forget nothing
+        rows = results_of(whole)["accuracy"]
+        assert rows[0][0] == rows[1][0] == rows[2][0]
+        assert rows[1][1] == rows[2][1]
+    if "my_calibration" in str(source):
+        assert -1 < results_of(whole)["metrics"]["final_overconfidence"] < 1
     loaded = load_run(whole, trust=True)
     x = torch.zeros(2, *loaded.tasks[0].test.x.shape[1:])
     assert loaded.scores(x, 0).shape == (2, 2)

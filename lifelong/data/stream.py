@@ -29,6 +29,7 @@ class StreamOptions(TypedDict):
     shuffle_seed: NotRequired[int]
     drop_last: NotRequired[bool]
     order: NotRequired[Sequence[int] | None]
+    order_seed: NotRequired[int | None]
     limit: NotRequired[int | None]
     repeat: NotRequired[int]
     labels: NotRequired[Literal["own", "shared"]]
@@ -48,6 +49,8 @@ class TaskStream(LightningDataModule):
         shuffle_seed: of the order of training batches.
         drop_last: leave out an incomplete last training batch.
         order: task numbers, from 1, in the order of the visits; null visits each task once.
+        order_seed: draws the order in which the tasks stand, which are then numbered anew; their
+            names tell which they are. Null: as they are given.
         limit: stop after this many visits; null for all.
         repeat: go through the visits so many times.
         labels: `own`: each task has the classes that its maker gave it; `shared`: label i is the
@@ -74,6 +77,7 @@ class TaskStream(LightningDataModule):
         shuffle_seed: int = 0,
         drop_last: bool = False,
         order: Sequence[int] | None = None,
+        order_seed: int | None = None,
         limit: int | None = None,
         repeat: int = 1,
         labels: Literal["own", "shared"] = "own",
@@ -90,6 +94,8 @@ class TaskStream(LightningDataModule):
         self.blurry, self.online = blurry, online
         if labels == "shared":
             tasks = _with_shared_labels(tasks)
+        if order_seed is not None:
+            tasks = _shuffled(tasks, order_seed)
         visits = _order(name, len(tasks), order, limit, repeat)
         self.visits = [
             Visit(number, tasks[index], is_last=number == len(visits))
@@ -234,6 +240,18 @@ def _order(
     if sorted(set(visits)) != list(range(len(set(visits)))):
         raise ValueError(f"data.order={numbers}: leaves out a task below its highest number")
     return visits
+
+
+def _shuffled(tasks: Sequence[Task], seed: int) -> list[Task]:
+    """The tasks in an order that is drawn, numbered by their new places."""
+    generator = torch.Generator().manual_seed(derive(seed, "order of tasks"))
+    made = []
+    for index, place in enumerate(torch.randperm(len(tasks), generator=generator).tolist()):
+        task = replace(tasks[place], index=index)
+        for images in (task.train, task.val, task.test):
+            images.t = torch.full_like(images.t, index)
+        made.append(task)
+    return made
 
 
 def _with_shared_labels(tasks: Sequence[Task]) -> list[Task]:

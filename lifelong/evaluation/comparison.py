@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from lifelong.evaluation.matrix import Metric, is_accuracy, metric_of
 from lifelong.evaluation.study import Group, Pair, Spread, differing, pairs, spread, tables
@@ -32,6 +33,7 @@ IN_PERCENT = ("forgetting",)  # those that papers give as a share of 1, and tabl
 # as `relative_time: [6.55, lasem_hps]`.
 TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
 WEIGHTS_LEFT = "weights_left"  # likewise: of runs with masks, % after each task
+ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
     "confidence interval of the mean, Student's t]."
@@ -141,6 +143,7 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
     told = differing(groups)
     options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
     notes = [_changed(group) for group in groups if known and group.published and group.changed]
+    notes += [note for group in groups if (note := _orders(group)) is not None]
     if against_paper:
         notes += [_weights_left(group) for group in groups if WEIGHTS_LEFT in group.published]
     return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes)
@@ -181,6 +184,28 @@ def _of_measures(groups: Sequence[Group]) -> list[str]:
         name for group in groups for run in group.runs for name in run.results.get("metrics", {})
     )
     return [name for name in found if name.startswith("final_") and not is_accuracy(name)]
+
+
+def _orders(group: Group) -> str | None:
+    """The worst and best of several orders of classes or tasks, of a group that has them."""
+    found: dict[tuple[Any, ...], list[float]] = {}
+    for run in group.runs:
+        order = tuple(run.options.get(key) for key in ORDERS)
+        found.setdefault(order, []).append(100 * run.value("final_accuracy"))
+    means = [(spread(values).mean, order) for order, values in found.items() if values]
+    means.sort(key=lambda pair: pair[0])
+    if len(means) < 2:
+        return None
+    (worst, worst_of), (best, best_of) = means[0], means[-1]
+    return (
+        f"{group.label}: final accuracy over {len(means)} orders: worst {worst:.1f} % "
+        f"({_order(worst_of)}), best {best:.1f} % ({_order(best_of)})"
+    )
+
+
+def _order(seeds: tuple[Any, ...]) -> str:
+    pairs = zip(ORDERS, seeds, strict=True)
+    return " ".join(f"{key}={seed}" for key, seed in pairs if seed is not None) or "as given"
 
 
 def _weights_left(group: Group) -> str:

@@ -19,11 +19,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import flat
-from lifelong.data import Batch, Images, Visit
+from lifelong.data import Batch, Fed, Feed, Visit
 from lifelong.evaluation.history import remember
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
-from lifelong.strategies.strategy import MakeOptimizer
+from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
 from lifelong.transfer import TransferConfig, TransferNetwork
 
 RADIUS = 0.01  # of the perturbation in the second-order form, over the norm of the gradient
@@ -68,11 +68,9 @@ class DARTS(Search):
         self.needs_validation = self.trains_on_validation = arch_data == "valid"
         self.method = {"order": order, "arch_data": arch_data}
         self.selectors = nn.Parameter(torch.zeros(depth, 2))  # alpha: private, shared
-        self._val: Images | None = None
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        self._val = visit.task.val if self.needs_validation else None
         with torch.no_grad():
             self.selectors.zero_()
 
@@ -92,27 +90,26 @@ class DARTS(Search):
         penalty = self.network.weighted_penalty(self._task, shares)
         return F.cross_entropy(self.logits(batch.x, selectors), batch.y) + penalty
 
-    def training_loss(self, batch: Batch) -> Tensor:
+    def rounds(self, visit: Visit) -> Rounds:
+        held_out = Feed(visit.task.val, augment=False)
+        yield Round(feeds={"held_out": held_out} if self.needs_validation else {})
+
+    def training_loss(self, batch: Batch, held_out: Batch | None = None) -> Tensor:
         if not self.searching:
             return super().training_loss(batch)
         return self.mixed_loss(batch, self.selectors.detach())
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch | Fed, batch_idx: int) -> None:
         """The step of the selectors, before that of the weights."""
         if not self.searching:
             return
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        held_out = batch if self._val is None else self._drawn(len(batch.y))
+        own, feeds = batch if isinstance(batch, Fed) else (batch, {})
         rate = optimizer.param_groups[0]["lr"]
         optimizer.zero_grad()
-        self.selectors.grad = self.selector_gradient(batch, held_out, rate)
+        self.selectors.grad = self.selector_gradient(own, feeds.get("held_out", own), rate)
         optimizer.step()
         self.selectors.grad = None
-
-    def _drawn(self, number: int) -> Batch:
-        assert self._val is not None
-        rows = torch.randint(len(self._val), (number,))
-        return self._val[rows]
 
     def selector_gradient(self, batch: Batch, held_out: Batch, rate: float) -> Tensor:
         """Gradient of the held-out loss in the selectors, (d, 2).

@@ -1,0 +1,83 @@
+"""One head for all classes, and what several tasks make of heads."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lifelong.networks import IncrementalHead, MultiHead, Network, OutputMatrix, SingleHead
+from lifelong.strategies import Strategy
+from tests.conftest import small_body
+
+SGD = partial(torch.optim.SGD, lr=0.1)
+TASKS = [(3, 1), (4, 0), (0, 3, 7)]  # the last one shares a class with each of the others
+
+
+def learned(heads: partial[IncrementalHead] | type, tasks: list[tuple[int, ...]]) -> Strategy:
+    made = Strategy(Network(small_body(), heads), SGD)
+    for index, classes in enumerate(tasks):
+        made.classes[index] = classes
+        made.network.add_task(index, classes)
+    return made.eval()
+
+
+@pytest.mark.parametrize("hidden", [(), (5,)])
+def test_all_classes_met_compete_and_those_of_the_task_come_first(hidden: tuple[int, ...]) -> None:
+    made = learned(partial(IncrementalHead, hidden=hidden), TASKS)
+    head = made.network.heads
+    assert head.numbers == [3, 1, 4, 0, 7]
+    x = torch.randn(6, 2, 6, 6)
+    every = head.scores(made.network.body(x))  # (b, 5), in the order of `numbers`
+    for task, order in enumerate(([0, 1, 2, 3, 4], [2, 3, 0, 1, 4], [3, 0, 4, 1, 2])):
+        scores = made(x, torch.full((6,), task))
+        assert torch.equal(scores, every[:, order])
+        given = made.predict(x, torch.full((6,), task))
+        assert torch.equal(given.scores, scores[:, : len(TASKS[task])])
+        assert given.classes[0].tolist() == list(TASKS[task])
+    without = made.predict(x)
+    assert without.classes[0].tolist() == head.numbers
+    assert torch.equal(without.scores, every)
+
+
+def test_the_loss_is_a_softmax_over_all_classes_met() -> None:
+    """Whatever the tasks in a batch: labels are places among the task's own classes."""
+    made = learned(IncrementalHead, TASKS[:2])
+    x, t = torch.randn(6, 2, 6, 6), torch.tensor([0, 1, 0, 1, 1, 0])
+    y = torch.tensor([1, 0, 0, 1, 0, 1])
+    every = made.network.heads.scores(made.network.body(x))
+    numbers = torch.tensor([TASKS[task][label] for task, label in zip(t, y, strict=True)])
+    columns = torch.tensor([made.network.heads.numbers.index(int(n)) for n in numbers])
+    torch.testing.assert_close(F.cross_entropy(made(x, t), y), F.cross_entropy(every, columns))
+
+
+def test_a_new_task_leaves_earlier_weights_and_their_names_alone() -> None:
+    made = learned(IncrementalHead, TASKS[:1])
+    before = {name: (id(p), p.clone()) for name, p in made.network.named_parameters()}
+    made.network.add_task(1, TASKS[1])
+    after = dict(made.network.named_parameters())
+    for name, (identity, value) in before.items():
+        assert id(after[name]) == identity
+        assert torch.equal(after[name], value)
+    made.network.add_task(2, (4, 1))  # no class is new
+    assert dict(made.network.named_parameters()).keys() == after.keys()
+
+
+@pytest.mark.parametrize(
+    ("heads", "tasks", "groups"),
+    [
+        (MultiHead, [(0, 1), (2, 3)], 2),
+        (partial(OutputMatrix, outputs=4), [(0, 1), (2, 3)], 2),
+        (IncrementalHead, [(0, 1), (2, 3)], 1),
+        (SingleHead, [(0, 1), (0, 1)], 1),
+    ],
+)
+def test_classes_that_compete(heads: type, tasks: list[tuple[int, ...]], groups: int) -> None:
+    made = learned(heads, tasks)
+    features = torch.randn(3, made.network.body.features)
+    found = made.network.heads.competing(features, [0, 1])
+    assert len(found) == groups
+    assert sum(part.shape[1] for part in found) == len({n for task in tasks for n in task})
+    assert made.network.heads.competing(features, []) == []

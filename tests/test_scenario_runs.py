@@ -1,0 +1,202 @@
+"""Runs of the scenarios, and tests inside visits and of tasks to come."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hydra.utils import instantiate
+
+from lifelong import load_run
+from lifelong.checkpoint import latest
+from lifelong.evaluation.matrix import anytime, forward_transfer
+from lifelong.measures import Tally
+from lifelong.networks import IncrementalHead, Network, SingleHead
+from lifelong.parts.distillation import distillation
+from lifelong.seeds import derive
+from lifelong.strategies import MAS, LwF
+from tests.conftest import execute, results_of, small_body, toy_visit
+from tests.test_contract import ADAM, FAST, Killed, alike, die_at
+
+SGD = partial(torch.optim.SGD, lr=0.1)
+MORE = ["evaluate_on=all", "evaluate_every_steps=4", "evaluate_images=30"]
+DOMAIN = ["data.labels=shared", "heads=single"]
+
+
+def test_both_accuracies_of_one_head_for_shared_labels_are_the_same(tmp_path: Path) -> None:
+    options = [*FAST, *ADAM, *DOMAIN, "strategy=finetune", "epochs=4"]
+    assert execute(tmp_path / "task", *options) == 0
+    assert execute(tmp_path / "class", *options, "evaluate=class") == 0
+    task, by_class = results_of(tmp_path / "task"), results_of(tmp_path / "class")
+    assert task["accuracy"] == task["accuracy_class"] == by_class["accuracy"]
+    assert by_class["accuracy"] == by_class["accuracy_task"]
+
+
+@pytest.mark.parametrize("heads", ["single", "multi"])
+def test_one_head_of_classes_of_their_own_cannot_tell(
+    tmp_path: Path, heads: str, capsys: Any
+) -> None:
+    options = [*FAST, "strategy=finetune", f"heads={heads}", "epochs=1"]
+    assert execute(tmp_path / "run", *options) == 0
+    assert ("accuracy_class" in results_of(tmp_path / "run")) == (heads == "multi")
+    if heads == "single":
+        assert execute(tmp_path / "two", *options, "evaluate=class") == 2
+        assert "use heads=multi or heads=incremental" in capsys.readouterr().err
+
+
+def test_rehearsal_tells_classes_apart_where_fine_tuning_knows_the_last_ones(
+    tmp_path: Path,
+) -> None:
+    found = {}
+    for method in ("finetune", "er"):
+        options = [*FAST[:-1], *ADAM, "heads=incremental", f"strategy={method}", "epochs=20"]
+        assert execute(tmp_path / method, *options) == 0
+        found[method] = results_of(tmp_path / method)
+    last = found["finetune"]["accuracy_class"][-1]
+    assert last[0] == last[1] == 0
+    assert last[2] > 0.9
+    assert found["er"]["metrics"]["final_accuracy_class"] > 0.75
+
+
+@pytest.mark.parametrize(
+    ("scenario", "strategy"),
+    [
+        *(("domain", name) for name in ("si", "mas", "lwf", "frozen_body")),
+        *(("class", name) for name in ("er", "agem", "ewc", "lwf", "joint")),
+    ],
+)
+def test_methods_with_one_head_and_blurred_boundaries(
+    tmp_path: Path, scenario: str, strategy: str
+) -> None:
+    """Resumed inside a visit, with all that is measured."""
+    heads = DOMAIN if scenario == "domain" else ["heads=incremental"]
+    options = [*FAST, *ADAM, *heads, f"strategy={strategy}", "epochs=2", "data.blurry=0.2", *MORE]
+    options += ["checkpoint_every=1", "resume=auto"]
+    if strategy in ("ewc", "mas", "si"):
+        options += ["strategy.strength=1"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert execute(whole, *options) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        die_at(patch, 3)
+        with pytest.raises(Killed):
+            execute(broken, *options)
+    assert execute(broken, *options) == 0
+    assert results_of(whole) == results_of(broken)
+    states = [latest(folder)[0] for folder in (whole, broken)]
+    assert alike(*(state.strategy for state in states if state is not None))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["strategy=hps", "data.blurry=0.1"], "data.blurry=0.1: Strategy cannot do that"),
+        (["strategy=cil", "heads=multi", "data.blurry=0.1"], "data.blurry=0.1: CIL cannot do"),
+        (["strategy=joint", "data.online=true"], "data.online=True: Joint cannot do that"),
+        (["strategy=er", "data.online=true", "epochs=3"], "epochs=3: data.online=true trains"),
+        (["strategy=er", "data.labels=mine"], "data.labels=mine: give own or shared"),
+        (["strategy=er", "evaluate_on=some"], "evaluate_on=some: give seen or all"),
+    ],
+)
+def test_refusals(tmp_path: Path, options: list[str], message: str, capsys: Any) -> None:
+    given = [option for option in FAST if not option.startswith("epochs")]
+    assert execute(tmp_path / "run", *given, *options) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_an_online_stream_passes_once(tmp_path: Path) -> None:
+    options = [*FAST, "strategy=er", "data.online=true", "heads=multi"]
+    assert execute(tmp_path, *options) == 0
+    config = load_run(tmp_path).config
+    assert config.epochs == 1
+    images = sum(results_of(tmp_path)["images"]["train"])
+    saved, _ = latest(tmp_path)
+    assert saved is not None
+    assert images / 32 <= saved.strategy["_extra_state"]["steps_trained"] <= images / 32 + 3
+
+
+def test_lwf_of_one_head_has_one_term_over_the_classes_met_before() -> None:
+    made = LwF(Network(small_body(), IncrementalHead), SGD, strength=0.7)
+    for index in range(3):
+        made.begin_task(toy_visit(index))
+        with torch.no_grad():
+            for p in made.network.parameters():
+                p.add_(0.05 * torch.randn_like(p))
+    batch = toy_visit(2).train[torch.arange(8)]
+    every = made.network.heads.scores(made.network.body(batch.x))
+    teacher = made.teacher
+    assert teacher is not None
+    former = teacher.heads.scores(teacher.body(batch.x))
+    assert former.shape[1] == 6
+    expected = F.cross_entropy(every, batch.y + 6) + 0.7 * distillation(every[:, :6], former, 2.0)
+    torch.testing.assert_close(made.training_loss(batch), expected)
+
+
+def test_one_head_is_held_like_the_body() -> None:
+    names = {}
+    for heads in (SingleHead, IncrementalHead):
+        made = MAS(Network(small_body(), heads), SGD)
+        made.begin_task(toy_visit(0))
+        names[heads] = set(made.held())
+        assert any(name.startswith("heads.") for name in names[heads])
+        assert names[heads] == {name for name, _ in made.network.named_parameters()}
+
+
+def test_what_is_measured_beside_changes_nothing(tmp_path: Path) -> None:
+    options = [*FAST, *ADAM, "strategy=er", "heads=multi", "epochs=3"]
+    assert execute(tmp_path / "plain", *options) == 0
+    assert execute(tmp_path / "more", *options, *MORE, "measure=[loss,confusion]") == 0
+    plain, more = results_of(tmp_path / "plain"), results_of(tmp_path / "more")
+    assert plain["accuracy"] == more["accuracy"]
+    assert plain["validation"] == more["validation"]
+    for name, value in plain["metrics"].items():
+        assert more["metrics"][name] == value
+    states = [latest(tmp_path / name)[0] for name in ("plain", "more")]
+    assert alike(*(state.strategy for state in states if state is not None))
+    for name in ("anytime_accuracy", "confusion", "confusion_class"):
+        assert (tmp_path / "more" / "figures" / f"{name}.png").exists()
+
+
+def test_a_task_to_come_is_asked_as_it_will_begin(tmp_path: Path) -> None:
+    options = [*FAST, *ADAM, "strategy=finetune", "heads=multi", "epochs=3", "keep=all"]
+    assert execute(tmp_path, *options, "evaluate_on=all") == 0
+    found = results_of(tmp_path)["accuracy_ahead"]
+    assert found[0][0] is None
+    run = load_run(tmp_path, visit=1)
+    stream = instantiate(run.config.data, _convert_="all")
+    torch.manual_seed(derive(1, "init", 1))  # as the second visit begins
+    run.strategy.begin_task(stream.visits[1])
+    run.strategy.eval()
+    tally = Tally()
+    run.strategy.measure(
+        stream.tasks[1].test[torch.arange(len(stream.tasks[1].test))], {"task": tally}
+    )
+    right, total = tally.counts()[1]
+    assert found[0][1] == right / total
+
+
+def test_forward_transfer_by_hand() -> None:
+    nan = np.nan
+    ahead = np.array([[nan, 0.6, 0.5], [nan, nan, 0.7], [nan, nan, nan]])
+    untrained = np.array([0.5, 0.5, 0.4])
+    assert forward_transfer(ahead, untrained, [0, 1, 2]) == pytest.approx((0.1 + 0.3) / 2)
+    again = np.array([[nan, 0.6], [nan, 0.9], [nan, nan]])  # task 1 is met at the third visit
+    assert forward_transfer(again, untrained[:2], [0, 0, 1]) == pytest.approx(0.4)
+
+
+def test_anytime_metrics_by_hand() -> None:
+    rows = [
+        (1, {0: 0.5}), (1, {0: 0.9}), (2, {0: 0.4, 1: 0.6}), (2, {0: 0.8, 1: 1.0}),
+        (3, {0: 0.7, 1: 0.3, 2: 0.5}),
+    ]  # fmt: skip
+    found = anytime(rows, [0, 1, 2], last=0.8)
+    assert found["anytime_accuracy"] == pytest.approx((0.5 + 0.9 + 0.5 + 0.9 + 0.5) / 5)
+    assert found["minimum_accuracy"] == pytest.approx((0.4 + 0.3) / 2)
+    assert found["worst_case_accuracy"] == pytest.approx(0.8 / 3 + 2 / 3 * 0.35)
+    alone = anytime(rows[:2], [0, 1, 2], last=0.9)
+    assert alone["minimum_accuracy"] is None
+    assert alone["worst_case_accuracy"] == 0.9
