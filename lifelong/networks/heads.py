@@ -180,7 +180,14 @@ class OutputMatrix(Heads):
 class IncrementalHead(Heads):
     """One linear layer with a column for every class met; all of them compete in training.
 
-    The classes that come with a task get columns of their own, beside the earlier ones.
+    The classes that come with a task get columns beside the earlier ones.
+
+    Args:
+        outputs: columns from the start, so that those of classes to come compete, too (Hsu et al.,
+            2018; Mammoth); null: columns come with their classes (van de Ven, Tolias, 2019).
+
+    Raises:
+        ValueError: more classes than `outputs`.
     """
 
     common = True
@@ -190,34 +197,47 @@ class IncrementalHead(Heads):
         features: int,
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
+        outputs: int | None = None,
         initial: Initial = "truncated_normal",
     ) -> None:
         super().__init__(features, hidden, dropout, initial)
         self.below = nn.Sequential(*list(Head(features, 1, hidden, dropout, initial))[:-1])
         self.numbers: list[int] = []  # class number of each column
         self.columns: dict[int, list[int]] = {}  # of each task
+        self.outputs = outputs
+        if outputs is not None:
+            self._add("outputs", outputs)
+
+    def _add(self, key: str, classes: int) -> None:
+        width = self.hidden[-1] if self.hidden else self.features
+        self.all[key] = Head(width, classes, (), 0.0, self.initial)[-1]
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         if task in self.columns:
             return
         new = [number for number in classes if number not in self.numbers]
-        if new:
-            width = self.hidden[-1] if self.hidden else self.features
-            self.all[str(task)] = Head(width, len(new), (), 0.0, self.initial)[-1]
         self.numbers += new
+        if self.outputs is None and new:
+            self._add(str(task), len(new))
+        elif self.outputs is not None and len(self.numbers) > self.outputs:
+            raise ValueError(
+                f"heads.outputs={self.outputs}: the tasks up to number {task + 1} have "
+                f"{len(self.numbers)} classes; give as many, or null"
+            )
         self.columns[task] = [self.numbers.index(number) for number in classes]
 
     def of(self, task: int) -> nn.Module:
         return self
 
-    def scores(self, features: Tensor) -> Tensor:  # (b, f) -> (b, classes met)
-        """Scores of all classes met, in the order in which they came."""
+    def scores(self, features: Tensor) -> Tensor:  # (b, f) -> (b, columns)
+        """Scores of all classes met, in the order in which they came; then of those to come."""
         below = self.below(features)
         return torch.cat([output(below) for output in self.all.values()], 1)
 
-    def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, classes met)
+    def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, columns)
         own = self.columns[task]
-        others = [column for column in range(len(self.numbers)) if column not in own]
+        count = self.outputs or len(self.numbers)
+        others = [column for column in range(count) if column not in own]
         return self.scores(features)[:, _places(own + others)]
 
     def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:

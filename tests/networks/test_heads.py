@@ -53,6 +53,19 @@ def test_the_loss_is_a_softmax_over_all_classes_met() -> None:
     torch.testing.assert_close(F.cross_entropy(made(x, t), y), F.cross_entropy(every, columns))
 
 
+def test_columns_of_classes_to_come_compete_where_they_are_there_from_the_start() -> None:
+    made = learned(partial(IncrementalHead, outputs=5), TASKS[:1])
+    x = torch.randn(6, 2, 6, 6)
+    every = made.network.heads.scores(made.network.body(x))
+    assert torch.equal(made(x, torch.zeros(6).long()), every)
+    assert made.predict(x).classes[0].tolist() == [3, 1]
+    assert torch.equal(made.predict(x).scores, every[:, :2])
+    made.network.add_task(1, TASKS[1])
+    assert made(x, torch.ones(6).long()).shape == (6, 5)
+    with pytest.raises(ValueError, match=r"heads\.outputs=3: the tasks up to number 2 have 4"):
+        learned(partial(IncrementalHead, outputs=3), TASKS)
+
+
 def test_a_new_task_leaves_earlier_weights_and_their_names_alone() -> None:
     made = learned(IncrementalHead, TASKS[:1])
     before = {name: (id(p), p.clone()) for name, p in made.network.named_parameters()}
