@@ -25,6 +25,7 @@ from lifelong.strategies import Strategy
 from lifelong.strategies.strategy import Way
 from lifelong.terminal import Terminal
 
+HALF = ("16-true", "bf16-true")  # precisions of the weights themselves
 SHARES = {"alpha", "dampening", "momentum"}  # of PyTorch's optimizers, which take what is above 1
 # Options of the Trainer that the experiment gives, or that nothing of a run asks.
 FIXED_BY = {
@@ -205,26 +206,28 @@ def _check_images(saved: Checkpoint, record: Record, config: DictConfig) -> None
 
 def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     """Combinations that the method says it cannot do, or that mean nothing."""
-    plain = ("32", "32-true", "64", "64-true", "None")
+    precision = str(config.trainer.precision)
     fixed = sorted(FIXED & config.trainer.keys())
     if fixed:
         raise ValueError(
             f"trainer.{fixed[0]}={config.trainer[fixed[0]]}: is decided by the run; "
             f"{FIXED_BY.get(fixed[0], 'leave it out')}"
         )
-    wanted = {
-        "trainer.devices": config.trainer.devices != 1,
-        "trainer.precision": str(config.trainer.precision) not in plain,
-        "trainer.accumulate_grad_batches": config.trainer.get("accumulate_grad_batches", 1) != 1,
-        "optimizer_lifetime": strategy.lifetime == "stream",
-        "data.blurry": stream.blurry > 0,
-        "data.online": stream.online,
-    }
+    accumulated = config.trainer.get("accumulate_grad_batches", 1)
+    wanted = [
+        ("trainer.devices", "devices", config.trainer.devices != 1),
+        ("trainer.precision", "float16", precision.startswith("16")),
+        ("trainer.precision", "half_precision", precision in HALF),
+        ("trainer.accumulate_grad_batches", "accumulate_grad_batches", accumulated != 1),
+        ("optimizer_lifetime", "optimizer_lifetime", strategy.lifetime == "stream"),
+        ("data.blurry", "blurry", stream.blurry > 0),
+        ("data.online", "online", stream.online),
+    ]
     refuses = strategy.refuses
     if not strategy.network.one_pass:
         refuses = {"blurry": "its network keeps weights of each task's own"} | refuses
-    for option, asked in wanted.items():
-        reason = refuses.get(option.rpartition(".")[2])
+    for option, kind, asked in wanted:
+        reason = refuses.get(kind)
         if asked and reason is not None:
             raise ValueError(
                 f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "

@@ -92,7 +92,7 @@ def step_of(method: Callable[..., Strategy], name: str) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
         strategy.training_loss(batch).backward()
-        strategy.on_after_backward()
+        strategy.on_before_optimizer_step(None)
         optimizer.step()
 
     return step

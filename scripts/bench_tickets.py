@@ -71,7 +71,7 @@ def step_of(made: CIL) -> Callable[[], None]:
     def step() -> None:
         optimizer.zero_grad()
         made.training_loss(mixed[rows]).backward()
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         optimizer.step()
         made.on_train_batch_end(None, None, 0)  # type: ignore[arg-type]
 

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
@@ -35,7 +36,7 @@ class AGEM(Strategy):
     """
 
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "precision": "gradients are compared as they are, not scaled"
+        "float16": "the gradient on the memory is taken without a scaler; give bf16-mixed"
     }
 
     def __init__(
@@ -77,7 +78,7 @@ class AGEM(Strategy):
         return [p for p in self.network.parameters() if p.requires_grad]
 
     @torch.no_grad()
-    def on_after_backward(self) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if self._reference is not None:
             project(self._trained(), self._reference)
 

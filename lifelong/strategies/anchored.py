@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
@@ -47,7 +48,7 @@ class Anchored(Strategy):
     """
 
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "precision": "the penalty is added to gradients as they are, not scaled"
+        "half_precision": "importances and anchors need 32 bits; give a mixed precision"
     }
 
     def __init__(
@@ -163,7 +164,7 @@ class Anchored(Strategy):
         )
 
     @torch.no_grad()
-    def on_after_backward(self) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         if not self.holds or self.proximal:
             return
         self.pull()

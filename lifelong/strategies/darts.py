@@ -45,7 +45,7 @@ class DARTS(Search):
     """
 
     refuses: ClassVar[dict[str, str]] = Search.refuses | {
-        "precision": "the step of the selectors is taken without a gradient scaler"
+        "float16": "the step of the selectors is taken without a scaler; give bf16-mixed"
     }
 
     def __init__(

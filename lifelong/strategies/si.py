@@ -10,6 +10,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
@@ -77,20 +78,21 @@ class SI(Anchored):
         return found
 
     @torch.no_grad()
-    def on_after_backward(self) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self._before = [
             (self.path(name), p.detach().clone(), p.grad.clone())
             for name, p in self._held.items()
             if p.grad is not None
         ]
-        super().on_after_backward()
+        super().on_before_optimizer_step(optimizer)
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         super().on_train_batch_end(outputs, batch, batch_idx)
         moved = [p for p in self._held.values() if p.grad is not None]
         for (path, before, gradient), p in zip(self._before, moved, strict=True):
-            path.addcmul_(gradient, before - p)
+            moved_by = before - p  # nothing in a step that is left out, as its gradient overflowed
+            path.addcmul_(gradient.masked_fill(moved_by == 0, 0), moved_by)
 
     def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         return {

@@ -91,8 +91,9 @@ class Strategy(LightningModule):
         trains_on_validation: whether it learns from validation images.
         ways: how answers are measured: with the `task` given, without it (`class`), or both, first
             the one by which the run decides; the other one in tests alone.
-        refuses: for each of `devices`, `precision`, `accumulate_grad_batches`, `optimizer_lifetime`
-            (of the stream), `blurry`, `online` that the method cannot do, the reason.
+        refuses: for each of `devices`, `accumulate_grad_batches`, `optimizer_lifetime` (of the
+            stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`, `online`
+            that the method cannot do, the reason.
     """
 
     rolls_back: bool = False

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
@@ -142,7 +143,7 @@ class Tickets(CIL):
         yield
         self.take(own)
 
-    def on_after_backward(self) -> None:
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.masks.hold_gradients(self.prunable())
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:

@@ -140,7 +140,7 @@ def test_frozen_layers_keep_still_and_have_no_importance(method: Any) -> None:
         for _ in range(2):
             optimizer.zero_grad()
             made.training_loss(visit.train[torch.arange(4)]).backward()
-            made.on_after_backward()
+            made.on_before_optimizer_step(None)
             optimizer.step()
         made.end_task(visit, [])  # type: ignore[arg-type]
     for name, p in made.network.body.named_parameters(prefix="body"):

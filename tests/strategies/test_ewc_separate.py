@@ -92,7 +92,7 @@ def learned(
             method.training_loss(batch).backward()
             plain = {n: p.grad for n, p in method.network.named_parameters() if p.grad is not None}
             plain = {name: gradient.clone() for name, gradient in plain.items()}
-            method.on_after_backward()
+            method.on_before_optimizer_step(None)
             for name, p in method.network.named_parameters():
                 if expected[name] is None:
                     assert p.grad is None, name
@@ -126,7 +126,7 @@ def test_an_anchor_for_each_task_is_not_one_for_all() -> None:
         for name, p in method.network.named_parameters():
             p.grad = torch.zeros_like(p)
             p.data.copy_(kept[-1][0][name])  # at the latest anchor one for all does not pull
-        method.on_after_backward()
+        method.on_before_optimizer_step(None)
         found.append(max(float(p.grad.abs().max()) for p in method.network.parameters()))  # type: ignore[union-attr]
     assert found[0] == 0
     assert found[1] > 1e-4
@@ -143,7 +143,7 @@ def test_anchors_come_back_from_a_checkpoint() -> None:
         for p in one.network.parameters():
             p.grad = torch.zeros_like(p)
             p.data.add_(0.1 * torch.randn_like(p))
-        one.on_after_backward()
+        one.on_before_optimizer_step(None)
     for p, other in zip(method.network.parameters(), again.network.parameters(), strict=True):
         assert p.grad is not None
         assert torch.equal(p.grad, other.grad)

@@ -135,7 +135,7 @@ def stepped(penalty: str, by_hand: bool, strength: float = 3.0) -> list[Tensor]:
         if by_hand:
             loss = loss + strength * made.anchor.penalty(made.held())
         loss.backward()
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         optimizer.step()
     return [p.detach() for p in made.held().values()]
 
@@ -179,7 +179,7 @@ def test_proximal_steps_hold_what_matters_and_nothing_else() -> None:
     for _ in range(3):
         optimizer.zero_grad()
         made.training_loss(images(12, task=1)[torch.arange(12)]).backward()
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         optimizer.step()
         made.on_train_batch_end(None, NONE, 0)
     moved = (p.detach() - before).abs()
@@ -201,7 +201,7 @@ def test_the_bound_of_stability(strength: float) -> None:
     optimizer = torch.optim.SGD(named.values(), lr=1.0, momentum=0.9)
     for _ in range(3000):
         named["w"].grad = torch.zeros_like(named["w"])
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         optimizer.step()
     assert (abs(float(named["w"].detach())) < 1e-3) == (strength < 1.9)
 
@@ -290,7 +290,7 @@ def test_a_new_task_leaves_the_head_of_another_alone() -> None:
     for _ in range(3):
         optimizer.zero_grad()
         made.training_loss(images(12, task=1)[torch.arange(12)]).backward()
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         optimizer.step()
     after = made.network.heads.of(0).parameters()
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -38,7 +38,7 @@ def train(strategy: Strategy, data: list[Batch]) -> None:
     for number, batch in enumerate(data):
         optimizer.zero_grad()
         strategy.training_loss(batch).backward()
-        strategy.on_after_backward()
+        strategy.on_before_optimizer_step(None)
         optimizer.step()
         strategy.on_train_batch_end(None, batch, number)
 

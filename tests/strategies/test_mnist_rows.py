@@ -38,7 +38,7 @@ def visit_of(index: int) -> Visit:
 def step(method: Any, batch: Batch, number: int = 0) -> None:
     """A step as Lightning takes it."""
     method.training_loss(batch).backward()
-    method.on_after_backward()
+    method.on_before_optimizer_step(None)
     method._optimizer.step()
     method.on_train_batch_end(None, batch, number)
 

@@ -106,7 +106,7 @@ def test_nothing_points_against_the_past_after_a_step(heads: Any) -> None:
         r = flat([z if found is None else found for z, found in zip(zeros, reference, strict=True)])
         pairs = list(zip(zeros, made._trained(), strict=True))
         before = flat([z if p.grad is None else p.grad for z, p in pairs]) @ r
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         after = flat([z if p.grad is None else p.grad for z, p in pairs]) @ r
         against += int(before < 0)
         assert after >= -1e-12 * (r @ r)
@@ -130,7 +130,7 @@ def test_agem_takes_the_reference_from_earlier_tasks() -> None:
     loss.backward()
     given = [None if p.grad is None else p.grad.clone() for p in made._trained()]
     alike = parameters(given, made._trained())
-    made.on_after_backward()
+    made.on_before_optimizer_step(None)
     project(alike, list(reference))
     found = flat([p.grad for p in made._trained()])
     torch.testing.assert_close(found, flat([p.grad for p in alike]))
@@ -153,7 +153,7 @@ def test_ewc_adds_the_cut_gradient_of_the_penalty() -> None:
         data = batch(toy_visit(1))
         made.training_loss(data).backward()
         plain = {n: None if p.grad is None else p.grad.clone() for n, p in named.items()}
-        made.on_after_backward()
+        made.on_before_optimizer_step(None)
         penalty = {
             n: 2 * strength * made.anchor.importance(n) * (p.detach() - made.anchor.weight(n))
             for n, p in named.items()

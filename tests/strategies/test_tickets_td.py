@@ -36,7 +36,7 @@ def train(method: TicketsTD, visit: Visit, now: Round, steps: int = 3) -> None:
     for number, batch in enumerate(islice(stream.train_dataloader(), steps)):
         optimizer.zero_grad()
         method.training_step(batch, number).backward()
-        method.on_after_backward()
+        method.on_before_optimizer_step(None)
         optimizer.step()
         method.on_train_batch_end(None, batch, number)
     method.on_train_end()
