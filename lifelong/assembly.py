@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from lifelong.experiment import Experiment
 from lifelong.files import sealed, write_json, write_text
 from lifelong.measures import Measure
 from lifelong.optim import TaskOptimizer
+from lifelong.optim.task_optimizer import part_of
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
 from lifelong.strategies.strategy import Way
@@ -81,6 +84,7 @@ def assemble(
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
+    strategy.groups = OmegaConf.to_container(config.optimizer_groups or OmegaConf.create())  # type: ignore[assignment]
     strategy.ways = _ways(strategy, stream, config.evaluate)
     strategy.measures = _measures(config)
     _refuse(strategy, stream, config)
@@ -220,6 +224,7 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         ("trainer.precision", "half_precision", precision in HALF),
         ("trainer.accumulate_grad_batches", "accumulate_grad_batches", accumulated != 1),
         ("optimizer_lifetime", "optimizer_lifetime", strategy.lifetime == "stream"),
+        ("optimizer_groups", "optimizer_groups", bool(strategy.groups)),
         ("data.blurry", "blurry", stream.blurry > 0),
         ("data.online", "online", stream.online),
     ]
@@ -244,6 +249,7 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         )
     strategy.check(stream.tasks)
     _refuse_optimizer(strategy, config)
+    _refuse_groups(strategy, stream)
     _refuse_validation(strategy, stream, config)
 
 
@@ -299,6 +305,35 @@ def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
             f"trainer.precision={config.trainer.precision}: {type(optimizer).__name__}'s moments "
             "need 32 bits; give a mixed precision or 32-true"
         )
+
+
+def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
+    """Groups that no parameter of the first task is in, and options that the optimizer has not."""
+    if not strategy.groups:
+        return
+    options = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))]).defaults
+    with torch.random.fork_rng(devices=[]):
+        network = copy.deepcopy(strategy.network)
+        network.add_task(0, stream.tasks[0].classes)
+    names = [name for name, _ in network.named_parameters()]
+    for part, given in strategy.groups.items():
+        if not any(part_of(name, [part]) for name in names):
+            raise ValueError(
+                f"optimizer_groups.{part}: no parameter has that word in its name; the first are "
+                f"{', '.join(names[:3])}, the last {names[-1]}"
+            )
+        for option, value in given.items():
+            known = ", ".join(sorted(map(str, options)))
+            if option not in options:
+                raise ValueError(
+                    f"optimizer_groups.{part}.{option}: the optimizer has {known}; give one of them"
+                )
+            most = 1 if option in SHARES else math.inf
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if isinstance(options[option], float) and not (number and 0 <= value <= most):
+                raise ValueError(
+                    f"optimizer_groups.{part}.{option}={value}: give a number from 0 on"
+                )
 
 
 def _refuse_validation(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:

@@ -55,7 +55,7 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What a run reads whatever it is made of; all else only if one of these refers to it.
 ROOTS = (
     "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",
-    "restore_best", "evaluate_every", "optimizer_lifetime", "seeds", "paths",
+    "restore_best", "evaluate_every", "optimizer_lifetime", "optimizer_groups", "seeds", "paths",
 )  # fmt: skip
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (
@@ -140,6 +140,7 @@ def complete(config: DictConfig) -> None:
     for key, least in _WHOLE.items():
         _check_whole(key, OmegaConf.select(config, key), least)
     _check_rate(config.lr)
+    _check_groups(config.get("optimizer_groups"))
     for key, allowed in _CHOICES.items():
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
@@ -291,6 +292,16 @@ def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
         known = all(name in options for name in re.findall(r"(\w+)=", condition))
         if f"data.{key}" in overrides and known and not _holds(condition, options):
             raise _idle("data", key, options[key], condition)
+
+
+def _check_groups(groups: Any) -> None:
+    """Refuses `optimizer_groups` that are no options by words of parameters' names."""
+    known = OmegaConf.is_dict(groups) and all(OmegaConf.is_dict(groups[part]) for part in groups)
+    if groups is not None and not known:
+        raise ValueError(
+            f"optimizer_groups={groups}: give options by a word of parameters' names, such as "
+            "{heads:{lr:0.01}}"
+        )
 
 
 def _missing(config: DictConfig) -> list[str]:

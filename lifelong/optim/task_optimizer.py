@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
 from torch import nn
@@ -32,14 +32,39 @@ class TaskOptimizer(Optimizer):
 
 
 Named = Mapping[str, nn.Parameter]
+Groups = Mapping[str, Mapping[str, Any]]  # options by a part of parameters' names
 
 
-def extend(optimizer: Optimizer, named: Named) -> None:
-    """Hands the optimizer the parameters that it does not have yet, as a group of its own."""
+def part_of(name: str, parts: Iterable[str]) -> str | None:
+    """The first of some parts that a parameter's name has, in whole words between dots.
+
+    >>> part_of("heads.all.3.1.bias", ["bias", "heads"]), part_of("body.0.weight", ["eight"])
+    ('bias', None)
+    """
+    return next((part for part in parts if f".{part}." in f".{name}."), None)
+
+
+def grouped(named: Named, groups: Groups) -> list[dict[str, Any]]:
+    """Parameters as groups of an optimizer: those without options of their own first."""
+    found: dict[str | None, list[nn.Parameter]] = {part: [] for part in (None, *groups)}
+    for name, p in named.items():
+        found[part_of(name, groups)].append(p)
+    return [
+        {"params": params, **({} if part is None else groups[part]), "part": part}
+        for part, params in found.items()
+        if params
+    ]
+
+
+def extend(optimizer: Optimizer, named: Named, groups: Groups) -> None:
+    """Hands the optimizer the parameters that it does not have yet."""
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    new = [p for p in named.values() if id(p) not in known]
-    if new:
-        optimizer.add_param_group({"params": new})
+    new = {name: p for name, p in named.items() if id(p) not in known}
+    if new and not groups:
+        optimizer.add_param_group({"params": list(new.values())})
+    for group in grouped(new, groups) if groups else ():
+        own = [one for one in optimizer.param_groups if one.get("part") == group["part"]]
+        own[0]["params"].extend(group["params"]) if own else optimizer.add_param_group(group)
 
 
 def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:

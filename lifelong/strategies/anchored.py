@@ -145,9 +145,15 @@ class Anchored(Strategy):
     def step_ratio(self) -> float:
         """Rate * strength * highest importance / (1 + momentum); from 1 on steps diverge."""
         optimizer = self.optimizers(use_pl_optimizer=False)
-        group = optimizer.param_groups[0]  # type: ignore[union-attr]
-        highest = max((float(self.anchor.importance(n).max()) for n in self._held), default=0.0)
-        return float(group["lr"] * self.strength * highest / (1 + group.get("momentum", 0)))
+        momentum = optimizer.param_groups[0].get("momentum", 0)  # type: ignore[union-attr]
+        highest = max(
+            (
+                self.rate_of(p) * float(self.anchor.importance(n).max())
+                for n, p in self._held.items()
+            ),
+            default=0.0,
+        )
+        return float(self.strength * highest / (1 + momentum))
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -185,10 +191,8 @@ class Anchored(Strategy):
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         if not self.holds or not self.proximal:
             return
-        optimizer = self.optimizers(use_pl_optimizer=False)
-        rate = optimizer.param_groups[0]["lr"]  # type: ignore[union-attr]
         for name, p in self._held.items():
-            c = 2 * rate * self.strength * self.anchor.importance(name)
+            c = 2 * self.rate_of(p) * self.strength * self.anchor.importance(name)
             p.copy_((p + c * self.anchor.weight(name)) / (1 + c))
 
 

@@ -45,7 +45,8 @@ class DARTS(Search):
     """
 
     refuses: ClassVar[dict[str, str]] = Search.refuses | {
-        "float16": "the step of the selectors is taken without a scaler; give bf16-mixed"
+        "optimizer_groups": "its look-ahead takes one learning rate for all weights",
+        "float16": "the step of the selectors is taken without a scaler; give bf16-mixed",
     }
 
     def __init__(

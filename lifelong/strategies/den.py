@@ -60,6 +60,7 @@ class DEN(Strategy):
     """
 
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+        "optimizer_groups": "its thresholds go with one learning rate for all weights",
         "optimizer_lifetime": "layers that grow are new parameters; give task",
         "online": "it trains several times on the images of a task",
     }

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
@@ -27,14 +27,21 @@ from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
 from lifelong.networks import TaskNetwork, by_task
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.optim.task_optimizer import TaskOptimizer, extend, load_by_name, state_by_name
+from lifelong.optim.task_optimizer import (
+    Groups,
+    TaskOptimizer,
+    extend,
+    grouped,
+    load_by_name,
+    state_by_name,
+)
 
 
 class Diverged(ArithmeticError):
     """Training went wrong beyond repair."""
 
 
-MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+MakeOptimizer = Callable[[Iterable[Tensor] | Iterable[dict[str, Any]]], Optimizer]
 Lifetime = Literal["epoch", "task", "stream"]
 Way = Literal["task", "class"]  # of asking: with the task given, or without
 
@@ -86,6 +93,7 @@ class Strategy(LightningModule):
         needs_validation: whether the method cannot do without validation images.
         best: accuracy on the validation images, epoch and tensors of the best epoch of the last
             round; a method that goes back to an earlier round puts back that one's.
+        groups: options of the optimizer for parameters that have a word in their names.
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
         trains_on_validation: whether it learns from validation images.
@@ -130,6 +138,7 @@ class Strategy(LightningModule):
         self.ways: tuple[Way, ...] = ("task",)
         self.measures: dict[str, MakeMeasure] = {}  # beside accuracy
         self.best: dict[str, Any] | None = None
+        self.groups: Groups = {}
         self.lifetime: Lifetime = "task"
         self._optimizer: Optimizer | None = None
         self._goes_on = False  # whether it is that of a checkpoint inside a round
@@ -362,9 +371,9 @@ class Strategy(LightningModule):
     def configure_optimizers(self) -> Any:
         trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
         if self._optimizer is None or (self.lifetime != "stream" and not self._goes_on):
-            self._optimizer = self.make_optimizer(list(trained.values()))
+            self._optimizer = self._made(trained)
         else:
-            extend(self._optimizer, trained)
+            extend(self._optimizer, trained, self.groups)
         self._goes_on = False
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
@@ -374,6 +383,19 @@ class Strategy(LightningModule):
             self._optimizer, lambda epoch: self.schedule(first + epoch) if rate is None else rate
         )
         return {"optimizer": self._optimizer, "lr_scheduler": scheduler}
+
+    def _made(self, named: Mapping[str, nn.Parameter]) -> Optimizer:
+        """A new optimizer of some parameters."""
+        if not self.groups:
+            return self.make_optimizer(list(named.values()))
+        return self.make_optimizer(grouped(named, self.groups))
+
+    def rate_of(self, p: nn.Parameter) -> float:
+        """The learning rate of a parameter that is trained, as it is now."""
+        assert self._optimizer is not None
+        first, *others = self._optimizer.param_groups
+        own = next((group for group in others if any(p is each for each in group["params"])), first)
+        return float(own["lr"])
 
     def optimizer_state(self) -> dict[str, Any]:
         """The optimizer's state by parameter name."""
@@ -390,7 +412,7 @@ class Strategy(LightningModule):
         named = dict(self.named_parameters())
         known = {name: named[name] for name in states or {} if name in named}
         if states and known:
-            self._optimizer = self.make_optimizer(list(known.values()))
+            self._optimizer = self._made(known)
             load_by_name(self._optimizer, known, states)
             self._goes_on = True
 
