@@ -124,6 +124,7 @@ def assemble(
         evaluate_on=config.evaluate_on,
         evaluate_every_steps=config.evaluate_every_steps,
         evaluate_images=config.evaluate_images,
+        costs=config.costs,
         restore_best=config.restore_best,
         checkpoint_every=config.checkpoint_every,
         keep=config.keep,

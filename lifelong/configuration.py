@@ -91,6 +91,7 @@ _WHOLE = {  # least values of the whole numbers at the top level
 _CHOICES = {
     "evaluate": ("task", "both", "class"),
     "evaluate_on": ("seen", "all"),
+    "costs": (True, False),
     "measure_on": ("test", "validation"),
     "keep": ("latest", "all"),
     "fidelity": ("clean", "authors"),

@@ -21,6 +21,7 @@ from lifelong.data import Images, TaskStream, Visit
 from lifelong.evaluation.matrix import how_asked, percent
 from lifelong.evaluation.record import AHEAD, BEFORE, BESIDE, OTHER, PEAK, TEST, UNTRAINED, Record
 from lifelong.measures import Tally
+from lifelong.measures.costs import kept_bytes, multiply_adds, peak_memory
 from lifelong.seeds import derive
 from lifelong.strategies import Round, Strategy
 from lifelong.strategies.strategy import Rounds, Way
@@ -52,6 +53,7 @@ class Experiment:
         evaluate_on: test the tasks `seen`, or `all`: those to come, too, as they would begin.
         evaluate_every_steps: training steps between two tests inside visits; 0 for none.
         evaluate_images: test images of a task for these.
+        costs: count multiply-adds.
         checkpoint_every: epochs between two checkpoints inside a task; 0 for none.
         keep: `latest` or `all` checkpoints of finished tasks.
         saved: where to go on.
@@ -71,6 +73,7 @@ class Experiment:
     evaluate_on: str = "seen"
     evaluate_every_steps: int = 0
     evaluate_images: int = 100
+    costs: bool = False
     checkpoint_every: int = 0
     keep: str = "latest"
     loggers: Sequence[Logger] = ()
@@ -105,6 +108,10 @@ class Experiment:
         if visit.number == 1 and saved is None:
             self._look_ahead(visit, UNTRAINED)
         trained = self._train(visit, saved)
+        if trained and self.costs:
+            batch = next(iter(self.stream.train_dataloader()))
+            moved = self.strategy.transfer_batch_to_device(batch, self.device, 0)
+            self.record.multiply_adds = multiply_adds(self.strategy, moved)
         if trained:
             self._evaluate_before(visit)
         with self._clock("train"):
@@ -112,6 +119,8 @@ class Experiment:
         if trained:
             self._evaluate(visit)
         self.record.parameters.append(self.strategy.network.size())
+        self.record.bytes.append(kept_bytes(self.strategy))
+        self.record.peak_memory = peak_memory()
         self.record.single_size = self.strategy.network.single_size(visit.task.index)
         self.record.write(self.folder, "running", self.strategy.method)
         self._checkpoint(visit, finished=True).save(self.folder, self.keep)

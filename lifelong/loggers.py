@@ -63,6 +63,7 @@ def _conclude_wandb(logger: Wandb, folder: Path) -> None:
         **{name: value for name, value in results["metrics"].items() if value is not None},
         **{f"seconds/{name}": value for name, value in results["seconds"].items()},
         "parameters": results["parameters"],
+        "bytes_kept": results["bytes_after_visit"][-1]["total"],
     })  # fmt: skip
     if logger.checkpoints:
         artifact = service.Artifact(f"run-{run.id}", type="model")

@@ -119,7 +119,7 @@ def results_of(folder: Path) -> dict[str, Any]:
     return {
         key: value
         for key, value in results.items()
-        if key not in ("seconds", "seal", "config_checksum")
+        if key not in ("seconds", "seal", "config_checksum", "peak_memory")
     }
 
 

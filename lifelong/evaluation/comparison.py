@@ -33,6 +33,11 @@ IN_PERCENT = ("forgetting",)  # those that papers give as a share of 1, and tabl
 # as `relative_time: [6.55, lasem_hps]`.
 TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
 WEIGHTS_LEFT = "weights_left"  # likewise: of runs with masks, % after each task
+# Costs that stand in tables beside parameters and seconds, where runs have them; in millions.
+MORE_COSTS = {
+    "bytes": "MB kept", "multiply_adds": "multiply-adds of a step, 10^6",
+    "peak_memory": "MB at most",
+}  # fmt: skip
 ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
@@ -124,7 +129,8 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
         heads.append(column(metric).heading)
         if metric in known:
             heads += [f"published {column(metric).heading}", "difference"]
-    heads += ["parameters", "seconds of training"]
+    costs = [cost for cost in MORE_COSTS if any(group.values(cost) for group in groups)]
+    heads += ["parameters", *(MORE_COSTS[cost] for cost in costs), "seconds of training"]
     if against_paper:
         heads += [heading for key, heading in TIMES.items() if _published_by_any(groups, key)]
     for group in groups:
@@ -137,7 +143,10 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
             if metric in known:
                 cells += _beside(ours, published(group, metric), digits)
         size = group.mean("parameters")
-        cells += [(f"{size:,.0f}", size), *_times(group, groups, against_paper)]
+        cells.append((f"{size:,.0f}", size))
+        millions = [group.mean(cost) / 1e6 for cost in costs]
+        cells += [("-" if math.isnan(each) else f"{each:,.2f}", each) for each in millions]
+        cells += _times(group, groups, against_paper)
         rows.append([cell for cell, _ in cells])
         keys.append([key for _, key in cells])
     told = differing(groups)

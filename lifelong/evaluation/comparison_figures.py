@@ -33,6 +33,8 @@ def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
         ("accuracy_against_forgetting", "forgetting", "forgetting, %", 100.0),
         ("accuracy_against_time", "seconds", "seconds of training", 1.0),
         ("accuracy_against_parameters", "parameters", "parameters", 1.0),
+        ("accuracy_against_bytes", "bytes", "MB kept between tasks", 1e-6),
+        ("accuracy_against_multiply_adds", "multiply_adds", "multiply-adds of a step, 10^6", 1e-6),
     ):
         if any(group.values(metric) for group in groups):
             made[name] = scatter(groups, metric, label, factor)

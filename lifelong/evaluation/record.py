@@ -57,6 +57,9 @@ class Record:
         self.anytime: list[list[Any]] = []  # [visit, steps trained, right and total of each task]
         self.seconds = {"imports": 0.0, "setup": 0.0, "train": 0.0, "evaluate": 0.0}
         self.parameters: list[int] = []  # kept after each visit
+        self.bytes: list[dict[str, int]] = []  # likewise, by what they are for
+        self.multiply_adds: dict[str, int] = {}  # of a training step and of an answer, if counted
+        self.peak_memory: dict[str, int] = {}
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
         self.fidelity: str | None = "clean"  # None where nothing of the run reads it
@@ -174,6 +177,9 @@ class Record:
             "parameters": self.parameters[-1] if self.parameters else None,
             "parameters_after_visit": self.parameters,
             "parameters_of_a_single_network": self.single_size,
+            "bytes_after_visit": self.bytes,
+            "multiply_adds": self.multiply_adds,
+            "peak_memory": self.peak_memory,
             "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "images": self.images,
@@ -266,6 +272,9 @@ class Results(TypedDict, total=False):
     fidelity: str | None
     published: dict[str, Any]
     parameters: int | None
+    bytes_after_visit: list[dict[str, int]]
+    multiply_adds: dict[str, int]
+    peak_memory: dict[str, int]
     peak_accuracy_of_task: list[float | int | None]
     images: dict[str, Any]
     validation: dict[str, dict[str, Any]]

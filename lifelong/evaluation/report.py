@@ -168,7 +168,14 @@ def _facts(results: dict[str, Any]) -> str:
         metrics.append([words, percent(value, 2) if metric is None else metric.text(value)])
     seconds = [[f"seconds: {name}", f"{value:.1f}"] for name, value in results["seconds"].items()]
     parameters = [["parameters kept", f"{results['parameters']:,}"]]
-    return _html_table(["figure", "value"], metrics + parameters + seconds)
+    kept = (results.get("bytes_after_visit") or [{}])[-1]
+    costs = [[f"bytes kept: {name}", f"{value:,}"] for name, value in kept.items()]
+    for key, words in (("multiply_adds", "multiply-adds"), ("peak_memory", "most bytes of the")):
+        costs += [
+            [f"{words} {name.replace('_', ' ')}", f"{value:,}"]
+            for name, value in results.get(key, {}).items()
+        ]
+    return _html_table(["figure", "value"], metrics + parameters + costs + seconds)
 
 
 def _html_table(head: list[str], rows: list[list[str]]) -> str:

@@ -56,14 +56,20 @@ class Run:
         return tuple(self.options.get(key) for key in SEEDS)
 
     def value(self, metric: str) -> float:
-        """A metric, seconds of training (`seconds`), or `parameters`; NaN if it has none."""
-        if metric == "seconds":
-            return float(self.results["seconds"]["train"])
-        value = (
-            self.results["parameters"] if metric == "parameters"
-            else self.results["metrics"].get(metric)
-        )  # fmt: skip
+        """A metric, or a cost, see `COSTS`; NaN if it has none."""
+        found = self.results
+        value = COSTS[metric](found) if metric in COSTS else found["metrics"].get(metric)
         return math.nan if value is None else float(value)
+
+
+# What a run costs, from the content of results.json.
+COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "seconds": lambda found: found["seconds"]["train"],
+    "parameters": lambda found: found["parameters"],
+    "bytes": lambda found: (found.get("bytes_after_visit") or [{}])[-1].get("total"),
+    "multiply_adds": lambda found: found.get("multiply_adds", {}).get("training_step"),
+    "peak_memory": lambda found: found.get("peak_memory", {}).get("process"),
+}
 
 
 @dataclass

@@ -30,6 +30,11 @@ class Masks(nn.Module):
         super().__init__()
         self.keep = {name: torch.ones_like(p, dtype=torch.bool) for name, p in named.items()}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the masks, packed."""
+        return -(-sum(kept.numel() for kept in self.keep.values()) // 8)
+
     @torch.no_grad()
     def prune(
         self,

@@ -1,0 +1,84 @@
+"""What a method costs: bytes kept between tasks, multiply-adds, peak memory."""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lifelong.data import Batch, Fed
+
+if TYPE_CHECKING:
+    from lifelong.strategies import Strategy
+
+
+def kept_bytes(strategy: Strategy) -> dict[str, int]:
+    """Bytes that are kept from one task to the next.
+
+    Returns:
+        By what they are for: `network`; each other part of the strategy by its name, such as
+        `memory`, `anchor` (importances and the weights to hold to), `teacher`, `masks`; `buffers`
+        that are the strategy's own; `optimizer`, where it lives as long as the stream; `total`.
+    """
+    found = {name: bytes_of(part) for name, part in strategy.named_children()}
+    own = [*strategy.parameters(recurse=False), *strategy.buffers(recurse=False)]
+    found["buffers"] = sum(value.nbytes for value in own)
+    if strategy.lifetime == "stream":
+        states = strategy.optimizer_state().values()
+        found["optimizer"] = sum(
+            value.nbytes for state in states for value in state.values() if torch.is_tensor(value)
+        )
+    found = {name: size for name, size in found.items() if size}
+    return found | {"total": sum(found.values())}
+
+
+def bytes_of(module: nn.Module) -> int:
+    """Of its parameters and buffers; a module with `nbytes` says itself what it keeps."""
+    told = getattr(module, "nbytes", None)
+    if isinstance(told, int):
+        return told
+    own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+    return sum(v.nbytes for v in own) + sum(bytes_of(child) for child in module.children())
+
+
+def multiply_adds(strategy: Strategy, batch: Batch | Fed) -> dict[str, int]:
+    """Multiply-adds of matrix products and convolutions, counted by PyTorch on a copy.
+
+    Args:
+        strategy: while it learns a task; it stays as it is.
+        batch: of the training, on the device of the strategy.
+
+    Returns:
+        `training_step`: loss and backward pass of the batch, without what a method does apart from
+        its loss, such as the step of DARTS' selectors; `answer`: one image, the task given.
+    """
+    trainer, strategy._trainer = strategy._trainer, None  # which is not to be copied
+    try:
+        other = copy.deepcopy(strategy)
+    finally:
+        strategy._trainer = trainer
+    whole = batch if isinstance(batch, Fed) else Fed(batch, {})
+    devices = [strategy.device] if strategy.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        other.train()
+        with torch.enable_grad(), FlopCounterMode(display=False) as step:
+            other.training_loss(whole.batch, **whole.feeds).backward()
+        other.eval()
+        with torch.no_grad(), FlopCounterMode(display=False) as answer:
+            other.predict(whole.batch.x[:1], whole.batch.t[:1])
+    counts = {"training_step": step, "answer": answer}
+    return {name: counter.get_total_flops() // 2 for name, counter in counts.items()}
+
+
+def peak_memory() -> dict[str, int]:
+    """Most bytes that the process has had at a time, and on a GPU."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"process": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        found["gpu"] = torch.cuda.max_memory_allocated()
+    return found

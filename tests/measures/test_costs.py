@@ -1,0 +1,89 @@
+"""Bytes and multiply-adds, by hand."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifelong.backbones.mlp import mlp
+from lifelong.evaluation.comparison import grids
+from lifelong.evaluation.study import grouped, read
+from lifelong.measures.costs import kept_bytes, multiply_adds
+from lifelong.networks import MultiHead, Network
+from lifelong.strategies import AGEM, ER, MAS, LwF, Strategy
+from tests.conftest import execute, results_of, toy_visit
+
+SGD = partial(torch.optim.SGD, lr=0.1)
+PIXELS = 2 * 6 * 6
+SIZE = PIXELS * 8 + 8 + 8 * 5 + 5  # parameters of the body
+
+
+def learned(kind: type[Strategy], **options: object) -> Strategy:
+    """In its second task."""
+    body = partial(mlp, shape=(2, 6, 6), widths=(8, 5))
+    made = kind(Network(body, MultiHead), SGD, **options)
+    for index in range(2):
+        made.begin_task(toy_visit(index))
+        made.training_loss(toy_visit(index).train[torch.arange(4)])
+    return made
+
+
+HEADS = 2 * (5 * 3 + 3)
+KEPT = [
+    (Strategy, {}, {"network": 4 * (SIZE + HEADS)}),
+    (MAS, {}, {"network": 4 * (SIZE + HEADS), "anchor": 2 * 4 * SIZE}),
+    (LwF, {}, {"network": 4 * (SIZE + HEADS), "teacher": 4 * (SIZE + HEADS // 2)}),
+    (ER, {"memory": 6}, {"network": 4 * (SIZE + HEADS), "memory": 6 * 4 * PIXELS}),
+]
+
+
+@pytest.mark.parametrize(("kind", "options", "wanted"), KEPT)
+def test_bytes(kind: type[Strategy], options: dict[str, int], wanted: dict[str, int]) -> None:
+    found = kept_bytes(learned(kind, **options))
+    assert found == wanted | {"total": sum(wanted.values())}
+
+
+def test_multiply_adds() -> None:
+    """A layer of i inputs and o outputs has i o an image forward, and twice that backward.
+
+    The gradient in the images themselves is not needed.
+    """
+    forward = PIXELS * 8 + 8 * 5 + 5 * 3
+    step = 3 * forward - PIXELS * 8
+    batch = toy_visit(1).train[torch.arange(7)]
+    made = learned(Strategy)
+    before = {
+        name: value.clone() for name, value in made.state_dict().items() if torch.is_tensor(value)
+    }
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    assert multiply_adds(made, batch) == {"training_step": 7 * step, "answer": forward}
+    assert torch.equal(torch.rand(1), expected)
+    assert all(torch.equal(made.state_dict()[name], value) for name, value in before.items())
+    both = multiply_adds(
+        learned(ER, memory=50), batch
+    )  # as many images of the past as of the batch
+    assert both["training_step"] == (7 + 4) * step  # of which there are four
+    assert multiply_adds(learned(AGEM), batch)["training_step"] == (7 + 3) * step
+
+
+def test_costs_in_results_and_tables(tmp_path: Path) -> None:
+    options = ["data=digits", "tasks=2", "epochs=1", "logger=none", "trainer=cpu", "strategy=er"]
+    options += ["heads=multi", "strategy.memory=10"]
+    assert execute(tmp_path / "plain" / "run", *options) == 0
+    assert execute(tmp_path / "more" / "run", *options, "costs=true") == 0
+    plain, more = (results_of(tmp_path / name / "run") for name in ("plain", "more"))
+    assert plain["multiply_adds"] == {}
+    assert more["multiply_adds"]["training_step"] > more["multiply_adds"]["answer"] > 0
+    assert plain["accuracy"] == more["accuracy"]
+    assert plain["bytes_after_visit"][-1]["memory"] == 10 * 64
+    [grid] = grids(grouped(read([tmp_path / "more"])[0]))
+    row = dict(zip(grid.heads, grid.rows[0], strict=True))
+    total = more["bytes_after_visit"][-1]["total"]
+    assert row["MB kept"] == f"{total / 1e6:.2f}"
+    step = more["multiply_adds"]["training_step"]
+    assert row["multiply-adds of a step, 10^6"] == f"{step / 1e6:,.2f}"
