@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from lifelong.evaluation.comparison import Grid, grids, latex, markdown, tidy
-from lifelong.evaluation.study import Group, best, curves, grouped, read, tables
+from lifelong.evaluation.study import Group, best, curves, grouped, read, refer, tables
 from lifelong.files import write_bytes, write_text
 from lifelong.frame import command, misused, place, plain
 
@@ -23,6 +23,7 @@ def compare(
     by: Sequence[str] = (),
     only_best: bool = False,
     against_paper: bool = False,
+    references: Sequence[Path] = (),
 ) -> tuple[str, list[Path], list[Path], dict[Path, str]]:
     """Writes comparison.md, .csv, .tex and .html and the figures of the runs below some folders.
 
@@ -32,6 +33,7 @@ def compare(
         by: see `grouped`.
         only_best: see `best`.
         against_paper: put published figures beside ours.
+        references: folders with runs to refer to, see `refer`.
 
     Returns:
         The tables as Markdown, the files written, the folders of unfinished runs, and of damaged
@@ -52,6 +54,8 @@ def compare(
                 f"{folders[0]}: holds no finished run, {others} others"
                 + "".join(f"; {why}" for why in list(damaged.values())[:1])
             )
+        if references:
+            refer(runs, grouped(read(references)[0]))
         groups = grouped(runs, by)
         if only_best:
             groups = best(groups)
@@ -108,6 +112,10 @@ def main(arguments: Sequence[str]) -> int:
         "--against", choices=["paper"], help="put published figures and differences beside ours"
     )
     parser.add_argument(
+        "--reference", nargs="+", type=place, default=[], metavar="FOLDER",
+        help="runs of joint or single_task: intransigence and knowledge transfer against them"
+    )  # fmt: skip
+    parser.add_argument(
         "--figure", metavar="OPTION", help="only draw accuracy and forgetting against this option"
     )
     parser.error = misused  # type: ignore[method-assign]
@@ -117,13 +125,15 @@ def main(arguments: Sequence[str]) -> int:
 def _compared(given: argparse.Namespace) -> int:
     out = given.out or given.folders[0]
     by = [key for key in given.by.split(",") if key]
-    if given.figure and (by or given.best or given.against):
-        raise ValueError("--figure: draws all runs; leave out --by, --best and --against")
+    if given.figure and (by or given.best or given.against or given.reference):
+        raise ValueError(
+            "--figure: draws all runs; leave out --by, --best, --against and --reference"
+        )
     if given.figure:
         print(f"figure: {_against_option(given.folders, given.figure, out)}")
         return 0
     text, files, unfinished, damaged = compare(
-        given.folders, out, by, given.best, given.against == "paper"
+        given.folders, out, by, given.best, given.against == "paper", given.reference
     )
     print(plain(text))
     for folder in unfinished:

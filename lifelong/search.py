@@ -428,16 +428,17 @@ def _decide_on(options: DictConfig, space: Space) -> None:
     Raises:
         ValueError: no number of tasks, no name of a stream.
     """
-    if options.on is not None:
-        if not (FOLDER / "data" / f"{options.on}.yaml").exists():
-            raise ValueError(f"search.on={options.on}: there is no such stream; --help lists them")
+    on, tasks = options.get("on"), options.get("tasks")
+    if on is not None:
+        if not (FOLDER / "data" / f"{on}.yaml").exists():
+            raise ValueError(f"search.on={on}: there is no such stream; --help lists them")
         space.fixed = [text for text in space.fixed if sweep.key_of(text) != "data"]
-        space.fixed.append(f"data={options.on}")
-    if options.tasks is not None:
-        if not isinstance(options.tasks, int) or options.tasks < 1:
-            raise ValueError(f"search.tasks={options.tasks}: give a number of tasks, 1 or more")
+        space.fixed.append(f"data={on}")
+    if tasks is not None:
+        if not isinstance(tasks, int) or tasks < 1:
+            raise ValueError(f"search.tasks={tasks}: give a number of tasks, 1 or more")
         space.fixed = [text for text in space.fixed if sweep.key_of(text) != "tasks"]
-        space.fixed.append(f"tasks={options.tasks}")
+        space.fixed.append(f"tasks={tasks}")
 
 
 def _study(folder: Path) -> Study:

@@ -160,6 +160,25 @@ def test_a_search_finds_what_is_best(tmp_path: Path) -> None:
     assert sum(near[20:]) < sum(near[:20])  # it learns from what it saw
 
 
+def test_a_search_may_decide_on_first_tasks_or_on_another_stream(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = Fake(tmp_path / "tasks", tasks=1)
+    fake.sweep(LOG, "tasks=4", "data=digits", "b=3,4")
+    assert all(job["tasks"] == "1" and job["data"] == "digits" for job in fake.asked)
+    other = Fake(tmp_path / "on", on="split_mnist")
+    other.sweep(LOG, "tasks=4", "data=digits", "b=3,4")
+    assert all(job["tasks"] == "4" and job["data"] == "split_mnist" for job in other.asked)
+    for options, message in (
+        ({"on": "nowhere"}, "search.on=nowhere: there is no such stream"),
+        ({"tasks": 0}, "search.tasks=0: give a number of tasks"),
+        ({"on": "cifar100"}, "give another paths.output_dir"),
+    ):
+        with pytest.raises(SystemExit):
+            Fake(tmp_path / "on", **options).sweep(LOG, "tasks=4", "data=digits", "b=3,4")
+        assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("at_once", "killed"), [(1, 4), (3, 4), (3, 7), (1, 0)])
 def test_a_killed_search_goes_on_as_it_would_have(
     tmp_path: Path, at_once: int, killed: int

@@ -294,6 +294,7 @@ STREAMS: dict[str, list[str]] = {  # another value of each option of a stream, a
     "data.repeat": ["2"],
     "data.limit": ["2"],
     "data.labels": ["shared"],
+    "data.order_seed": ["4"],
     "data.blurry": ["0.2"],
     "data.online": ["true"],
     "data.drop_last": ["true"],

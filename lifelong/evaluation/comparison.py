@@ -34,10 +34,8 @@ IN_PERCENT = ("forgetting",)  # those that papers give as a share of 1, and tabl
 TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
 WEIGHTS_LEFT = "weights_left"  # likewise: of runs with masks, % after each task
 # Costs that stand in tables beside parameters and seconds, where runs have them; in millions.
-MORE_COSTS = {
-    "bytes": "MB kept", "multiply_adds": "multiply-adds of a step, 10^6",
-    "peak_memory": "MB at most",
-}  # fmt: skip
+MORE_COSTS = {"bytes": "MB kept", "multiply_adds": "multiply-adds of a step, 10^6"}
+REFERRED = ("intransigence_", "knowledge_transfer_")  # begin the names of metrics of references
 ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
@@ -56,7 +54,9 @@ def scaled(group: Group, metric: str) -> Spread:
 
 
 def column(metric: str) -> Metric:
-    """How a metric of `COLUMNS` is shown."""
+    """How a metric of `COLUMNS`, or a cost, is shown."""
+    if metric in MORE_COSTS:
+        return Metric(metric, metric, MORE_COSTS[metric], 1, 0)
     found = metric_of(metric)
     assert found is not None
     return found
@@ -188,11 +188,15 @@ def _relative_time(group: Group, groups: Sequence[Group]) -> tuple[str, float]:
 
 
 def _of_measures(groups: Sequence[Group]) -> list[str]:
-    """The metrics of what else was measured, such as `final_loss`."""
+    """The metrics of what else was measured, such as `final_loss`, and against references."""
     found = dict.fromkeys(
         name for group in groups for run in group.runs for name in run.results.get("metrics", {})
     )
-    return [name for name in found if name.startswith("final_") and not is_accuracy(name)]
+    return [
+        name
+        for name in found
+        if (name.startswith("final_") and not is_accuracy(name)) or name.startswith(REFERRED)
+    ]
 
 
 def _orders(group: Group) -> str | None:
@@ -305,8 +309,9 @@ def tidy(groups: Sequence[Group]) -> str:
         *("table", "method", "metric", "unit", "n", "mean", "deviation", "ci95_low", "ci95_high"),
         *("published", "published_deviation", "difference"),
     ])  # fmt: skip
+    names = (*COLUMNS, *_of_measures(groups), "bytes", "multiply_adds")
     for group in groups:
-        for metric in COLUMNS:
+        for metric in names:
             ours, theirs = scaled(group, metric), published(group, metric)
             if ours.n:
                 values = [ours.mean, ours.deviation, ours.mean - ours.half, ours.mean + ours.half]

@@ -107,6 +107,14 @@ METRICS = {
         "mean of accuracy just before a task is learned - that of the untrained network, tasks but "
         "the first",
     ),
+    "intransigence": Metric(
+        "intransigence", "intransigence %",
+        "mean of a reference's accuracy of each task at its end - accuracy when learned",
+    ),
+    "knowledge_transfer": Metric(
+        "knowledge transfer", "knowledge transfer %",
+        "mean of accuracy of each task at the end - a reference's",
+    ),
     "anytime_accuracy": Metric(
         "average anytime accuracy", "anytime %",
         "mean over the tests inside visits of the mean accuracy of the tasks seen",
@@ -259,6 +267,21 @@ def forward_transfer(ahead: Matrix, untrained: Matrix, visits: Sequence[int]) ->
     return _mean([
         float(ahead[row - 1, task] - untrained[task]) for task, row in first.items() if row > 0
     ])  # fmt: skip
+
+
+def against(a: Matrix, visits: Sequence[int], reference: Sequence[float]) -> dict[str, float]:
+    """Intransigence (Chaudhry et al., ECCV 2018, section 3.2) and transfer against other runs.
+
+    Args:
+        a: (visits, tasks).
+        visits: task of each row.
+        reference: accuracy of each task at the end of runs that learn it alone, or all together.
+    """
+    learned = _learned(a, visits)
+    return {
+        "intransigence": _mean([reference[task] - value for task, value in learned.items()]),
+        "knowledge_transfer": _mean([float(a[-1, task]) - reference[task] for task in learned]),
+    }
 
 
 def anytime(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,9 +16,12 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
+import numpy as np
+
 from lifelong import configuration
 from lifelong.configuration import SEEDS
-from lifelong.evaluation.record import check_results, check_shape
+from lifelong.evaluation.matrix import against, from_rows
+from lifelong.evaluation.record import check_results, check_shape, visited
 from lifelong.files import read_json
 from lifelong.frame import reason
 from lifelong.sweep import FAILURES
@@ -253,6 +257,37 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         group.runs.sort(key=lambda run: str(run.seeds))
     _tell_apart(made)
     return made
+
+
+def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:
+    """Gives runs their intransigence and knowledge transfer against other runs of the same stream.
+
+    Args:
+        runs: which get metrics `intransigence_<reference>` and `knowledge_transfer_<reference>`.
+        references: such as `joint` or `single_task`; of each the mean over its seeds counts.
+
+    Raises:
+        ValueError: a run whose stream no reference has learned.
+    """
+    for run in runs:
+        results = run.results
+        same = [group for group in references if _alike(results, group.runs[0].results)]
+        if not same:
+            raise ValueError(
+                f"--reference: no run of it has learned the tasks of {run.folder} "
+                f"({results['data']}, {_many(len(results['tasks']), 'task')})"
+            )
+        ours = from_rows(results["accuracy"], len(results["tasks"]))
+        for group in same:
+            ends = [from_rows(r.results["accuracy"], len(results["tasks"]))[-1] for r in group.runs]
+            found = against(ours, visited(results), np.mean(ends, 0).tolist())
+            name = re.sub(r"\W+", "_", group.label)
+            results["metrics"] |= {f"{key}_{name}": value for key, value in found.items()}
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    keys = ("data", "tasks", "evaluate", "measured_on")
+    return all(one.get(key) == other.get(key) for key in keys)
 
 
 def table_of(run: Run) -> str:

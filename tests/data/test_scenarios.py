@@ -65,3 +65,17 @@ def test_what_is_refused() -> None:
         with pytest.raises(ValueError, match=r"data\.blurry=.*: give a share from 0 to below 1"):
             stream(blurry=share)
     assert stream(blurry=0.5, limit=1).visits[0].mixed is None  # there is nothing to mix with
+
+
+def test_the_order_of_the_tasks_is_drawn() -> None:
+    found = {seed: [task.name for task in stream(order_seed=seed).tasks] for seed in range(6)}
+    assert len({tuple(names) for names in found.values()}) > 2
+    made = stream(order_seed=3)
+    assert sorted(found[3]) == [task.name for task in stream().tasks]
+    assert found[3] == [task.name for task in stream(order_seed=3).tasks]
+    for index, task in enumerate(made.tasks):
+        assert task.index == index
+        assert task.train.t.unique().tolist() == task.test.t.unique().tolist() == [index]
+        [same] = [other for other in stream().tasks if other.name == task.name]
+        assert task.classes == same.classes
+        assert len(task.train) == len(same.train)

@@ -30,6 +30,7 @@ from lifelong.evaluation.study import (
     holm,
     pairs,
     read,
+    refer,
     spread,
 )
 
@@ -451,3 +452,40 @@ def test_a_thousand_runs(thousand: Path) -> None:
     assert main([str(thousand)]) == 0
     assert time.perf_counter() - begun < 20
     assert (thousand / "comparison.csv").read_text().count("final_accuracy") == 20
+
+
+def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: Any) -> None:
+    """By hand: each task when learned and at the end, less the mean of two reference runs."""
+    rows = [[0.5, None], [0.4, 0.7]]
+    run(tmp_path / "ours" / "1", "ours", 1, 0.55, accuracy=rows)
+    for seed, ends in ((1, [0.8, 0.9]), (2, [0.6, 0.9])):
+        values = [[None, None], ends]
+        run(tmp_path / "joint" / str(seed), "joint", seed, 0.8, accuracy=values)
+    out = tmp_path / "out"
+    given = [str(tmp_path / "ours"), "--out", str(out), "--reference", str(tmp_path / "joint")]
+    assert main(given) == 0
+    runs = read([tmp_path / "ours"])[0]
+    refer(runs, groups_in(tmp_path / "joint"))
+    [grid] = grids(grouped(runs))
+    row = dict(zip(grid.heads, grid.rows[0], strict=True))
+    assert row["intransigence %, joint"] == f"{50 * (0.7 - 0.5 + 0.9 - 0.7):.1f}"
+    assert row["knowledge transfer %, joint"] == f"{50 * (0.4 - 0.7 + 0.7 - 0.9):.1f}"
+    assert "knowledge_transfer_joint" in (out / "comparison.csv").read_text()
+    run(tmp_path / "other" / "1", "ours", 1, 0.5, data="birds")
+    assert main([str(tmp_path / "other"), *given[1:]]) == 2
+    told = capsys.readouterr().err
+    assert f"--reference: no run of it has learned the tasks of {tmp_path / 'other'}" in told
+
+
+def test_orders_are_averaged_and_the_worst_and_best_are_told(tmp_path: Path) -> None:
+    for order, final in ((1, 0.5), (2, 0.8), (3, 0.6)):
+        folder = tmp_path / str(order)
+        run(folder, "ours", 1, final)
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(config.replace("{}", f"{{order_seed: {order}}}"))
+    [group] = groups_in(tmp_path)
+    assert len(group.runs) == 3
+    [note] = grids([group])[0].notes
+    assert (
+        "over 3 orders: worst 50.0 % (data.order_seed=1), best 80.0 % (data.order_seed=2)" in note
+    )
