@@ -120,7 +120,9 @@ class Experiment:
             self._evaluate(visit)
         self.record.parameters.append(self.strategy.network.size())
         self.record.bytes.append(kept_bytes(self.strategy))
-        self.record.peak_memory = peak_memory()
+        before = self.record.peak_memory  # of a part of the run that was stopped
+        now = peak_memory()
+        self.record.peak_memory = {name: max(now[name], before.get(name, 0)) for name in now}
         self.record.single_size = self.strategy.network.single_size(visit.task.index)
         self.record.write(self.folder, "running", self.strategy.method)
         self._checkpoint(visit, finished=True).save(self.folder, self.keep)

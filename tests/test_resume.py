@@ -37,7 +37,7 @@ def finish(process: Command) -> None:
 def outcome(folder: Path) -> dict[str, Any]:
     results: dict[str, Any] = json.loads((folder / "results.json").read_text())
     assert results["status"] == "finished"
-    for key in ("seconds", "seal", "config_checksum"):
+    for key in ("seconds", "seal", "config_checksum", "peak_memory"):
         del results[key]
     return results
 

@@ -54,7 +54,7 @@ def test_rehearsal_tells_classes_apart_where_fine_tuning_knows_the_last_ones(
 ) -> None:
     found = {}
     for method in ("finetune", "er"):
-        options = [*FAST[:-1], *ADAM, "heads=incremental", f"strategy={method}", "epochs=20"]
+        options = [*FAST[:-1], *ADAM, "heads=incremental", f"strategy={method}", "epochs=12"]
         assert execute(tmp_path / method, *options) == 0
         found[method] = results_of(tmp_path / method)
     last = found["finetune"]["accuracy_class"][-1]

@@ -244,15 +244,9 @@ class Record:
 
 
 _STATE = (
-    "rows",
-    "values",
-    "anytime",
-    "seconds",
-    "parameters",
-    "validation",
-    "images",
-    "single_size",
-)
+    "rows", "values", "anytime", "seconds", "parameters", "bytes", "multiply_adds", "peak_memory",
+    "validation", "images", "single_size",
+)  # fmt: skip
 
 
 class Results(TypedDict, total=False):

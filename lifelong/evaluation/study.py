@@ -68,7 +68,7 @@ class Run:
 
 # What a run costs, from the content of results.json.
 COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
-    "seconds": lambda found: found["seconds"]["train"],
+    "seconds": lambda found: found["seconds"].get("train"),
     "parameters": lambda found: found["parameters"],
     "bytes": lambda found: (found.get("bytes_after_visit") or [{}])[-1].get("total"),
     "multiply_adds": lambda found: found.get("multiply_adds", {}).get("training_step"),

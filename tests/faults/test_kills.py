@@ -80,7 +80,7 @@ def compared(whole: Path, broken: Path) -> tuple[list[str], int]:
         assert saved is not None
         assert not damaged
         state = dict(vars(saved))
-        state["record"] = {**state["record"], "seconds": None}
+        state["record"] = {**state["record"], "seconds": None, "peak_memory": None}
         states.append(state)
     more, count = differences(*states)
     return wrong + more, count
