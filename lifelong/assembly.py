@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
@@ -21,6 +22,7 @@ from lifelong.evaluation.record import Record, checksum
 from lifelong.experiment import Experiment
 from lifelong.files import sealed, write_json, write_text
 from lifelong.measures import Measure
+from lifelong.measures.tally import ACCURACY
 from lifelong.optim import TaskOptimizer
 from lifelong.optim.task_optimizer import part_of
 from lifelong.seeds import derive
@@ -161,8 +163,13 @@ def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
     """The measures that are chosen; a first one of each is made here, so that mistakes show."""
     made: dict[str, Callable[[], Measure]] = instantiate(config.measure, _convert_="all")
     for name, make in made.items():
-        if not isinstance(make(), Measure):
-            raise ValueError(f"measure.{name}: makes no lifelong.Measure")
+        if name == ACCURACY:
+            raise ValueError(f"measure.{name}: every run has it; give another name")
+        if not callable(make) or not isinstance(make(), Measure):
+            raise ValueError(
+                f"measure.{name}: makes no lifelong.Measure; give its class as _target_, and "
+                "_partial_: true"
+            )
     return made
 
 
@@ -323,18 +330,30 @@ def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
                 f"optimizer_groups.{part}: no parameter has that word in its name; the first are "
                 f"{', '.join(names[:3])}, the last {names[-1]}"
             )
+        known = ", ".join(sorted(map(str, options)))
+        for option in given.keys() - options.keys() or ([] if given else ["{}"]):
+            raise ValueError(
+                f"optimizer_groups.{part}.{option}: the optimizer has {known}; give some of them"
+            )
         for option, value in given.items():
-            known = ", ".join(sorted(map(str, options)))
-            if option not in options:
+            if not _is_like(options[option], value, 1 if option in SHARES else math.inf):
                 raise ValueError(
-                    f"optimizer_groups.{part}.{option}: the optimizer has {known}; give one of them"
+                    f"optimizer_groups.{part}.{option}={value}: give a value such as "
+                    f"{options[option]}"
                 )
-            most = 1 if option in SHARES else math.inf
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if isinstance(options[option], float) and not (number and 0 <= value <= most):
-                raise ValueError(
-                    f"optimizer_groups.{part}.{option}={value}: give a number from 0 on"
-                )
+
+
+def _is_like(default: Any, value: Any, most: float) -> bool:
+    """Whether a value can stand in place of an optimizer's default."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int | float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and 0 <= value <= most
+    if isinstance(default, tuple | list):
+        several = isinstance(value, list) and len(value) == len(default)
+        return several and all(_is_like(*pair, most) for pair in zip(default, value, strict=True))
+    return default is None or isinstance(value, type(default))
 
 
 def _refuse_validation(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:

@@ -109,13 +109,13 @@ class Anytime(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        self._test(pl_module)  # when all hooks of the step before are through
+        self._test(trainer, pl_module)  # when all hooks of the step before are through
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._test(pl_module)
+        self._test(trainer, pl_module)
 
     @torch.no_grad()
-    def _test(self, strategy: LightningModule) -> None:
+    def _test(self, trainer: Trainer, strategy: LightningModule) -> None:
         assert isinstance(strategy, Strategy)
         steps = strategy.steps_trained
         if steps % self.every or steps in (0, self._tested):
@@ -124,8 +124,12 @@ class Anytime(Callback):
         self._tested = steps
         tallies: dict[Way, Tally] = {strategy.ways[0]: Tally()}
         strategy.eval()
-        for batch in self.loader:
-            strategy.measure(strategy.transfer_batch_to_device(batch, strategy.device, 0), tallies)  # type: ignore[arg-type]
+        strategy.before_answers()
+        with trainer.precision_plugin.forward_context():
+            for batch in self.loader:
+                moved = strategy.transfer_batch_to_device(batch, strategy.device, 0)
+                assert isinstance(moved, Batch)
+                strategy.measure(moved, tallies)
         strategy.train()
         self.record.add_steps(self.visit, steps, tallies[strategy.ways[0]])
         self.seconds += time.perf_counter() - begun

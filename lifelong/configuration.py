@@ -142,6 +142,7 @@ def complete(config: DictConfig) -> None:
         _check_whole(key, OmegaConf.select(config, key), least)
     _check_rate(config.lr)
     _check_groups(config.get("optimizer_groups"))
+    _check_evaluation(config)
     for key, allowed in _CHOICES.items():
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
@@ -293,6 +294,16 @@ def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
         known = all(name in options for name in re.findall(r"(\w+)=", condition))
         if f"data.{key}" in overrides and known and not _holds(condition, options):
             raise _idle("data", key, options[key], condition)
+
+
+def _check_evaluation(config: DictConfig) -> None:
+    """Refuses what acts only beside tests inside visits, where there are none."""
+    images = config.evaluate_images
+    if not config.evaluate_every_steps and images != _main_file().evaluate_images:
+        raise ValueError(
+            f"evaluate_images={images}: has no effect beside evaluate_every_steps=0; give a number "
+            "of steps"
+        )
 
 
 def _check_groups(groups: Any) -> None:

@@ -187,6 +187,11 @@ def _evaluated(arguments: Sequence[str]) -> int:
         what = f"{run.folder}, after visit {run.visit}"
         if hasattr(strategy, "masks"):
             remaining = strategy.masks.remaining()
+    if by_class and not strategy.tells_apart():
+        raise ValueError(
+            "evaluate=class: a single head does not tell the classes of different tasks apart; "
+            "give task"
+        )
     accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])
     how = "without the task given" if by_class else "with the task given"
     print(f"{what}, {given['part']} images, {how}")

@@ -21,7 +21,7 @@ from lifelong.data import Images, TaskStream, Visit
 from lifelong.evaluation.matrix import how_asked, percent
 from lifelong.evaluation.record import AHEAD, BEFORE, BESIDE, OTHER, PEAK, TEST, UNTRAINED, Record
 from lifelong.measures import Tally
-from lifelong.measures.costs import kept_bytes, multiply_adds, peak_memory
+from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
 from lifelong.seeds import derive
 from lifelong.strategies import Round, Strategy
 from lifelong.strategies.strategy import Rounds, Way
@@ -85,6 +85,7 @@ class Experiment:
     def run(self) -> Record:
         """Learns the tasks one after the other; writes the record after each."""
         self.device = self._tester.strategy.root_device
+        begin_costs(self.device)
         self.stream.to(self.device, TRUE_PRECISIONS.get(self._tester.precision, torch.float32))
         if self.saved is not None:
             self.record.load_state_dict(self.saved.record)
@@ -108,10 +109,6 @@ class Experiment:
         if visit.number == 1 and saved is None:
             self._look_ahead(visit, UNTRAINED)
         trained = self._train(visit, saved)
-        if trained and self.costs:
-            batch = next(iter(self.stream.train_dataloader()))
-            moved = self.strategy.transfer_batch_to_device(batch, self.device, 0)
-            self.record.multiply_adds = multiply_adds(self.strategy, moved)
         if trained:
             self._evaluate_before(visit)
         with self._clock("train"):
@@ -146,11 +143,7 @@ class Experiment:
         self, visit: Visit, now: Round, number: int, saved: Checkpoint | None
     ) -> dict[str, float]:
         """Trains one round, from its begin or from a checkpoint inside it; gives its metrics."""
-        if self.stream.online and (number > 0 or now.epochs not in (None, 1)):
-            raise ValueError(
-                f"data.online=true: {self.record.strategy} trains more than once on the images "
-                "of a task; leave data.online out"
-            )
+        self._check_passes(now, number)
         first, best, late = 0, None, None
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
@@ -192,10 +185,25 @@ class Experiment:
         with self._clock("train"):
             trainer.fit(self.strategy, datamodule=self.stream)
             self.strategy.to(self.device)  # a Trainer leaves it on the CPU
+        self._count_costs()
         tested = validation.seconds + (0 if anytime is None else anytime.seconds)
         self.record.seconds["train"] -= tested
         self.record.seconds["evaluate"] += tested
         return self._outcome(trainer, validation, now.judged)
+
+    def _check_passes(self, now: Round, number: int) -> None:
+        if self.stream.online and (number > 0 or now.epochs not in (None, 1)):
+            raise ValueError(
+                f"data.online=true: {self.record.strategy} trains more than once on the images "
+                "of a task; leave data.online out"
+            )
+
+    def _count_costs(self) -> None:
+        """Of a training step of the round that has just ended."""
+        if self.costs:
+            batch = next(iter(self.stream.train_dataloader()))
+            moved = self.strategy.transfer_batch_to_device(batch, self.device, 0)
+            self.record.multiply_adds = multiply_adds(self.strategy, moved, self.stream.images())
 
     def _outcome(
         self, trainer: Trainer, validation: Validation, judged: Images | None
@@ -242,8 +250,8 @@ class Experiment:
         if not self.evaluate_every_steps:
             return None
         parts = []
-        for number, images in enumerate(self._seen(visit)):
-            draw = torch.Generator().manual_seed(derive(0, "anytime", number))
+        for images in self._seen(visit):
+            draw = torch.Generator().manual_seed(derive(0, "anytime", int(images.t[0])))
             rows = torch.randperm(len(images), generator=draw)[: self.evaluate_images]
             parts.append(images.part(rows.sort().values))
         every = self.evaluate_every_steps
@@ -312,7 +320,7 @@ class Experiment:
         """Tells person and loggers how it stands; a task without training has nothing to tell."""
         while self.strategy.notes:
             self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
-        if self.record.steps < visit.number:
+        if not any(row[0] == visit.number and row[2] == TEST for row in self.record.rows):
             return
         told = f"{self.record.names[visit.task.index]} ({visit.number} of {len(self.stream)}):"
         values: dict[str, float] = {"visit": visit.number}

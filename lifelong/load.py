@@ -223,7 +223,7 @@ def _restored(config: DictConfig, saved: Checkpoint) -> tuple[Strategy, dict[int
             torch.manual_seed(derive(0, "init", visit.number - 1))
             strategy.begin_task(visit)
     strategy.load_state_dict(saved.strategy)
-    return strategy, {task.index: task for visit in visits for task in visit.tasks}
+    return strategy, {visit.task.index: visit.task for visit in visits}
 
 
 def _built(config: DictConfig) -> Strategy:

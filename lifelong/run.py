@@ -184,7 +184,8 @@ def _given(settings: HydraConf) -> list[str]:
 def _as_published(key: str) -> bool:
     """Whether a run with this override is still the experiment that it names."""
     others = ("experiment", "trainer", "name", "evaluate_every")
-    return sweep.is_unnamed(key) or key in (*configuration.SEEDS, *others)
+    seeds = set(configuration.SEEDS) - {"data.class_seed", "data.order_seed"}
+    return sweep.is_unnamed(key) or key in seeds or key in others
 
 
 def execute(

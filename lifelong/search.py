@@ -430,12 +430,13 @@ def _decide_on(options: DictConfig, space: Space) -> None:
     """
     on, tasks = options.get("on"), options.get("tasks")
     if on is not None:
-        if not (FOLDER / "data" / f"{on}.yaml").exists():
+        known = [path.stem for path in (FOLDER / "data").glob("[!_]*.yaml")]
+        if on not in known:
             raise ValueError(f"search.on={on}: there is no such stream; --help lists them")
         space.fixed = [text for text in space.fixed if sweep.key_of(text) != "data"]
         space.fixed.append(f"data={on}")
     if tasks is not None:
-        if not isinstance(tasks, int) or tasks < 1:
+        if not isinstance(tasks, int) or isinstance(tasks, bool) or tasks < 1:
             raise ValueError(f"search.tasks={tasks}: give a number of tasks, 1 or more")
         space.fixed = [text for text in space.fixed if sweep.key_of(text) != "tasks"]
         space.fixed.append(f"tasks={tasks}")

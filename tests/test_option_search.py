@@ -18,6 +18,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from lifelong import configuration, search, sweep
+from tests.conftest import configured
 from tests.processes import fresh
 from tests.test_sweep import QUICK
 
@@ -160,6 +161,11 @@ def test_a_search_finds_what_is_best(tmp_path: Path) -> None:
     assert sum(near[20:]) < sum(near[:20])  # it learns from what it saw
 
 
+def test_what_it_decides_on_is_an_option_of_every_search() -> None:
+    config = configured("search=tpe", "search.on=split_mnist", "search.tasks=2", "strategy=er")
+    assert (config.search.on, config.search.tasks) == ("split_mnist", 2)
+
+
 def test_a_search_may_decide_on_first_tasks_or_on_another_stream(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,7 +177,9 @@ def test_a_search_may_decide_on_first_tasks_or_on_another_stream(
     assert all(job["tasks"] == "4" and job["data"] == "split_mnist" for job in other.asked)
     for options, message in (
         ({"on": "nowhere"}, "search.on=nowhere: there is no such stream"),
+        ({"on": "_stream"}, "search.on=_stream: there is no such stream"),
         ({"tasks": 0}, "search.tasks=0: give a number of tasks"),
+        ({"tasks": True}, "search.tasks=True: give a number of tasks"),
         ({"on": "cifar100"}, "give another paths.output_dir"),
     ):
         with pytest.raises(SystemExit):

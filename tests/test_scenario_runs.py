@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 
-from lifelong import load_run
+from lifelong import evaluate, export, load_run
 from lifelong.checkpoint import latest
 from lifelong.evaluation.matrix import anytime, forward_transfer
 from lifelong.measures import Tally
 from lifelong.networks import IncrementalHead, Network, SingleHead
 from lifelong.parts.distillation import distillation
 from lifelong.seeds import derive
-from lifelong.strategies import MAS, LwF
+from lifelong.strategies import MAS, LwF, Strategy
 from tests.conftest import execute, results_of, small_body, toy_visit
 from tests.test_contract import ADAM, FAST, Killed, alike, die_at
 
@@ -197,6 +197,90 @@ def test_anytime_metrics_by_hand() -> None:
     assert found["anytime_accuracy"] == pytest.approx((0.5 + 0.9 + 0.5 + 0.9 + 0.5) / 5)
     assert found["minimum_accuracy"] == pytest.approx((0.4 + 0.3) / 2)
     assert found["worst_case_accuracy"] == pytest.approx(0.8 / 3 + 2 / 3 * 0.35)
-    alone = anytime(rows[:2], [0, 1, 2], last=0.9)
+    alone = anytime(rows[:2], [0], last=0.9)
     assert alone["minimum_accuracy"] is None
     assert alone["worst_case_accuracy"] == 0.9
+
+
+def test_a_blurred_run_is_read_back(tmp_path: Path, capsys: Any) -> None:
+    """Its first visit has images of later tasks, which are not learned with it."""
+    options = [*FAST, *ADAM, "strategy=mas", "heads=multi", "epochs=2", "data.blurry=0.2"]
+    assert execute(tmp_path / "run", *options, "keep=all") == 0
+    assert list(load_run(tmp_path / "run", visit=1).tasks) == [0]
+    capsys.readouterr()
+    assert evaluate.main([f"run={tmp_path / 'run'}", "visit=1"]) == 0
+    shown = capsys.readouterr().out
+    first = results_of(tmp_path / "run")["accuracy"][0][0]
+    assert f"{100 * first:6.2f} %" in shown
+    assert "task 2" not in shown
+    assert export.main([str(tmp_path / "run"), str(tmp_path / "out"), "--visit", "1"]) == 0
+    assert len(list((tmp_path / "out" / "models").glob("Task_*"))) == 1
+
+
+def test_in_the_first_visit_of_a_blurred_stream_nothing_is_held_yet(tmp_path: Path) -> None:
+    options = [*FAST, *ADAM, "strategy=mas", "heads=multi", "epochs=2", "data.blurry=0.2"]
+    assert execute(tmp_path, *options, "strategy.halve_below=0.5") == 0
+    rounds = results_of(tmp_path)["validation"]
+    assert [key for key in rounds if key.startswith("1.")] == ["1.1"]
+    assert len([key for key in rounds if key.startswith("2.")]) >= 2
+
+
+def test_importances_of_each_score_where_tasks_have_unequally_many_classes(tmp_path: Path) -> None:
+    options = [*FAST, "strategy=mas", "strategy.objective=each_score", "heads=multi", "epochs=1"]
+    options += ["data.classes=[[0,1],[2,3,4],[5,6]]", "data.blurry=0.3", "strategy.strength=0.1"]
+    assert execute(tmp_path, *options) == 0
+
+
+def test_the_few_images_of_a_task_are_the_same_in_all_visits(tmp_path: Path) -> None:
+    options = [*FAST, *ADAM, "strategy=finetune", "heads=multi", "epochs=2", "tasks=2"]
+    options += ["data.order=[2,1]", "evaluate_every_steps=3", "evaluate_images=20"]
+    found: dict[int, set[bytes]] = {}
+    measure = Strategy.measure
+
+    def watched(self: Strategy, batch: Any, tallies: Any) -> None:
+        if len(batch.y) == 20:
+            found.setdefault(int(batch.t[0]), set()).add(batch.row.numpy().tobytes())
+        measure(self, batch, tallies)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Strategy, "measure", watched)
+        assert execute(tmp_path, *options) == 0
+    assert found.keys() == {0, 1}
+    assert all(len(rows) == 1 for rows in found.values())
+
+
+def test_a_search_is_tested_inside_visits_in_the_configuration_that_it_would_take(
+    tmp_path: Path,
+) -> None:
+    options = [*FAST, *ADAM, "strategy=darts_hps", "epochs=3", "evaluate_every=0", "tasks=2"]
+    used = []
+    measure = Strategy.measure
+
+    def watched(self: Any, batch: Any, tallies: Any) -> None:
+        if self.searching:
+            used.append(self.network.configs[self._task] == self.choice())
+        measure(self, batch, tallies)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Strategy, "measure", watched)
+        assert execute(tmp_path, *options, "evaluate_every_steps=2") == 0
+    assert used
+    assert all(used)
+
+
+def test_answers_without_the_task_are_refused_where_they_mean_nothing(
+    tmp_path: Path, capsys: Any
+) -> None:
+    options = [*FAST, "strategy=finetune", "heads=single", "epochs=1", "tasks=2"]
+    assert execute(tmp_path / "run", *options) == 0
+    assert evaluate.main([f"run={tmp_path / 'run'}", "evaluate=class"]) == 2
+    assert "a single head does not tell the classes" in capsys.readouterr().err
+
+
+def test_joint_training_tells_of_the_visits_that_it_is_measured_after(
+    tmp_path: Path, capsys: Any
+) -> None:
+    options = [*FAST, "strategy=joint", "heads=multi", "epochs=1", "evaluate_on=all"]
+    assert execute(tmp_path, *options) == 0
+    assert "(1 of 3)" not in capsys.readouterr().out
+    assert results_of(tmp_path)["accuracy_untrained"][0][2] is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NotRequired, TypedDict
@@ -102,15 +103,15 @@ class TaskStream(LightningDataModule):
             for number, index in enumerate(visits, 1)
         ]
         self.tasks = list(tasks[: len(set(visits))])
-        for images in self._images():
+        for images in self.images():
             images.transform, images.augment = test_transform, train_transform
-        for task in self.tasks:
-            if batch_size > len(task.train):
-                raise ValueError(
-                    f"batch_size={batch_size}: {task.name} of {name} has only {len(task.train)} "
-                    f"training images; give at most that"
-                )
         self.visits = _blurred(self.visits, blurry, shuffle_seed)
+        for visit in self.visits:
+            if batch_size > len(visit.train):
+                raise ValueError(
+                    f"batch_size={batch_size}: {visit.task.name} of {name} has only "
+                    f"{len(visit.train)} training images; give at most that"
+                )
         self._train: Images = self.visits[0].train
         self._val: Images = self.tasks[0].val
         self._epoch_seed, self._first_epoch, self._batch = shuffle_seed, 0, batch_size
@@ -154,10 +155,11 @@ class TaskStream(LightningDataModule):
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """Puts all images on `device`, where batches are then cut, normalised and given `dtype`."""
-        for images in self._images():
+        for images in self.images():
             images.to(device).dtype = dtype
 
-    def _images(self) -> Iterator[Images]:
+    def images(self) -> Iterator[Images]:
+        """Those of all splits of all tasks, and what visits mix of them."""
         for task in self.tasks:
             yield from (task.train, task.val, task.test)
         yield from (visit.mixed for visit in self.visits if visit.mixed is not None)
@@ -247,7 +249,10 @@ def _shuffled(tasks: Sequence[Task], seed: int) -> list[Task]:
     generator = torch.Generator().manual_seed(derive(seed, "order of tasks"))
     made = []
     for index, place in enumerate(torch.randperm(len(tasks), generator=generator).tolist()):
-        task = replace(tasks[place], index=index)
+        name = tasks[place].name
+        if re.fullmatch(r"task \d+", name):  # which would be another number than its own
+            name = f"task {index + 1} (given as {place + 1})"
+        task = replace(tasks[place], index=index, name=name)
         for images in (task.train, task.val, task.test):
             images.t = torch.full_like(images.t, index)
         made.append(task)
@@ -276,8 +281,10 @@ def _blurred(visits: Sequence[Visit], share: float, seed: int) -> list[Visit]:
     """
     if not 0 <= share < 1:
         raise ValueError(f"data.blurry={share}: give a share from 0 to below 1")
-    if not share or len({visit.task.index for visit in visits}) == 1:
+    if not share:
         return list(visits)
+    if len({visit.task.index for visit in visits}) == 1:
+        raise ValueError(f"data.blurry={share}: there is one task alone; give 0, or more tasks")
     dealt: list[list[tuple[Task, Tensor]]] = [[] for _ in visits]  # what comes to each visit
     kept = []
     for visit in visits:

@@ -139,7 +139,7 @@ def permuted(
         for index in range(1, tasks)
     ]
     alterations = [_same, *(_reordered(torch.from_numpy(order)) for order in orders)]
-    parts = [(source, f"order {index}", alter) for index, alter in enumerate(alterations)]
+    parts = [(source, f"order {number}", alter) for number, alter in enumerate(alterations, 1)]
     return _stream(parts, options)
 
 

@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from lifelong.evaluation.matrix import Metric, is_accuracy, metric_of
-from lifelong.evaluation.study import Group, Pair, Spread, differing, pairs, spread, tables
+from lifelong.evaluation.study import (
+    ORDERS,
+    Group,
+    Pair,
+    Spread,
+    differing,
+    pairs,
+    spread,
+    tables,
+)
 
 COLUMNS = (  # metrics that stand in tables
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task"),
@@ -36,7 +45,6 @@ WEIGHTS_LEFT = "weights_left"  # likewise: of runs with masks, % after each task
 # Costs that stand in tables beside parameters and seconds, where runs have them; in millions.
 MORE_COSTS = {"bytes": "MB kept", "multiply_adds": "multiply-adds of a step, 10^6"}
 REFERRED = ("intransigence_", "knowledge_transfer_")  # begin the names of metrics of references
-ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
     "confidence interval of the mean, Student's t]."

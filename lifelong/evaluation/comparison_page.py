@@ -17,7 +17,7 @@ CAPTIONS = {
     "accuracy_against_forgetting": "Final accuracy against forgetting; bars: standard deviations.",
     "accuracy_against_time": "Final accuracy against the seconds of training.",
     "accuracy_against_parameters": "Final accuracy against the parameters kept at the end.",
-    "accuracy_against_bytes": "Final accuracy against all that is kept between tasks: network, "
+    "accuracy_against_bytes": "Final accuracy against the bytes kept between tasks: network, "
     "memories, importances, teachers, masks, and an optimizer that lives as long as the stream.",
     "accuracy_against_multiply_adds": "Final accuracy against the multiply-adds of a step.",
     "accuracy_matrices": "Mean accuracy of each task (columns) after each task was learned (rows).",

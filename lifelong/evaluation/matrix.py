@@ -285,7 +285,7 @@ def against(a: Matrix, visits: Sequence[int], reference: Sequence[float]) -> dic
 
 
 def anytime(
-    rows: Sequence[tuple[int, Mapping[int, float]]] | Sequence[Sequence[Any]],
+    rows: Sequence[tuple[int, Mapping[int, float]]],
     visits: Sequence[int],
     last: float,
 ) -> dict[str, float | None]:
@@ -293,18 +293,17 @@ def anytime(
 
     Args:
         rows: of each test the number of its visit, and by task the accuracy on the tasks seen.
-        visits: task of each visit.
+        visits: task of each visit until then.
         last: accuracy of the last task at the end.
     """
     average = _mean([_mean(list(found.values())) for _, found in rows])
-    reached = max(visit for visit, _ in rows)
     lowest: dict[int, float] = {}
     for visit, found in rows:
         for task, value in found.items():
-            if task in visits[: visit - 1] and task != visits[visit - 1]:
+            if task in visits[: visit - 1] and task not in (visits[visit - 1], visits[-1]):
                 lowest[task] = min(value, lowest.get(task, math.inf))
     minimum = _mean(list(lowest.values()))
-    count = len(set(visits[:reached]))
+    count = len(set(visits))
     worst = last if count == 1 else last / count + (1 - 1 / count) * minimum
     values = {
         "anytime_accuracy": average, "minimum_accuracy": minimum, "worst_case_accuracy": worst

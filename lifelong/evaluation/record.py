@@ -126,8 +126,9 @@ class Record:
             found["forward_transfer"] = None if math.isnan(value) else value
         if self.anytime and self.steps:
             last = self.visits[self.steps - 1]
-            rows = [[visit, self._shares(counts)] for visit, _, counts in self.anytime]
-            found |= anytime(rows, self.visits, float(self.matrix()[-1, last]))
+            rows = [(visit, self._shares(counts)) for visit, _, counts in self.anytime]
+            done = self.visits[: self.steps]
+            found |= anytime(rows, done, float(self.matrix()[-1, last]))
         for name, beside in self.beside.items():
             found[f"final_accuracy_{name}"] = self._of(beside)["final_accuracy"]
         return found

@@ -271,23 +271,30 @@ def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:
     """
     for run in runs:
         results = run.results
-        same = [group for group in references if _alike(results, group.runs[0].results)]
+        same = [(group, alike) for group in references if (alike := _of_stream(group, run))]
         if not same:
             raise ValueError(
                 f"--reference: no run of it has learned the tasks of {run.folder} "
                 f"({results['data']}, {_many(len(results['tasks']), 'task')})"
             )
         ours = from_rows(results["accuracy"], len(results["tasks"]))
-        for group in same:
-            ends = [from_rows(r.results["accuracy"], len(results["tasks"]))[-1] for r in group.runs]
+        for group, others in same:
+            ends = [from_rows(r.results["accuracy"], len(results["tasks"]))[-1] for r in others]
             found = against(ours, visited(results), np.mean(ends, 0).tolist())
             name = re.sub(r"\W+", "_", group.label)
             results["metrics"] |= {f"{key}_{name}": value for key, value in found.items()}
 
 
-def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+def _of_stream(group: Group, run: Run) -> list[Run]:
+    """The runs of a group that have learned the same tasks in the same order, asked alike."""
     keys = ("data", "tasks", "evaluate", "measured_on")
-    return all(one.get(key) == other.get(key) for key in keys)
+    options = (*ORDERS, *SCENARIO)
+    return [
+        other
+        for other in group.runs
+        if all(run.results.get(key) == other.results.get(key) for key in keys)
+        and all(run.options.get(key) == other.options.get(key) for key in options)
+    ]
 
 
 def table_of(run: Run) -> str:
@@ -302,10 +309,23 @@ def table_of(run: Run) -> str:
         f"{config['batch_size']}"
         + (f", {counts[0]:,} training and {counts[1]:,} test images" if any(counts) else "")
         + ("" if pool == "none" else f", unlabeled images: {pool}")
+        + "".join(
+            f", {key.removeprefix('data.')} {value}"
+            for key, plain in SCENARIO.items()
+            if (value := run.options.get(key, plain)) != plain
+        )
         + FIDELITY[results.get("fidelity") or "clean"]
         + MEASURED[results.get("measured_on", "test")]
         + ASKED[results.get("evaluate", "task")]
     )
+
+
+ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
+# Options of a stream that make another one of it, and what they are where nothing is said.
+SCENARIO = {
+    "data.labels": "own", "data.blurry": 0.0, "data.online": False, "data.order": None,
+    "data.repeat": 1,
+}  # fmt: skip
 
 
 def _many(number: int, what: str) -> str:

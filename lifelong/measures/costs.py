@@ -5,20 +5,23 @@ from __future__ import annotations
 import copy
 import resource
 import sys
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lifelong.data import Batch, Fed
+from lifelong.data import Batch, Fed, Images
 
 if TYPE_CHECKING:
     from lifelong.strategies import Strategy
 
 
 def kept_bytes(strategy: Strategy) -> dict[str, int]:
-    """Bytes that are kept from one task to the next.
+    """Bytes that are kept from one task to the next: modules, buffers, the images of memories.
+
+    What a method copies aside for a while, such as the start of a ticket, is not counted.
 
     Returns:
         By what they are for: `network`; each other part of the strategy by its name, such as
@@ -46,12 +49,15 @@ def bytes_of(module: nn.Module) -> int:
     return sum(v.nbytes for v in own) + sum(bytes_of(child) for child in module.children())
 
 
-def multiply_adds(strategy: Strategy, batch: Batch | Fed) -> dict[str, int]:
+def multiply_adds(
+    strategy: Strategy, batch: Batch | Fed, shared: Iterable[Images] = ()
+) -> dict[str, int]:
     """Multiply-adds of matrix products and convolutions, counted by PyTorch on a copy.
 
     Args:
         strategy: while it learns a task; it stays as it is.
         batch: of the training, on the device of the strategy.
+        shared: images that the copy has in common with the strategy.
 
     Returns:
         `training_step`: loss and backward pass of the batch, without what a method does apart from
@@ -59,7 +65,7 @@ def multiply_adds(strategy: Strategy, batch: Batch | Fed) -> dict[str, int]:
     """
     trainer, strategy._trainer = strategy._trainer, None  # which is not to be copied
     try:
-        other = copy.deepcopy(strategy)
+        other = copy.deepcopy(strategy, {id(images): images for images in shared})
     finally:
         strategy._trainer = trainer
     whole = batch if isinstance(batch, Fed) else Fed(batch, {})
@@ -75,8 +81,14 @@ def multiply_adds(strategy: Strategy, batch: Batch | Fed) -> dict[str, int]:
     return {name: counter.get_total_flops() // 2 for name, counter in counts.items()}
 
 
+def begin_costs(device: torch.device) -> None:
+    """From now on a GPU's peak memory is that of this run; the process's is of its whole life."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
 def peak_memory() -> dict[str, int]:
-    """Most bytes that the process has had at a time, and on a GPU."""
+    """Most bytes that the process has had at a time, and on a GPU since `begin_costs`."""
     unit = 1 if sys.platform == "darwin" else 1024
     found = {"process": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
     if torch.cuda.is_available() and torch.cuda.is_initialized():

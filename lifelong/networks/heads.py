@@ -205,6 +205,8 @@ class IncrementalHead(Heads):
         self.numbers: list[int] = []  # class number of each column
         self.columns: dict[int, list[int]] = {}  # of each task
         self.outputs = outputs
+        if outputs is not None and outputs < 1:
+            raise ValueError(f"heads.outputs={outputs}: give a number of classes, or null")
         if outputs is not None:
             self._add("outputs", outputs)
 

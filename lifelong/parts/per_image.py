@@ -49,8 +49,8 @@ def absolute_sum(scores: Tensor, y: Tensor) -> Tensor:
 
 
 def single_score(label: int, scores: Tensor, y: Tensor) -> Tensor:
-    """Each image's score of one label, (b,)."""
-    return scores[:, label]
+    """Each image's score of one label, (b,); 0 where its task has no such label."""
+    return scores[:, label] if label < scores.shape[1] else 0 * scores[:, 0]
 
 
 def cast(batches: Iterable[Batch], named: Named) -> Iterator[Batch]:

@@ -140,7 +140,7 @@ class Anchored(Strategy):
     @property
     def holds(self) -> bool:
         """Whether there is something to hold to: after the first task."""
-        return len(self.classes) > 1 and self.strength > 0 and not self._free
+        return self.visit > 1 and len(self.classes) > 1 and self.strength > 0 and not self._free
 
     def step_ratio(self) -> float:
         """Rate * strength * highest importance / (1 + momentum); from 1 on steps diverge."""

@@ -69,7 +69,8 @@ class CIL(Strategy):
     }
 
     refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "blurry": "its batches are made of the images of one task and of exemplars"
+        "blurry": "its batches are made of the images of one task and of exemplars",
+        "online": "new images are in two parts of its batches",
     }
 
     def __init__(

@@ -58,7 +58,7 @@ class ER(Strategy):
 
     def training_loss(self, batch: Batch) -> Tensor:
         loss = super().training_loss(batch)
-        if len(self.classes) > 1:
+        if self.visit > 1 and len(self.classes) > 1:
             without = None if self.authors else self.current
             old, _ = self.memory.sample(len(batch.y), without=without, augment=self.augment_memory)
             if len(old.y):

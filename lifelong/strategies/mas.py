@@ -146,7 +146,7 @@ class MAS(Anchored):
             return mean(self.network, self._batches(chosen), self._held, self.objective)
         found = [
             mean(self.network, self._batches(chosen), self._held, partial(single_score, label))
-            for label in range(len(visit.task.classes))
+            for label in range(max(len(task.classes) for task in visit.tasks))
         ]
         return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
 

@@ -55,15 +55,7 @@ class Search(Strategy):
         """Whether the current task's configuration is still open."""
         return self.network.searching
 
-    def on_validation_epoch_start(self) -> None:
-        super().on_validation_epoch_start()
-        self._take_choice()
-
-    def on_test_epoch_start(self) -> None:
-        super().on_test_epoch_start()
-        self._take_choice()
-
-    def _take_choice(self) -> None:
+    def before_answers(self) -> None:
         if self.searching:
             self.network.configs[self._task] = self.choice()
 

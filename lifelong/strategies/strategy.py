@@ -134,6 +134,7 @@ class Strategy(LightningModule):
         self.notes: list[str] = []  # for the person who watches, see `tell`
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.current = -1  # index of the task that is learned
+        self.visit = 0  # number of the visit
         self._table: tuple[dict[int, tuple[int, ...]], Tensor] | None = None  # see `_columns`
         self.ways: tuple[Way, ...] = ("task",)
         self.measures: dict[str, MakeMeasure] = {}  # beside accuracy
@@ -156,6 +157,7 @@ class Strategy(LightningModule):
     def begin_task(self, visit: Visit) -> None:
         """Prepares for a task; also replayed for earlier tasks before a checkpoint is loaded."""
         self.began, self.current = self.scheduled, visit.task.index
+        self.visit = visit.number
         for task in (*visit.others, visit.task):
             self.classes[task.index] = task.classes
             self.network.add_task(task.index, task.classes)
@@ -188,6 +190,9 @@ class Strategy(LightningModule):
             for name, value in self._optimizer.report().items():
                 self.method.setdefault(name, {})[str(visit.number)] = value
             self._optimizer.end_task()
+
+    def before_answers(self) -> None:
+        """Called before the network is asked, whenever that is."""
 
     def beside(self) -> Iterator[str]:
         """Other networks that are measured after a task: puts each in place and gives its name.
@@ -330,9 +335,11 @@ class Strategy(LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self.tallies = {way: Tally() for way in self.ways[:1]}
+        self.before_answers()
 
     def on_test_epoch_start(self) -> None:
         self.tallies = {way: Tally(self.measures) for way in self.ways}
+        self.before_answers()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         self.measure(batch, self.tallies)

@@ -64,18 +64,22 @@ def test_what_is_refused() -> None:
     for share in (-0.1, 1.0):
         with pytest.raises(ValueError, match=r"data\.blurry=.*: give a share from 0 to below 1"):
             stream(blurry=share)
-    assert stream(blurry=0.5, limit=1).visits[0].mixed is None  # there is nothing to mix with
+    with pytest.raises(ValueError, match=r"data\.blurry=0\.5: there is one task alone"):
+        stream(blurry=0.5, limit=1)
+    with pytest.raises(ValueError, match=r"batch_size=18: task 2 of toy has only \d+ training"):
+        stream(blurry=0.9, order=[1, 2, 2, 2, 2], batch_size=18)
 
 
 def test_the_order_of_the_tasks_is_drawn() -> None:
     found = {seed: [task.name for task in stream(order_seed=seed).tasks] for seed in range(6)}
     assert len({tuple(names) for names in found.values()}) > 2
     made = stream(order_seed=3)
-    assert sorted(found[3]) == [task.name for task in stream().tasks]
+    assert sorted(name[-2] for name in found[3]) == ["1", "2", "3", "4"]  # task 2 (given as 1)
     assert found[3] == [task.name for task in stream(order_seed=3).tasks]
     for index, task in enumerate(made.tasks):
         assert task.index == index
         assert task.train.t.unique().tolist() == task.test.t.unique().tolist() == [index]
-        [same] = [other for other in stream().tasks if other.name == task.name]
+        same = stream().tasks[int(task.name[-2]) - 1]
+        assert task.name.startswith(f"task {index + 1} ")
         assert task.classes == same.classes
         assert len(task.train) == len(same.train)

@@ -461,5 +461,5 @@ def test_the_stream_repeated_and_measured_on_validation_images() -> None:
     stream.measure_on_validation()
     for task in [*(visit.task for visit in stream), *stream.tasks]:
         assert task.test is task.val
-    with pytest.raises(ValueError, match=r"measure_on=validation: order 0 has no validation"):
+    with pytest.raises(ValueError, match=r"measure_on=validation: order 1 has no validation"):
         permuted(square(), tasks=2, **OPTIONS).measure_on_validation()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lifelong.backbones.mlp import mlp
+from lifelong.data import Images
 from lifelong.evaluation.comparison import grids
 from lifelong.evaluation.study import grouped, read
 from lifelong.measures.costs import kept_bytes, multiply_adds
@@ -69,6 +70,27 @@ def test_multiply_adds() -> None:
     )  # as many images of the past as of the batch
     assert both["training_step"] == (7 + 4) * step  # of which there are four
     assert multiply_adds(learned(AGEM), batch)["training_step"] == (7 + 3) * step
+
+
+def test_a_method_with_phases_is_counted_while_it_trains(tmp_path: Path) -> None:
+    options = ["data=digits", "tasks=2", "epochs=1", "logger=none", "trainer=cpu", "strategy=den"]
+    assert execute(tmp_path, *options, "heads=multi", "costs=true", "data.fraction=0.3") == 0
+    assert results_of(tmp_path)["multiply_adds"]["training_step"] > 0
+
+
+def test_images_are_not_copied_to_count() -> None:
+    made, batch = learned(ER, memory=6), toy_visit(1).train[torch.arange(4)]
+    images = list(made.memory._images.values())
+    read = []
+
+    def spy(self: Images, memo: object) -> Images:
+        read.append(self)
+        return self
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Images, "__deepcopy__", spy, raising=False)
+        multiply_adds(made, batch, images)
+    assert not any(one is image for one in read for image in images)
 
 
 def test_costs_in_results_and_tables(tmp_path: Path) -> None:

@@ -109,8 +109,10 @@ def test_of_tag_all_groups_have_one_rule() -> None:
     [
         ("{hedas:{lr:0.1}}", "optimizer_groups.hedas: no parameter has that word"),
         ("{heads:{rate:0.1}}", "optimizer_groups.heads.rate: the optimizer has"),
-        ("{heads:{lr:fast}}", "optimizer_groups.heads.lr=fast: give a number"),
-        ("{heads:{momentum:2.0}}", "optimizer_groups.heads.momentum=2.0: give a number"),
+        ("{heads:{lr:fast}}", "optimizer_groups.heads.lr=fast: give a value such as"),
+        ("{heads:{momentum:2.0}}", "optimizer_groups.heads.momentum=2.0: give a value such as 0"),
+        ("{heads:{nesterov:maybe}}", "optimizer_groups.heads.nesterov=maybe: give a value such as"),
+        ("{heads:{}}", "optimizer_groups.heads.{}: the optimizer has"),
         ("{heads:3}", "give options by a word of parameters' names"),
         ("3", "optimizer_groups=3: give options by a word"),
     ],
