@@ -6,7 +6,7 @@ import copy
 import resource
 import sys
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,11 +14,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lifelong.data import Batch, Fed, Images
 
-if TYPE_CHECKING:
-    from lifelong.strategies import Strategy
+Learner = Any  # a `lifelong.Strategy`, which stands above this room
 
 
-def kept_bytes(strategy: Strategy) -> dict[str, int]:
+def kept_bytes(strategy: Learner) -> dict[str, int]:
     """Bytes that are kept from one task to the next: modules, buffers, the images of memories.
 
     What a method copies aside for a while, such as the start of a ticket, is not counted.
@@ -50,7 +49,7 @@ def bytes_of(module: nn.Module) -> int:
 
 
 def multiply_adds(
-    strategy: Strategy, batch: Batch | Fed, shared: Iterable[Images] = ()
+    strategy: Learner, batch: Batch | Fed, shared: Iterable[Images] = ()
 ) -> dict[str, int]:
     """Multiply-adds of matrix products and convolutions, counted by PyTorch on a copy.
 
