@@ -17,6 +17,7 @@ GROUPS = {
     "optimizer": "the update rule; by default the protocol's",
     "schedule": "of the learning rate; by default the protocol's",
     "trainer": "where it runs",
+    "measure": "what is asked of the test images beside how many are right",
     "logger": "where the numbers of each epoch go",
     "experiment": "whole configurations",
     "search": "with -m: options chosen by their accuracy on validation images",
