@@ -90,6 +90,7 @@ def assemble(
     strategy.ways = _ways(strategy, stream, config.evaluate)
     strategy.measures = _measures(config)
     _refuse(strategy, stream, config)
+    _compile(strategy, config.compile)
     make_trainer = instantiate(config.trainer, _convert_="all")
     unused = _check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
@@ -173,6 +174,20 @@ def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
     return made
 
 
+def _compile(strategy: Strategy, wanted: bool | str) -> None:
+    """Has the body compiled, if that is asked for.
+
+    Raises:
+        ValueError: a backend that PyTorch does not have.
+    """
+    backend = "inductor" if wanted is True else wanted
+    known = [*torch._dynamo.list_backends(), "aot_eager", "eager"]
+    if backend and backend not in known:
+        raise ValueError(f"compile={wanted}: give true, false, or one of {', '.join(known)}")
+    if backend:
+        strategy.compile_body(backend)
+
+
 def _check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]:
     """Options that the Trainer refuses are refused now; tells of a GPU that it cannot use."""
     try:
@@ -233,12 +248,14 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         ("trainer.accumulate_grad_batches", "accumulate_grad_batches", accumulated != 1),
         ("optimizer_lifetime", "optimizer_lifetime", strategy.lifetime == "stream"),
         ("optimizer_groups", "optimizer_groups", bool(strategy.groups)),
+        ("compile", "compile", config.compile is not False),
         ("data.blurry", "blurry", stream.blurry > 0),
         ("data.online", "online", stream.online),
     ]
     refuses = strategy.refuses
     if not strategy.network.one_pass:
-        refuses = {"blurry": "its network keeps weights of each task's own"} | refuses
+        own = "its network keeps weights of each task's own"
+        refuses = {"blurry": own, "compile": f"{own}, so what is compiled would not last"} | refuses
     for option, kind, asked in wanted:
         reason = refuses.get(kind)
         if asked and reason is not None:

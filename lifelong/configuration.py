@@ -55,7 +55,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What a run reads whatever it is made of; all else only if one of these refers to it.
 ROOTS = (
     "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",
-    "restore_best", "evaluate_every", "optimizer_lifetime", "optimizer_groups", "seeds", "paths",
+    "restore_best", "evaluate_every", "optimizer_lifetime", "optimizer_groups", "compile", "seeds",
+    "paths",
 )  # fmt: skip
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (

@@ -111,7 +111,7 @@ class Experiment:
         trained = self._train(visit, saved)
         if trained:
             self._evaluate_before(visit)
-        with self._clock("train"):
+        with self._clock("train"), self.strategy.eagerly():
             self.strategy.end_task(visit, self.stream.loader(visit.train))
         if trained:
             self._evaluate(visit)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -135,6 +135,7 @@ class Strategy(LightningModule):
         self.classes: dict[int, tuple[int, ...]] = {}  # class numbers of the tasks met so far
         self.current = -1  # index of the task that is learned
         self.visit = 0  # number of the visit
+        self._compiled = False
         self._table: tuple[dict[int, tuple[int, ...]], Tensor] | None = None  # see `_columns`
         self.ways: tuple[Way, ...] = ("task",)
         self.measures: dict[str, MakeMeasure] = {}  # beside accuracy
@@ -350,7 +351,8 @@ class Strategy(LightningModule):
     def measure(self, batch: Batch, tallies: Mapping[Way, Tally]) -> None:
         """Takes the answers to a batch into tallies, by the ways in which it is asked."""
         target = self.class_of(batch)
-        found = self.predictions(batch, list(tallies))
+        with self.eagerly():
+            found = self.predictions(batch, list(tallies))
         for tally, prediction in zip(tallies.values(), found, strict=True):
             tally.update(prediction, target, batch.t)
 
@@ -403,6 +405,17 @@ class Strategy(LightningModule):
         first, *others = self._optimizer.param_groups
         own = next((group for group in others if any(p is each for each in group["params"])), first)
         return float(own["lr"])
+
+    def compile_body(self, backend: str) -> None:
+        """Has the body compiled for training steps; all else goes on uncompiled."""
+        body = self.network.body
+        assert isinstance(body, nn.Module)
+        body.compile(backend=backend)
+        self._compiled = True
+
+    def eagerly(self) -> AbstractContextManager[Any]:
+        """Within, nothing that is compiled is used."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 
     def optimizer_state(self) -> dict[str, Any]:
         """The optimizer's state by parameter name."""
