@@ -14,7 +14,7 @@ from tests.test_contract import ADAM, FAST, Killed, alike, die_at
 OPTIONS = [*FAST, *ADAM, "heads=multi", "epochs=2", "tasks=2", "evaluate_every_steps=5"]
 
 
-@pytest.mark.parametrize("strategy", ["mas", "er", "lwf"])
+@pytest.mark.parametrize("strategy", ["mas", "lwf"])
 def test_numbers_are_those_of_an_uncompiled_body(tmp_path: Path, strategy: str) -> None:
     """The backend `eager` has the same operations."""
     options = [*OPTIONS, f"strategy={strategy}", "checkpoint_every=1", "resume=auto"]
