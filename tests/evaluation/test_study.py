@@ -477,6 +477,12 @@ def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: A
     assert f"--reference: no run of it has learned the tasks of {tmp_path / 'other'}" in told
 
 
+def test_results_of_an_earlier_version_are_told(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.5, visits=[0, 1])
+    _, _, damaged = read([tmp_path])
+    assert "numbered tasks from 0; read it by that" in "".join(damaged.values())
+
+
 def test_orders_are_averaged_and_the_worst_and_best_are_told(tmp_path: Path) -> None:
     for order, final in ((1, 0.5), (2, 0.8), (3, 0.6)):
         folder = tmp_path / str(order)
