@@ -333,9 +333,7 @@ def check_results(path: Path, found: dict[str, Any]) -> None:
     check_shape(path, found, Results)
     tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
     if 0 in visits:
-        raise ValueError(
-            f"{path}: was written by an earlier version, which numbered tasks from 0; read it by that"
-        )
+        raise ValueError(f"{path}: was written by an earlier version, which numbered tasks from 0")
     fits = len(rows) <= len(visits) and all(1 <= task <= len(tasks) for task in visits)
     for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
         fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)

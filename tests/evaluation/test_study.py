@@ -480,7 +480,9 @@ def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: A
 def test_results_of_an_earlier_version_are_told(tmp_path: Path) -> None:
     run(tmp_path / "1", "ours", 1, 0.5, visits=[0, 1])
     _, _, damaged = read([tmp_path])
-    assert "numbered tasks from 0; read it by that" in "".join(damaged.values())
+    assert "was written by an earlier version, which numbered tasks from 0" in "".join(
+        damaged.values()
+    )
 
 
 def test_orders_are_averaged_and_the_worst_and_best_are_told(tmp_path: Path) -> None:
