@@ -147,8 +147,7 @@ def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[Way, ...
     Raises:
         ValueError: answers without the task given of a network that cannot give them.
     """
-    same = len({task.classes for task in stream.tasks}) == 1
-    if not strategy.network.distinguishes and not same:
+    if not strategy.network.tells_apart(task.classes for task in stream.tasks):
         if wanted == "task":
             return ("task",)
         raise ValueError(

@@ -104,7 +104,6 @@ class Anytime(Callback):
     def __init__(self, every: int, visit: int, loader: Iterable[Batch], record: Record) -> None:
         self.every, self.visit, self.loader, self.record = every, visit, loader, record
         self.seconds = 0.0
-        self._tested = -1  # steps at the last test
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
@@ -118,10 +117,10 @@ class Anytime(Callback):
     def _test(self, trainer: Trainer, strategy: LightningModule) -> None:
         assert isinstance(strategy, Strategy)
         steps = strategy.steps_trained
-        if steps % self.every or steps in (0, self._tested):
+        tested = self.record.anytime[-1][1] if self.record.anytime else 0
+        if steps % self.every or steps == tested:  # an epoch's end is the begin of the next
             return
         begun = time.perf_counter()
-        self._tested = steps
         tallies: dict[Way, Tally] = {strategy.ways[0]: Tally()}
         strategy.eval()
         strategy.before_answers()

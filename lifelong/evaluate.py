@@ -70,15 +70,16 @@ def evaluate(
         by_class: ask without the task given.
         device: of the strategy.
     """
+    way: Way = "class" if by_class else "task"
     found = {}
     for task in tasks:
+        tally = Tally()
         images: Images = getattr(task, part).to(torch.device(device))
         batches = torch.arange(len(images)).split(EVALUATION_BATCH)
         with torch.no_grad():
-            tallies: dict[Way, Tally] = {"class" if by_class else "task": Tally()}
             for rows in batches:
-                strategy.measure(images[rows], tallies)
-        right, total = next(iter(tallies.values())).counts().get(task.index, (0, 1))
+                strategy.measure(images[rows], {way: tally})
+        right, total = tally.counts().get(task.index, (0, 1))
         found[task.index] = right / total
     return found
 

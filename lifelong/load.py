@@ -146,15 +146,20 @@ class Run:
             task: whose classes are answered; None for those of all tasks met.
             like: see `predict_class`.
         """
-        shown = self._task(max(self.tasks) if like is None else like) if task is None else None
-        parts = []
-        for x in self._batches(images, shown or self._task(task)):  # type: ignore[arg-type]
-            t = None if task is None else torch.full((len(x),), task)
-            parts.append(self.strategy.predict(x, t))
+        if task is not None:
+            like = task
+        known = self._task(max(self.tasks) if like is None else like)
+        parts = [
+            self.strategy.predict(x, None if task is None else torch.full((len(x),), task))
+            for x in self._batches(images, known)
+        ]
+        if not parts:
+            nothing = torch.zeros(0, len(known.classes))
+            return Prediction(nothing, nothing.long())
         scores, classes = (
-            [part[place].cpu() for part in parts] or [torch.zeros(0, 1)] for place in (0, 1)
+            torch.cat([value.cpu() for value in each]) for each in zip(*parts, strict=True)
         )
-        return Prediction(torch.cat(scores), torch.cat(classes).long())
+        return Prediction(scores, classes)
 
     def names(self, images: Tensor | NDArray[Any], task: int) -> list[str]:
         """The names of the predicted classes, see `predict`."""
@@ -168,9 +173,6 @@ class Run:
         Raises:
             ValueError: an unknown task, images of another shape.
         """
-        known = self._task(task)
-        if not len(images):
-            return torch.zeros(0, len(known.classes))
         return self.prediction(images, task).scores
 
     @torch.no_grad()

@@ -13,7 +13,7 @@ import torch
 from hydra.utils import instantiate
 
 from lifelong import assembly, configuration, load_run
-from lifelong.checkpoint import Checkpoint
+from lifelong.checkpoint import Checkpoint, latest
 from lifelong.data import Images, TaskStream, Visit
 from lifelong.evaluation import report
 from lifelong.strategies import Strategy
@@ -165,6 +165,32 @@ def alike(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(alike(one[key], other[key]) for key in one)
     return bool(one == other)
+
+
+def assert_resumes(folder: Path, options: list[str], after: int) -> Path:
+    """A run that ends after a checkpoint and goes on is that of one piece, whose folder is given.
+
+    Args:
+        folder: for both.
+        options: of the run.
+        after: number of the checkpoint.
+    """
+    whole, broken = folder / "whole", folder / "broken"
+    given = [*options, "resume=auto"]
+    assert execute(whole, *given) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        die_at(patch, after)
+        with pytest.raises(Killed):
+            execute(broken, *given)
+    assert execute(broken, *given) == 0
+    assert results_of(whole) == results_of(broken)
+    states = []
+    for place in (whole, broken):
+        saved, _ = latest(place)
+        assert saved is not None
+        states.append(saved.strategy)
+    assert alike(*states)
+    return whole
 
 
 def blindfold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from lifelong.parts.distillation import distillation
 from lifelong.seeds import derive
 from lifelong.strategies import MAS, LwF, Strategy
 from tests.conftest import execute, results_of, small_body, toy_visit
-from tests.test_contract import ADAM, FAST, Killed, alike, die_at
+from tests.test_contract import ADAM, FAST, alike, assert_resumes
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 MORE = ["evaluate_on=all", "evaluate_every_steps=4", "evaluate_images=30"]
@@ -76,19 +76,10 @@ def test_methods_with_one_head_and_blurred_boundaries(
     """Resumed inside a visit, with all that is measured."""
     heads = DOMAIN if scenario == "domain" else ["heads=incremental"]
     options = [*FAST, *ADAM, *heads, f"strategy={strategy}", "epochs=2", "data.blurry=0.2", *MORE]
-    options += ["checkpoint_every=1", "resume=auto"]
+    options += ["checkpoint_every=1"]
     if strategy in ("ewc", "mas", "si"):
         options += ["strategy.strength=1"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert execute(whole, *options) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        die_at(patch, 3)
-        with pytest.raises(Killed):
-            execute(broken, *options)
-    assert execute(broken, *options) == 0
-    assert results_of(whole) == results_of(broken)
-    states = [latest(folder)[0] for folder in (whole, broken)]
-    assert alike(*(state.strategy for state in states if state is not None))
+    assert_resumes(tmp_path, options, 3)
 
 
 @pytest.mark.parametrize(

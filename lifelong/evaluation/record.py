@@ -80,8 +80,7 @@ class Record:
     def add_steps(self, visit: int, steps: int, tally: Tally) -> None:
         """Enters what was counted inside a visit, after so many training steps of the stream."""
         counts = [[task, right, total] for task, (right, total) in tally.counts().items()]
-        if not self.anytime or self.anytime[-1][1] < steps:  # at an epoch's end and begin
-            self.anytime.append([visit, steps, counts])
+        self.anytime.append([visit, steps, counts])
 
     @property
     def steps(self) -> int:

@@ -52,10 +52,10 @@ class Prediction(NamedTuple):
         joined = torch.cat(
             [part[:, : len(each)] for part, each in zip(scores, classes, strict=True)], 1
         )
-        if once and len(set(numbers)) < len(numbers):
-            first = [
-                column for column, number in enumerate(numbers) if number not in numbers[:column]
-            ]
-            joined, numbers = joined[:, first], [numbers[column] for column in first]
+        first: dict[int, int] = {}  # column of each class
+        for column, number in enumerate(numbers):
+            first.setdefault(number, column)
+        if once and len(first) < len(numbers):
+            joined, numbers = joined[:, list(first.values())], list(first)
         columns = torch.tensor(numbers, device=joined.device).expand(len(joined), -1)
         return Prediction(joined, columns)

@@ -120,6 +120,9 @@ class SingleHead(Heads):
                 f"{self.of(task).classes}; use heads=multi"
             )
 
+    def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        return self.competing(features, tasks) * len(tasks)  # one head, asked once
+
     def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         return [self(features, tasks[0])] if tasks else []
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +54,10 @@ class TaskNetwork(nn.Module):
         The columns beyond a task's classes are -inf where the tasks have unequally many.
         """
         return by_task(lambda rows, task: self.logits(taken(x, rows), task), t)
+
+    def tells_apart(self, classes: Iterable[tuple[int, ...]]) -> bool:
+        """Whether tasks of these class numbers can be answered without the task given."""
+        return self.distinguishes or len(set(classes)) == 1
 
     def penalty(self, task: int) -> Tensor | float:
         """What the network's own regularisers add to the loss of `task`."""

@@ -66,7 +66,7 @@ class Retrain(Tickets):
             network, optimizer, schedule, batch_size=batch_size, unlabeled=unlabeled,
             temperature=temperature,
         )  # fmt: skip
-        self.run, self.visit = Path(run).expanduser(), visit
+        self.run, self.run_visit = Path(run).expanduser(), visit
         self.mask, self.begins = mask, start
         self._of_run: dict[str, Any] = {}
         self._start_mask: dict[str, Any] = {}  # of the weights to start from; empty for all
@@ -77,17 +77,17 @@ class Retrain(Tickets):
     def check(self, tasks: Sequence[Task]) -> None:
         super().check(tasks)
         there = finished_visits(self.run)
-        if len(tasks) != self.visit:
+        if len(tasks) != self.run_visit:
             raise ValueError(
-                f"strategy.visit={self.visit}: the stream has {len(tasks)} tasks; give tasks="
-                f"{self.visit}, which is the default, and no data.order"
+                f"strategy.visit={self.run_visit}: the stream has {len(tasks)} tasks; give tasks="
+                f"{self.run_visit}, which is the default, and no data.order"
             )
-        if self.visit not in there:
+        if self.run_visit not in there:
             raise ValueError(
                 f"strategy.run={self.run}: holds no checkpoint of {tasks[-1].name}, only of the "
                 f"visits {', '.join(map(str, there)) or 'none'}; runs with keep=all have them all"
             )
-        saved = read(there[self.visit])
+        saved = read(there[self.run_visit])
         self._of_run = saved.strategy["_extra_state"]
         self._of_run["kept"] = saved.strategy.get("kept._extra_state")
         if self._of_run["kept"] is None:
@@ -109,7 +109,7 @@ class Retrain(Tickets):
         if told != own:
             raise ValueError(f"unlabeled: {own}; the run in {self.run} learned from {told}")
         newest = max(there)
-        self._found = self._mask(saved if self.visit == newest else read(there[newest]))
+        self._found = self._mask(saved if self.run_visit == newest else read(there[newest]))
         self._first = self._weights()
         self._check_shapes()
 
@@ -141,21 +141,21 @@ class Retrain(Tickets):
         if self.mask != "run":
             return load_ticket(self.mask).mask
         found = newest.strategy["_extra_state"].get("tickets", {})
-        if str(self.visit) not in found:
+        if str(self.run_visit) not in found:
             raise ValueError(
-                f"strategy.mask=run: {self.run} found no mask for visit {self.visit}; give the "
+                f"strategy.mask=run: {self.run} found no mask for visit {self.run_visit}; give the "
                 "file of a ticket, or a run of tickets_td or tickets_bu that has gone further"
             )
-        mask: dict[str, Any] = found[str(self.visit)]
+        mask: dict[str, Any] = found[str(self.run_visit)]
         return mask
 
     def _weights(self) -> dict[str, Tensor]:
         if self.begins not in ("first", "before"):
             ticket = load_ticket(self.begins)
-            if ticket.tasks and len(ticket.tasks) < self.visit:
+            if ticket.tasks and len(ticket.tasks) < self.run_visit:
                 raise ValueError(
                     f"strategy.start={self.begins}: is a ticket of visit {len(ticket.tasks)}; give "
-                    f"one of visit {self.visit} or later"
+                    f"one of visit {self.run_visit} or later"
                 )
             if not ticket.start:
                 raise ValueError(f"strategy.start={self.begins}: holds masks and no weights")

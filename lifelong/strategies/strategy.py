@@ -263,8 +263,7 @@ class Strategy(LightningModule):
 
     def tells_apart(self) -> bool:
         """Whether the network can answer without the task given."""
-        same = len(set(self.classes.values())) == 1
-        return self.network.distinguishes or same
+        return self.network.tells_apart(self.classes.values())
 
     def predictions(self, batch: Batch, ways: Sequence[Way]) -> list[Prediction]:
         """The answers to a batch in some ways; in one pass where the network has one body."""

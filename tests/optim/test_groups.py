@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong.checkpoint import latest
 from lifelong.networks import MultiHead, Network
 from lifelong.optim import TAG
 from lifelong.strategies import MAS, Strategy
-from tests.conftest import execute, results_of, small_body, toy_visit
-from tests.test_contract import FAST, Killed, alike, die_at
+from tests.conftest import execute, small_body, toy_visit
+from tests.test_contract import FAST, assert_resumes
 
 GROUPS = {"bias": {"lr": 0.0}, "heads": {"lr": 0.5, "weight_decay": 0.1}}
 
@@ -81,21 +80,10 @@ def test_the_proximal_step_goes_with_the_rate_of_its_weights() -> None:
         ["optimizer=tag_rmsprop", "lr=0.0005", "optimizer.group=global"],
     ],
 )
-def test_resumes_bit_equal(
-    tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumes_bit_equal(tmp_path: Path, options: list[str]) -> None:
     given = [*FAST, "strategy=finetune", "heads=multi", "epochs=4", "checkpoint_every=2", *options]
-    given += ["optimizer_groups={heads:{lr:0.01},bias:{lr:0.002}}", "resume=auto"]
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert execute(whole, *given) == 0
-    with monkeypatch.context() as patch:
-        die_at(patch, 5)
-        with pytest.raises(Killed):
-            execute(broken, *given)
-    assert execute(broken, *given) == 0
-    assert results_of(whole) == results_of(broken)
-    states = [latest(folder)[0] for folder in (whole, broken)]
-    assert alike(*(state.strategy for state in states if state is not None))
+    given += ["optimizer_groups={heads:{lr:0.01},bias:{lr:0.002}}"]
+    assert_resumes(tmp_path, given, 5)
 
 
 def test_of_tag_all_groups_have_one_rule() -> None:

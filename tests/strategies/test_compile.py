@@ -9,7 +9,7 @@ import pytest
 
 from lifelong.checkpoint import latest
 from tests.conftest import execute, results_of
-from tests.test_contract import ADAM, FAST, Killed, alike, die_at
+from tests.test_contract import ADAM, FAST, alike, assert_resumes
 
 OPTIONS = [*FAST, *ADAM, "heads=multi", "epochs=2", "tasks=2", "evaluate_every_steps=5"]
 
@@ -17,21 +17,13 @@ OPTIONS = [*FAST, *ADAM, "heads=multi", "epochs=2", "tasks=2", "evaluate_every_s
 @pytest.mark.parametrize("strategy", ["mas", "lwf"])
 def test_numbers_are_those_of_an_uncompiled_body(tmp_path: Path, strategy: str) -> None:
     """The backend `eager` has the same operations."""
-    options = [*OPTIONS, f"strategy={strategy}", "checkpoint_every=1", "resume=auto"]
+    options = [*OPTIONS, f"strategy={strategy}", "checkpoint_every=1"]
     assert execute(tmp_path / "plain", *options) == 0
-    options.append("compile=eager")
-    assert execute(tmp_path / "compiled", *options) == 0
-    with pytest.MonkeyPatch.context() as patch:
-        die_at(patch, 3)
-        with pytest.raises(Killed):
-            execute(tmp_path / "broken", *options)
-    assert execute(tmp_path / "broken", *options) == 0
-    names = ("plain", "compiled", "broken")
-    results = [results_of(tmp_path / name) for name in names]
-    assert results[0] == results[1] == results[2]
-    states = [latest(tmp_path / name)[0] for name in names]
-    first, *others = (state.strategy for state in states if state is not None)
-    assert all(alike(first, other) for other in others)
+    compiled = assert_resumes(tmp_path, [*options, "compile=eager"], 3)
+    assert results_of(tmp_path / "plain") == results_of(compiled)
+    states = [latest(folder)[0] for folder in (tmp_path / "plain", compiled)]
+    assert all(state is not None for state in states)
+    assert alike(*(state.strategy for state in states if state is not None))
 
 
 @pytest.mark.parametrize(
