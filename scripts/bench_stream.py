@@ -2,8 +2,8 @@
 
 `python scripts/bench_stream.py [tasks]` learns permuted digits, 100 tasks by default, with each
 method in a process of its own, and prints what the last tasks take over what the first take after
-the first of all: seconds of training, seconds of evaluation by image asked, bytes of a checkpoint;
-and memory. Run it on an idle machine.
+the first of all: seconds of training, seconds of evaluation by image asked; and how a checkpoint
+and memory grow. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
+from rich.live import Live
 from rich.table import Table
 
 TASKS, SOME = 100, 5  # of a stream; at each end of it that are averaged by their median
@@ -79,23 +79,27 @@ def measured(options: list[str], tasks: int) -> list[dict[str, float]]:
 def main() -> None:
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else TASKS
     table = Table(
-        "late over early", "training", "evaluation of a task", "checkpoint", "MiB a task", "MiB",
-        title=f"{tasks} tasks of permuted digits",
+        "late over early", "training", "evaluation of a task", "checkpoint, KiB", "KiB a task",
+        "memory, MiB", "MiB a task", title=f"{tasks} tasks of permuted digits",
     )  # fmt: skip
-    for name, options in track(METHODS.items(), "learning"):
-        rows = measured(options, tasks)
-        early, late = rows[1 : 1 + SOME], rows[-SOME:]
-        ratios = [
-            statistics.median(row[key] for row in late)
-            / statistics.median(row[key] for row in early)
-            for key in ("train", "evaluate", "bytes")
-        ]
-        grown = (late[-1]["memory"] - early[-1]["memory"]) / (len(rows) - SOME) / 2**20
-        table.add_row(
-            name, *(f"{value:.2f}" for value in ratios), f"{grown:.2f}",
-            f"{late[-1]['memory'] / 2**20:.0f}",
-        )  # fmt: skip
-    Console(width=100).print(table)
+    with Live(table, console=Console(width=100)):
+        for name, options in METHODS.items():
+            rows = measured(options, tasks)
+            early, late = rows[1 : 1 + SOME], rows[-SOME:]
+            between = len(rows) - 1 - SOME  # tasks from the middle of the early to that of the late
+            train, evaluate = (
+                statistics.median(row[key] for row in late)
+                / statistics.median(row[key] for row in early)
+                for key in ("train", "evaluate")
+            )
+            size, memory = (late[-1][key] for key in ("bytes", "memory"))
+            more, grown = (
+                (late[-1][key] - early[-1][key]) / between for key in ("bytes", "memory")
+            )
+            table.add_row(
+                name, f"{train:.2f}", f"{evaluate:.2f}", f"{size / 2**10:.0f}",
+                f"{more / 2**10:.1f}", f"{memory / 2**20:.0f}", f"{grown / 2**20:.2f}",
+            )  # fmt: skip
 
 
 if __name__ == "__main__":
