@@ -254,7 +254,8 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     refuses = strategy.refuses
     if not strategy.network.one_pass:
         own = "its network keeps weights of each task's own"
-        refuses = {"blurry": own, "compile": f"{own}, so what is compiled would not last"} | refuses
+        lasts_not = f"{own}, so what is compiled would not last"
+        refuses = {"blurry": own, "compile": lasts_not, **refuses}
     for option, kind, asked in wanted:
         reason = refuses.get(kind)
         if asked and reason is not None:
@@ -266,6 +267,7 @@ def _refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         _refuse_heads(stream, config)
     if not strategy.network.distinguishes:
         _refuse_contradictions(stream)
+    _refuse_shared_classes(strategy, stream)
     _refuse_shapes(stream, config)
     if stream.online and config.epochs != 1:
         raise ValueError(
@@ -283,6 +285,16 @@ def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
         heads = instantiate(config.heads, _convert_="all")(1)
         for task in stream.tasks:
             heads.add_task(task.index, task.classes)
+
+
+def _refuse_shared_classes(strategy: Strategy, stream: TaskStream) -> None:
+    every = [number for task in stream.tasks for number in task.classes]
+    again = [number for number in every if every.count(number) > 1]
+    if again and "shared_classes" in strategy.refuses:
+        raise ValueError(
+            f"data.classes: class {again[0]} belongs to two tasks, and {type(strategy).__name__} "
+            f"{strategy.refuses['shared_classes']}; give each class to one task"
+        )
 
 
 def _refuse_contradictions(stream: TaskStream) -> None:

@@ -226,7 +226,7 @@ def test_a_ticket_of_the_program_is_trained_once_more(
     strategy: Any = load_run(runs["again"]).strategy
     for name, module in network.named_modules():
         if isinstance(module, nn.Conv2d):
-            ours_ = strategy.two.state_dict()[ours(f"{name}.weight")]
+            ours_ = strategy.network.state_dict()[ours(f"{name}.weight")]
             start = strategy.start[ours(f"{name}.weight")]
             assert not ours_[module.weight_mask == 0].any()
             assert torch.equal(start, module.weight_orig * module.weight_mask)
@@ -243,9 +243,9 @@ def test_exports(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
     pixels = np.concatenate([test[label] for label in ORDER[:4]])
     with torch.no_grad():
         x = normalised(pixels)
-        wanted = torch.cat(strategy.two.main(strategy.two.body(x), [0, 1]), 1)
+        wanted = torch.cat(strategy.network.main(strategy.network.body(x), [0, 1]), 1)
     state = torch.load(tmp_path / "state")
-    plain = {n: v for n, v in strategy.two.state_dict().items() if torch.is_tensor(v)}
+    plain = {n: v for n, v in strategy.network.state_dict().items() if torch.is_tensor(v)}
     assert state.keys() == plain.keys()
     assert all(torch.equal(state[name], value) for name, value in plain.items())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,14 @@ class ExemplarChoice:
         how: `random`, `herding`, or the path of a pickle {class number: uint8 (n, h, w, c)} of some
             of the training images, which are taken all.
         per_class: exemplars of a class.
+
+    Raises:
+        ValueError: fewer than one.
     """
 
     def __init__(self, how: str, per_class: int) -> None:
+        if per_class < 1:
+            raise ValueError(f"strategy.memory={per_class}: give 1 or more")
         self.how, self.per_class = how, per_class
         self._file: dict[int, NDArray[np.uint8]] | None = None
 
@@ -32,6 +37,15 @@ class ExemplarChoice:
     def of_a_file(self) -> bool:
         """Whether they are those of a file."""
         return self.how not in ("random", "herding")
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Refuses a file that has other images than the tasks.
+
+        Raises:
+            ValueError: it has.
+        """
+        for task in tasks if self.of_a_file else ():
+            self.brought(task)
 
     def rows(self, task: Task, features: Callable[[Images], Tensor]) -> Tensor:
         """Places among the training images, (n,); these come in random order.

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from lifelong.data import Batch, Images, Task, Visit, unlabeled
 from lifelong.data.stream import EVALUATION_BATCH
@@ -24,13 +24,17 @@ from lifelong.parts.neighbours import nearest_without_replacement
 BRANCHES = ("aside", "main")
 
 
-class LotteryTeaching:
+class LotteryTeaching(nn.Module):
     """U: which images, under which transforms, and the scores of the network before the task.
 
     Args:
         origin: `exemplars` (U are these themselves), `none`, or see `lifelong.data.unlabeled`.
         neighbours: images that an exemplar takes, nearest first, each image once.
         most: images of U at most; None for no limit but the source's.
+        temperature: T, above 0.
+
+    Raises:
+        ValueError: a value out of range.
 
     Attributes:
         now: for the task that is learned: rows of the pool, seed of the transforms, tasks, scores
@@ -39,8 +43,17 @@ class LotteryTeaching:
         used: class numbers of the whole stream.
     """
 
-    def __init__(self, origin: str | Origin, neighbours: int, most: int | None) -> None:
+    def __init__(
+        self, origin: str | Origin, neighbours: int, most: int | None, temperature: float
+    ) -> None:
+        super().__init__()
+        for name, value in (("neighbours", neighbours), ("most", most)):
+            if value is not None and value < 1:
+                raise ValueError(f"strategy.{name}={value}: give 1 or more")
+        if temperature <= 0:
+            raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
         self.origin, self.neighbours, self.most = origin, neighbours, most
+        self.temperature = temperature
         self.now: dict[str, Any] = {}
         self.before: dict[str, Any] = {}
         self.used: Collection[int] = ()
@@ -50,6 +63,18 @@ class LotteryTeaching:
     def name(self) -> str:
         """For results."""
         return str(getattr(self.origin, "name", self.origin))
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        """Notes the classes of the stream, which U is not to show.
+
+        Raises:
+            ValueError: there are no images to choose from.
+        """
+        self.used = {number for task in tasks for number in task.classes}
+        if self.origin not in ("none", "exemplars") and not len(self.pool(tasks[0])):
+            raise ValueError(
+                f"unlabeled={self.name}: has no images; give others, or unlabeled=none"
+            )
 
     def pool(self, task: Task) -> Images:
         """The images that U is chosen from, brought to the shape of the task's.
@@ -68,7 +93,7 @@ class LotteryTeaching:
     ) -> str | None:
         """Chooses U for the next task, draws its views, and keeps what the network answers.
 
-        Gives what a person should know, if anything.
+        Gives what a person should know, if anything. After the last visit there is nothing to do.
 
         Args:
             visit: that ends.
@@ -76,8 +101,10 @@ class LotteryTeaching:
             anchors: the exemplars.
             network: in evaluation mode.
         """
-        note = None
-        own = self.origin == "exemplars"
+        self.before, self.now = self.now, {}
+        if self.origin == "none" or visit.is_last:
+            return None
+        note, own = None, self.origin == "exemplars"
         pool = anchors if own else self.pool(visit.task)
         rows = torch.arange(len(pool))
         if not own:
@@ -129,26 +156,31 @@ class LotteryTeaching:
         """They are made anew, such as for another task."""
         self._views = None
 
+    def losses(
+        self, network: TwoBranchNetwork, taught: dict[str, Any], batch: Batch
+    ) -> tuple[Tensor, Tensor]:
+        """T^2 times `distillation` of the auxiliary and the main branch on some of U.
 
-def lottery_teaching(
-    network: TwoBranchNetwork, taught: dict[str, Any], batch: Batch, temperature: float
-) -> tuple[Tensor, Tensor]:
-    """T^2 times `distillation` of the auxiliary and the main branch on some of U.
+        Args:
+            network: that learns.
+            taught: `now` or `before`.
+            batch: of U; its rows count from 0.
+        """
+        features, tasks = network.body(batch.x), taught["tasks"]
+        scores = network.aside(features, tasks), network.main(features, tasks)
+        wanted = (taught[branch][batch.row].to(batch.x.device) for branch in BRANCHES)
+        aside, main = (
+            self.temperature**2 * distillation(torch.cat(own, 1), those, self.temperature)
+            for own, those in zip(scores, wanted, strict=True)
+        )
+        return aside, main
 
-    Args:
-        network: that learns.
-        taught: see `LotteryTeaching.now`.
-        batch: of U; its rows count from 0.
-        temperature: T.
-    """
-    features, tasks = network.body(batch.x), taught["tasks"]
-    scores = network.aside(features, tasks), network.main(features, tasks)
-    wanted = (taught[branch][batch.row].to(batch.x.device) for branch in BRANCHES)
-    aside, main = (
-        temperature**2 * distillation(torch.cat(own, 1), those, temperature)
-        for own, those in zip(scores, wanted, strict=True)
-    )
-    return aside, main
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"now": self.now, "before": self.before, "used": sorted(self.used)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.now, self.before, self.used = state["now"], state["before"], set(state["used"])
+        self.forget_views()
 
 
 def _viewed(pool: Images, taught: dict[str, Any]) -> Images:

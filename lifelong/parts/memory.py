@@ -304,7 +304,15 @@ class Balanced(Memory):
 
 
 class Exemplars(Memory):
-    """Images that a method chooses itself, such as by herding, the most wanted of a class first."""
+    """Images that a method chooses itself, such as by herding, the most wanted of a class first.
+
+    Attributes:
+        checksums: of the training images of each task that some are of, by its index.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.checksums: dict[int, int] = {}
 
     def keep(self, task: Task, rows: Tensor, **extras: Tensor) -> None:
         """Adds some of a task's training images.
@@ -315,6 +323,7 @@ class Exemplars(Memory):
             **extras: see `Memory.add`.
         """
         self.meet(task)
+        self.checksums[task.index] = task.train.checksum()
         labels = task.train.y.cpu()[rows]
         nothing = torch.zeros(len(rows), 0)
         self.add(Batch(nothing, labels, torch.full_like(rows, task.index), rows), **extras)
@@ -341,3 +350,10 @@ class Exemplars(Memory):
         self.tasks, self.rows, self._kept = self.tasks[stays], self.rows[stays], None
         self.extras = {name: values[stays] for name, values in self.extras.items()}
         return self
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return super().get_extra_state() | {"checksums": dict(self.checksums)}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        super().set_extra_state(state)
+        self.checksums = dict(state["checksums"])

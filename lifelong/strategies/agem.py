@@ -7,8 +7,8 @@ batch, as in TAG's released program, which shifts the running statistics of batc
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -35,8 +35,9 @@ class AGEM(Strategy):
         fidelity: `clean` or `authors`, see above.
     """
 
-    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "float16": "the gradient on the memory is taken without a scaler; give bf16-mixed"
+    refuses: Mapping[str, str] = {
+        **Strategy.refuses,
+        "float16": "the gradient on the memory is taken without a scaler; give bf16-mixed",
     }
 
     def __init__(

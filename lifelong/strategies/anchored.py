@@ -7,7 +7,8 @@ importance is.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -47,8 +48,9 @@ class Anchored(Strategy):
         ValueError: a value out of range.
     """
 
-    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "half_precision": "importances and anchors need 32 bits; give a mixed precision"
+    refuses: Mapping[str, str] = {
+        **Strategy.refuses,
+        "half_precision": "importances and anchors need 32 bits; give a mixed precision",
     }
 
     def __init__(
@@ -68,7 +70,8 @@ class Anchored(Strategy):
             raise ValueError(f"strategy.halve_below={halve_below}: give a share from 0 to 1")
         self.halve_below, self.needs_validation = halve_below, halve_below > 0
         if halve_below:
-            self.refuses = self.refuses | {  # type: ignore[misc]
+            self.refuses = {
+                **self.refuses,
                 "optimizer_lifetime": "with strategy.halve_below each attempt has a new optimizer",
                 "online": "with strategy.halve_below it trains several times on a task",
             }

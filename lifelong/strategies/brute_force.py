@@ -11,7 +11,8 @@ Departure from the released program: all candidates of a task start from the sam
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 
@@ -36,7 +37,8 @@ class BruteForce(Search):
 
     rolls_back = False
     needs_validation = True
-    refuses: ClassVar[dict[str, str]] = Search.refuses | {
+    refuses: Mapping[str, str] = {
+        **Search.refuses,
         "optimizer_lifetime": "every candidate begins with a new optimizer; give task",
         "online": "it trains several times on the images of a task",
     }

@@ -14,7 +14,7 @@ no image of the withdrawn 80 Million Tiny Images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -27,7 +27,7 @@ from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.exemplars import ExemplarChoice
-from lifelong.parts.lottery_teaching import LotteryTeaching, features_of, lottery_teaching
+from lifelong.parts.lottery_teaching import LotteryTeaching, features_of
 from lifelong.parts.memory import Exemplars
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
 
@@ -68,10 +68,14 @@ class CIL(Strategy):
         "memory": "exemplars=random|herding",
     }
 
-    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+    refuses: Mapping[str, str] = {
+        **Strategy.refuses,
         "blurry": "its batches are made of the images of one task and of exemplars",
         "online": "new images are in two parts of its batches",
+        "shared_classes": "tells the classes of all tasks apart",
     }
+
+    network: TwoBranchNetwork
 
     def __init__(
         self,
@@ -88,24 +92,13 @@ class CIL(Strategy):
         temperature: float = 2.0,
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        for name, value in (("memory", memory), ("neighbours", neighbours), ("most", most)):
-            if value is not None and value < 1:
-                raise ValueError(f"strategy.{name}={value}: give 1 or more")
-        if temperature <= 0:
-            raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
-        self.batch_size, self.temperature = batch_size, temperature
+        self.batch_size = batch_size
         self.choice, self.kept = ExemplarChoice(exemplars, memory), Exemplars()
-        self.taught = LotteryTeaching(unlabeled, neighbours, most)
+        self.taught = LotteryTeaching(unlabeled, neighbours, most, temperature)
         self._met: dict[int, Task] = {}
         self._tasks: list[int] = []  # whose classes are told apart
         self._earlier: list[int] = []
-        self._prints: dict[int, int] = {}  # checksums of the tasks' training images
         self.method = {"unlabeled": self.taught.name, "selected": {}}
-
-    @property
-    def two(self) -> TwoBranchNetwork:
-        assert isinstance(self.network, TwoBranchNetwork)
-        return self.network
 
     def check(self, tasks: Sequence[Task]) -> None:
         least = self.batch_size // 4 // len(tasks)
@@ -114,27 +107,13 @@ class CIL(Strategy):
                 f"batch_size={self.batch_size}: the last of {len(tasks)} tasks has no new images "
                 f"in a batch; give {4 * len(tasks)} or more"
             )
-        every = [number for task in tasks for number in task.classes]
-        again = [number for number in every if every.count(number) > 1]
-        if again:
-            raise ValueError(
-                f"data.classes: class {again[0]} belongs to two tasks, and {type(self).__name__} "
-                "tells the classes of all tasks apart; give each class to one task"
-            )
-        self.taught.used = set(every)
-        if self.choice.of_a_file:
-            for task in tasks:
-                self.choice.brought(task)
-        if self.taught.origin not in ("none", "exemplars") and not len(self.taught.pool(tasks[0])):
-            raise ValueError(
-                f"unlabeled={self.taught.name}: has no images; give others, or unlabeled=none"
-            )
+        self.choice.check(tasks)
+        self.taught.check(tasks)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self._met[visit.task.index] = visit.task
         self.kept.begin_task(visit)
-        self._prints[visit.task.index] = visit.train.checksum()
         self._enter(visit, list(self.classes))
 
     def _enter(self, visit: Visit, tasks: list[int]) -> None:
@@ -174,34 +153,24 @@ class CIL(Strategy):
         """What is taught while a task is learned; empty for nothing."""
         return self.taught.now
 
-    def training_loss(
-        self,
-        batch: Batch,
-        new: Batch | None = None,
-        old: Batch | None = None,
-        taught: Batch | None = None,
-    ) -> Tensor:
-        features = self.two.body(batch.x)
-        loss = self._error(self.two.aside(features, self._tasks), batch)
+    def training_loss(self, batch: Batch, **feeds: Batch) -> Tensor:
+        network, tasks = self.network, self._tasks
+        features = network.body(batch.x)
+        loss = self._error(network.aside(features, tasks), batch)
         if not self._earlier:
-            return loss + self._error(self.two.main(features, self._tasks), batch)
+            return loss + self._error(network.main(features, tasks), batch)
         balanced = batch.x.new_zeros(())
-        for part, count in zip((new, old), self._shares(), strict=True):
-            assert part is not None
-            scores = self.two.main(self.two.body(part.x), self._tasks)
-            balanced = balanced + count / (self.batch_size // 4) * self._error(scores, part)
-        if taught is not None:
-            aside, main = lottery_teaching(self.two, self.teacher, taught, self.temperature)
+        for name, count in zip(("new", "old"), self._shares(), strict=True):
+            scores = network.main(network.body(feeds[name].x), tasks)
+            balanced = balanced + count / (self.batch_size // 4) * self._error(scores, feeds[name])
+        if "taught" in feeds:
+            aside, main = self.taught.losses(network, self.teacher, feeds["taught"])
             loss, balanced = loss + aside, balanced + main
         return loss + balanced / 2
 
     def _error(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
         """Cross-entropy over the classes of all tasks met, which `scores` are for."""
-        first, begins = 0, {}
-        for task, classes in self.classes.items():
-            begins[task], first = first, first + len(classes)
-        begin = torch.tensor([begins[task] for task in batch.t.tolist()], device=batch.y.device)
-        return F.cross_entropy(torch.cat(list(scores), 1), begin + batch.y)
+        return F.cross_entropy(torch.cat(list(scores), 1), self.place_of(batch, self._tasks))
 
     def _views(self, visit: Visit) -> Images:
         """U, of which there may be nothing."""
@@ -215,26 +184,11 @@ class CIL(Strategy):
         super().end_task(visit, loader)
         self.eval()
         if visit.task.index not in self.kept.tasks.tolist():
-            rows = self.choice.rows(visit.task, lambda images: features_of(self.two, images))
+            rows = self.choice.rows(visit.task, lambda images: features_of(self.network, images))
             self.kept.keep(visit.task, rows)
-        self.taught.before, self.taught.now = self.taught.now, {}
-        if self.taught.origin != "none" and not visit.is_last:
-            anchors = self.kept.images(self._tasks)
-            note = self.taught.prepare(visit, self._tasks, anchors, self.two)
-            if note:
-                self.tell(note)
+        note = self.taught.prepare(visit, self._tasks, self.kept.images(self._tasks), self.network)
+        if note:
+            self.tell(note)
+        if self.taught.now:
             self.method["selected"][str(visit.number)] = len(self.taught.now["rows"])
         self.train()
-
-    def get_extra_state(self) -> dict[str, Any]:
-        taught = self.taught
-        return {
-            **super().get_extra_state(), "prints": self._prints, "taught": taught.now,
-            "taught_before": taught.before, "used": sorted(taught.used),
-        }  # fmt: skip
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        super().set_extra_state(state)
-        self._prints = state["prints"]
-        self.taught.now, self.taught.before = state["taught"], state["taught_before"]
-        self.taught.forget_views()

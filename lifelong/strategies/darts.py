@@ -12,7 +12,8 @@ for all weights, perturbed around the current weights); the program mixes up rad
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -44,7 +45,8 @@ class DARTS(Search):
         ValueError: candidates that are not all configurations.
     """
 
-    refuses: ClassVar[dict[str, str]] = Search.refuses | {
+    refuses: Mapping[str, str] = {
+        **Search.refuses,
         "optimizer_groups": "its look-ahead takes one learning rate for all weights",
         "float16": "the step of the selectors is taken without a scaler; give bf16-mixed",
     }

@@ -20,7 +20,7 @@ Departures from the public program, each for the reason given:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -59,7 +59,8 @@ class DEN(Strategy):
         split_above: distance that a unit's incoming weights may move before it is split.
     """
 
-    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
+    refuses: Mapping[str, str] = {
+        **Strategy.refuses,
         "optimizer_groups": "its thresholds go with one learning rate for all weights",
         "optimizer_lifetime": "layers that grow are new parameters; give task",
         "online": "it trains several times on the images of a task",

@@ -104,7 +104,7 @@ class EWC(Anchored):
                 "fidelity=authors: EWC asks images under the columns of the next task, which needs "
                 "heads=matrix"
             )
-        self.refuses = self.refuses | ({"blurry": NEXT} if self.authors else {})  # type: ignore[misc]
+        self.refuses = {**self.refuses, "blurry": NEXT} if self.authors else self.refuses
         self.method |= {"fidelity": fidelity}
 
     def held(self) -> dict[str, nn.Parameter]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 from lifelong.data import Images, Task, Visit
 from lifelong.strategies.strategy import Round, Rounds, Strategy
@@ -15,8 +16,9 @@ class Joint(Strategy):
     steps as in sequential training.
     """
 
-    refuses: ClassVar[dict[str, str]] = Strategy.refuses | {
-        "online": "it learns all images when the last task is met"
+    refuses: Mapping[str, str] = {
+        **Strategy.refuses,
+        "online": "it learns all images when the last task is met",
     }
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

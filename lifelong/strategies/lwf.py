@@ -40,6 +40,8 @@ class LwF(Strategy):
         ValueError: a value out of range.
     """
 
+    network: Network
+
     def __init__(
         self,
         network: Network,
@@ -63,8 +65,9 @@ class LwF(Strategy):
                 "multi_head=lifelong.networks.MultiHead, or 0"
             )
         if warmup_epochs:
-            self.refuses = self.refuses | {  # type: ignore[misc]
-                "online": "with strategy.warmup_epochs it trains twice on the images of a task"
+            self.refuses = {
+                **self.refuses,
+                "online": "with strategy.warmup_epochs it trains twice on the images of a task",
             }
         self._warming = False
         self.strength, self.temperature = strength, temperature
@@ -75,7 +78,7 @@ class LwF(Strategy):
 
     def begin_task(self, visit: Visit) -> None:
         if self.classes:
-            self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()  # type: ignore[assignment]
+            self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
         self._earlier = [
             index for index in self.classes
             if index != visit.task.index or self.network.common
@@ -87,12 +90,12 @@ class LwF(Strategy):
         if self.teacher is not None:
             self.teacher.eval()
         if self._warming:
-            self.network.body.eval()  # type: ignore[union-attr]
+            self.network.body.eval()
         return self
 
     def rounds(self, visit: Visit) -> Rounds:
         if self.warmup_epochs and self._earlier:
-            own = {id(p) for p in self.network.heads.of(visit.task.index).parameters()}  # type: ignore[union-attr, operator]
+            own = {id(p) for p in self.network.heads.of(visit.task.index).parameters()}
             others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in own]
             for p in others:
                 p.requires_grad_(False)
@@ -107,7 +110,7 @@ class LwF(Strategy):
         if not self._earlier or not self.strength:
             return super().training_loss(batch)
         assert self.teacher is not None
-        network: Network = self.network  # type: ignore[assignment]
+        network = self.network
         features = network.body(batch.x)  # (b, f)
         with torch.no_grad():
             former = self.teacher.heads.competing(self.teacher.body(batch.x), self._earlier)

@@ -89,22 +89,24 @@ class Retrain(Tickets):
             )
         saved = read(there[self.run_visit])
         self._of_run = saved.strategy["_extra_state"]
-        self._of_run["kept"] = saved.strategy.get("kept._extra_state")
-        if self._of_run["kept"] is None:
+        self._of_run |= {
+            part: saved.strategy.get(f"{part}._extra_state") for part in ("kept", "taught")
+        }
+        if None in (self._of_run["kept"], self._of_run["taught"]):
             raise ValueError(
-                f"strategy.run={self.run}: an earlier version kept its exemplars in another way; "
-                "run it anew"
+                f"strategy.run={self.run}: holds no exemplars as this version keeps them; give a "
+                "run of cil, tickets_td or tickets_bu of this version"
             )
         known = [entry["tasks"][0]["classes"] for entry in saved.visits]
-        if known != [task.classes for task in tasks] or "prints" not in self._of_run:
+        if known != [task.classes for task in tasks]:
             raise ValueError(f"strategy.run={self.run}: learned other tasks, {known}")
         for task in tasks:
-            if self._of_run["prints"][task.index] != task.train.checksum():
+            if self._of_run["kept"]["checksums"][task.index] != task.train.checksum():
                 raise ValueError(
                     f"strategy.run={self.run}: had other training images for {task.name}; give its "
                     "data options and seeds"
                 )
-        self.taught.used = set(self._of_run["used"])
+        self.taught.used = set(self._of_run["taught"]["used"])
         told, own = self._of_run["method"]["unlabeled"], self.method["unlabeled"]
         if told != own:
             raise ValueError(f"unlabeled: {own}; the run in {self.run} learned from {told}")
@@ -115,7 +117,7 @@ class Retrain(Tickets):
 
     def _check_shapes(self) -> None:
         """Refuses masks and weights of another network."""
-        own = self.two.state_dict()
+        own = self.network.state_dict()
         for name, value in own.items():
             if name not in self._first or self._first[name].shape != value.shape:
                 raise ValueError(
@@ -176,7 +178,7 @@ class Retrain(Tickets):
         if not visit.is_last:
             return
         self.kept.set_extra_state(self._of_run["kept"])
-        self.taught.now = self._of_run["taught_before"]
+        self.taught.now = self._of_run["taught"]["before"]
         self.take(self._first)
         self.masks.unpack(self._found)
         self.masks.hold(self.prunable())

@@ -100,15 +100,15 @@ class Strategy(LightningModule):
         ways: how answers are measured: with the `task` given, without it (`class`), or both, first
             the one by which the run decides; the other one in tests alone.
         refuses: for each of `devices`, `accumulate_grad_batches`, `optimizer_lifetime` (of the
-            stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`, `online`
-            that the method cannot do, the reason.
+            stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`,
+            `online`, `shared_classes` that the method cannot do, the reason.
     """
 
     rolls_back: bool = False
     chooses: ClassVar[bool] = False
     needs_validation: bool = False
     trains_on_validation: bool = False
-    refuses: ClassVar[dict[str, str]] = {
+    refuses: Mapping[str, str] = {
         "devices": "batches are cut on one device; run several seeds side by side instead",
         "accumulate_grad_batches": "methods act on every batch; give a larger batch_size instead",
     }
@@ -322,6 +322,13 @@ class Strategy(LightningModule):
     def class_of(self, batch: Batch) -> Tensor:
         """Class numbers (b,) of the labels of a batch."""
         return self._columns(batch.t).to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
+
+    def place_of(self, batch: Batch, tasks: Iterable[int]) -> Tensor:
+        """Columns (b,) of the labels of a batch in the joined scores of some tasks' classes."""
+        first, begins = 0, torch.zeros(max(self.classes) + 1, dtype=torch.long)
+        for task in tasks:
+            begins[task], first = first, first + len(self.classes[task])
+        return begins[batch.t].to(batch.y.device) + batch.y
 
     def _columns(self, t: Tensor) -> Tensor:
         """Class numbers of the labels of the tasks `t` (b,), -1 beyond them, (b, k)."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -48,8 +48,9 @@ class Tickets(CIL):
         start_mask: what `start` holds of the kernels, see `Masks.packed`; empty for all.
     """
 
-    refuses: ClassVar[dict[str, str]] = CIL.refuses | {
-        "online": "it trains several times on the images of a task"
+    refuses: Mapping[str, str] = {
+        **CIL.refuses,
+        "online": "it trains several times on the images of a task",
     }
 
     def __init__(
@@ -69,7 +70,7 @@ class Tickets(CIL):
         if round_epochs < 1:
             raise ValueError(f"strategy.round_epochs={round_epochs}: give 1 or more")
         self.round_epochs = round_epochs
-        self._prunable = {n: p for n, p in self.two.body.named_parameters() if p.dim() == 4}
+        self._prunable = {n: p for n, p in self.network.body.named_parameters() if p.dim() == 4}
         if not self._prunable:
             raise ValueError("backbone: has no convolutions, whose weights alone are pruned")
         self.masks = Masks(self.prunable())
@@ -87,7 +88,7 @@ class Tickets(CIL):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        for name, value in self.two.state_dict().items():
+        for name, value in self.network.state_dict().items():
             if name not in self.first and torch.is_tensor(value):
                 self.first[name] = value.detach().clone()
 
@@ -113,7 +114,7 @@ class Tickets(CIL):
         number, masks = str(visit.number), self.masks
         self.tickets[number] = masks.packed()
         removed = round((1 - masks.remaining()) * sum(p.numel() for p in self.prunable().values()))
-        size = sum(p.numel() for p in self.two.parameters())
+        size = sum(p.numel() for p in self.network.parameters())
         self.method["remaining"][number] = round(masks.remaining(), 6)
         self.method["remaining_of_network"][number] = round(1 - removed / size, 6)
         self.method["density"][number] = {
@@ -125,13 +126,13 @@ class Tickets(CIL):
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the network."""
-        found = self.two.state_dict().items()
+        found = self.network.state_dict().items()
         return {name: value.detach().clone() for name, value in found if torch.is_tensor(value)}
 
     @torch.no_grad()
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes the network what `state` gave; what that lacks stays."""
-        for name, value in self.two.state_dict().items():
+        for name, value in self.network.state_dict().items():
             if name in tensors and torch.is_tensor(value):
                 value.copy_(tensors[name])
 

@@ -73,7 +73,7 @@ def test_a_step_by_hand() -> None:
     method = made()
     tasks = learned(method, 3)
     method.double()
-    network, k = method.two, 2
+    network, k = method.network, 2
     taught = method.taught.now
     assert taught["main"].shape[1] == 6  # the old classes alone
     for name in ("aside", "main"):
@@ -115,9 +115,9 @@ def test_the_first_task_trains_both_branches_alike() -> None:
     method = made()
     (visit,) = learned(method, 1)
     batch = visit.train[torch.arange(12)]
-    features = method.two.body(batch.x)
-    expected = F.cross_entropy(method.two.heads(features, 0), batch.y)
-    expected = expected + F.cross_entropy(method.two.auxiliary(features, 0), batch.y)
+    features = method.network.body(batch.x)
+    expected = F.cross_entropy(method.network.heads(features, 0), batch.y)
+    expected = expected + F.cross_entropy(method.network.auxiliary(features, 0), batch.y)
     torch.testing.assert_close(method.training_loss(batch), expected)
 
 
@@ -180,11 +180,11 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
     assert len(first) == (24 if unlabeled == "folder" else 12)
     assert first.x.dtype == torch.uint8
     method.eval()
-    features = method.two.body(first[torch.arange(len(first))].x)
-    fresh = method.two.heads(features, 0).detach()
+    features = method.network.body(first[torch.arange(len(first))].x)
+    fresh = method.network.heads(features, 0).detach()
     torch.testing.assert_close(method.taught.now["main"], fresh)
     torch.testing.assert_close(
-        method.taught.now["aside"], method.two.auxiliary(features, 0).detach()
+        method.taught.now["aside"], method.network.auxiliary(features, 0).detach()
     )
     again = CIL(
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,

@@ -39,7 +39,7 @@ class Watched:
 
 
 def network(method: TicketsTD) -> Named:
-    return {name: p.detach().clone() for name, p in method.two.named_parameters()}
+    return {name: p.detach().clone() for name, p in method.network.named_parameters()}
 
 
 def kernels(named: Named) -> Named:

@@ -39,7 +39,7 @@ def driven(method: TicketsBU, index: int, *accuracies: float, last: float = 0.9)
     while True:
         seen.append(now)
         with torch.no_grad():
-            for p in method.two.parameters():
+            for p in method.network.parameters():
                 p.add_(0.02 * torch.randn_like(p))
             method.on_train_batch_end(None, visit.train[torch.arange(2)], 0)
         accuracy = next(given, last)
@@ -118,7 +118,7 @@ def moved(method: TicketsBU, number: int) -> None:
     """Stands for a training: moves the weights a little, as the masks in force allow."""
     generator = torch.Generator().manual_seed(number)
     with torch.no_grad():
-        for p in method.two.parameters():
+        for p in method.network.parameters():
             p.add_(0.02 * torch.randn(p.shape, generator=generator))
     method.masks.hold(method.prunable())
 
@@ -182,7 +182,7 @@ def test_rounds_that_are_gone_on_with_end_as_they_would_have(base: float, retrai
             if index == 0:
                 continued(other, 1, second, [], [])
             assert torch.equal(other.ticket.flat(), whole.ticket.flat())
-            for name, value in other.two.state_dict().items():
+            for name, value in other.network.state_dict().items():
                 assert torch.equal(value, wanted[f"network.{name}"]), (index, number, name)
             assert other.method == whole.method
 
@@ -246,8 +246,10 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
     assert list(method.beside()) == ["dense"]
     beside = method.beside()
     next(beside)
-    features = method.two.body(method._views(toy_visit(0))[torch.arange(12)].x)
-    torch.testing.assert_close(method.taught.now["main"], method.two.heads(features, 0).detach())
+    features = method.network.body(method._views(toy_visit(0))[torch.arange(12)].x)
+    torch.testing.assert_close(
+        method.taught.now["main"], method.network.heads(features, 0).detach()
+    )
     assert next(beside, None) is None
     for name, value in method.state().items():
         assert torch.equal(value, own[name])
@@ -369,9 +371,9 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
         assert torch.equal(ticket.start[f"body.{name}"], start)
     network = load_run(folder).strategy.network
     ticket.into(network, trained=False)
-    assert not torch.equal(network.body.layers[1].weight, strategy.two.body.layers[1].weight)
+    assert not torch.equal(network.body.layers[1].weight, strategy.network.body.layers[1].weight)
     ticket.into(network)
-    for one, other in zip(network.parameters(), strategy.two.parameters(), strict=True):
+    for one, other in zip(network.parameters(), strategy.network.parameters(), strict=True):
         assert torch.equal(one, other)
     accuracies = []
     retrain = [*SMALL, "strategy=retrain", f"strategy.run={folder}", "strategy.visit=2"]

@@ -120,7 +120,7 @@ def test_rewinding(rewind: Any) -> None:
         torch.testing.assert_close(p.detach()[kept], 2 * best[name][kept])
     train(method, visit, Round())
     trained = {name: p.detach().clone() for name, p in method.prunable().items()}
-    others = {n: p.detach().clone() for n, p in method.two.named_parameters() if "heads" in n}
+    others = {n: p.detach().clone() for n, p in method.network.named_parameters() if "heads" in n}
     assert next(rounds).name == "train"
     for name, p in method.prunable().items():
         kept = method.masks.keep[name]
@@ -130,7 +130,7 @@ def test_rewinding(rewind: Any) -> None:
             assert not torch.equal(p.detach()[kept], first[name][kept])
         else:
             assert torch.equal(p.detach()[kept], wanted[name][kept])
-    for name, p in method.two.named_parameters():
+    for name, p in method.network.named_parameters():
         if name in others:
             assert torch.equal(p.detach(), others[name])
 
