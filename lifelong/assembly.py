@@ -24,6 +24,7 @@ from lifelong.files import sealed, write_json, write_text
 from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
 from lifelong.optim import TaskOptimizer
+from lifelong.optim.several import rule_of
 from lifelong.optim.task_optimizer import part_of
 from lifelong.seeds import derive
 from lifelong.strategies import Strategy
@@ -347,7 +348,7 @@ def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
     """Groups that no parameter of the first task is in, and options that the optimizer has not."""
     if not strategy.groups:
         return
-    options = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))]).defaults
+    main = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
     with torch.random.fork_rng(devices=[]):
         network = copy.deepcopy(strategy.network)
         network.add_task(0, stream.tasks[0].classes)
@@ -358,17 +359,40 @@ def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
                 f"optimizer_groups.{part}: no parameter has that word in its name; the first are "
                 f"{', '.join(names[:3])}, the last {names[-1]}"
             )
-        known = ", ".join(sorted(map(str, options)))
-        for option in given.keys() - options.keys() or ([] if given else ["{}"]):
+        options = dict(given)
+        own = _of_rule(part, options.pop("rule"), main) if "rule" in given else main.defaults
+        _check_group(part, options, own, "rule" in given)
+
+
+def _of_rule(part: str, rule: Any, main: torch.optim.Optimizer) -> dict[str, Any]:
+    """The options of another optimizer for some parameters."""
+    if isinstance(main, TaskOptimizer):
+        raise ValueError(
+            f"optimizer_groups.{part}.rule={rule}: {type(main).__name__} steps all parameters; "
+            "leave the rule out, or give another optimizer"
+        )
+    try:
+        made = rule_of(str(rule))([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+    except ValueError as error:
+        raise ValueError(f"optimizer_groups.{part}.rule={rule}: {error}") from None
+    return made.defaults
+
+
+def _check_group(
+    part: str, given: dict[str, Any], options: dict[str, Any], other_rule: bool
+) -> None:
+    if other_rule and "lr" not in given:
+        raise ValueError(f"optimizer_groups.{part}.lr: another rule needs a learning rate; give it")
+    known = ", ".join(sorted(map(str, options)))
+    for option in given.keys() - options.keys() or ([] if given else ["{}"]):
+        raise ValueError(
+            f"optimizer_groups.{part}.{option}: the optimizer has {known}; give some of them"
+        )
+    for option, value in given.items():
+        if not _is_like(options[option], value, 1 if option in SHARES else math.inf):
             raise ValueError(
-                f"optimizer_groups.{part}.{option}: the optimizer has {known}; give some of them"
+                f"optimizer_groups.{part}.{option}={value}: give a value such as {options[option]}"
             )
-        for option, value in given.items():
-            if not _is_like(options[option], value, 1 if option in SHARES else math.inf):
-                raise ValueError(
-                    f"optimizer_groups.{part}.{option}={value}: give a value such as "
-                    f"{options[option]}"
-                )
 
 
 def _is_like(default: Any, value: Any, most: float) -> bool:

@@ -27,6 +27,7 @@ from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
 from lifelong.networks import TaskNetwork, by_task
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.optim.several import Several
 from lifelong.optim.task_optimizer import (
     Groups,
     TaskOptimizer,
@@ -93,7 +94,8 @@ class Strategy(LightningModule):
         needs_validation: whether the method cannot do without validation images.
         best: accuracy on the validation images, epoch and tensors of the best epoch of the last
             round; a method that goes back to an earlier round puts back that one's.
-        groups: options of the optimizer for parameters that have a word in their names.
+        groups: options of the optimizer for parameters that have a word in their names; `rule`
+            among them is another optimizer's name, see `Several`.
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
         trains_on_validation: whether it learns from validation images.
@@ -403,7 +405,10 @@ class Strategy(LightningModule):
         """A new optimizer of some parameters."""
         if not self.groups:
             return self.make_optimizer(list(named.values()))
-        return self.make_optimizer(grouped(named, self.groups))
+        groups = grouped(named, self.groups)
+        if any("rule" in options for options in self.groups.values()):
+            return Several(groups, self.make_optimizer)
+        return self.make_optimizer(groups)
 
     def rate_of(self, p: nn.Parameter) -> float:
         """The learning rate of a parameter that is trained, as it is now."""
