@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
     from lifelong.data import Visit as Visit
-    from lifelong.load import load_run as load_run
+    from lifelong.finished.load import load_run as load_run
     from lifelong.measures import Measure as Measure
     from lifelong.measures import Prediction as Prediction
     from lifelong.parts.memory import Balanced as Balanced
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Batch": "lifelong.data",
     "Feed": "lifelong.data",
-    "load_run": "lifelong.load",
+    "load_run": "lifelong.finished.load",
     "Measure": "lifelong.measures",
     "Prediction": "lifelong.measures",
     "load_ticket": "lifelong.parts.ticket",

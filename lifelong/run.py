@@ -27,11 +27,22 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lifelong import configuration, files, frame, machine, sweep
-from lifelong.files import read_json
+from lifelong import errors
+from lifelong.configuration.complete import complete
+from lifelong.configuration.compose import FOLDER, register
+from lifelong.configuration.folders import finished, holds_this_run, output_folder, run_folder
+from lifelong.configuration.keys import check_added, check_kinds, check_read
+from lifelong.configuration.overrides import check_no_folders, is_unnamed, key_of, readable
+from lifelong.configuration.stored import SEEDS
+from lifelong.storage import files
+from lifelong.storage.files import read_json
+from lifelong.sweeps.plan import NOTED, check_folder, plan
+from lifelong.sweeps.standing import FAILURES, note_failure
+from lifelong.sweeps.watch import QUIET, Watch, assign_gpu
+from lifelong.training import machine
 
 if TYPE_CHECKING:
-    from lifelong.experiment import Experiment
+    from lifelong.training.experiment import Experiment
 
 
 # Processes of a sweep import this module first, and then find the plugin as well.
@@ -48,38 +59,38 @@ class Stopped(BaseException):
 
 def main() -> None:
     """The command line."""
-    sys.exit(frame.command(_main))
+    sys.exit(errors.command(_main))
 
 
 def _main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
-        from lifelong.guide import guide
+        from lifelong.configuration.help import guide
 
-        print(guide(configuration.FOLDER))
+        print(guide(FOLDER))
         return 0
-    command = hydra.main(
-        version_base="1.3", config_path=str(configuration.FOLDER), config_name="config"
-    )(_run_one)
+    command = hydra.main(version_base="1.3", config_path=str(FOLDER), config_name="config")(
+        _run_one
+    )
     for text in sys.argv[1:]:
         if any("\ud800" <= sign <= "\udfff" for sign in text):
             raise ValueError(f"{text}: is no text in UTF-8; rename what it names")
-    sys.argv[1:] = map(sweep.readable, sys.argv[1:])
+    sys.argv[1:] = map(readable, sys.argv[1:])
     parser = get_args_parser()
-    parser.error = frame.misused  # type: ignore[method-assign]
+    parser.error = errors.misused  # type: ignore[method-assign]
     given = parser.parse_args()
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
-        os.environ[frame.DEBUG] = "1"
+        os.environ[errors.DEBUG] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
-    sweep.check_no_folders(given.overrides)
-    nameless = [text for text in given.overrides if not sweep.key_of(text).strip()]
+    check_no_folders(given.overrides)
+    nameless = [text for text in given.overrides if not key_of(text).strip()]
     if nameless:
         raise ValueError(f"{nameless[0]}: names no option; give option=value")
     try:
         return _command(command, given)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's, of all kinds
-        if frame.debugging():
+        if errors.debugging():
             raise
-        from lifelong.mistakes import told
+        from lifelong.configuration.mistakes import told
 
         raise ValueError(told(error, given.overrides, given.config_dir)) from None
 
@@ -92,21 +103,21 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     """
     made = None
     if given.multirun and not (given.cfg or given.info):
-        made = sweep.plan(given.overrides)
+        made = plan(given.overrides)
     if made is None:
         command()
         return 0
-    sweep.check_folder(made.folder)
+    check_folder(made.folder)
     if made.points:
-        print(f"sweep in {frame.plain(str(made.folder))}: its runs are looked at", flush=True)
-        from lifelong.mistakes import check
+        print(f"sweep in {errors.plain(str(made.folder))}: its runs are looked at", flush=True)
+        from lifelong.configuration.mistakes import check
 
         check(made.points, given.config_dir)
     sys.argv += made.overrides()
     new = files.absent(made.folder)
     try:
-        with _cleared(new), files.held(made.folder), sweep.Watch(made) as watch:
-            for place in (made.folder, made.folder / sweep.FAILURES):
+        with _cleared(new), files.held(made.folder), Watch(made) as watch:
+            for place in (made.folder, made.folder / FAILURES):
                 files.remove_leftovers(place, alone=True)
             command()
     except KeyboardInterrupt:  # while other processes ran
@@ -121,31 +132,31 @@ def _run_one(config: DictConfig) -> float | None:
         Of a run of a sweep the final accuracy, which a search makes as large as it can; None of
         one that failed.
     """
-    configuration.register()
+    register()
     settings = HydraConfig.get()
-    keys = [sweep.key_of(text) for text in _given(settings)]
-    added = [sweep.key_of(text) for text in _given(settings) if text.startswith("+")]
+    keys = [key_of(text) for text in _given(settings)]
+    added = [key_of(text) for text in _given(settings) if text.startswith("+")]
     try:
-        configuration.check_kinds(config, keys)
+        check_kinds(config, keys)
         _name_choices(config, settings)
         strategy, data = str(config.choices.strategy), str(config.choices.data)
         folder = None
         if settings.mode == RunMode.MULTIRUN:
-            name = configuration.run_folder(settings.job.override_dirname)
+            name = run_folder(settings.job.override_dirname)
             folder = Path(settings.sweep.dir) / name
             config.paths.output_dir = str(folder)
             config.resume = config.resume or "auto"
     except (ValueError, OmegaConfBaseException) as error:  # Hydra would say more than that
-        print(f"error: {frame.reason(error)}", file=sys.stderr)
+        print(f"error: {errors.reason(error)}", file=sys.stderr)
         sys.exit(2)
     if folder is None:
         sys.exit(execute(config, strategy, data, keys=keys, added=added))
-    sweep.assign_gpu(settings)
+    assign_gpu(settings)
     messages: list[str] = []
     status = execute(config, strategy, data, folder.parent, messages.append, keys, added)
     if status >= 128:
         sys.exit(status)
-    sweep.note_failure(folder, "\n".join(messages) if status else None)
+    note_failure(folder, "\n".join(messages) if status else None)
     if status:
         return None
     value = read_json(folder / "results.json", {"metrics"})["metrics"]["final_accuracy"]
@@ -161,7 +172,7 @@ def _name_choices(config: DictConfig, settings: HydraConf) -> None:
     known = GlobalHydra.instance().config_loader()
     for group in OPTIONAL:  # Hydra passes over members of these that are not there
         member = settings.runtime.choices.get(group)
-        typed = any(sweep.key_of(text) == group for text in _given(settings))
+        typed = any(key_of(text) == group for text in _given(settings))
         if typed and member not in (None, *known.get_group_options(group)):
             raise ValueError(f"{group}={member}: there is no such member; leave it out")
     if config.get("search") is not None:
@@ -171,7 +182,7 @@ def _name_choices(config: DictConfig, settings: HydraConf) -> None:
         if member is not None and "hydra" not in group and group not in UNTOLD
     }  # fmt: skip
     if config.choices.get("experiment") is not None:
-        given = {sweep.key_of(text): text for text in _given(settings)}
+        given = {key_of(text): text for text in _given(settings)}
         config.changed = [text for key, text in given.items() if not _as_published(key)]
 
 
@@ -184,8 +195,8 @@ def _given(settings: HydraConf) -> list[str]:
 def _as_published(key: str) -> bool:
     """Whether a run with this override is still the experiment that it names."""
     others = ("experiment", "trainer", "name", "evaluate_every")
-    seeds = set(configuration.SEEDS) - {"data.class_seed", "data.order_seed"}
-    return sweep.is_unnamed(key) or key in seeds or key in others
+    seeds = set(SEEDS) - {"data.class_seed", "data.order_seed"}
+    return is_unnamed(key) or key in seeds or key in others
 
 
 def execute(
@@ -216,37 +227,37 @@ def execute(
     with warnings.catch_warnings(), _signals(_leave), ExitStack() as hold:
         warnings.filterwarnings("ignore", module="lightning")
         try:
-            configuration.check_read(config, keys)
-            configuration.check_added(config, added)
-            configuration.complete(config)
+            check_read(config, keys)
+            check_added(config, added)
+            complete(config)
             asked = config.paths.output_dir
             new = files.absent(Path(str(asked or "outputs")))
-            folder = configuration.output_folder(config, strategy, data)
+            folder = output_folder(config, strategy, data)
             hold.enter_context(_cleared([*([] if asked or config.resume else [folder]), *new]))
             hold.enter_context(files.held(folder))
             config.paths.output_dir = str(folder)
-            going_on = configuration.holds_this_run(folder, config)
-            if going_on and configuration.finished(folder):
-                if sweep.QUIET not in os.environ:
+            going_on = holds_this_run(folder, config)
+            if going_on and finished(folder):
+                if QUIET not in os.environ:
                     print(
                         f"{folder} holds this run, finished. Its report: {folder / 'report.html'}"
                     )
                 return 0
             number = machine.threads(config)
             headline = _headline(config, strategy, data, folder, number)
-            if sweep.QUIET not in os.environ:
-                print(frame.plain(headline), flush=True)
+            if QUIET not in os.environ:
+                print(errors.plain(headline), flush=True)
             importing = time.perf_counter()
             hold.enter_context(machine.threads_of(number))
-            from lifelong.assembly import assemble
+            from lifelong.training.assembly import assemble
 
             begun += (imports := time.perf_counter() - importing)
             experiment = assemble(config, strategy, data, folder, going_on, headline)
         except Exception as error:  # what cannot be put together is the user's to mend
-            if frame.debugging():
+            if errors.debugging():
                 raise
-            print(f"error: {frame.reason(error)}", file=sys.stderr)
-            failed(frame.reason(error))
+            print(f"error: {errors.reason(error)}", file=sys.stderr)
+            failed(errors.reason(error))
             return 2
         if not going_on:
             experiment.record.seconds["imports"] = imports
@@ -268,10 +279,10 @@ def _carry_out(
     experiment: Experiment, folder: Path, again: Path, failed: Callable[[str], None]
 ) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
-    from lifelong.evaluation.report import write_report
-    from lifelong.loggers import close, conclude
+    from lifelong.report.page import write_report
     from lifelong.strategies.strategy import Diverged
-    from lifelong.terminal import closing_table
+    from lifelong.training.loggers import close, conclude
+    from lifelong.training.terminal import closing_table
 
     record, terminal, strategy = experiment.record, experiment.terminal, experiment.strategy
     try:
@@ -287,12 +298,12 @@ def _carry_out(
         terminal.say(f"stopped; to go on: {_same_command(again)}")
         return 128 + int(stopped.args[0])
     except Exception as error:
-        if frame.debugging():
+        if errors.debugging():
             raise
         with suppress(OSError, ValueError):  # what cannot be written now stays as it was
             record.write(folder, "failed", strategy.method)
-        text = str(error) if isinstance(error, Diverged) else frame.reason(error)
-        if isinstance(frame.root(error), OSError):
+        text = str(error) if isinstance(error, Diverged) else errors.reason(error)
+        if isinstance(errors.root(error), OSError):
             text += f"; to go on: {_same_command(again)}"
         elif not isinstance(error, Diverged):
             terminal.note(traceback.format_exc())
@@ -304,7 +315,7 @@ def _carry_out(
         terminal.close()
         for logger in experiment.loggers:
             with suppress(OSError):
-                close(logger, configuration.finished(folder))
+                close(logger, finished(folder))
     return 0
 
 
@@ -344,8 +355,8 @@ def _cleared(new: Sequence[Path]) -> Iterator[None]:
     finally:
         for folder in new:
             with suppress(OSError):
-                if [path.name for path in folder.iterdir()] == [sweep.NOTED]:
-                    (folder / sweep.NOTED).unlink()  # Hydra's, of a sweep that it then refused
+                if [path.name for path in folder.iterdir()] == [NOTED]:
+                    (folder / NOTED).unlink()  # Hydra's, of a sweep that it then refused
                 folder.rmdir()
 
 

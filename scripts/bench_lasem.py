@@ -26,12 +26,12 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from lifelong.backbones import convnet, resnet17
-from lifelong.callbacks import EpochSeeds, Logging, Validation
 from lifelong.data import Images, Task, TaskStream, Visit
 from lifelong.data.splits import moments
 from lifelong.networks import MultiHead
 from lifelong.optim import TensorFlowRMSProp, inverse_time
 from lifelong.strategies import LASEM, Strategy
+from lifelong.training.callbacks import EpochSeeds, Logging, Validation
 from lifelong.transfer import (
     DeconvolvedTransferLayer,
     HardTransferLayer,

@@ -34,10 +34,10 @@ METHODS = {
 def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
     """For each task seconds of training and evaluation, bytes of its checkpoint, memory."""
     from lifelong import run
-    from lifelong.composing import composed
+    from lifelong.configuration.compose import composed
     from lifelong.data import Visit
-    from lifelong.experiment import Experiment
-    from lifelong.sweep import QUIET
+    from lifelong.sweeps.watch import QUIET
+    from lifelong.training.experiment import Experiment
 
     os.environ[QUIET] = "1"
     found: list[dict[str, float]] = []

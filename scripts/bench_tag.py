@@ -26,11 +26,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from lifelong.backbones import ReducedResNet
-from lifelong.callbacks import EpochSeeds, Logging, Validation
 from lifelong.data import Images, Task, TaskStream, Visit
 from lifelong.networks import Network, OutputMatrix
 from lifelong.optim import TAG
 from lifelong.strategies import Strategy
+from lifelong.training.callbacks import EpochSeeds, Logging, Validation
 
 BATCH, IMAGES, CLASSES, TASKS = 10, 1000, 5, 20
 Step = Callable[[], object]

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from lifelong.configuration import FOLDER
+from lifelong.configuration.compose import FOLDER
 
 TURNS = 5  # of each number of threads
 CASES = [

@@ -16,8 +16,9 @@ import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from lifelong import configuration, run
+from lifelong import run
 from lifelong.backbones import convnet
+from lifelong.configuration.compose import FOLDER, register
 from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead
 from lifelong.transfer import (
@@ -29,7 +30,7 @@ from lifelong.transfer import (
 )
 from tests.processes import Command
 
-configuration.register()
+register()
 
 
 @pytest.fixture(autouse=True)
@@ -100,8 +101,8 @@ def configured(*overrides: str) -> DictConfig:
 @functools.lru_cache(maxsize=64)
 def _composed(*overrides: str) -> DictConfig:
     """Composed once: Hydra takes half a second."""
-    configuration.register()
-    with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
+    register()
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
         return compose("config", list(overrides))
 
 

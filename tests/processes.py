@@ -21,7 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 FILE_LIMIT = "TESTS_FILE_LIMIT"  # bytes that a file may have, where this is in the environment
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
-    ["lifelong.assembly", "lifelong.evaluation.report", "lifelong.loggers", "sklearn.datasets"]
+    [
+        "lifelong.training.assembly",
+        "lifelong.report.page",
+        "lifelong.training.loggers",
+        "sklearn.datasets",
+    ]
 )
 
 

@@ -12,14 +12,16 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from lifelong import assembly, configuration, load_run
-from lifelong.checkpoint import Checkpoint, latest
+from lifelong import load_run
+from lifelong.configuration.compose import FOLDER
 from lifelong.data import Images, TaskStream, Visit
-from lifelong.evaluation import report
+from lifelong.report import page as report
+from lifelong.storage.checkpoint import Checkpoint, latest
 from lifelong.strategies import Strategy
+from lifelong.training import assembly
 from tests.conftest import configured, execute, results_of
 
-FILES = sorted(path.stem for path in (configuration.FOLDER / "strategy").glob("*.yaml"))
+FILES = sorted(path.stem for path in (FOLDER / "strategy").glob("*.yaml"))
 STRATEGIES = [name for name in FILES if name != "retrain"]  # of another run: test_tickets_bu.py
 QUICK = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "trainer=cpu"]
 ADAM = ["optimizer=adam", "lr=0.003"]

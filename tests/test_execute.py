@@ -11,11 +11,12 @@ import pytest
 from omegaconf import OmegaConf
 
 from lifelong import run
-from lifelong.compare import compare
-from lifelong.evaluation.study import grouped, read
-from lifelong.experiment import Experiment
-from lifelong.files import sealed
+from lifelong.comparison.compare import compare
+from lifelong.comparison.groups import grouped
+from lifelong.comparison.runs import read
+from lifelong.storage.files import sealed
 from lifelong.strategies import Strategy
+from lifelong.training.experiment import Experiment
 from tests.conftest import configured, execute, results_of
 
 QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "trainer=cpu"]
@@ -175,7 +176,7 @@ def test_a_report_that_was_not_written_is_made_on_resume(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("lifelong.evaluation.report.write_report", die)
+        patch.setattr("lifelong.report.page.write_report", die)
         with pytest.raises(KeyboardInterrupt):
             execute(tmp_path, *QUICK, "strategy=hps")
     assert not (tmp_path / "report.html").exists()

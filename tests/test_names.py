@@ -15,12 +15,15 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from lifelong import compare, evaluate, load_run, sweep
-from lifelong.configuration import LONGEST, run_folder
-from lifelong.evaluation.comparison import _escaped
-from lifelong.evaluation.report import write_report
-from lifelong.files import sealed
-from lifelong.frame import plain
+from lifelong import load_run
+from lifelong.comparison import compare
+from lifelong.comparison.tables import _escaped
+from lifelong.configuration.folders import LONGEST, run_folder
+from lifelong.configuration.overrides import quoted
+from lifelong.errors import plain
+from lifelong.finished import evaluate
+from lifelong.report.page import write_report
+from lifelong.storage.files import sealed
 from tests import wandb_file
 from tests.conftest import execute
 from tests.processes import Command
@@ -53,7 +56,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def own_images(root: Path) -> list[str]:
-    return ["data=folder", f"data.root={sweep.quoted(str(root))}", "data.shape=[3,8,8]"]
+    return ["data=folder", f"data.root={quoted(str(root))}", "data.shape=[3,8,8]"]
 
 
 def test_names_of_classes(images: Path, tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ LOGGED = {"[bold]x[/bold]": "wandb", "{a} {0}": "tensorboard", "é" * 100: "wand
 @pytest.mark.parametrize("name", LOGGED)
 def test_names_of_runs(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / folder_of(name)[:100]
-    options = ["data=digits", "data.fraction=0.2", f"name={sweep.quoted(name)}"]
+    options = ["data=digits", "data.fraction=0.2", f"name={quoted(name)}"]
     options += [f"logger={LOGGED[name]}"]
     options += ["logger.wandb.mode=offline"] if LOGGED[name] == "wandb" else []
     assert execute(folder, *QUICK, *options) == 0
@@ -105,8 +108,8 @@ def test_names_in_pages_and_tables(
 ) -> None:
     """The same in every file; of figures the names that matplotlib would read are drawn."""
     if not set(name) & set("$_日[") or len(name) > 30:
-        monkeypatch.setattr("lifelong.evaluation.drawing.png", lambda figure: b"png")
-        monkeypatch.setattr("lifelong.evaluation.report.png", lambda figure: b"png")
+        monkeypatch.setattr("lifelong.report.drawing.png", lambda figure: b"png")
+        monkeypatch.setattr("lifelong.report.page.png", lambda figure: b"png")
     folder = tmp_path / folder_of(name)[:100]
     folder.mkdir()
     results = json.loads((whole / "results.json").read_text())
@@ -162,7 +165,7 @@ def test_a_sweep_in_a_folder_of_any_name(tmp_path: Path) -> None:
     name = "a'b\"c [d] {e} 50% \\ $x"
     done = Command(
         tmp_path, "-m", *QUICK, "data=digits", "logger=none", "tasks=1", "seed=1,2",
-        f"paths.output_dir={sweep.quoted(name)}",
+        f"paths.output_dir={quoted(name)}",
     )  # fmt: skip
     stdout, stderr = done.communicate()
     assert (done.returncode, stderr) == (0, "")

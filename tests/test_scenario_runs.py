@@ -12,13 +12,14 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 
-from lifelong import evaluate, export, load_run
-from lifelong.checkpoint import latest
-from lifelong.evaluation.matrix import anytime, forward_transfer
+from lifelong import load_run
+from lifelong.data.seeds import derive
+from lifelong.finished import evaluate, export
 from lifelong.measures import Tally
+from lifelong.measures.matrix import anytime, forward_transfer
 from lifelong.networks import IncrementalHead, Network, SingleHead
 from lifelong.parts.distillation import distillation
-from lifelong.seeds import derive
+from lifelong.storage.checkpoint import latest
 from lifelong.strategies import MAS, LwF, Strategy
 from tests.conftest import execute, results_of, small_body, toy_visit
 from tests.test_contract import ADAM, FAST, alike, assert_resumes

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from lifelong import files
 from lifelong.backbones.backbone import Body
+from lifelong.storage import files
 
 OUTPUT = ("fc.", "classifier.6.")  # names of the output layer, which the body does not have
 

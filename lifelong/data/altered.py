@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lifelong.data.seeds import derive
 from lifelong.data.sources.source import Source
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Images, Task
-from lifelong.seeds import derive
 
 STEP = 0.025  # unit of the mean and deviation of the noise; images lie in [-0.5, 0.5]
 

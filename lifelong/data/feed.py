@@ -10,8 +10,8 @@ import torch
 from torch import Generator, Tensor
 from torch.utils.data import Dataset, Sampler
 
+from lifelong.data.seeds import derive
 from lifelong.data.task import Batch, Images
-from lifelong.seeds import derive
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from lifelong.data.seeds import derive
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.source import Source
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Images, Task
-from lifelong.seeds import derive
 
 Standardize = Literal[
     "split",

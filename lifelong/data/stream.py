@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lifelong.data.feed import Feed, Served, ServedTogether, Shuffled, Together
+from lifelong.data.seeds import derive
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.transforms import Transform
 from lifelong.data.visit import Visit
-from lifelong.seeds import derive
 
 EVALUATION_BATCH = 500
 MOST_VISITS = 100_000  # of a stream

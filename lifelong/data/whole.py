@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lifelong.data.seeds import derive
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
 from lifelong.data.splits import Standardize, standardized
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Task
-from lifelong.seeds import derive
 
 # Degrees between two tasks by their number, as TAG's program has them; more tasks: 10.
 _ANGLES = {1: 360, 2: 180, 3: 120, 4: 90, 5: 60, 6: 60, 7: 45, 8: 45, 9: 30, 10: 30}

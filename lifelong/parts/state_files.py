@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lifelong.files import load
+from lifelong.storage.files import load
 
 ORIGINAL, MASK = "_orig", "_mask"
 BLOCKS = 2  # in a stage of the ResNet-18

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lifelong.files import load, save
 from lifelong.parts.masks import kept_entries, packed
 from lifelong.parts.state_files import parted, read_state, told
+from lifelong.storage.files import load, save
 
 FORMAT = 1
 

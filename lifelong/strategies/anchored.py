@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
-from lifelong.evaluation.history import HISTOGRAM
+from lifelong.measures.history import HISTOGRAM
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import Anchor, key

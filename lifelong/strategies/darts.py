@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones.backbone import flat
 from lifelong.data import Batch, Fed, Feed, Visit
-from lifelong.evaluation.history import remember
+from lifelong.measures.history import remember
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds

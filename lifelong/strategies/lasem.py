@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
-from lifelong.evaluation.history import remember
+from lifelong.measures.history import remember
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import MakeOptimizer

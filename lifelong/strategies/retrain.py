@@ -13,13 +13,13 @@ from typing import Any
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.checkpoint import Checkpoint, finished_visits, read
 from lifelong.data import Batch, Task, Visit
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.masks import Masks, kept_entries
 from lifelong.parts.ticket import load_ticket
+from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
 from lifelong.strategies.strategy import MakeOptimizer, Rounds
 from lifelong.strategies.tickets import Tickets
 

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from lifelong.backbones import AlexNet, PreActivationResNet18, ReducedResNet, ResNet18
 from lifelong.backbones.backbone import Body
-from lifelong.configuration import FOLDER
+from lifelong.configuration.compose import FOLDER
 from lifelong.data.transforms import RandomCrop
 from tests import processes
 

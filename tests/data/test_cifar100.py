@@ -18,7 +18,7 @@ from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from PIL import Image
 
-from lifelong import configuration
+from lifelong.configuration.compose import FOLDER
 from lifelong.data import TaskStream, by_class
 from lifelong.data.sources import cifar100, image_folder
 from lifelong.data.sources.source import Source
@@ -209,7 +209,7 @@ def source(train: int = 60, test: int = 100) -> Source:
 
 
 def stream(name: str, **options: Any) -> TaskStream:
-    with initialize_config_dir(str(configuration.FOLDER), version_base="1.3"):
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose("config", [f"data={name}", "batch_size=10"]).data
     node = instantiate({k: v for k, v in config.items() if k not in ("_target_", "source")})
     values = {**node, "shape": (3, 4, 4), "source": options.pop("source", source()), **options}

@@ -9,7 +9,7 @@ import pytest
 
 from lifelong.data import TaskStream, by_class
 from lifelong.data.sources import digits
-from lifelong.evaluation import report
+from lifelong.report import page as report
 from tests.conftest import execute, results_of
 
 QUICK = ["data=digits", "epochs=1", "batch_size=16", "data.fraction=0.2", "logger=none"]

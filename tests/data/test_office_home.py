@@ -15,7 +15,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from PIL import Image
 
-from lifelong import configuration
+from lifelong.configuration.complete import complete
 from lifelong.data import TaskStream, by_class
 from lifelong.data.sources import digits, office_home
 from tests.conftest import configured
@@ -60,7 +60,7 @@ def streamed(folder: Path, *overrides: str, data: str = "office_home") -> TaskSt
         "data.shape=[3,16,16]",
         *overrides,
     )
-    configuration.complete(config)
+    complete(config)
     try:
         made = instantiate(config.data, _convert_="all")
     except InstantiationException as error:

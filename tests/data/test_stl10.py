@@ -11,7 +11,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from lifelong import configuration
+from lifelong.configuration.complete import complete
 from lifelong.data import TaskStream, altered
 from lifelong.data.altered import designs
 from lifelong.data.sources import stl10
@@ -84,7 +84,7 @@ def small(per_class: int = 500, test: int = 800) -> Source:
 
 def streamed(*overrides: str, data: str = "stl10", source: Source | None = None) -> TaskStream:
     config = configured(f"data={data}", "strategy=hps", "data.shape=[3,2,2]", *overrides)
-    configuration.complete(config)
+    complete(config)
     options = instantiate({k: v for k, v in config.data.items() if k not in ("_target_", "source")})
     return altered(source or small(), **options)
 

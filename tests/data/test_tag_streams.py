@@ -18,7 +18,8 @@ from hydra.utils import instantiate
 from PIL import Image
 from scipy.io import savemat
 
-from lifelong import configuration
+from lifelong.configuration.complete import complete
+from lifelong.configuration.options import check_options
 from lifelong.data import Images, TaskStream, permuted, rotated, sequence
 from lifelong.data.sources import (
     Source,
@@ -334,8 +335,8 @@ def made(data: str, folder: Path, *overrides: str) -> TaskStream:
         f"data={data}", "strategy=finetune", f"paths.data_dir={folder}", "download=false",
         *overrides,
     )  # fmt: skip
-    configuration.complete(config)
-    configuration.check_options(config)
+    complete(config)
+    check_options(config)
     stream = instantiate(config.data, _convert_="all")
     assert isinstance(stream, TaskStream)
     return stream

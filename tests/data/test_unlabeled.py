@@ -11,7 +11,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from lifelong import configuration
+from lifelong.configuration.compose import FOLDER
 from lifelong.data import HeldOut, Images, unlabeled
 from lifelong.data.sources import Source, cifar_swap, digits, stl10_unlabeled
 from tests.conftest import configured, execute, results_of
@@ -117,7 +117,7 @@ def test_held_out_digits_teach(tmp_path: Path, capsys: Any) -> None:
 
 def test_every_member_of_the_group_names_a_pool(tmp_path: Path) -> None:
     """The files are not there, so sources say so."""
-    for path in sorted((configuration.FOLDER / "unlabeled").glob("*.yaml")):
+    for path in sorted((FOLDER / "unlabeled").glob("*.yaml")):
         extra = {"folder": ["unlabeled_folder=a"], "npz": ["unlabeled_file=a.npz"]}
         config = configured(
             "strategy=cil", "data=cil_cifar10", f"unlabeled={path.stem}", "download=false",

@@ -16,8 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong import checkpoint, compare, evaluate, export, files, frame, load_run, search, sweep
-from lifelong.evaluation import report
+from lifelong import errors, load_run
+from lifelong.comparison import compare
+from lifelong.finished import evaluate, export
+from lifelong.report import page as report
+from lifelong.storage import checkpoint, files
+from lifelong.sweeps.plan import check_folder, plan
+from lifelong.sweeps.study import STUDY, study_in
 from tests.conftest import execute, results_of
 from tests.processes import ROOT, Command
 
@@ -55,28 +60,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_reasons_are_one_line(error: Exception, expected: str) -> None:
-    assert frame.reason(error) == expected
+    assert errors.reason(error) == expected
 
 
 def test_commands_tell_mistakes_and_faults_apart(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(frame.DEBUG, raising=False)
+    monkeypatch.delenv(errors.DEBUG, raising=False)
 
     def work(error: BaseException) -> int:
         raise error
 
     before = sys.stdout
-    assert frame.command(lambda: 5) == 5
-    assert frame.command(lambda: work(ValueError("x=1: give 2"))) == 2
+    assert errors.command(lambda: 5) == 5
+    assert errors.command(lambda: work(ValueError("x=1: give 2"))) == 2
     assert capsys.readouterr().err == "error: x=1: give 2\n"
-    assert frame.command(lambda: work(KeyError("x"))) == 1
+    assert errors.command(lambda: work(KeyError("x"))) == 1
     assert capsys.readouterr().err == "failed: KeyError: 'x'; LIFELONG_FULL_ERROR=1 shows where\n"
-    assert frame.command(lambda: work(KeyboardInterrupt())) == 130
+    assert errors.command(lambda: work(KeyboardInterrupt())) == 130
     assert sys.stdout is before
-    monkeypatch.setenv(frame.DEBUG, "1")
+    monkeypatch.setenv(errors.DEBUG, "1")
     with pytest.raises(KeyError):
-        frame.command(lambda: work(KeyError("x")))
+        errors.command(lambda: work(KeyError("x")))
 
 
 def test_a_closed_pipe_ends_the_printing_alone(tmp_path: Path) -> None:
@@ -138,7 +143,7 @@ def test_what_torch_says_of_a_full_disk_is_not_what_it_was(tmp_path: Path) -> No
     script = (
         "import resource, sys, pathlib; from lifelong import files, frame; import torch\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
-        "sys.exit(frame.command(lambda: files.save(pathlib.Path('x.ckpt'), torch.rand(9999))))"
+        "sys.exit(errors.command(lambda: files.save(pathlib.Path('x.ckpt'), torch.rand(9999))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -271,8 +276,8 @@ def test_what_sweeps_and_kills_leave_is_gone_on_with(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "c").mkdir()
-    sweep.check_folder(tmp_path)
-    sweep.check_folder(tmp_path / "none")
+    check_folder(tmp_path)
+    check_folder(tmp_path / "none")
 
 
 @pytest.mark.parametrize(
@@ -298,14 +303,14 @@ def test_points_are_looked_at_before_the_first_run(
 
 def test_of_many_points_every_value_is_looked_at() -> None:
     many = ",".join(map(str, range(1, 41)))
-    made = sweep.plan(["strategy=ewc,mas", f"seed={many}", "lr=0.1,0.2,0.3", "epochs=2"])
+    made = plan(["strategy=ewc,mas", f"seed={many}", "lr=0.1,0.2,0.3", "epochs=2"])
     assert made is not None
     assert made.total == 240
     assert len(made.points) == 40
     assert {point[0] for point in made.points} == {"strategy=ewc", "strategy=mas"}
     assert {point[1] for point in made.points} == {f"seed={n}" for n in range(1, 41)}
     assert {point[2] for point in made.points} == {"lr=0.1", "lr=0.2", "lr=0.3"}
-    few = sweep.plan(["strategy=ewc,mas", "seed=1,2"])
+    few = plan(["strategy=ewc,mas", "seed=1,2"])
     assert few is not None
     assert len(few.points) == few.total == 4
 
@@ -328,11 +333,11 @@ JOURNAL = b'{"op_code":0,"worker_id":"x","study_name":"search","directions":[2]}
 
 @pytest.mark.parametrize("tail", [b"", b'{"op_code":5,"wor', b"\x00\x00\x00"])
 def test_a_half_written_study_is_healed(tail: bytes, tmp_path: Path) -> None:
-    journal = tmp_path / search.STUDY
+    journal = tmp_path / STUDY
     journal.write_bytes(JOURNAL + tail)
-    (tmp_path / f"{search.STUDY}.lock").symlink_to(journal)
+    (tmp_path / f"{STUDY}.lock").symlink_to(journal)
     begun = time.monotonic()
-    assert search._study(tmp_path).study_name == "search"
+    assert study_in(tmp_path).study_name == "search"
     assert time.monotonic() - begun < 10  # a lock of a killed process is not waited for
     assert journal.read_bytes().startswith(JOURNAL)
     assert all(json.loads(line) for line in journal.read_bytes().splitlines())
@@ -340,10 +345,10 @@ def test_a_half_written_study_is_healed(tail: bytes, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line", [b"garbage\n", b"[]\n", b'{"op_code":5,"trial_id":77}\n', b"\n"])
 def test_a_damaged_study_is_refused_by_name(line: bytes, tmp_path: Path) -> None:
-    journal = tmp_path / search.STUDY
+    journal = tmp_path / STUDY
     journal.write_bytes(line + JOURNAL)
     with pytest.raises(ValueError, match=r"study\.journal: .*put the file away"):
-        search._study(tmp_path)
+        study_in(tmp_path)
     assert journal.read_bytes() == line + JOURNAL
 
 

@@ -19,13 +19,14 @@ import pytest
 import torch
 from PIL import Image
 
-from lifelong import export, search
-from lifelong.checkpoint import latest, read
+from lifelong.comparison.runs import read as read_runs
 from lifelong.data.sources import image_folder
 from lifelong.data.sources.archive import read_archive
-from lifelong.evaluation import study
-from lifelong.files import read_json
+from lifelong.finished import export
 from lifelong.parts.ticket import load_ticket
+from lifelong.storage.checkpoint import latest, read
+from lifelong.storage.files import read_json
+from lifelong.sweeps.study import STUDY, study_in
 from tests.conftest import execute
 from tests.faults.conftest import Tally
 from tests.faults.test_trust import flat, flipped, prepared
@@ -102,7 +103,7 @@ def of_study(folder: Path) -> Any:
     Raises:
         ValueError: why it is left out of them.
     """
-    runs, unfinished, damaged = study.read([folder])
+    runs, unfinished, damaged = read_runs([folder])
     if damaged or unfinished:
         raise ValueError(f"{folder}: {damaged} {unfinished}")
     (run,) = runs
@@ -128,18 +129,18 @@ def of_copy(folder: Path) -> Any:
 
 def journal(folder: Path) -> Known:
     """The last line may go: it is cut off where it is not whole, as after a kill."""
-    made = search._study(folder)
+    made = study_in(folder)
     for number in range(4):
         trial = made.ask({"lr": optuna.distributions.FloatDistribution(0, 1)})
         made.tell(trial, number / 8)
-    path = folder / search.STUDY
+    path = folder / STUDY
     whole = path.read_bytes()
 
     def content() -> Any:
-        now = search._study(folder).trials
+        now = study_in(folder).trials
         if path.read_bytes() == whole[: whole.rfind(b"\n", 0, -1) + 1]:
             path.write_bytes(whole)
-            now = search._study(folder).trials
+            now = study_in(folder).trials
         return [(trial.params, trial.values) for trial in now]
 
     return Known(path, content)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from lifelong import compare
-from lifelong.checkpoint import latest
-from lifelong.files import LOCK, OURS
+from lifelong.comparison import compare
+from lifelong.storage.checkpoint import latest
+from lifelong.storage.files import LOCK, OURS
 from tests.conftest import differences, execute, results_of
 from tests.faults.conftest import Tally
 from tests.processes import Command, fresh

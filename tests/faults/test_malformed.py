@@ -25,9 +25,12 @@ import torch
 import yaml
 from PIL import Image
 
-from lifelong import compare, evaluate, export, frame, run, search
-from lifelong.evaluation import report
-from lifelong.files import LOCK, sealed
+from lifelong import errors, run
+from lifelong.comparison import compare
+from lifelong.finished import evaluate, export
+from lifelong.report import page as report
+from lifelong.storage.files import LOCK, sealed
+from lifelong.sweeps.study import STUDY, study_in
 from tests.conftest import execute
 from tests.faults.conftest import Tally
 
@@ -81,7 +84,7 @@ def test_malformed(
     draw = random.Random(f"{SEED}/{kind}/{number}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.delenv(frame.DEBUG, raising=False)
+    monkeypatch.delenv(errors.DEBUG, raising=False)
     inputs = tmp_path / "inputs"
     inputs.mkdir()
     work = KINDS[kind](draw, inputs, whole)
@@ -110,7 +113,7 @@ def test_malformed(
     if kind in ("tree", "archive", "image") or status == 2:
         assert after == before, shown
     if kind == "journal" and status == 0:
-        assert all(json.loads(line) for line in (inputs / search.STUDY).read_bytes().splitlines())
+        assert all(json.loads(line) for line in (inputs / STUDY).read_bytes().splitlines())
 
 
 def ended(work: Callable[[], Any], monkeypatch: pytest.MonkeyPatch) -> int:
@@ -374,11 +377,11 @@ def journal(draw: random.Random, inputs: Path, whole: Path) -> Any:
     """Of a study."""
     import optuna
 
-    study = search._study(inputs)
+    study = study_in(inputs)
     for _ in range(3):
         trial = study.ask({"lr": optuna.distributions.FloatDistribution(0, 1)})
         study.tell(trial, 0.5)
-    path = inputs / search.STUDY
+    path = inputs / STUDY
     lines = path.read_bytes().splitlines(keepends=True)
     if draw.random() < 0.5:
         path.write_bytes(bent(path.read_bytes(), draw))
@@ -386,7 +389,7 @@ def journal(draw: random.Random, inputs: Path, whole: Path) -> Any:
         place = draw.randrange(len(lines))
         lines[place] = json.dumps(altered(json.loads(lines[place]), draw)).encode() + b"\n"
         path.write_bytes(b"".join(lines))
-    return lambda: frame.command(lambda: search._study(inputs) and 0)
+    return lambda: errors.command(lambda: study_in(inputs) and 0)
 
 
 KINDS: dict[str, Callable[[random.Random, Path, Path], Any]] = {

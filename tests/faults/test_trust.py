@@ -17,11 +17,14 @@ import pytest
 import torch
 import yaml
 
-from lifelong import configuration, evaluate, export, files, load_run, trust
-from lifelong.checkpoint import finished_visits, latest, read
+from lifelong import load_run
+from lifelong.configuration.stored import read_config, read_plain
 from lifelong.data.sources import source
 from lifelong.data.sources.archive import read_archive
-from lifelong.evaluation import report
+from lifelong.finished import evaluate, export, trust
+from lifelong.report import page as report
+from lifelong.storage import files
+from lifelong.storage.checkpoint import finished_visits, latest, read
 from tests.conftest import execute, results_of
 from tests.faults.conftest import Tally
 
@@ -42,8 +45,9 @@ HOSTILE = [
     "torchvision.datasets.utils.download_url", "torchvision.models.get_model_weights.__wrapped__",
     "torchvision.models._api.sys.exit", "torchvision.io.read_file",
     "torchvision.transforms.torch.load", "os", "a b", "",
-    "lifelong.files.write_text", "lifelong.files.load", "lifelong.files.shutil.rmtree",
-    "lifelong.run.os.system", "lifelong.load.load_run", "lifelong.export.pickle.loads",
+    "lifelong.storage.files.write_text", "lifelong.storage.files.load",
+    "lifelong.storage.files.shutil.rmtree",
+    "lifelong.run.os.system", "lifelong.finished.load.load_run", "lifelong.export.pickle.loads",
     "hydra.utils.get_method", "hydra.utils.instantiate", "omegaconf.OmegaConf.save",
     "PIL.Image.open", "my_module.anything", "__main__.main", "lightning.Trainer.fit",
 ]  # fmt: skip
@@ -294,7 +298,7 @@ def test_short_texts_that_are_endless_are_refused(tmp_path: Path) -> None:
     for text in (bomb, "strategy: &s {a: *s}\n", "x: " * 100 + "1", "- " * 10_000, "a" * (1 << 21)):
         path = tmp_path / "config.yaml"
         path.write_text(text)
-        for reader in (configuration.read_config, configuration.read_plain):
+        for reader in (read_config, read_plain):
             with pytest.raises(ValueError, match=r"config\.yaml"):
                 reader(path)
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from lifelong.backbones.mlp import mlp
+from lifelong.comparison.groups import grouped
+from lifelong.comparison.runs import read
+from lifelong.comparison.tables import grids
 from lifelong.data import Images
-from lifelong.evaluation.comparison import grids
-from lifelong.evaluation.study import grouped, read
 from lifelong.measures.costs import kept_bytes, multiply_adds
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import AGEM, ER, MAS, LwF, Strategy

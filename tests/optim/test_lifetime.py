@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong.checkpoint import Checkpoint, latest
-from lifelong.load import load_run
+from lifelong.finished.load import load_run
 from lifelong.networks import MultiHead, Network
 from lifelong.optim import TAG, inverse_time
+from lifelong.storage.checkpoint import Checkpoint, latest
 from lifelong.strategies import Strategy
 from tests.conftest import differences, execute, results_of, small_body, toy_visit
 from tests.test_contract import FAST, Killed, die_at

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from lifelong.checkpoint import latest
+from lifelong.storage.checkpoint import latest
 from tests.conftest import execute, results_of
 from tests.test_contract import ADAM, FAST, alike, assert_resumes
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from lifelong import configuration
+from lifelong.configuration.complete import complete
+from lifelong.configuration.options import check_options
 from lifelong.data import Batch
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import LASEM, Strategy
@@ -271,22 +272,22 @@ def test_refuses_values_out_of_range(options: Any, message: str) -> None:
 )
 def test_options_without_effect_are_refused(options: list[str], message: str) -> None:
     config = configured("strategy=lasem_hps", *(f"strategy.{option}" for option in options))
-    configuration.complete(config)
+    complete(config)
     with pytest.raises(ValueError, match=message):
-        configuration.check_options(config)
+        check_options(config)
 
 
 def test_configurations_are_understood_as_typed() -> None:
     """Hydra reads 1100 as a number and 0011 as a text."""
     config = configured("strategy=lasem_hps", "strategy.prior=fixed", "strategy.fixed=1100")
-    configuration.complete(config)
-    configuration.check_options(config)
+    complete(config)
+    check_options(config)
     strategy = instantiate(config.strategy, _convert_="all")
     assert text(strategy.choice()) == "1100"
     for typed in ("1100", "0011"):
         pattern = configured("strategy=hps", "transfer=pattern", f"transfer.layers={typed}")
-        configuration.complete(pattern)
-        configuration.check_options(pattern)
+        complete(pattern)
+        check_options(pattern)
         assert [text(c) for c in instantiate(pattern.transfer)(4)] == [typed]
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from lifelong.data import Images, Visit
-from lifelong.evaluation.history import HISTOGRAM
+from lifelong.measures.history import HISTOGRAM
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import MAS, SI, Anchored, Round
 from lifelong.strategies.anchored import described

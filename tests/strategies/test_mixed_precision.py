@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lifelong.checkpoint import finished_visits, read
+from lifelong.storage.checkpoint import finished_visits, read
 from tests.conftest import execute
 
 OPTIONS = ["data=digits", "tasks=2", "epochs=3", "batch_size=32", "logger=none", "trainer=cpu"]

@@ -8,7 +8,9 @@ import pytest
 import torch
 from hydra.utils import instantiate
 
-from lifelong import configuration
+from lifelong.configuration.complete import complete
+from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.options import check_options
 from lifelong.data import Batch, Images, Task, Visit
 from lifelong.networks import OutputMatrix
 from tests.conftest import configured
@@ -19,7 +21,7 @@ NONE: Any = []  # instead of a loader that is not used
 
 
 def test_every_row_is_one_or_the_other() -> None:
-    folder = configuration.FOLDER / "experiment" / "mas"
+    folder = FOLDER / "experiment" / "mas"
     assert {path.stem for path in folder.glob("mnist_*")} == {
         f"mnist_{row}" for row in (*ROWS, *OTHERS)
     }
@@ -46,8 +48,8 @@ def step(method: Any, batch: Batch, number: int = 0) -> None:
 @pytest.mark.parametrize("row", ROWS)
 def test_other_heads_have_gradients_of_zero_and_move_by_what_is_left(row: str) -> None:
     config = configured(f"experiment=mas/mnist_{row}")
-    configuration.complete(config)
-    configuration.check_options(config)
+    complete(config)
+    check_options(config)
     assert config.optimizer_lifetime == "stream"
     assert [len(classes) for classes in config.data.classes] == [2] * 5
     torch.manual_seed(1)

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from lifelong.data import Images, Visit
-from lifelong.evaluation import report
 from lifelong.networks import MultiHead, TwoBranchNetwork
+from lifelong.report import page as report
 from lifelong.strategies import CIL
 from tests.conftest import execute, results_of, small_body, toy_task
 

@@ -14,9 +14,11 @@ import torch
 from hydra.utils import instantiate
 from torch import Tensor
 
-from lifelong import configuration, export, load_run, load_ticket
-from lifelong.evaluation import report
+from lifelong import load_run, load_ticket
+from lifelong.configuration.complete import complete
+from lifelong.finished import export
 from lifelong.parts.masks import kept_entries
+from lifelong.report import page as report
 from lifelong.strategies import TicketsTD
 from tests.conftest import configured, execute, results_of
 
@@ -236,7 +238,7 @@ def checked(watched: Watched, stage: int, **options: Any) -> None:
     given = [f"strategy.{name}={value}" for name, value in options.items()]
     run = ["strategy=retrain", f"strategy.run={watched.folder}", f"strategy.visit={stage}"]
     config = configured(*SMALL, *run, *given)
-    configuration.complete(config)
+    complete(config)
     stream = instantiate(config.data, _convert_="all")
     instantiate(config.strategy, _convert_="all").check(stream.tasks)
 

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong import evaluate, export, load_run, load_ticket
+from lifelong import load_run, load_ticket
+from lifelong.finished import evaluate, export
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.parts.masks import Masks
 from lifelong.strategies import Round, TicketsBU

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong import export, load_run, load_ticket
+from lifelong import load_run, load_ticket
 from lifelong.data import TaskStream, Visit
+from lifelong.finished import export
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.strategies import Round, TicketsTD
 from tests.conftest import execute, results_of, small_body, toy_task, toy_visit

@@ -19,7 +19,7 @@ from rich.progress import track
 from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.source import Source, prepared
 from lifelong.data.sources.tree import ENDINGS, open_tree, same_text, told
-from lifelong.frame import check_named
+from lifelong.errors import check_named
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),

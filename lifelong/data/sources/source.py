@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifelong.data.sources.tree import walked
-from lifelong.files import (
+from lifelong.errors import plain
+from lifelong.storage.files import (
     SEAL,
     in_turn,
     read_json,
@@ -24,7 +25,6 @@ from lifelong.files import (
     write_json,
     write_with,
 )
-from lifelong.frame import plain
 
 FORMAT = 4  # of the prepared copies; a new number makes them anew
 

@@ -1,0 +1,157 @@
+"""`python -m lifelong.compare FOLDER...`: runs side by side, averaged over seeds."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from lifelong.comparison.groups import Group, best, curves, grouped, refer, tables
+from lifelong.comparison.runs import read
+from lifelong.comparison.tables import Grid, grids, latex, markdown, tidy
+from lifelong.errors import command, misused, place, plain
+from lifelong.storage.files import write_bytes, write_text
+
+
+def compare(
+    folders: Sequence[Path],
+    out: Path,
+    by: Sequence[str] = (),
+    only_best: bool = False,
+    against_paper: bool = False,
+    references: Sequence[Path] = (),
+) -> tuple[str, list[Path], list[Path], dict[Path, str]]:
+    """Writes comparison.md, .csv, .tex and .html and the figures of the runs below some folders.
+
+    Args:
+        folders: that hold runs, at any depth.
+        out: where the files go.
+        by: see `grouped`.
+        only_best: see `best`.
+        against_paper: put published figures beside ours.
+        references: folders with runs to refer to, see `refer`.
+
+    Returns:
+        The tables as Markdown, the files written, the folders of unfinished runs, and of damaged
+        ones what is wrong.
+
+    Raises:
+        ValueError: no runs, or runs that are not to be averaged.
+    """
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("reading runs")
+        runs, unfinished, damaged = read(
+            folders, lambda done, total: progress.update(task, completed=done, total=total)
+        )
+        if not runs:
+            others = len(unfinished) + len(damaged)
+            raise ValueError(
+                f"{folders[0]}: holds no finished run, {others} others"
+                + "".join(f"; {why}" for why in list(damaged.values())[:1])
+            )
+        if references:
+            refer(runs, grouped(read(references)[0]))
+        groups = grouped(runs, by)
+        if only_best:
+            groups = best(groups)
+        found = grids(groups, against_paper)
+        text = markdown(found)
+        written = {"md": text, "csv": tidy(groups), "tex": latex(found)}
+        for ending, content in written.items():
+            write_text(out / f"comparison.{ending}", content)
+        files = [out / f"comparison.{ending}" for ending in written]
+        left_out = len(unfinished) + len(damaged)
+        files.append(_page(out, groups, found, len(runs), left_out))
+    return text, files, unfinished, damaged
+
+
+def _page(
+    out: Path, groups: Sequence[Group], found: Sequence[Grid], runs: int, unfinished: int
+) -> Path:
+    from lifelong.comparison.figures import comparison_figures
+    from lifelong.comparison.page import page
+    from lifelong.report.drawing import png
+
+    pictures = []
+    for number, (_, some) in enumerate(tables(groups)):
+        drawn = {}
+        for name, figure in comparison_figures(some).items():
+            drawn[name] = png(figure)
+            ending = f"_{number + 1}" if len(found) > 1 else ""
+            write_bytes(out / "comparison_figures" / f"{name}{ending}.png", drawn[name])
+        pictures.append(drawn)
+    about = f"{runs} finished runs"
+    if unfinished:
+        about += f", {unfinished} unfinished or damaged ones left out"
+    write_text(out / "comparison.html", page(found, pictures, about))
+    return out / "comparison.html"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints the tables and writes the files; the exit status is 2 for a mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m lifelong.compare",
+        description="The finished runs below some folders side by side, averaged over seeds: "
+        "tables (printed, and as comparison.md, .csv, .tex), figures, and a page, comparison.html.",
+    )
+    parser.add_argument("folders", nargs="+", type=place, metavar="FOLDER")
+    parser.add_argument("--out", type=place, help="where files go; default: the first folder")
+    parser.add_argument(
+        "--by", default="", metavar="KEY,KEY", help="options that tell groups of a method apart; "
+        "default: all; refused if others differ, too"
+    )  # fmt: skip
+    parser.add_argument(
+        "--best", action="store_true", help="of each method only the best final accuracy's options"
+    )
+    parser.add_argument(
+        "--against", choices=["paper"], help="put published figures and differences beside ours"
+    )
+    parser.add_argument(
+        "--reference", nargs="+", type=place, default=[], metavar="FOLDER",
+        help="runs of joint or single_task: intransigence and knowledge transfer against them"
+    )  # fmt: skip
+    parser.add_argument(
+        "--figure", metavar="OPTION", help="only draw accuracy and forgetting against this option"
+    )
+    parser.error = misused  # type: ignore[method-assign]
+    return command(lambda: _compared(parser.parse_args(arguments)))
+
+
+def _compared(given: argparse.Namespace) -> int:
+    out = given.out or given.folders[0]
+    by = [key for key in given.by.split(",") if key]
+    if given.figure and (by or given.best or given.against or given.reference):
+        raise ValueError(
+            "--figure: draws all runs; leave out --by, --best, --against and --reference"
+        )
+    if given.figure:
+        print(f"figure: {_against_option(given.folders, given.figure, out)}")
+        return 0
+    text, files, unfinished, damaged = compare(
+        given.folders, out, by, given.best, given.against == "paper", given.reference
+    )
+    print(plain(text))
+    for folder in unfinished:
+        print(plain(f"not finished: {folder}"), file=sys.stderr)
+    for why in damaged.values():
+        print(plain(f"left out: {why}"), file=sys.stderr)
+    print(f"written: {', '.join(map(str, files))}")
+    return 0
+
+
+def _against_option(folders: Sequence[Path], option: str, out: Path) -> Path:
+    from lifelong.report.drawing import png
+    from lifelong.report.figures import against_option
+
+    runs, _, _ = read(folders)
+    image = png(against_option(curves(grouped(runs), option), option))
+    name = re.sub(r"[^\w.-]", "_", option)
+    path = out / f"against_{name}.png"
+    write_bytes(path, image)
+    return path

@@ -1,0 +1,171 @@
+"""Figures of several groups of runs: curves with bands, scatters, heat maps side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lifelong.comparison.groups import Group
+from lifelong.comparison.runs import Run
+from lifelong.comparison.statistics import spread
+from lifelong.measures.matrix import WITH_TASK, WITHOUT_TASK, Matrix, from_rows
+from lifelong.report.drawing import (
+    INK,
+    accuracy_label,
+    hue,
+    legend,
+    panels,
+    single,
+    stride,
+    words,
+)
+
+ACCURACY = "accuracy"  # key of the matrix in results.json
+MOST_MAPS = 12  # heat maps that are drawn side by side
+
+
+def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
+    """All figures of the groups of one table, by file name without ending."""
+    made = {"accuracy_along_stream": accuracy_along_stream(groups)}
+    for name, metric, label, factor in (
+        ("accuracy_against_forgetting", "forgetting", "forgetting, %", 100.0),
+        ("accuracy_against_time", "seconds", "seconds of training", 1.0),
+        ("accuracy_against_parameters", "parameters", "parameters", 1.0),
+        ("accuracy_against_bytes", "bytes", "MB kept between tasks", 1e-6),
+        ("accuracy_against_multiply_adds", "multiply_adds", "multiply-adds of a step, 10^6", 1e-6),
+    ):
+        if any(group.values(metric) for group in groups):
+            made[name] = scatter(groups, metric, label, factor)
+    made["accuracy_matrices"] = accuracy_matrices(groups[:MOST_MAPS])
+    for end in (WITHOUT_TASK, WITH_TASK):
+        key = f"{ACCURACY}{end}"
+        both = [group for group in groups if all(key in run.results for run in group.runs)]
+        if both:
+            made[f"accuracy_along_stream{end}"] = accuracy_along_stream(both, key)
+            made[f"accuracy_matrices{end}"] = accuracy_matrices(both[:MOST_MAPS], key)
+    return made
+
+
+def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
+    """Mean accuracy of the tasks met after each visit; bands: 95 % confidence over seeds.
+
+    Args:
+        groups: of one table.
+        key: of the matrix in results.json.
+    """
+    figure, axes = single(7.5, _height(groups))
+    for number, group in enumerate(groups):
+        rows = [_means(run, key) for run in group.runs]
+        found = [
+            spread([value for value in column if not math.isnan(value)])
+            for column in zip(*rows, strict=True)
+        ]
+        steps = [step for step, each in enumerate(found) if each.n]
+        mean = np.array([found[step].mean for step in steps])
+        half = np.nan_to_num(np.array([found[step].half for step in steps]))
+        axes.plot(steps, mean, "o-", color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
+        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
+        axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
+    visits = groups[0].runs[0].results["visits"]
+    ticks = range(0, len(visits), stride(len(visits)))
+    axes.set_xticks(ticks, [str(visits[tick]) for tick in ticks])
+    axes.set(xlabel="after learning task", ylabel=f"mean {_accuracy(groups, key)}")
+    legend(axes)
+    return figure
+
+
+def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> Figure:
+    """Final accuracy against another metric; bars: standard deviations over seeds."""
+    figure, axes = single(6.5, _height(groups))
+    lowest = math.inf
+    for number, group in enumerate(groups):
+        x = spread([factor * value for value in group.values(metric)])
+        y = spread([100 * value for value in group.values("final_accuracy")])
+        if x.n and y.n:
+            axes.errorbar(
+                x.mean, y.mean, xerr=_bar(x.deviation), yerr=_bar(y.deviation), fmt="o",
+                color=hue(number), ms=6, capsize=2, lw=1, label=_cut(group.label),
+            )  # fmt: skip
+            lowest = min(lowest, x.mean)
+    values = [factor * group.mean(metric) for group in groups if group.values(metric)]
+    if factor == 1 and lowest > 0 and max(values) > 20 * lowest:
+        axes.set_xscale("log")
+    axes.margins(0.12)
+    axes.set(xlabel=label, ylabel=f"final {_accuracy(groups)}")
+    legend(axes)
+    return figure
+
+
+def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
+    """The mean accuracy matrix of each group, on one scale; see `accuracy_along_stream`."""
+    columns = min(len(groups), 4)
+    rows = -(-len(groups) // columns)
+    figure, grid = panels(rows, columns, 2.6 * columns + 1.2, 2.6 * rows + 0.6)
+    picture = None
+    for axes, group in zip(grid, groups, strict=False):
+        mean = _mean_matrix(group, key)
+        picture = axes.imshow(100 * mean, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+        axes.set_title(_cut(group.label), fontsize=7)
+        axes.grid(False)
+        _numbered(axes, mean)
+    for axes in grid[len(groups) :]:
+        axes.set_visible(False)
+    figure.supxlabel("accuracy on task", fontsize=9)
+    figure.supylabel("after learning task", fontsize=9)
+    if picture is not None:
+        figure.colorbar(picture, ax=grid, label=f"mean {_accuracy(groups, key)}")
+    return figure
+
+
+def _numbered(axes: Axes, mean: Matrix) -> None:
+    if mean.shape[1] <= 6:
+        for row, column in zip(*np.nonzero(~np.isnan(mean)), strict=True):
+            value = 100 * mean[row, column]
+            axes.text(
+                column, row, f"{value:.0f}", ha="center", va="center", fontsize=7,
+                color="white" if value < 60 else INK,
+            )  # fmt: skip
+    for ticks, count in ((axes.set_xticks, mean.shape[1]), (axes.set_yticks, mean.shape[0])):
+        places = range(0, count, stride(2 * count))
+        ticks(places, [str(place + 1) for place in places])
+
+
+def _mean_matrix(group: Group, key: str) -> Matrix:
+    stack = np.stack([_matrix(run, key) for run in group.runs])
+    known = (~np.isnan(stack)).all(0)
+    return np.where(known, np.nan_to_num(stack).mean(0), math.nan)
+
+
+def _matrix(run: Run, key: str) -> Matrix:
+    return from_rows(run.results[key], len(run.results["tasks"]))
+
+
+def _means(run: Run, key: str) -> list[float]:
+    return [
+        100 * float(row[~np.isnan(row)].mean()) if (row == row).any() else math.nan
+        for row in _matrix(run, key)
+    ]
+
+
+def _accuracy(groups: Sequence[Group], key: str = ACCURACY) -> str:
+    results = groups[0].runs[0].results
+    way = key.removeprefix(f"{ACCURACY}_")
+    return accuracy_label(results if key == ACCURACY else {**results, "evaluate": way})
+
+
+def _height(groups: Sequence[Group]) -> float:
+    """Inches that also hold the legend."""
+    return max(4.0, 0.6 + 0.17 * len(groups))
+
+
+def _bar(deviation: float) -> float | None:
+    return None if math.isnan(deviation) else deviation
+
+
+def _cut(label: str) -> str:
+    """What tells labels apart stands at their ends."""
+    return words(label if len(label) <= 36 else f"{label[:14]}...{label[-19:]}")

@@ -1,0 +1,225 @@
+"""Runs grouped by what differs, to be averaged over seeds.
+
+Runs are averaged only if they differ by seeds alone. Groups stand in one table if stream,
+protocol and what was measured are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lifelong.comparison.runs import ORDERS, SCENARIO, Run, many, table_of
+from lifelong.comparison.statistics import spread
+from lifelong.configuration.stored import SEEDS
+from lifelong.measures.matrix import against, from_rows
+from lifelong.training.record import visited
+
+
+@dataclass
+class Group:
+    """Runs of one method that are alike but for seeds.
+
+    Attributes:
+        name: of the method.
+        label: its name, and as many of the options in which groups of that name differ as tell
+            them apart.
+        table: stream and protocol: what must be the same of groups that are compared.
+        options: without seeds.
+        published: of a paper: metric to mean and, if known, deviation, in its own units.
+        runs: in the order of their seeds.
+    """
+
+    name: str
+    label: str
+    table: str
+    options: dict[str, Any]
+    published: dict[str, Any]
+    runs: list[Run] = field(default_factory=list)
+
+    @property
+    def changed(self) -> list[str]:
+        """Overrides by which a run is not the experiment that the published figures are of."""
+        found = (text for run in self.runs for text in run.config.get("changed") or ())
+        return list(dict.fromkeys(found))
+
+    def values(self, metric: str) -> list[float]:
+        """Of the runs that have it."""
+        found = (run.value(metric) for run in self.runs)
+        return [value for value in found if not math.isnan(value)]
+
+    def mean(self, metric: str) -> float:
+        """Over the runs; NaN if none has it."""
+        return spread(self.values(metric)).mean
+
+
+def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
+    """Runs that may be averaged, together, in the order of tables and labels.
+
+    Args:
+        runs: finished ones.
+        by: dotted keys of options that alone tell groups of a method apart; all by default.
+
+    Raises:
+        ValueError: `by` would average runs that differ in more than seeds, or two runs of the same
+            options and seeds have other results.
+    """
+    groups: dict[str, Group] = {}
+    unknown = [key for key in by if not any(key in {**run.choices, **run.options} for run in runs)]
+    if unknown:
+        raise ValueError(f"--by {unknown[0]}: no run has such an option; table and page name them")
+    for run in runs:
+        options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
+        name, table = run.results["strategy"], table_of(run)
+        known = {**run.choices, **options}
+        told = {key: known.get(key) for key in by} if by else options
+        key = json.dumps([table, name, told], default=str, sort_keys=True)
+        on_test = run.results.get("measured_on", "test") == "test"
+        published = (run.config.get("published") or {}) if on_test else {}
+        group = groups.setdefault(key, Group(name, name, table, options, published))
+        _check_alike(group, run, options)
+        if _is_new(group, run):
+            group.runs.append(run)
+    made = [groups[key] for key in sorted(groups)]
+    for group in made:
+        group.runs.sort(key=lambda run: str(run.seeds))
+    _tell_apart(made)
+    return made
+
+
+def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:
+    """Gives runs their intransigence and knowledge transfer against other runs of the same stream.
+
+    Args:
+        runs: which get metrics `intransigence_<reference>` and `knowledge_transfer_<reference>`.
+        references: such as `joint` or `single_task`; of each the mean over its seeds counts.
+
+    Raises:
+        ValueError: a run whose stream no reference has learned.
+    """
+    for run in runs:
+        results = run.results
+        same = [(group, alike) for group in references if (alike := _of_stream(group, run))]
+        if not same:
+            raise ValueError(
+                f"--reference: no run of it has learned the tasks of {run.folder} "
+                f"({results['data']}, {many(len(results['tasks']), 'task')})"
+            )
+        ours = from_rows(results["accuracy"], len(results["tasks"]))
+        for group, others in same:
+            ends = [from_rows(r.results["accuracy"], len(results["tasks"]))[-1] for r in others]
+            found = against(ours, visited(results), np.mean(ends, 0).tolist())
+            name = re.sub(r"\W+", "_", group.label)
+            results["metrics"] |= {f"{key}_{name}": value for key, value in found.items()}
+
+
+def _of_stream(group: Group, run: Run) -> list[Run]:
+    """The runs of a group that have learned the same tasks in the same order, asked alike."""
+    keys = ("data", "tasks", "evaluate", "measured_on")
+    options = (*ORDERS, *SCENARIO)
+    return [
+        other
+        for other in group.runs
+        if all(run.results.get(key) == other.results.get(key) for key in keys)
+        and all(run.options.get(key) == other.options.get(key) for key in options)
+    ]
+
+
+def _check_alike(group: Group, run: Run, options: dict[str, Any]) -> None:
+    others = sorted(
+        key
+        for key in options.keys() | group.options.keys()
+        if str(options.get(key)) != str(group.options.get(key))
+    )
+    if others:
+        key = others[0]
+        more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+        raise ValueError(
+            f"--by: {group.runs[0].folder} and {run.folder} are not averaged: {key} is "
+            f"{group.options.get(key)} and {options.get(key)}{more}; add {key} to --by"
+        )
+
+
+def _is_new(group: Group, run: Run) -> bool:
+    """Whether no run of these seeds is there; a copy of one does not count twice."""
+    for other in group.runs:
+        if other.seeds == run.seeds:
+            if other.results["accuracy"] != run.results["accuracy"]:
+                raise ValueError(
+                    f"{other.folder} and {run.folder}: the same options and seeds gave different "
+                    "results (other versions, or another machine?); leave one of them out"
+                )
+            return False
+    return True
+
+
+def _tell_apart(made: Sequence[Group]) -> None:
+    """Adds to the labels of groups of one method in a table what tells them apart.
+
+    Members of groups of the configuration come first, then options by the length of their keys.
+    """
+    alike: dict[tuple[str, str], list[Group]] = {}
+    for group in made:
+        alike.setdefault((group.table, group.name), []).append(group)
+    for some in alike.values():
+        ways = [{**group.runs[0].choices, **group.options} for group in some]
+        chosen = {key for group in some for key in group.runs[0].choices}
+        keys = {key for way in ways for key in way}
+        for key in sorted(keys, key=lambda key: (key not in chosen, len(key), key)):
+            shown = [f"{key}={way.get(key)}" for way in ways]
+            longer = [f"{group.label} {text}" for group, text in zip(some, shown, strict=True)]
+            if len(set(longer)) > len({group.label for group in some}):
+                for group, label in zip(some, longer, strict=True):
+                    group.label = label
+
+
+def differing(groups: Sequence[Group]) -> list[str]:
+    """The options in which groups differ, by key."""
+    keys = {key for group in groups for key in group.options}
+    return sorted(key for key in keys if len({str(g.options.get(key)) for g in groups}) > 1)
+
+
+def best(groups: Sequence[Group]) -> list[Group]:
+    """Of the groups of each method in a table the one of the highest mean final accuracy."""
+    chosen: dict[tuple[str, str], Group] = {}
+    for group in groups:
+        key = group.table, group.name
+        if key not in chosen or group.mean("final_accuracy") > chosen[key].mean("final_accuracy"):
+            chosen[key] = group
+    return list(chosen.values())
+
+
+def tables(groups: Sequence[Group]) -> Iterator[tuple[str, list[Group]]]:
+    """Groups by the table that they stand in."""
+    for name in dict.fromkeys(group.table for group in groups):
+        yield name, [group for group in groups if group.table == name]
+
+
+def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, list[Any]]]]:
+    """Pairs of a numeric option's value and the metrics of its runs, by what else is the same.
+
+    The names of the curves say method and stream, and as far as curves differ in them the images
+    measured and other options.
+    """
+    families: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        if isinstance(group.options.get(option), int | float):
+            data = str(group.runs[0].results["data"])
+            families.setdefault((group.name, data), []).append(group)
+    made: dict[str, list[tuple[float, list[Any]]]] = {}
+    for (method, data), some in families.items():
+        measured = [str(group.runs[0].results.get("measured_on", "test")) for group in some]
+        told = [key for key in differing(some) if key != option]
+        told += ["measured_on"] if len(set(measured)) > 1 else []
+        for group, images in zip(some, measured, strict=True):
+            own = {**group.options, "measured_on": images}
+            name = ", ".join([method, data, *(f"{key}={own.get(key)}" for key in sorted(told))])
+            metrics = [run.results["metrics"] for run in group.runs]
+            made.setdefault(name, []).append((float(group.options[option]), metrics))
+    return made

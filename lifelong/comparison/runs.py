@@ -1,0 +1,181 @@
+"""Finished runs, read from their folders."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Required, TypedDict
+
+from lifelong.configuration.stored import SEEDS, plain_leaves, read_plain
+from lifelong.errors import reason
+from lifelong.storage.files import read_json
+from lifelong.sweeps.standing import FAILURES
+from lifelong.training.record import check_results, check_shape
+
+FIDELITY = {"clean": "", "authors": ", as released"}
+ASKED = {"task": "", "both": "", "class": ", task not given"}
+MEASURED = {"test": "", "validation": ", measured on validation images"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: it was read from.
+        results: content of results.json.
+        config: its configuration.
+        options: the same, flat, but for what changes no result.
+    """
+
+    folder: Path
+    results: dict[str, Any]
+    config: dict[str, Any]
+    options: dict[str, Any]
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """The member of each group of the configuration, where that is known."""
+        return self.config.get("choices") or {}
+
+    @property
+    def seeds(self) -> tuple[Any, ...]:
+        """All that a run of the same options may differ by."""
+        return tuple(self.options.get(key) for key in SEEDS)
+
+    def value(self, metric: str) -> float:
+        """A metric, or a cost, see `COSTS`; NaN if it has none."""
+        found = self.results
+        value = COSTS[metric](found) if metric in COSTS else found["metrics"].get(metric)
+        return math.nan if value is None else float(value)
+
+
+# What a run costs, from the content of results.json.
+COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "seconds": lambda found: found["seconds"].get("train"),
+    "parameters": lambda found: found["parameters"],
+    "bytes": lambda found: (found.get("bytes_after_visit") or [{}])[-1].get("total"),
+    "multiply_adds": lambda found: found.get("multiply_adds", {}).get("training_step"),
+    "peak_memory": lambda found: found.get("peak_memory", {}).get("process"),
+}
+
+
+def read(
+    folders: Sequence[Path], step: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[list[Run], list[Path], dict[Path, str]]:
+    """The finished runs below some folders, each once; the folders of all others; what is damaged.
+
+    Others are those still running, stopped, or failed; also those of a sweep that were refused.
+    Damaged are runs of which a file cannot be read, with what is wrong.
+
+    Args:
+        folders: that hold runs, at any depth.
+        step: is called with the number of runs read, and of all.
+
+    Raises:
+        ValueError: a folder without runs.
+    """
+    places: dict[Path, None] = {}
+    for folder in folders:
+        found = _places(folder)
+        if not found:
+            raise ValueError(f"{folder}: holds no runs (no results.json)")
+        places |= dict.fromkeys(found)
+    runs, unfinished, damaged = [], [], {}
+    for number, place in enumerate(places, 1):
+        try:
+            run = _run(place)
+            if run is None:
+                unfinished.append(place)
+            else:
+                runs.append(run)
+        except ValueError as error:
+            damaged[place] = str(error)
+        step(number, len(places))
+    return runs, unfinished, damaged
+
+
+def _places(folder: Path) -> list[Path]:
+    """Folders of runs below a folder, whatever became of them."""
+    begun = (path.parent for path in folder.rglob("environment.json"))
+    measured = (path.parent for path in folder.rglob("results.json"))
+    known = {path for path in (*begun, *measured) if (path / "config.yaml").exists()}
+    refused = {path.parent.parent / path.stem for path in folder.rglob(f"{FAILURES}/*.txt")}
+    return sorted(path.resolve() for path in known | refused)
+
+
+def _run(place: Path) -> Run | None:
+    """The run in a folder if it is finished."""
+    path = place / "results.json"
+    if not path.exists():
+        return None
+    results = read_json(path, {"status"})
+    if results["status"] != "finished":
+        return None
+    check_results(path, results)
+    config = read_plain(place / "config.yaml")
+    check_shape(place / "config.yaml", config, _Config)
+    leaves = plain_leaves(config)
+    run = Run(place, results, config, {key: _plain(value) for key, value in leaves})
+    try:
+        table_of(run)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: is damaged ({reason(error)})") from None
+    return run
+
+
+class _Config(TypedDict, total=False):
+    """What tables take from config.yaml; a part of what is in it."""
+
+    epochs: Required[int]
+    batch_size: Required[int]
+    choices: dict[str, str] | None
+    changed: list[str] | None
+    published: dict[str, Any] | None
+
+
+def _plain(value: Any) -> Any:
+    """100 for 100.0: the same number, however it was written."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def table_of(run: Run) -> str:
+    """What runs in one table have in common: the stream, how it is learned and measured."""
+    results, config = run.results, run.config
+    images = results.get("images", {})
+    counts = [sum(images.get(part, [])) for part in ("train", "test")]
+    pool = results.get("method", {}).get("unlabeled", "none")
+    return (
+        f"{results['data']}: {many(len(results['tasks']), 'task')}, "
+        f"{many(config['epochs'], 'epoch')}, batch "
+        f"{config['batch_size']}"
+        + (f", {counts[0]:,} training and {counts[1]:,} test images" if any(counts) else "")
+        + ("" if pool == "none" else f", unlabeled images: {pool}")
+        + "".join(
+            f", {key.removeprefix('data.')} {value}"
+            for key, plain in SCENARIO.items()
+            if (value := run.options.get(key, plain)) != plain
+        )
+        + FIDELITY[results.get("fidelity") or "clean"]
+        + MEASURED[results.get("measured_on", "test")]
+        + ASKED[results.get("evaluate", "task")]
+    )
+
+
+ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
+# Options of a stream that make another one of it, and what they are where nothing is said.
+SCENARIO = {
+    "data.labels": "own", "data.blurry": 0.0, "data.online": False, "data.order": None,
+    "data.repeat": 1,
+}  # fmt: skip
+
+
+def many(number: int, what: str) -> str:
+    """A number of things in words.
+
+    >>> many(1, "task"), many(2, "task")
+    ('1 task', '2 tasks')
+    """
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

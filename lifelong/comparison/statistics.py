@@ -1,0 +1,55 @@
+"""Means, deviations, confidence intervals, and p-values of several tests."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Of n numbers: mean, standard deviation of the sample, confidence interval of the mean.
+
+    Attributes:
+        half: half its width, 95 % by Student's t distribution; NaN of fewer than two numbers.
+    """
+
+    n: int
+    mean: float
+    deviation: float
+    half: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """See `Spread`.
+
+    >>> spread([1.0, 2.0, 3.0])
+    Spread(n=3, mean=2.0, deviation=1.0, half=2.48...)
+    """
+    n = len(values)
+    if n < 2:
+        return Spread(n, values[0] if n else math.nan, math.nan, math.nan)
+    deviation = statistics.stdev(values)
+    return Spread(n, statistics.fmean(values), deviation, _t(n - 1) * deviation / math.sqrt(n))
+
+
+def _t(freedom: int) -> float:
+    from scipy.stats import t
+
+    return float(t.ppf(0.975, freedom))
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979); NaN stay and do not count.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    order = sorted((i for i, p in enumerate(values) if not math.isnan(p)), key=lambda i: values[i])
+    adjusted, highest = [math.nan] * len(values), 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * values[i]))
+        adjusted[i] = round(highest, 12)
+    return adjusted

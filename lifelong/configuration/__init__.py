@@ -1,0 +1,1 @@
+"""Configurations: composed, completed, checked, read back; nothing here imports torch."""

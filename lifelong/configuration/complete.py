@@ -1,0 +1,146 @@
+"""Values at the top level: checked, and those of the protocol filled in."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import InterpolationToMissingValueError
+
+from lifelong import errors
+from lifelong.configuration.compose import main_file
+from lifelong.configuration.keys import reads_fidelity
+from lifelong.configuration.stored import SEEDS
+
+PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
+MOST = 1_000_000_000  # of a whole number at the top level that is no seed
+TEXTS = ("name", "resume", "paths.data_dir", "paths.output_dir")  # whatever they look like
+_WHOLE = {  # least values of the whole numbers at the top level
+    "seed": 0,
+    "seeds.init": 0,
+    "seeds.batches": 0,
+    "data.seed": 0,
+    "epochs": 1,
+    "batch_size": 1,
+    "tasks": 1,
+    "evaluate_every": 0,
+    "evaluate_every_steps": 0,
+    "evaluate_images": 1,
+    "checkpoint_every": 0,
+    "restore_best": 0,
+}
+_CHOICES = {
+    "evaluate": ("task", "both", "class"),
+    "evaluate_on": ("seen", "all"),
+    "costs": (True, False),
+    "measure_on": ("test", "validation"),
+    "keep": ("latest", "all"),
+    "fidelity": ("clean", "authors"),
+    "optimizer_lifetime": ("epoch", "task", "stream"),
+    "download": (True, False),
+}
+
+
+def complete(config: DictConfig) -> None:
+    """Checks the values at the top level and fills in the protocol's where they are null.
+
+    Raises:
+        ValueError: the option, its value, and what would do.
+    """
+    missing = _missing(config)
+    if missing:
+        raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
+    _take_texts(config)
+    for key in PROTOCOL:
+        if config[key] is None:
+            online = key == "epochs" and config.data.get("online")
+            config[key] = 1 if online else config.protocol[key]
+    for key, least in _WHOLE.items():
+        _check_whole(key, OmegaConf.select(config, key), least)
+    _check_rate(config.lr)
+    _check_groups(config.get("optimizer_groups"))
+    _check_evaluation(config)
+    for key, allowed in _CHOICES.items():
+        if config[key] not in allowed:
+            raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
+    _check_fidelity(config)
+    if config.checkpoint_every % max(config.evaluate_every, 1):
+        raise ValueError(
+            f"checkpoint_every={config.checkpoint_every}: give a multiple of "
+            f"evaluate_every={config.evaluate_every}"
+        )
+    _take_threads(config)
+
+
+def _take_texts(config: DictConfig) -> None:
+    """Names are texts whatever they look like, such as a folder called 2024."""
+    for key in TEXTS:
+        value = OmegaConf.select(config, key)
+        if value is not None and not isinstance(value, str):
+            OmegaConf.update(config, key, str(value))
+    for key in ("resume", "paths.data_dir"):
+        value = OmegaConf.select(config, key)
+        if value is not None:
+            errors.check_named(key, value)
+
+
+def _take_threads(config: DictConfig) -> None:
+    """Moves `trainer.threads`, which no Trainer knows and no result depends on, to the top."""
+    threads = config.trainer.get("threads", "auto")
+    if threads != "auto":
+        _check_whole("trainer.threads", threads, 1)
+    with open_dict(config):
+        config.threads = threads
+        config.trainer.pop("threads", None)
+
+
+def _check_evaluation(config: DictConfig) -> None:
+    """Refuses what acts only beside tests inside visits, where there are none."""
+    images = config.evaluate_images
+    if not config.evaluate_every_steps and images != main_file().evaluate_images:
+        raise ValueError(
+            f"evaluate_images={images}: has no effect beside evaluate_every_steps=0; give a number "
+            "of steps"
+        )
+
+
+def _check_groups(groups: Any) -> None:
+    """Refuses `optimizer_groups` that are no options by words of parameters' names."""
+    known = OmegaConf.is_dict(groups) and all(OmegaConf.is_dict(groups[part]) for part in groups)
+    if groups is not None and not known:
+        raise ValueError(
+            f"optimizer_groups={groups}: give options by a word of parameters' names, such as "
+            "{heads:{lr:0.01}}"
+        )
+
+
+def _missing(config: DictConfig) -> list[str]:
+    """Keys that must be given and are not."""
+    try:
+        return sorted(OmegaConf.missing_keys(config))
+    except InterpolationToMissingValueError as error:
+        return re.findall(r"mandatory value: ([\w.]+)", str(error))
+
+
+def _check_fidelity(config: DictConfig) -> None:
+    if config.fidelity != "clean" and not reads_fidelity(config):
+        raise ValueError(
+            f"fidelity={config.fidelity}: nothing of this run departs from its paper in the "
+            "authors' program, or what does is set by itself; leave fidelity out"
+        )
+
+
+def _check_rate(lr: Any) -> None:
+    if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < float("inf"):
+        raise ValueError(f"lr={lr}: give a learning rate above 0")
+
+
+def _check_whole(key: str, value: Any, least: int) -> None:
+    if value is None and key == "tasks":
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        also = "auto or " if key == "trainer.threads" else ""
+        raise ValueError(f"{key}={value}: give {also}a whole number, {least} or more")
+    if value > MOST and key not in SEEDS:
+        raise ValueError(f"{key}={value}: give a whole number of at most {MOST:,}")

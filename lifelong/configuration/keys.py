@@ -1,0 +1,147 @@
+"""Which keys a run reads; overrides of others are refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lifelong.configuration.compose import FOLDER, main_file
+from lifelong.configuration.options import holds, without_effect
+
+FILLED_IN = ("choices", "changed", "threads")  # notes of the run
+# What a run reads whatever it is made of; all else only if one of these refers to it.
+ROOTS = (
+    "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",
+    "restore_best", "evaluate_every", "optimizer_lifetime", "optimizer_groups", "compile", "seeds",
+    "paths",
+)  # fmt: skip
+# Groups and keys that not every strategy reads.
+UNREAD_BY_SOME = (
+    "transfer", "backbone", "heads", "optimizer", "schedule", "unlabeled", "deconvolution",
+    "multi_head",
+)  # fmt: skip
+# Options that cut a source into tasks, and beside what each has an effect; files in conf/data give
+# many of them at once, so only those of a command are looked at.
+SPLIT_ACTS_WITH = {
+    "tasks": "classes=null",
+    "shuffle_classes": "classes=null",
+    "class_seed": "classes=null and shuffle_classes=True",
+    "fraction": "per_class=null and shares=null",
+    "images_per_class": "per_class=null and shares=null",
+    "validation": "per_class=null and shares=null",
+}
+
+
+def read_keys(config: DictConfig) -> set[str]:
+    """The keys that a run reads: those of `ROOTS` and what these refer to, in turn."""
+    plain = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(plain, dict)
+    found: set[str] = set()
+    waiting = [str(key) for key, value in plain.items() if key in ROOTS]
+    while waiting:
+        key = waiting.pop()
+        if key in found:
+            continue
+        found.add(key)
+        value: Any = plain
+        for part in re.findall(r"[^.\[\]]+", key):
+            value = value.get(part) if isinstance(value, dict) else None
+        waiting += _references(value)
+    return found
+
+
+def _references(value: Any) -> Iterator[str]:
+    """The keys that a part of a configuration refers to."""
+    if isinstance(value, dict | list):
+        for entry in value.values() if isinstance(value, dict) else value:
+            yield from _references(entry)
+    elif isinstance(value, str):
+        yield from re.findall(r"\$\{([\w.]+)", value)
+        if "${by_fidelity:" in value:
+            yield "fidelity"
+
+
+def reads_fidelity(config: DictConfig) -> bool:
+    """Whether anything of the run departs from its paper with `fidelity=authors`."""
+    return "fidelity" in read_keys(config)
+
+
+def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuses overrides of what the run does not read, such as `strategy=ewc transfer=top2`.
+
+    Args:
+        config: composed.
+        overrides: keys of the command.
+
+    Raises:
+        ValueError: the key, and the members that do not read it.
+    """
+    read, overrides = {key.split(".")[0] for key in read_keys(config)}, list(overrides)
+    for key in overrides:
+        group = re.split(r"[./@]", key)[0]
+        if group in UNREAD_BY_SOME and group not in read:
+            raise ValueError(
+                f"{key}: strategy={config.choices.strategy} on data={config.choices.data} does "
+                f"not read {group}; leave it out"
+            )
+    _check_split(config, overrides)
+
+
+def check_kinds(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuses values for what has options of its own, such as `paths=x`, or is filled in.
+
+    Args:
+        config: composed.
+        overrides: keys of the command.
+
+    Raises:
+        ValueError: the key, and what would do.
+    """
+    known = main_file()
+    for key in overrides:
+        if key in FILLED_IN:
+            raise ValueError(f"{key}={config[key]}: is filled in by the run; leave it out")
+    groups = {str(key): list(of) for key, of in known.items() if OmegaConf.is_dict(of)}
+    groups["published"] = ["<metric>"]
+    groups.pop("hydra")  # which is not in a composed configuration
+    for key, inside in groups.items():
+        value = config.get(key)
+        if not OmegaConf.is_dict(value) and not (value is None and known.get(key) is None):
+            ways = ", ".join(f"{key}.{each}" for each in inside)
+            shown = "null" if value is None else value
+            raise ValueError(f"{key}={shown}: has options of its own; give {ways}")
+
+
+def check_added(config: DictConfig, keys: Iterable[str]) -> None:
+    """Refuses new keys at the top level that nothing reads, such as `+epoch=3`.
+
+    Args:
+        config: composed.
+        keys: that the command gave with a plus.
+
+    Raises:
+        ValueError: the key.
+    """
+    known = main_file().keys() | read_keys(config)
+    for key in keys:
+        top = re.split(r"[./@]", key)[0]
+        if top not in known and not (FOLDER / top).is_dir() and top != "hydra":
+            like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
+            asked = f"did you mean {like[0]}?" if like else "leave it out"
+            raise ValueError(f"+{key}: nothing reads {top}; {asked}")
+
+
+def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:
+    """Refuses options of a stream that another one of the command makes idle."""
+    options = {str(key): config.data[key] for key in config.data}
+    options.setdefault("shares", None)
+    if isinstance(options.get("classes"), str):  # a file, in whose order they are cut into tasks
+        options["classes"] = None
+    for key, condition in SPLIT_ACTS_WITH.items():
+        known = all(name in options for name in re.findall(r"(\w+)=", condition))
+        if f"data.{key}" in overrides and known and not holds(condition, options):
+            raise without_effect("data", key, options[key], condition)

@@ -1,0 +1,114 @@
+"""config.yaml: read back, compared, and what of it matters for results."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from lifelong import errors
+
+# How a run is carried out, which changes no result.
+HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads")
+# What may differ between the two parts of a resumed run; the others only say what is known of it.
+HARMLESS = (*HANDLING, "published", "choices", "changed")
+# What runs that are averaged may differ by.
+SEEDS = (
+    "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
+    "data.order_seed", "strategy.run",
+)  # fmt: skip
+SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
+LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_config(path: Path) -> DictConfig:
+    """The configuration of a run.
+
+    Raises:
+        ValueError: a file that is missing, damaged or of something else.
+    """
+    found = OmegaConf.create(_config_of(path, lambda text: OmegaConf.create(text)))
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def read_plain(path: Path) -> dict[str, Any]:
+    """As `read_config`, quicker, as a plain dictionary."""
+    found = _config_of(path, lambda text: yaml.load(text, Loader=_LOADER))
+    assert isinstance(found, dict)
+    return found
+
+
+def _config_of(path: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        text = path.read_bytes()[: LARGEST + 1].decode()
+        if len(text) > LARGEST or not _is_plain(text):
+            raise ValueError("it is larger or deeper than any of ours, or refers to itself")
+        found = parse(text)
+    except Exception as error:  # of YAML and of OmegaConf, of many kinds
+        why = errors.reason(error).splitlines()[0]
+        raise ValueError(f"{path}: cannot be read ({why})") from None
+    if not isinstance(found, dict | DictConfig) or not found.keys() >= SECTIONS:
+        what = "is empty" if not found else "is not the configuration of a run"
+        raise ValueError(f"{path}: {what}; it may be damaged, so begin anew in another folder")
+    if not all(isinstance(found[key], dict | DictConfig) for key in SECTIONS):
+        raise ValueError(f"{path}: is damaged ({', '.join(sorted(SECTIONS))} are no groups)")
+    return found
+
+
+def _is_plain(text: str) -> bool:
+    """Whether YAML has no references, with which a short text is endless, and is not too deep."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent)
+        depth -= isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST or isinstance(event, yaml.AliasEvent):
+            return False
+    return True
+
+
+def digest_of(config: DictConfig, without: Sequence[str] = ()) -> str:
+    """Of all that matters for results, but for some keys; checkpoints carry it."""
+    found = {key: value for key, value in leaves(config) if key not in without}
+    text = json.dumps(found, default=str, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: DictConfig, new: DictConfig) -> list[str]:
+    """What would change results between two configurations, as `key: old, now new`."""
+    before, after = dict(leaves(old)), dict(leaves(new))
+    return [
+        f"{key}: was {before.get(key, 'absent')}, is now {after.get(key, 'absent')}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key, "absent") != after.get(key, "absent")
+    ]
+
+
+def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
+    """What of a configuration matters for results, by dotted key."""
+    resolved = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(resolved, dict)
+    yield from plain_leaves(resolved)  # type: ignore[arg-type]
+
+
+def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """As `leaves`, of a configuration read from config.yaml."""
+    paths = {str(value) for value in config["paths"].values() if value is not None}
+    rest = {key: value for key, value in config.items() if key not in HARMLESS}
+    yield from _flat(rest, "", paths)
+
+
+def _flat(value: Any, path: str, ignored: set[str]) -> Iterator[tuple[str, Any]]:
+    """Leaves by dotted key, but for copies of paths and of the download switch."""
+    if isinstance(value, dict):
+        for key, entry in value.items():
+            if key not in ("data_dir", "download"):
+                yield from _flat(entry, f"{path}.{key}" if path else str(key), ignored)
+    elif str(value) not in ignored:
+        yield path, value

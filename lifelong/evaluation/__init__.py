@@ -1,1 +1,0 @@
-"""The accuracy matrix, metrics as pure functions of it, tables, figures and the report."""

@@ -1,0 +1,204 @@
+"""`python -m lifelong.evaluate run=FOLDER`: measures a run's network after any of its visits.
+
+    run=FOLDER     of the run; its data set is read as the run read it
+    visit=3        after the third visit of the stream; default: the last finished one. Runs with
+                   keep=all have them all, others the last two
+    part=test      images that are asked: test, val or train
+    evaluate=class class or task (with the task given); default: as in the run
+    data_dir=DIR   where the data sets lie now; default: as in the run
+    device=cpu     or cuda
+    trust=true     builds all that config.yaml names, such as a method of your own; else only
+                   parts of lifelong and of PyTorch
+
+The network answers for the tasks met until that visit and is asked about them alone.
+
+`python -m lifelong.evaluate file=FILE data=STREAM [visit=3] [OVERRIDE ...]` measures the weights in
+a file: a ticket, or the state dict of a network of strategy=cil, also one pruned by
+torch.nn.utils.prune, and as the released program of Lifelong Tickets leaves it. Other overrides are
+those of `python -m lifelong.run`; nothing in the file is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from hydra.errors import HydraException
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lifelong.configuration.complete import complete
+from lifelong.configuration.compose import composed
+from lifelong.configuration.mistakes import told
+from lifelong.configuration.options import check_options
+from lifelong.configuration.overrides import quoted, readable
+from lifelong.data import Images, Task, TaskStream
+from lifelong.data.stream import EVALUATION_BATCH
+from lifelong.errors import command, plain, reason
+from lifelong.finished.load import Run, load_run, replaced, without_files
+from lifelong.measures import Tally
+from lifelong.parts.ticket import load_ticket
+from lifelong.strategies import Strategy
+from lifelong.strategies.strategy import Way
+
+OPTIONS = {
+    "run": None,
+    "file": None,
+    "visit": None,
+    "part": "test",
+    "evaluate": None,
+    "data_dir": None,
+    "device": "cpu",
+    "trust": "false",
+}
+CHOICES = {
+    "part": ("test", "val", "train"), "evaluate": (None, "task", "class"),
+    "trust": ("true", "false"),
+}  # fmt: skip
+
+
+def evaluate(
+    strategy: Strategy, tasks: Sequence[Task], part: str, by_class: bool, device: str = "cpu"
+) -> dict[int, float]:
+    """Accuracy in [0, 1] of each of some tasks, by its number.
+
+    Args:
+        strategy: that has learned them.
+        tasks: with their images.
+        part: `test`, `val` or `train`.
+        by_class: ask without the task given.
+        device: of the strategy.
+    """
+    way: Way = "class" if by_class else "task"
+    found = {}
+    for task in tasks:
+        tally = Tally()
+        images: Images = getattr(task, part).to(torch.device(device))
+        batches = torch.arange(len(images)).split(EVALUATION_BATCH)
+        with torch.no_grad():
+            for rows in batches:
+                strategy.measure(images[rows], {way: tally})
+        right, total = tally.counts().get(task.index, (0, 1))
+        found[task.index] = right / total
+    return found
+
+
+def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Our own options, and overrides of the configuration."""
+    for argument in arguments:
+        if "=" not in argument:
+            raise ValueError(f"{argument}: is no option=value; a run is given as run={argument}")
+    given = dict(argument.partition("=")[::2] for argument in arguments)
+    own = {name: value for name, value in given.items() if name in OPTIONS}
+    rest = [f"{name}={value}" for name, value in given.items() if name not in OPTIONS]
+    for name, value in given.items():
+        if not value or (name not in OPTIONS and "file" not in own):
+            raise ValueError(f"{name}={value}: give {', '.join(f'{key}=..' for key in OPTIONS)}")
+    options = {**OPTIONS, **own}
+    _check(options)
+    return options, rest  # type: ignore[return-value]
+
+
+def _check(options: Mapping[str, str | None]) -> None:
+    if (options["run"] is None) == (options["file"] is None):
+        raise ValueError("run=: give the folder of a run, or file= and a file of weights")
+    for name, known in CHOICES.items():
+        if options[name] not in known:
+            ways = " or ".join(str(each) for each in known if each is not None)
+            raise ValueError(f"{name}={options[name]}: give {ways}")
+    if options["visit"] is not None and not str(options["visit"]).isdigit():
+        raise ValueError(f"visit={options['visit']}: give the number of a visit, from 1")
+    if options["device"] != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device={options['device']}: no GPU is there; give cpu")
+
+
+def _of_file(
+    path: str, count: int | None, overrides: Sequence[str], data_dir: str | None, device: str
+) -> tuple[Strategy, list[Task], float]:
+    """The method with the weights in a file, the tasks that it knows, the share of weights left."""
+    given = ["strategy=cil", "batch_size=1", *map(readable, overrides)]
+    if data_dir is not None:
+        given.append(f"paths.data_dir={quoted(data_dir)}")
+    try:
+        config = composed(given)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise ValueError(told(error, given)) from None
+    complete(config)
+    check_options(config)
+    ticket = load_ticket(path)
+    stream: TaskStream = instantiate(config.data, _convert_="all")
+    node = without_files(OmegaConf.to_container(config.strategy, resolve=True))
+    strategy: Strategy = instantiate(node, _convert_="all")
+    visits = stream.visits[: count or len(ticket.tasks) or None]
+    for visit in visits:
+        strategy.begin_task(visit)
+    if not ticket.weights:
+        raise ValueError(f"file={path}: holds masks and no weights")
+    own = {n: v for n, v in strategy.network.state_dict().items() if torch.is_tensor(v)}
+    try:
+        missing = sorted(own.keys() - ticket.weights.keys())
+        if missing:
+            raise ValueError(f"{missing[0]} is not in it")
+        # It may have heads of later tasks, which are not asked about.
+        ticket.weights = {name: ticket.weights[name] for name in own}
+        ticket.into(strategy.network)
+    except ValueError as error:
+        raise ValueError(f"file={path}: does not fit the backbone and heads; {error}") from None
+    tasks = {visit.task.index: visit.task for visit in visits}
+    return strategy.to(device).eval(), list(tasks.values()), ticket.remaining
+
+
+def _stream(run: Run, data_dir: str | None) -> TaskStream:
+    moved = {} if data_dir is None else {"data_dir": data_dir}
+    node = replaced(OmegaConf.to_container(run.config.data), moved)
+    try:
+        check_options(OmegaConf.create(node), "data")
+        stream: TaskStream = instantiate(node, _convert_="all")
+    except Exception as error:  # of many kinds, for a damaged configuration
+        raise ValueError(f"{run.folder}: its data cannot be read ({reason(error)})") from None
+    for index, task in run.tasks.items():
+        if stream.tasks[index].classes != task.classes:
+            raise ValueError(f"{run.folder}: {task.name} had the classes {list(task.classes)}")
+    return stream
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command line; gives the exit status."""
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    return command(lambda: _evaluated(arguments))
+
+
+def _evaluated(arguments: Sequence[str]) -> int:
+    given, overrides = _given(arguments)
+    visit = None if given["visit"] is None else int(given["visit"])
+    remaining: float | None = None
+    if given["file"] is not None:
+        what, by_class = given["file"], given["evaluate"] != "task"
+        strategy, tasks, remaining = _of_file(
+            what, visit, overrides, given["data_dir"], given["device"]
+        )
+    else:
+        run = load_run(given["run"], visit, given["device"], given["trust"] == "true")
+        by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
+        stream = _stream(run, given["data_dir"])
+        strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]
+        what = f"{run.folder}, after visit {run.visit}"
+        if hasattr(strategy, "masks"):
+            remaining = strategy.masks.remaining()
+    if by_class and not strategy.tells_apart():
+        raise ValueError(
+            "evaluate=class: a single head does not tell the classes of different tasks apart; "
+            "give task"
+        )
+    accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])
+    how = "without the task given" if by_class else "with the task given"
+    print(f"{what}, {given['part']} images, {how}")
+    for task, accuracy in zip(tasks, accuracies.values(), strict=True):
+        print(f"  {plain(task.name):<24} {100 * accuracy:6.2f} %")
+    print(f"  {'mean':<24} {100 * sum(accuracies.values()) / len(accuracies):6.2f} %")
+    if remaining is not None:
+        print(f"  {'weights remaining':<24} {100 * remaining:6.2f} %")
+    return 0

@@ -1,0 +1,231 @@
+"""Figures of a run, made from the content of results.json alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lifelong.measures.matrix import METRICS, forgotten, other_way
+from lifelong.report.drawing import (
+    INK,
+    Results,
+    accuracy_label,
+    hue,
+    legend,
+    matrix_of,
+    panels,
+    single,
+    stride,
+    words,
+)
+from lifelong.report.method_figures import method_figures
+from lifelong.training.record import visited
+
+Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
+
+
+def figures(results: Results) -> dict[str, Figure]:
+    """All figures that the results give rise to, by file name without ending."""
+    made = {
+        "accuracy_matrix": accuracy_matrix(results),
+        "accuracy_curves": accuracy_curves(results),
+    }
+    end = other_way(results)
+    if end is not None:
+        other = {**results, "accuracy": results[f"accuracy{end}"], "evaluate": end[1:]}
+        for draw in (accuracy_matrix, accuracy_curves):
+            made[f"{draw.__name__}{end}"] = draw(other)
+    if any(curve.get("epochs") for curve in results["validation"].values()):
+        made["validation_curves"] = validation_curves(results)
+    if results.get("anytime"):
+        made["anytime_accuracy"] = anytime_accuracy(results)
+    for name in ("confusion", "confusion_class", "confusion_task"):
+        if name in results.get("measures", {}):
+            made[name] = confusion(results["measures"][name])
+    if len(results["accuracy"]) > 1:
+        made["forgetting_by_task"] = forgetting_by_task(results)
+    return made | method_figures(results)
+
+
+def accuracy_matrix(results: Results) -> Figure:
+    """Test accuracy of each task (columns) after each visit (rows), as a heat map."""
+    matrix = matrix_of(results)
+    rows, columns = matrix.shape
+    size = min(0.55, 9 / max(columns, 1))
+    figure, axes = single(1.8 + size * columns, 1.5 + size * rows)
+    picture = axes.imshow(100 * matrix, cmap="viridis", vmin=0, vmax=100, aspect="auto")
+    if columns <= 20:
+        for row, column in zip(*np.nonzero(~np.isnan(matrix)), strict=True):
+            value = 100 * matrix[row, column]
+            colour = "white" if value < 60 else "black"
+            axes.text(
+                column, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=8
+            )
+    axes.set(xlabel="accuracy on task", ylabel="after learning task")
+    ticks = range(0, columns, stride(columns))
+    axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
+    axes.set_yticks(range(0, rows, stride(rows)))
+    axes.set_yticklabels([str(results["visits"][row]) for row in range(0, rows, stride(rows))])
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label=accuracy_label(results))
+    return figure
+
+
+def accuracy_curves(results: Results) -> Figure:
+    """Accuracy of each task along the stream, and the mean of the tasks met."""
+    matrix = 100 * matrix_of(results)
+    figure, axes = single(7, 3.8)
+    steps = np.arange(len(matrix))
+    for task in range(matrix.shape[1]):
+        axes.plot(
+            steps,
+            matrix[:, task],
+            "o-",
+            color=hue(task),
+            lw=1.2,
+            ms=3,
+            label=f"task {task + 1}" if matrix.shape[1] <= 10 else None,
+        )
+    means = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else math.nan for row in matrix]
+    axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
+    after = results.get("published", {}).get("average_accuracy_after", {})
+    known = sorted((int(visits) - 1, value) for visits, value in after.items())
+    if known := [point for point in known if point[0] < len(matrix)]:
+        axes.plot(*zip(*known, strict=True), "x", color="#c44e52", ms=8, mew=2, label="published")
+    axes.set(xlabel="after learning task", ylabel=accuracy_label(results), ylim=(0, 102))
+    axes.set_xticks(steps[:: stride(len(steps))])
+    axes.set_xticklabels([str(results["visits"][step]) for step in steps[:: stride(len(steps))]])
+    if matrix.shape[1] <= 10 or known:
+        legend(axes)
+    return figure
+
+
+def forgetting_by_task(results: Results) -> Figure:
+    """Best accuracy - accuracy at the end, for each task; see the metric `forgetting`."""
+    found = forgotten(matrix_of(results), visited(results))
+    tasks, lost = list(found), [100 * value for value in found.values()]
+    figure, axes = single(1.8 + 0.42 * len(tasks), 3.0)
+    axes.bar(range(len(tasks)), lost, color=[hue(task) for task in tasks], width=0.7)
+    axes.axhline(0, color=INK, lw=0.8)
+    if len(tasks) <= 20:
+        for place, value in enumerate(lost):
+            side = "bottom" if value >= 0 else "top"
+            axes.text(place, value, f"{value:.1f}", ha="center", va=side, fontsize=7)
+    ticks = range(0, len(tasks), stride(len(tasks)))
+    axes.set_xticks(ticks, [str(tasks[tick] + 1) for tick in ticks])
+    axes.margins(y=0.12)
+    axes.set(xlabel="task", ylabel="forgetting, %")
+    return figure
+
+
+def validation_curves(results: Results) -> Figure:
+    """Validation accuracy of each task while it is learned."""
+    figure, axes = single(7, 3.4)
+    for key, curve in results["validation"].items():
+        visit, _, round_number = key.partition(".")
+        if curve.get("epochs"):
+            task = results["visits"][int(visit) - 1]
+            label = f"task {task}" if round_number == "1" else None
+            values = 100 * np.array(curve["accuracy"])
+            axes.plot(curve["epochs"], values, color=hue(task - 1), lw=1.1, label=label)
+    axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
+    if len(results["tasks"]) <= 10:
+        legend(axes)
+    return figure
+
+
+def anytime_accuracy(results: Results) -> Figure:
+    """Accuracy of each task seen in the tests inside visits, against the steps trained."""
+    tests = results["anytime"]
+    figure, axes = single(7, 3.6)
+    for task in range(1, len(results["tasks"]) + 1):
+        points = [
+            (test["steps"], 100 * test["accuracy"][str(task)])
+            for test in tests if str(task) in test["accuracy"]
+        ]  # fmt: skip
+        label = f"task {task}" if len(results["tasks"]) <= 10 else None
+        if points:
+            axes.plot(*zip(*points, strict=True), color=hue(task - 1), lw=1.0, label=label)
+    means = [100 * float(np.mean(list(test["accuracy"].values()))) for test in tests]
+    axes.plot(
+        [test["steps"] for test in tests], means, "--", color=INK, lw=1.6, label="mean so far"
+    )
+    for before, test in pairwise(tests):
+        if test["visit"] != before["visit"]:
+            axes.axvline(before["steps"], color=INK, lw=0.6, ls=":")
+    axes.set(xlabel="training steps", ylabel=accuracy_label(results), ylim=(0, 102))
+    if len(results["tasks"]) <= 10:
+        legend(axes)
+    return figure
+
+
+def confusion(rows: Sequence[Sequence[dict[str, dict[str, int]] | None]]) -> Figure:
+    """How the images of each class (rows) were answered (columns) after the last visit, in %."""
+    counts: dict[int, dict[int, int]] = {}
+    for table in rows[-1]:
+        for target, answers in (table or {}).items():
+            found = counts.setdefault(int(target), {})
+            for answer, count in answers.items():
+                found[int(answer)] = found.get(int(answer), 0) + count
+    classes = sorted(counts.keys() | {answer for found in counts.values() for answer in found})
+    place = {number: index for index, number in enumerate(classes)}
+    grid = np.zeros((len(classes), len(classes)))
+    for number, found in counts.items():
+        for other, count in found.items():
+            grid[place[number], place[other]] = 100 * count / sum(found.values())
+    size = min(0.42, 9 / len(classes))
+    figure, axes = single(2.0 + size * len(classes), 1.5 + size * len(classes))
+    picture = axes.imshow(grid, cmap="magma_r", vmin=0, vmax=100)
+    if len(classes) <= 20:
+        for row, column in zip(*np.nonzero(grid.round()), strict=True):
+            colour = "white" if grid[row, column] > 50 else INK
+            axes.text(
+                column, row, f"{grid[row, column]:.0f}", ha="center", va="center", color=colour,
+                fontsize=7,
+            )  # fmt: skip
+    ticks = range(0, len(classes), stride(len(classes)))
+    axes.set_xticks(ticks, [str(classes[tick]) for tick in ticks])
+    axes.set_yticks(ticks, [str(classes[tick]) for tick in ticks])
+    axes.set(xlabel="class answered", ylabel="class of the image")
+    axes.grid(False)
+    figure.colorbar(picture, ax=axes, label="% of the class's images")
+    return figure
+
+
+def against_option(curves: Curves, option: str) -> Figure:
+    """Final accuracy and forgetting against a number among the options, over the seeds' spread.
+
+    Args:
+        curves: by the name of a method, pairs of the option's value and the metrics of the runs
+            that have it.
+        option: its dotted key, such as strategy.strength.
+
+    Raises:
+        ValueError: fewer than two values of the option.
+    """
+    values = sorted({value for points in curves.values() for value, _ in points})
+    if len(values) < 2:
+        raise ValueError(f"{option}: the runs have no two values of it; they have {values}")
+    figure, grid = panels(1, 2, 9, 3.2)
+    for axes, metric in zip(grid, ("final_accuracy", "forgetting"), strict=True):
+        for number, (name, points) in enumerate(sorted(curves.items())):
+            found = [
+                (value, [100 * run[metric] for run in runs if run[metric] is not None])
+                for value, runs in sorted(points, key=lambda point: point[0])
+            ]
+            found = [(value, each) for value, each in found if each]
+            axes.errorbar(
+                [value for value, _ in found], [np.mean(each) for _, each in found],
+                [float(np.std(each, ddof=min(len(each) - 1, 1))) for _, each in found],
+                fmt="o-", color=hue(number), lw=1.4, ms=4, capsize=3, label=words(name),
+            )  # fmt: skip
+        least = min((value for value in values if value > 0), default=1.0)
+        if values[-1] > 20 * least:
+            axes.set_xscale("symlog", linthresh=least) if values[0] <= 0 else axes.set_xscale("log")
+        axes.set(xlabel=option, ylabel=f"{METRICS[metric].words}, %")
+    legend(grid[1])
+    return figure

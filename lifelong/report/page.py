@@ -1,0 +1,207 @@
+"""report.html and figures/*.png: one self-contained page about a run, made from its files.
+
+`python -m lifelong.report.page FOLDER` makes it anew.
+"""
+
+from __future__ import annotations
+
+import base64
+import sys
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from lifelong.errors import command, debugging, reason
+from lifelong.measures.matrix import (
+    caption_of,
+    how_asked,
+    learned_at,
+    metric_of,
+    other_way,
+    percent,
+)
+from lifelong.report.drawing import png
+from lifelong.report.figures import figures
+from lifelong.storage.files import write_bytes, write_text
+from lifelong.training.record import IN_REPORTS, read_results, visited
+
+_HEADLINES = (
+    *("final_accuracy", "final_accuracy_class", "final_accuracy_task", "peak_accuracy"),
+    *("learning_accuracy", "forgetting", "forgetting_class", "forgetting_task"),
+    *("forgetting_ratio", "backward_transfer"),
+)
+_CAPTIONS = {
+    "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
+    "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
+    "crosses: the mean that a paper published.",
+    "anytime_accuracy": "Accuracy of each task seen in the tests inside visits, on a few images; "
+    "dotted: where a visit ends.",
+    "confusion": "How the test images of each class were answered after the last visit.",
+    "forgetting_by_task": "Best accuracy of each task less that at the end.",
+    "importance_histogram": "How many of the shared weights are of what importance for each task.",
+    "importance_shares": "Each layer's part in the sum of a task's importances.",
+    "validation_curves": "Validation accuracy of each task while it is learned.",
+    "chosen_layers": "Which layers each task shares with the others.",
+    "configuration_prior": "Probability of each configuration through the training of each task; "
+    "the title names the one chosen.",
+    "posterior_entropy": "Mean entropy of the posterior over configurations in each epoch; "
+    "dotted: all equally likely.",
+    "selector_shares": "Weight of the shared form of each layer through the training of each task; "
+    "the title names the layers shared at the end.",
+    "relatedness": "Weight of earlier tasks' second moments in the steps of each task, the "
+    "mean over its last epoch and all tensors: below 1 where gradients agree, above where they "
+    "oppose.",
+    "accuracy_against_remaining": "Mean accuracy of the tasks met against the share of the "
+    "convolutions' weights left, after each task.",
+    "dense_against_ticket": "Mean accuracy of the tasks met of the ticket and of the dense network "
+    "beside it; numbers: points by which the ticket is ahead.",
+    "density_by_layer": "Share of each layer's weights that is left in the ticket of each task.",
+    "pruning_rounds": "Accuracy on the images that decide, less the dense network's, through the "
+    "rounds of pruning of each task.",
+    "candidate_accuracy": "Best validation accuracy of each configuration, by task.",
+}
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;color:#222831;max-width:62rem;margin:0 auto;padding:1rem}
+h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+.cards{display:flex;flex-wrap:wrap;gap:.7rem}
+.card{flex:1 1 9rem;border:1px solid #d8dde3;border-radius:.5rem;padding:.6rem .8rem}
+.card b{display:block;font-size:1.5rem}.card span{font-size:.8rem;color:#5b6570}
+figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{font-size:.9rem;color:#5b6570}
+table{border-collapse:collapse;font-size:.9rem}td,th{padding:.2rem .7rem;text-align:right}
+th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left}
+.wide{overflow-x:auto}pre{background:#f4f6f8;padding:1rem;overflow-x:auto;font-size:.8rem}
+"""
+
+
+def write_report(folder: Path) -> None:
+    """Draws the figures of the run in `folder` and writes its page."""
+    results = read_results(folder, IN_REPORTS)
+    try:
+        drawn = {name: png(figure) for name, figure in figures(results).items()}
+        cards, table, facts = _cards(results), _table(results), _facts(results)
+    except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{folder / 'results.json'}: is damaged, or of another version ({reason(error)})"
+        ) from (error if debugging() else None)
+    pictures = []
+    for name, image in drawn.items():
+        write_bytes(folder / "figures" / f"{name}.png", image)
+        caption = caption_of(name, _CAPTIONS)
+        if not results.get("published", {}).get("average_accuracy_after"):
+            caption = caption.replace("; crosses: the mean that a paper published", "")
+        if results.get("measured_on") == "validation":
+            caption = caption.replace("Test accuracy", "Validation accuracy")
+        code = base64.b64encode(image).decode()
+        pictures.append(
+            f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'
+            f"<figcaption>{escape(caption)}</figcaption></figure>"
+        )
+    title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
+    files = {
+        name: (folder / name).read_text(encoding="utf-8")
+        for name in ("config.yaml", "environment.json")
+    }
+    body = [
+        f"<h1>{title}</h1>",
+        cards,
+        *pictures,
+        "<h2>Tasks</h2>",
+        table,
+        "<h2>Figures of the run</h2>",
+        facts,
+        *(f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in files.items()),
+    ]
+    write_text(
+        folder / "report.html",
+        '<!doctype html><html lang="en"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title}</title><style>{_STYLE}</style>{''.join(body)}</html>\n",
+    )
+
+
+def _cards(results: dict[str, Any]) -> str:
+    cards = []
+    for name in _HEADLINES:
+        value, metric = results["metrics"].get(name), metric_of(name)
+        if value is not None and metric is not None:
+            cards.append(
+                f'<div class="card">{escape(metric.words)}<b>{metric.text(value)}</b>'
+                f"<span>{escape(metric.meaning)}</span></div>"
+            )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _table(results: dict[str, Any]) -> str:
+    chosen = {
+        int(task) - 1: entry.get("chosen", "")
+        for task, entry in results["method"].get("tasks", {}).items()
+    }
+    learned = learned_at(visited(results))
+    end = other_way(results)
+    other = None if end is None else results[f"accuracy{end}"]
+    head = ["task", "when learned", "peak", "at the end"]
+    head += [f"at the end, {how_asked(end)}"] if end else []
+    head += ["training images"]
+    rows = []
+    for task, name in enumerate(results["tasks"]):
+        values = [
+            results["accuracy"][learned[task]][task],
+            results["peak_accuracy_of_task"][task],
+            results["accuracy"][-1][task],
+            *([other[-1][task]] if other else []),
+        ]
+        images = str(results["images"]["train"][task])
+        rows.append([name, *map(percent, values), images, chosen.get(task, "")])
+    if chosen:
+        head.append("configuration")
+    else:
+        rows = [row[:-1] for row in rows]
+    return _html_table(head, rows)
+
+
+def _facts(results: dict[str, Any]) -> str:
+    metrics = []
+    for name, value in results["metrics"].items():
+        metric = metric_of(name)
+        words = name.replace("_", " ") if metric is None else metric.words
+        metrics.append([words, percent(value, 2) if metric is None else metric.text(value)])
+    seconds = [[f"seconds: {name}", f"{value:.1f}"] for name, value in results["seconds"].items()]
+    parameters = [["parameters kept", f"{results['parameters']:,}"]]
+    kept = (results.get("bytes_after_visit") or [{}])[-1]
+    costs = [[f"bytes kept: {name}", f"{value:,}"] for name, value in kept.items()]
+    for key, words in (("multiply_adds", "multiply-adds"), ("peak_memory", "most bytes of the")):
+        costs += [
+            [f"{words} {name.replace('_', ' ')}", f"{value:,}"]
+            for name, value in results.get(key, {}).items()
+        ]
+    return _html_table(["figure", "value"], metrics + parameters + costs + seconds)
+
+
+def _html_table(head: list[str], rows: list[list[str]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Makes the pages of runs anew; gives the exit status."""
+    return command(lambda: _pages(arguments))
+
+
+def _pages(arguments: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    if not arguments:
+        raise ValueError("FOLDER: give that of a run; --help says more")
+    for argument in arguments:
+        write_report(Path(argument))
+        print(Path(argument) / "report.html")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

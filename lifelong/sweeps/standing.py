@@ -1,0 +1,61 @@
+"""How the runs of a sweep stand: finished, failed, running."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lifelong.storage.files import read_json, write_text
+
+FAILURES = "failures"
+
+
+def note_failure(folder: Path, message: str | None) -> None:
+    """Keeps why a run of a sweep failed, beside the runs; None: it did not."""
+    path = folder.parent / FAILURES / f"{folder.name}.txt"
+    if message is not None:
+        write_text(path, f"{message}\n")
+        return
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+@dataclass
+class Standing:
+    """How the runs of a sweep stand.
+
+    Attributes:
+        finished: final accuracy by name of the run.
+        failed: why, by name.
+        failed_at: when, by name, in nanoseconds.
+        running: names of those begun and not ended; also of those that were killed.
+    """
+
+    finished: dict[str, float | None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    failed_at: dict[str, int] = field(default_factory=dict)
+    running: list[str] = field(default_factory=list)
+
+
+def standing(folder: Path, before: Standing | None = None) -> Standing:
+    """How the runs in a sweep's folder stand; those finished `before` are not read once more."""
+    found = Standing({} if before is None else dict(before.finished))
+    for path in sorted((folder / FAILURES).glob("*.txt")):
+        with suppress(OSError):  # the run is begun anew at this moment
+            found.failed[path.stem] = path.read_text(encoding="utf-8", errors="replace").strip()
+            found.failed_at[path.stem] = path.stat().st_mtime_ns
+    for config in sorted(folder.glob("*/config.yaml")):
+        name = config.parent.name
+        if name in found.finished:
+            continue
+        try:
+            results = read_json(config.parent / "results.json", {"status", "metrics"})
+        except (OSError, ValueError):
+            results = {}
+        if results.get("status") == "finished":
+            found.finished[name] = dict(results["metrics"]).get("final_accuracy")
+        elif name not in found.failed:
+            found.running.append(name)
+    return found

@@ -1,0 +1,349 @@
+"""What a run has found out so far, and the files that say so."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Required, TypedDict
+
+import numpy as np
+from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+from lifelong.measures import Tally
+from lifelong.measures.matrix import (
+    WITH_TASK,
+    WITHOUT_TASK,
+    Matrix,
+    anytime,
+    forward_transfer,
+    learned_at,
+    metrics,
+)
+from lifelong.storage.files import SEAL, read_json, sealed, write_json, write_text
+
+TEST = "test"
+BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
+CLASS, TASK = "test_without_task", "test_with_task"  # in the other way than the run decides by
+OTHER = {"task": (CLASS, WITHOUT_TASK), "class": (TASK, WITH_TASK)}  # split and end of names
+PEAK = "test_at_best_epoch"
+UNTRAINED, AHEAD = "test_untrained", "test_ahead"  # before the first visit; of tasks to come
+CONFIG = "config_checksum"  # in results.json
+BESIDE = "test_of_"  # another network that the method keeps, by its name
+
+
+class Record:
+    """Right answers and images of every evaluation, and times.
+
+    Args:
+        strategy: name of the method.
+        data: name of the stream.
+        seed: of the run.
+        visits: task of each visit of the stream.
+        names: of the tasks.
+    """
+
+    def __init__(
+        self, strategy: str, data: str, seed: int, visits: Sequence[int], names: Sequence[str]
+    ) -> None:
+        self.strategy, self.data, self.seed = strategy, data, seed
+        self.visits, self.names = list(visits), list(names)
+        # [number of the visit, index of the task, split, right, total]
+        self.rows: list[list[Any]] = []
+        self.values: list[list[Any]] = []  # likewise [visit, task, split, measure, value]
+        self.anytime: list[list[Any]] = []  # [visit, steps trained, right and total of each task]
+        self.seconds = {"imports": 0.0, "setup": 0.0, "train": 0.0, "evaluate": 0.0}
+        self.parameters: list[int] = []  # kept after each visit
+        self.bytes: list[dict[str, int]] = []  # likewise, by what they are for
+        self.multiply_adds: dict[str, int] = {}  # of a training step and of an answer, if counted
+        self.peak_memory: dict[str, int] = {}
+        self.single_size: int | None = None  # parameters of a plain network for one task
+        self.images: dict[str, Any] = {}
+        self.fidelity: str | None = "clean"  # None where nothing of the run reads it
+        self.measured_on, self.asked = TEST, "task"
+        self.published: dict[str, Any] = {}  # a paper's figures for this run
+        self.config: int | None = None  # checksum of config.yaml
+        self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
+
+    def add(self, visit: int, split: str, tally: Tally) -> None:
+        """Enters what was counted and measured of each task."""
+        for task, (right, total) in tally.counts().items():
+            self.rows.append([visit, task, split, right, total])
+        for name, values in tally.values().items():
+            if any(isinstance(value, dict) for value in values.values()):  # tables: the latest
+                self.values = [row for row in self.values if row[2:4] != [split, name]]
+            self.values += [[visit, task, split, name, value] for task, value in values.items()]
+
+    def add_steps(self, visit: int, steps: int, tally: Tally) -> None:
+        """Enters what was counted inside a visit, after so many training steps of the stream."""
+        counts = [[task, right, total] for task, (right, total) in tally.counts().items()]
+        self.anytime.append([visit, steps, counts])
+
+    @property
+    def steps(self) -> int:
+        """Visits for which something was measured, or that lie before one."""
+        return max((row[0] for row in self.rows), default=0)
+
+    def matrix(self, split: str = TEST) -> Matrix:
+        """Accuracies of a split in [0, 1], one row for each visit so far, NaN where unmeasured."""
+        matrix = np.full((self.steps, len(self.names)), math.nan)
+        for visit, task, name, right, total in self.rows:
+            if name == split:
+                matrix[visit - 1, task] = right / total
+        return matrix
+
+    def peak(self) -> list[float]:
+        """For each task the test accuracy of its best-validation epoch, at its last learning."""
+        matrix = self.matrix(PEAK)
+        last = learned_at(self.visits[: self.steps])
+        return [
+            float(matrix[last[task], task]) if task in last else math.nan
+            for task in range(len(self.names))
+        ]
+
+    def metrics(self) -> dict[str, float | None]:
+        """All metrics of the visits so far; empty before the first.
+
+        Beside those of the answers by which the run decides stand those in the other way (`_class`
+        without the task given, `_task` with it), before a method changed earlier tasks
+        (`_before_commit`), and of networks that it keeps beside its own.
+        """
+        found = self._of(TEST)
+        split, end = OTHER[self.asked]
+        if self.has(split):
+            others = self._of(split).items()
+            found |= {f"{name}{end}": value for name, value in others if "peak" not in name}
+        if self.has(BEFORE):
+            before = self._of(BEFORE)
+            for name in ("final_accuracy", "forgetting_ratio"):
+                found[f"{name}_before_commit"] = before[name]
+        if self.has(AHEAD) and self.has(UNTRAINED):
+            value = forward_transfer(self.matrix(AHEAD), self.matrix(UNTRAINED)[0], self.visits)
+            found["forward_transfer"] = None if math.isnan(value) else value
+        if self.anytime and self.steps:
+            last = self.visits[self.steps - 1]
+            rows = [(visit, self._shares(counts)) for visit, _, counts in self.anytime]
+            done = self.visits[: self.steps]
+            found |= anytime(rows, done, float(self.matrix()[-1, last]))
+        for name, beside in self.beside.items():
+            found[f"final_accuracy_{name}"] = self._of(beside)["final_accuracy"]
+        return found
+
+    def _of(self, split: str) -> dict[str, float | None]:
+        if not self.steps:
+            return {}
+        found = metrics(self.matrix(split), self.visits[: self.steps], self.peak())
+        last = [row for row in self.rows if row[0] == self.steps and row[2] == split]
+        images = sum(row[4] for row in last)
+        found["final_accuracy_of_images"] = sum(row[3] for row in last) / images if images else None
+        for name, matrix in self.measured(split).items():
+            values = [value for value in matrix[-1] if isinstance(value, float)]
+            if values:
+                found[f"final_{name}"] = sum(values) / len(values)
+        return found
+
+    def _shares(self, counts: Sequence[Sequence[int]]) -> dict[int, float]:
+        return {task: right / total for task, right, total in counts}
+
+    def measured(self, split: str = TEST) -> dict[str, list[list[Any]]]:
+        """Of each measure beside accuracy a row for each visit, a value for each task or None."""
+        found: dict[str, list[list[Any]]] = {}
+        for visit, task, name, measure, value in self.values:
+            if name == split:
+                rows = found.setdefault(
+                    measure, [[None] * len(self.names) for _ in range(self.steps)]
+                )
+                rows[visit - 1][task] = value
+        return found
+
+    def results(self, status: str, method: dict[str, Any]) -> dict[str, Any]:
+        """The content of results.json."""
+        results = {
+            "strategy": self.strategy,
+            "data": self.data,
+            "seed": self.seed,
+            "fidelity": self.fidelity,
+            "measured_on": self.measured_on,
+            "evaluate": self.asked,
+            "published": self.published,
+            "status": status,
+            "tasks": self.names,
+            "visits": [task + 1 for task in self.visits],  # numbers of the tasks, from 1
+            "accuracy": _plain(self.matrix()),
+            "metrics": self.metrics(),
+            "parameters": self.parameters[-1] if self.parameters else None,
+            "parameters_after_visit": self.parameters,
+            "parameters_of_a_single_network": self.single_size,
+            "bytes_after_visit": self.bytes,
+            "multiply_adds": self.multiply_adds,
+            "peak_memory": self.peak_memory,
+            "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "images": self.images,
+            "validation": self.validation,
+            "method": method,
+            CONFIG: self.config,
+        }
+        other, end = OTHER[self.asked]
+        for key, split in (
+            (f"accuracy{end}", other), ("accuracy_before_commit", BEFORE),
+            ("accuracy_ahead", AHEAD), ("accuracy_untrained", UNTRAINED),
+        ):  # fmt: skip
+            if self.has(split):
+                results[key] = _plain(self.matrix(split))
+        measured = self.measured() | {f"{k}{end}": rows for k, rows in self.measured(other).items()}
+        if measured:
+            results["measures"] = measured
+        if self.anytime:
+            results["anytime"] = [
+                {"visit": visit, "steps": steps,
+                 "accuracy": {str(task + 1): value for task, value in self._shares(counts).items()}}
+                for visit, steps, counts in self.anytime
+            ]  # fmt: skip
+        for name, split in self.beside.items():
+            results[f"accuracy_{name}"] = _plain(self.matrix(split))
+        return results
+
+    @property
+    def beside(self) -> dict[str, str]:
+        """Splits of the networks that the method keeps beside its own, by their names."""
+        splits = sorted({row[2] for row in self.rows if row[2].startswith(BESIDE)})
+        return {split.removeprefix(BESIDE): split for split in splits}
+
+    def has(self, split: str) -> bool:
+        """Whether anything of the split was measured."""
+        return any(row[2] == split for row in self.rows)
+
+    def write(self, folder: Path, status: str, method: dict[str, Any]) -> None:
+        """Writes results.json and accuracy.csv."""
+        write_json(folder / "results.json", sealed(self.results(status, method)))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(
+            ["strategy", "data", "seed", "after_visit", "task", "split", "accuracy", "n"]
+        )
+        for visit, task, split, right, total in self.rows:
+            table.writerow(
+                [
+                    *(self.strategy, self.data, self.seed, visit, task + 1),
+                    split.replace(TEST, self.measured_on, 1),
+                    *(right / total, total),
+                ]
+            )
+        write_text(folder / "accuracy.csv", text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in _STATE}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for name in _STATE:
+            setattr(self, name, state[name])
+
+
+_STATE = (
+    "rows", "values", "anytime", "seconds", "parameters", "bytes", "multiply_adds", "peak_memory",
+    "validation", "images", "single_size",
+)  # fmt: skip
+
+
+class Results(TypedDict, total=False):
+    """What tables, figures and pages take from results.json; a part of what is in it."""
+
+    strategy: Required[str]
+    data: Required[str]
+    seed: Required[int]
+    status: Required[str]
+    tasks: Required[list[str]]
+    visits: Required[list[int]]
+    accuracy: Required[list[list[float | int | None]]]
+    metrics: Required[dict[str, float | int | None]]
+    seconds: Required[dict[str, float | int]]
+    evaluate: str
+    measured_on: str
+    fidelity: str | None
+    published: dict[str, Any]
+    parameters: int | None
+    bytes_after_visit: list[dict[str, int]]
+    multiply_adds: dict[str, int]
+    peak_memory: dict[str, int]
+    peak_accuracy_of_task: list[float | int | None]
+    images: dict[str, Any]
+    validation: dict[str, dict[str, Any]]
+    method: dict[str, Any]
+
+
+def check_shape(path: Path, found: dict[str, Any], wanted: type) -> None:
+    """Refuses what is not of the types of a TypedDict; other keys may be there.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    known = {key: value for key, value in found.items() if key in wanted.__annotations__}
+    try:
+        check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+    except TypeCheckError as error:
+        raise ValueError(f"{path}: is damaged, or of something else ({error})") from None
+
+
+IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
+
+
+def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
+    """The content of a run's results.json.
+
+    Args:
+        folder: of the run.
+        more: keys that are needed beside those that a table needs.
+
+    Raises:
+        ValueError: a file that is damaged or of something else.
+    """
+    path = folder / "results.json"
+    found = read_json(path, more)
+    check_results(path, found)
+    return found
+
+
+def checksum(config: Path) -> int | None:
+    """Of a config.yaml, however its lines end; None if there is none."""
+    if not config.exists():
+        return None
+    return zlib.crc32(b"\n".join(config.read_bytes().splitlines()))
+
+
+def check_results(path: Path, found: dict[str, Any]) -> None:
+    """Refuses results of which a table cannot be made, or of another config.yaml than that beside.
+
+    Raises:
+        ValueError: what is wrong with the file.
+    """
+    if found.get(CONFIG) is not None:
+        if SEAL not in found:
+            raise ValueError(f"{path}: is damaged (its checksum is gone)")
+        now = checksum(path.with_name("config.yaml"))
+        if now not in (None, found[CONFIG]):
+            raise ValueError(
+                f"{path.with_name('config.yaml')}: is damaged or was changed; it is not the one "
+                "that the results are of"
+            )
+    check_shape(path, found, Results)
+    tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
+    if 0 in visits:
+        raise ValueError(f"{path}: was written by an earlier version, which numbered tasks from 0")
+    fits = len(rows) <= len(visits) and all(1 <= task <= len(tasks) for task in visits)
+    for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
+        fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)
+    if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
+        raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
+
+
+def visited(results: Mapping[str, Any]) -> list[int]:
+    """The index of the task of each visit, from the content of results.json."""
+    return [number - 1 for number in results["visits"]]
+
+
+def _plain(matrix: Matrix) -> list[list[float | None]]:
+    return [[None if math.isnan(value) else float(value) for value in row] for row in matrix]

@@ -1,0 +1,235 @@
+"""Every member of every group composes and can be built."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from lifelong.comparison.tables import COLUMNS, TIMES, WEIGHTS_LEFT
+from lifelong.configuration.complete import complete
+from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.help import GROUPS, guide, summary
+from lifelong.configuration.keys import reads_fidelity
+from lifelong.configuration.options import check_options
+from lifelong.configuration.stored import differences
+from tests.conftest import configured
+
+MEMBERS = [
+    (group, path.stem)
+    for group in sorted(GROUPS)
+    for path in sorted((FOLDER / group).glob("[!_]*.yaml"))
+]
+NEEDED = {
+    ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
+    ("transfer", "code"): ["transfer.code=10"],
+    ("data", "folder"): ["data.root=images"],
+    ("data", "folders"): ["data.roots=[one,two]"],
+    ("unlabeled", "folder"): ["unlabeled_folder=images"],
+    ("unlabeled", "npz"): ["unlabeled_file=images.npz"],
+    ("strategy", "retrain"): ["strategy.run=outputs/run", "strategy.visit=2"],
+}
+
+
+@pytest.mark.parametrize(("group", "member"), MEMBERS)
+def test_member_composes_with_the_types_of_its_target_and_is_built(group: str, member: str) -> None:
+    config = configured(f"{group}={member}", *NEEDED.get((group, member), []))
+    complete(config)
+    check_options(config)
+    OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if group in ("augment", "data", "experiment", "unlabeled"):
+        return
+    built = instantiate(config[group], _convert_="all")
+    assert built is not None
+    if group == "transfer":
+        depth = 8 if member[-1].isdigit() else 4
+        assert all(len(candidate) == depth for candidate in built(depth))
+
+
+@pytest.mark.parametrize(("group", "member"), MEMBERS)
+def test_member_says_what_it_is(group: str, member: str) -> None:
+    assert 5 < len(summary(FOLDER / group / f"{member}.yaml")) < 100
+
+
+EXPERIMENTS = sorted(
+    str(path.relative_to(FOLDER / "experiment").with_suffix(""))
+    for path in (FOLDER / "experiment").rglob("*.yaml")
+)
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
+    config = configured(f"experiment={experiment}")
+    complete(config)
+    check_options(config)
+    path = FOLDER / "experiment" / f"{experiment}.yaml"
+    assert f"python -m lifelong.run experiment={experiment}" in path.read_text()
+    published = dict(config.published or {})
+    after = published.pop("average_accuracy_after", {})
+    assert all(1 <= visits <= 20 and 0 < mean < 100 for visits, mean in after.items())
+    left = published.pop(WEIGHTS_LEFT, [])
+    assert all(0 < share < 100 for share in left)
+    times = {key: published.pop(key) for key in TIMES if key in published}
+    assert all(isinstance(mean, float | int) and mean > 0 for mean, _ in times.values())
+    for metric, (mean, deviation) in published.items():
+        assert metric in COLUMNS
+        assert deviation is None or deviation >= 0
+        assert str(mean) in summary(path)  # the comment and the key agree
+
+
+def test_rows_of_the_lasem_paper() -> None:
+    rows = (FOLDER / "experiment" / "lasem").glob("*.yaml")
+    published = [path for path in rows if "published" in yaml.safe_load(path.read_text())]
+    assert len(published) == 18 + 5 + 5 + 4  # of the tables 8.1, 8.2 without repeats, 8.3
+    config = configured("experiment=lasem/cifar100_40_resnet_lasem_6g")
+    assert config.transfer.groups == "6g"
+    assert config.backbone._target_.endswith("resnet17")
+    assert len(config.data.classes) == 40
+    config = configured("experiment=lasem/office_home_den")
+    assert (config.strategy.grow, config.protocol.lr) == (32, 2e-5)
+    assert list(config.backbone.kernels) == [11, 5, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("row", "key", "value"),
+    [  # of the scripts of TAG's program
+        ("cifar100_sgd", "lr", 0.1),
+        ("cifar100_tag_adagrad", "lr", 0.005),
+        ("cifar100_rmsprop_agem", "lr", 0.005),
+        ("cifar100_stable_sgd", "backbone.dropout", 0.1),
+        ("cifar100_stable_sgd", "optimizer.momentum", 0.8),
+        ("cifar100_mtl", "lr", 0.01),
+        ("mini_imagenet_tag_ewc", "lr", 0.0001),
+        ("mini_imagenet_agem_5", "lr", 0.1),
+        ("mini_imagenet_mtl", "data.repeat", 5),
+        ("cub_tag_rmsprop", "lr", 0.000025),
+        ("cub_stable_sgd", "optimizer.momentum", 0.0),
+        ("rotated_mnist_er", "strategy.memory", 10),
+        ("cub_er_10", "strategy.memory", 2000),
+        ("cub_sgd", "heads.outputs", 200),
+        ("five_datasets_ewc", "strategy.strength", 100.0),
+        ("five_datasets_tag_agem", "optimizer.b", 7.0),
+        ("five_datasets_stable_sgd", "schedule.decay", 0.7),
+        ("five_datasets_tag_rmsprop_5_epochs", "epochs", 5),
+        ("rotated_mnist_tag_rmsprop", "lr", 0.00025),
+    ],
+)
+def test_rows_of_the_tag_paper(row: str, key: str, value: object) -> None:
+    config = configured(f"experiment=tag/{row}")
+    complete(config)
+    assert OmegaConf.select(config, key) == value
+    # Of these rows only replay, A-GEM, EWC and the images of CUB and rotated MNIST have two forms.
+    departs = any(name in row for name in ("er", "agem", "ewc", "cub", "rotated"))
+    assert config.fidelity == ("authors" if departs else "clean")
+    assert reads_fidelity(config) == departs
+    assert config.multi_head.endswith("OutputMatrix")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "data", "key", "value"),
+    [
+        ("lasem_tf", "stl10", "heads.hidden", [128]),
+        ("lasem_hps", "stl10", "heads.hidden", [128, 16]),
+        ("den", "cifar100", "heads.hidden", [128]),
+        ("progressive", "office_home", "strategy.network.reduction", 2),
+        ("progressive", "cifar100", "strategy.network.reduction", 1),
+    ],
+)
+def test_what_a_method_changes_on_one_stream(
+    strategy: str, data: str, key: str, value: object
+) -> None:
+    found = OmegaConf.select(configured(f"strategy={strategy}", f"data={data}"), key)
+    assert found == value
+
+
+def test_pairs_are_of_strategies_and_streams_that_exist() -> None:
+    names = {
+        f"{strategy.stem}_{data.stem}"
+        for strategy in (FOLDER / "strategy").glob("*.yaml")
+        for data in (FOLDER / "data").glob("[!_]*.yaml")
+    }
+    assert {path.stem for path in (FOLDER / "pair").glob("*.yaml")} <= names
+
+
+def test_guide_names_every_choice() -> None:
+    page = guide(FOLDER)
+    for group, member in MEMBERS:
+        assert f"{group}=" in page
+        assert f"    {member} " in page
+    assert max(len(line) for line in page.splitlines()) <= 100
+
+
+def test_files_are_short() -> None:
+    for path in Path(FOLDER).rglob("*.yaml"):
+        assert len(path.read_text().splitlines()) <= 75, path
+
+
+def test_protocol_of_the_pair() -> None:
+    config = configured("strategy=lasem_hps", "data=cifar100")
+    complete(config)
+    assert (config.epochs, config.batch_size, config.lr) == (2000, 10, 1e-4)
+    assert config.schedule == {
+        "_target_": "lifelong.optim.inverse_time", "_partial_": True, "decay": 0.00025,
+    }  # fmt: skip
+    assert config.optimizer._target_ == "lifelong.optim.TensorFlowRMSProp"
+    assert config.backbone.channels == [32, 32, 64, 64]
+    assert config.heads.hidden == [64]
+    assert config.heads._target_ == "lifelong.networks.MultiHead"
+    assert configured("strategy=finetune", "data=cifar100").heads._target_.endswith("SingleHead")
+    config = configured("strategy=hps", "data=cifar100", "epochs=5", "backbone=conv6", "lr=0.1")
+    complete(config)
+    assert (config.epochs, config.batch_size, config.lr) == (5, 10, 0.1)
+    assert len(config.backbone.channels) == 6
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("epochs=-1", "epochs=-1: give a whole number, 1 or more"),
+        ("epochs=1.5", "epochs=1.5"),
+        ("batch_size=0", "batch_size=0: give a whole number, 1 or more"),
+        ("seed=abc", "seed=abc: give a whole number, 0 or more"),
+        ("lr=0", "lr=0: give a learning rate above 0"),
+        ("tasks=0", "tasks=0"),
+        ("keep=some", "keep=some: give latest or all"),
+        ("evaluate=never", "evaluate=never: give task or both"),
+        ("download=maybe", "download=maybe: give True or False"),
+        ("data.seed=x", "data.seed=x"),
+        ("data=folder", "data.root is not given"),
+    ],
+)
+def test_values_at_the_top_level(override: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+        complete(configured(override))
+
+
+def test_null_is_the_protocol() -> None:
+    config = configured("epochs=null")
+    complete(config)
+    assert config.epochs == config.protocol.epochs
+
+
+def test_differences_name_what_would_change_results() -> None:
+    old, new = configured("epochs=3"), configured("epochs=4", "logger=none", "keep=all")
+    for config in (old, new):
+        complete(config)
+    old.paths.data_dir = "elsewhere"
+    assert differences(old, new) == ["epochs: was 3, is now 4"]
+    assert differences(old, old) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "key"),
+    [
+        (["data=folder"], "data.root"),
+        (["strategy=retrain"], "strategy.visit"),
+        (["strategy=cil", "unlabeled=npz"], "unlabeled_file"),
+    ],
+)
+def test_what_must_be_given_is_asked_for(options: list[str], key: str) -> None:
+    with pytest.raises(ValueError, match=f"{re.escape(key)} is not given"):
+        complete(configured(*options))

@@ -1,0 +1,163 @@
+"""Runs read back, and the export of a run."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import instantiate
+
+from lifelong import load_run
+from lifelong.finished import export
+from lifelong.finished.load import Run, _built
+from lifelong.strategies import Strategy
+from tests.conftest import execute, results_of
+
+OPTIONS = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "epochs=2"]
+MAS = [*OPTIONS, "strategy=mas", "optimizer=sgd", "lr=0.05", "data.fraction=0.3"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("run")
+    assert execute(made, *MAS, "keep=all") == 0
+    return made
+
+
+def images(run: Run, task: int) -> Any:
+    return instantiate(run.config.data, _convert_="all").tasks[task].test
+
+
+@pytest.mark.parametrize("visit", [1, 2, 3, None])
+def test_answers_as_the_run_did_after_each_visit(folder: Path, visit: int | None) -> None:
+    run = load_run(folder, visit)
+    assert run.visit == (3 if visit is None else visit)
+    assert sorted(run.tasks) == list(range(run.visit))
+    for task in run.tasks:
+        test = images(run, task)
+        labels = run.predict(test.x.numpy(), task)
+        assert float((labels == test.y).double().mean()) == run.accuracy[run.visit - 1, task]
+
+
+def test_what_is_kept(folder: Path) -> None:
+    run = load_run(folder)
+    names = run.names(images(run, 1).x[:3], 1)
+    assert set(names) <= {"2", "3"}
+    assert run.tasks[1].class_names == ("2", "3")
+    assert run.importances.keys() == {n for n, _ in run.strategy.network.body.named_parameters(
+        prefix="body"
+    )}  # fmt: skip
+    assert all(value.min() >= 0 for value in run.importances.values())
+    rows = results_of(folder)["accuracy"]
+    expected = [max(row[task] or 0 for row in rows) - rows[2][task] for task in range(3)]
+    assert run.forgetting == pytest.approx(expected)
+    assert run.results["metrics"]["forgetting"] == pytest.approx(sum(expected[:2]) / 2)
+    assert not run.strategy.training
+
+
+def test_the_global_random_state_is_left_alone(folder: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    load_run(folder)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_refuses(folder: Path, tmp_path: Path) -> None:
+    run = load_run(folder)
+    for wrong, message in (
+        (lambda: load_run(tmp_path), "holds no run"),
+        (lambda: load_run(folder, visit=7), r"visit=7: .* has 1, 2, 3; runs with keep=all"),
+        (lambda: run.predict(np.zeros((2, 1, 8, 8)), task=9), r"task=9: .*\[0, 1, 2\]"),
+        (lambda: run.predict(np.zeros((2, 3, 8, 8)), task=0), r"the run learned \[n, 1, 8, 8\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
+@pytest.mark.parametrize("heads", ["multi", "matrix"])
+def test_the_exported_layout_holds_the_same_network(
+    folder: Path, tmp_path: Path, heads: str
+) -> None:
+    if heads == "matrix":
+        folder = tmp_path / "matrix"
+        assert execute(folder, *MAS, "heads=matrix") == 0
+    assert export.main([str(folder), str(tmp_path / "out")]) == 0
+    models = tmp_path / "out" / "models"
+    run = load_run(folder)
+    shared = torch.load(models / "shared_model.pth", weights_only=True)
+    body = run.body
+    with torch.no_grad():
+        for p in body.parameters():
+            p.zero_()
+    body.load_state_dict({name.removeprefix("tmodel."): value for name, value in shared.items()})
+    again = load_run(folder)
+    for task in range(3):
+        head = torch.load(models / f"Task_{task + 1}" / "head.pth", weights_only=True)
+        test = images(run, task)
+        with torch.no_grad():
+            features = body(test[torch.arange(len(test))].x)
+        hidden = [key.split(".")[1] for key in head if key.startswith("hidden.")]
+        for number in sorted(set(hidden), key=int):
+            weight, bias = (head[f"hidden.{number}.{part}"] for part in ("weight", "bias"))
+            features = torch.relu(features @ weight.T + bias)
+        scores = features @ head["fc.weight"].T + head["fc.bias"]
+        torch.testing.assert_close(scores, again.scores(test.x, task))
+        assert (models / f"Task_{task + 1}" / "classes.txt").read_text() == "2\n"
+        kept = float((models / f"Task_{task + 1}" / "performance.txt").read_text())
+        assert kept == results_of(folder)["accuracy"][task][task]
+    with (models / "reg_params.pickle").open("rb") as file:
+        kept = pickle.load(file)  # as the released program's loader does
+    assert kept.keys() == shared.keys()
+    for name, value in again.importances.items():
+        exported = kept["tmodel." + name.removeprefix("body.")]
+        assert torch.equal(exported["omega"], value)
+        assert torch.equal(exported["init_val"], again.strategy.anchor.weight(name))
+
+
+def test_export_refuses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert export.main([]) == 2
+    assert capsys.readouterr().err.startswith("error: the following arguments are required: RUN")
+    assert export.main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 2
+    assert "holds no run" in capsys.readouterr().err
+    other = tmp_path / "hps"
+    assert execute(other, *OPTIONS, "strategy=hps", "tasks=1", "epochs=1") == 0
+    assert export.main([str(other), str(tmp_path / "out")]) == 2
+    assert "error:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert export.main([str(folder), str(tmp_path / "out")]) == 0
+    assert export.main([str(folder), str(tmp_path / "out")]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+class Weighted(Strategy):
+    """A method of a person's own whose options have names that others read files by."""
+
+    def __init__(
+        self, network: Any, optimizer: Any, schedule: Any, weights: str = "equal",
+        importance_data: str = "mine", unlabeled: float = 0.5,
+    ) -> None:  # fmt: skip
+        super().__init__(network, optimizer, schedule)
+        self.method = {"given": [weights, importance_data, unlabeled]}
+
+
+def test_options_are_read_back_as_they_were_given(tmp_path: Path) -> None:
+    options = [
+        "strategy=finetune",
+        "strategy._target_=tests.finished.test_load.Weighted",
+        "tasks=1",
+    ]
+    options += [
+        "+strategy.weights=by_class",
+        "+strategy.importance_data=x",
+        "+strategy.unlabeled=2.0",
+    ]
+    assert execute(tmp_path, *OPTIONS, *options, "epochs=1") == 0
+    run = load_run(tmp_path, trust=True)
+    config = run.config.strategy
+    assert [config.weights, config.importance_data, config.unlabeled] == ["by_class", "x", 2.0]
+    assert _built(run.config).method == {"given": ["by_class", "x", 2.0]}

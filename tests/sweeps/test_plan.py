@@ -1,0 +1,217 @@
+"""Sweeps: where runs go, what is told, several at a time, killed and gone on with."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from lifelong.comparison import compare
+from lifelong.configuration.compose import FOLDER, register
+from lifelong.configuration.folders import run_folder
+from lifelong.sweeps.plan import Plan, plan
+from lifelong.sweeps.standing import note_failure, standing
+from lifelong.sweeps.watch import Watch, assign_gpu
+from tests.conftest import results_of
+from tests.processes import Command, fresh
+
+QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "data.fraction=0.3", "logger=none"]
+
+
+def test_plans() -> None:
+    made = plan(["strategy=hps,finetune", "seed=1,2,3", "data=digits", "lr=0.1"])
+    assert made is not None
+    assert (made.total, made.parallel) == (6, False)
+    assert made.fixed == ("data", "lr")
+    name = "sweep_data=digits_lr=0.1_seed=1_2_3_strategy=hps_finetune"
+    assert made.folder == Path("outputs") / name
+    again = plan(["lr=0.1", "seed=1,2,3", "data=digits", "strategy=hps,finetune", "keep=all"])
+    assert again is not None
+    assert again.folder == made.folder  # order and what changes no result do not matter
+    given = plan(["paths.output_dir=out/a b", "seed=range(1,5)", "hydra/launcher=joblib"])
+    assert given is not None
+    assert (given.folder, given.total, given.parallel) == (Path("out/a b"), 4, True)
+    assert given.overrides()[0] == 'hydra.sweep.dir="out/a b"'
+    assert plan(["seed=1,2", "nonsense=["]) is None  # Hydra says what is wrong
+    pattern = plan(["transfer=glob(top*)", "seed=1,2"])
+    assert pattern is not None
+    assert pattern.total is None
+    home = plan(["seed=1,2", "paths.output_dir='${oc.env:HOME}/a'"])
+    assert home is not None
+    assert home.folder == Path(os.environ["HOME"]) / "a"
+    with pytest.raises(ValueError, match=r"lr=interval\(0,1\): an interval needs search=tpe"):
+        plan(["lr=interval(0,1)"])
+    with pytest.raises(ValueError, match=r"paths.output_dir=a,b: a sweep has one folder"):
+        plan(["paths.output_dir=a,b"])
+
+
+def test_different_values_have_different_folders() -> None:
+    name = run_folder
+    assert name("seed=1,strategy=hps") == "seed=1_strategy=hps"
+    assert name("experiment=tag/cifar100_er") == "experiment=tag_cifar100_er"
+    groups = ("classes=[[0,1,2],[3,4]]", "classes=[[0,1],[2,3,4]]", "root=/a/b", "root=/a_b")
+    assert len({name(text) for text in groups}) == 4
+    assert name("lr=" + "1" * 200) != name("lr=" + "1" * 201)
+
+
+def written(folder: Path, name: str, status: str, final: float | None = None) -> None:
+    (folder / name).mkdir(parents=True)
+    (folder / name / "config.yaml").write_text("")
+    results = {"status": status, "metrics": {"final_accuracy": final}}
+    (folder / name / "results.json").write_text(json.dumps(results))
+
+
+def test_what_a_sweep_tells(tmp_path: Path) -> None:
+    made = Plan(tmp_path, 4, (), parallel=False)
+    written(tmp_path, "a", "finished", 0.5)
+    out = io.StringIO()
+    with Watch(made, Console(file=out, width=200)):
+        written(tmp_path, "b", "finished", 0.75)
+        written(tmp_path, "c", "running")
+        note_failure(tmp_path / "d", "batch_size=9: too many\nmore")
+    told = out.getvalue()
+    assert "b: final accuracy 75.0 %; 2 of 4 done" in told
+    assert "2 runs finished (1 of them before), 1 failed" in told
+    assert "failed: d: batch_size=9: too many\n" in told
+    assert "the same command goes on" in told
+    assert standing(tmp_path).running == ["c"]
+    note_failure(tmp_path / "d", None)
+    assert not (tmp_path / "failures").exists()
+
+
+@pytest.mark.parametrize("text", ["name=x[/b]: no", "layers=[1, 0]: give 4", "a [red]b", "x:cat:y"])
+def test_texts_of_a_sweep_are_no_markup(tmp_path: Path, text: str, capsys: Any) -> None:
+    """A reason, which has a person's own value in it, is printed as it is."""
+    with Watch(Plan(tmp_path, 2, (), parallel=False)):
+        note_failure(tmp_path / "d", text)
+    assert f"failed: d: {text}\n" in capsys.readouterr().out
+
+
+def test_gpus_in_turn() -> None:
+    def given(number: int, launcher: str = "joblib", **env: str) -> dict[str, str]:
+        settings: Any = SimpleNamespace(
+            runtime=SimpleNamespace(choices={"hydra/launcher": launcher}),
+            job=SimpleNamespace(num=number),
+        )
+        assign_gpu(settings, env)
+        return env
+
+    assert given(0, CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "4"
+    assert given(3, CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "7"
+    assert given(3, CUDA_VISIBLE_DEVICES="4,7", LIFELONG_GPU="4")["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert given(3, "basic", CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "4,7"
+    assert given(1, CUDA_VISIBLE_DEVICES="4") == {"CUDA_VISIBLE_DEVICES": "4"}
+
+
+def started(folder: Path, *arguments: str, session: bool = False) -> Command:
+    return Command(folder, "-m", *QUICK, *arguments, session=session)
+
+
+SWEPT = ["strategy=hps,finetune", "seed=1,2"]
+
+
+def csv_of(folder: Path) -> str:
+    assert compare.main([str(folder)]) == 0
+    return (folder / "comparison.csv").read_text()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A sweep of four runs, one after the other; its folder and what it printed."""
+    folder = tmp_path_factory.mktemp("serial")
+    process = started(folder, *SWEPT)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    (made,) = (folder / "outputs").iterdir()
+    return made, printed
+
+
+def test_a_sweep_names_its_runs_by_what_differs(whole: tuple[Path, str]) -> None:
+    folder, printed = whole
+    names = {f"seed={seed}_strategy={name}" for seed in (1, 2) for name in ("hps", "finetune")}
+    assert {path.parent.name for path in folder.glob("*/results.json")} == names
+    assert "4 of 4 done" in printed
+    assert f"python -m lifelong.compare {folder.relative_to(folder.parent.parent)}" in printed
+
+
+def test_the_same_command_again_goes_on(whole: tuple[Path, str]) -> None:
+    folder, _ = whole
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
+    printed, _ = started(folder.parent.parent, *reversed(SWEPT)).communicate()
+    assert "4 runs finished (4 of them before)" in printed
+    assert stamps == {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
+
+
+def test_several_runs_at_a_time_give_the_same(whole: tuple[Path, str], tmp_path: Path) -> None:
+    options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "paths.output_dir=side"]
+    process = fresh(tmp_path, "-m", *QUICK, *SWEPT, *options)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert csv_of(tmp_path / "side") == csv_of(whole[0])
+
+
+def test_jobs_of_their_own_give_the_same(whole: tuple[Path, str], tmp_path: Path) -> None:
+    options = ["hydra/launcher=submitit_local", "paths.output_dir=side"]
+    process = fresh(tmp_path, "-m", *QUICK, "strategy=hps", "seed=1,2", *options)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert list((tmp_path / "side" / ".submitit").glob("*/*submitted.pkl"))
+    for seed in (1, 2):
+        own = results_of(tmp_path / "side" / f"seed={seed}")
+        assert own == results_of(whole[0] / f"seed={seed}_strategy=hps")
+
+
+def test_a_sweep_killed_at_any_time_ends_with_the_same_table(
+    whole: tuple[Path, str], tmp_path: Path
+) -> None:
+    """SIGKILL to all its processes at three moments, in the midst of different runs."""
+    where = [*SWEPT, "paths.output_dir=broken", "checkpoint_every=1"]
+    folder = tmp_path / "broken"
+    for count in (0, 1, 2):
+        process = started(tmp_path, *where, session=True)
+        begun = time.monotonic()
+        while time.monotonic() - begun < 120 and process.poll() is None:
+            now = standing(folder)
+            if len(now.finished) >= count and now.running:
+                break
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    process = started(tmp_path, *where)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert csv_of(folder) == csv_of(whole[0])
+
+
+def test_the_batch_script_of_a_cluster(tmp_path: Path) -> None:
+    """What submitit would hand to sbatch under the composed options."""
+    from submitit.slurm.slurm import _make_sbatch_string
+
+    register()
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = compose(
+            "config",
+            ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu",
+             "hydra.launcher.timeout_min=600", "hydra.launcher.gpus_per_node=1",
+             "hydra.launcher.cpus_per_task=4"],
+            return_hydra_config=True,
+        )  # fmt: skip
+    launcher = config.hydra.launcher
+    assert launcher._target_.endswith("SlurmLauncher")
+    script = _make_sbatch_string(
+        command="python", folder=str(tmp_path), partition=launcher.partition,
+        time=launcher.timeout_min, gpus_per_node=launcher.gpus_per_node,
+        cpus_per_task=launcher.cpus_per_task, nodes=launcher.nodes,
+    )  # fmt: skip
+    for line in ("--partition=gpu", "--time=600", "--gpus-per-node=1", "--cpus-per-task=4"):
+        assert f"#SBATCH {line}\n" in script

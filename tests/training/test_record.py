@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifelong.measures import Prediction, Tally
+from lifelong.training.record import PEAK, TEST, Record
+
+
+def tally(*counts: tuple[int, int]) -> Tally:
+    """So many right answers among so many images of each task."""
+    made = Tally()
+    for task, (right, total) in enumerate(counts):
+        if total:
+            answers = torch.arange(total) < right
+            answered(made, answers, torch.full((total,), task))
+    return made
+
+
+def answered(made: Tally, right: torch.Tensor, t: torch.Tensor) -> None:
+    scores = torch.stack([1.0 - right.float(), right.float()], 1)
+    classes = torch.tensor([0, 1]).expand(len(t), 2)
+    made.update(Prediction(scores, classes), torch.ones(len(t)).long(), t)
+
+
+def record() -> Record:
+    made = Record("method", "stream", 1, [0, 1], ["task 1", "task 2"])
+    made.images = {"train": [3, 3]}
+    made.add(1, TEST, tally((8, 10)))
+    made.add(1, PEAK, tally((9, 10)))
+    made.add(2, TEST, tally((5, 10), (18, 20)))
+    made.add(2, PEAK, tally((0, 0), (20, 20)))
+    made.parameters = [10, 20]
+    return made
+
+
+def test_counts_are_exact_for_uneven_batches() -> None:
+    """64 right answers and 8 wrong ones are 0.889, not the mean of two batches."""
+    made = Tally()
+    answered(made, torch.ones(64, dtype=torch.bool), torch.zeros(64, dtype=torch.long))
+    answered(made, torch.zeros(8, dtype=torch.bool), torch.zeros(8, dtype=torch.long))
+    assert made.counts() == {0: (64, 72)}
+    assert made.mean() == pytest.approx(64 / 72)
+
+
+def test_batches_of_several_tasks_are_told_apart() -> None:
+    made = Tally()
+    answered(made, torch.tensor([True, False, True]), torch.tensor([1, 0, 1]))
+    assert made.counts() == {0: (0, 1), 1: (2, 2)}
+
+
+def test_matrix_and_metrics() -> None:
+    made = record()
+    assert made.matrix()[0, 0] == 0.8
+    assert math.isnan(made.matrix()[0, 1])
+    assert made.matrix()[1].tolist() == [0.5, 0.9]
+    assert made.peak() == [0.9, 1.0]
+    found = made.metrics()
+    assert found["final_accuracy"] == pytest.approx(0.7)
+    assert found["final_accuracy_of_images"] == pytest.approx(23 / 30)
+    assert found["peak_accuracy"] == pytest.approx(0.95)
+    assert found["forgetting_ratio"] == pytest.approx(0.5 / 0.8)
+
+
+def test_files(tmp_path: Path) -> None:
+    record().write(tmp_path, "finished", {"a": 1})
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["accuracy"] == [[0.8, None], [0.5, 0.9]]
+    assert results["parameters"] == 20
+    assert results["method"] == {"a": 1}
+    lines = (tmp_path / "accuracy.csv").read_text().splitlines()
+    assert lines[0] == "strategy,data,seed,after_visit,task,split,accuracy,n"
+    assert lines[3] == "method,stream,1,2,1,test,0.5,10"
+    assert len(lines) == 6
+
+
+def test_state_round_trip() -> None:
+    again = Record("method", "stream", 1, [0, 1], ["task 1", "task 2"])
+    again.load_state_dict(record().state_dict())
+    assert again.metrics() == record().metrics()

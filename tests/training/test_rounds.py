@@ -1,0 +1,53 @@
+"""A method's rounds: feedback, and resuming between and within them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from lifelong.report import page as report
+from lifelong.storage.checkpoint import Checkpoint
+from tests.conftest import execute, results_of
+
+OPTIONS = [
+    "strategy=finetune", "strategy._target_=tests.pruning.Pruning", "data=digits", "tasks=2",
+    "batch_size=32", "logger=none", "trainer=cpu", "resume=auto",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("every", [0, 2])
+def test_resuming_between_and_within_rounds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
+) -> None:
+    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    options = [*OPTIONS, f"checkpoint_every={every}"]
+    save = Checkpoint.save
+    kinds = []
+
+    def note(self: Checkpoint, folder: Path, keep: str) -> None:
+        """And copies what is on the disk, which is what a kill would leave."""
+        save(self, folder, keep)
+        kinds.append((self.visit, self.finished, len(self.rounds), self.epoch))
+        shutil.copytree(folder, tmp_path / f"after_{len(kinds)}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoint, "save", note)
+        assert execute(tmp_path / "whole", *options) == 0
+    inside = [(1, False, 0, 2), (1, False, 1, 2), (1, False, 2, 2), (1, False, 2, 4)]
+    between = [(1, False, 1, 0), (1, False, 2, 0), (1, True, 0, 0)]
+    assert sorted(k for k in kinds if k[0] == 1) == sorted(between + (inside if every else []))
+
+    expected = results_of(tmp_path / "whole")
+    assert len(expected["method"]["losses"]) == 6
+    state = torch.load(tmp_path / "whole" / "visit_02.ckpt", weights_only=True)["strategy"]
+    for after in range(1, len(kinds) + 1):
+        folder = tmp_path / f"after_{after}"
+        assert execute(folder, *options) == 0
+        assert results_of(folder) == expected
+        found = torch.load(folder / "visit_02.ckpt", weights_only=True)["strategy"]
+        for key, value in state.items():
+            if torch.is_tensor(value):
+                assert torch.equal(value, found[key]), (after, key)
