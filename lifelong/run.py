@@ -280,7 +280,7 @@ def _carry_out(
 ) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
     from lifelong.report.page import write_report
-    from lifelong.strategies.strategy import Diverged
+    from lifelong.strategies.learner import Diverged
     from lifelong.training.loggers import close, conclude
     from lifelong.training.terminal import closing_table
 
@@ -288,7 +288,7 @@ def _carry_out(
     try:
         experiment.run()
         record.write(folder, "running", strategy.method)
-        write_report(folder)
+        write_report(folder, trust=True)
         for logger in experiment.loggers:
             conclude(logger, folder)
         record.write(folder, "finished", strategy.method)

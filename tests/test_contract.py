@@ -87,7 +87,7 @@ def _report_where_it_learns(request: pytest.FixtureRequest) -> Iterator[None]:
     drawn = request.function is test_learns_and_goes_on_with_a_task_met_before
     with pytest.MonkeyPatch.context() as patch:
         if not drawn or request.node.callspec.params["strategy"] not in STRATEGIES:
-            patch.setattr(report, "write_report", lambda folder: None)
+            patch.setattr(report, "write_report", lambda folder, trust: None)
         yield
 
 
@@ -220,9 +220,9 @@ def blindfold(monkeypatch: pytest.MonkeyPatch) -> None:
         _refuse(strategy, stream, config)
         del strategy.check
 
-    _refuse = assembly._refuse
+    _refuse = assembly.refuse
     monkeypatch.setattr(TaskStream, "__iter__", served)
-    monkeypatch.setattr(assembly, "_refuse", refuse)
+    monkeypatch.setattr(assembly, "refuse", refuse)
 
 
 @each_file

@@ -76,7 +76,7 @@ def _page(
 ) -> Path:
     from lifelong.comparison.figures import comparison_figures
     from lifelong.comparison.page import page
-    from lifelong.report.drawing import png
+    from lifelong.drawing import png
 
     pictures = []
     for number, (_, some) in enumerate(tables(groups)):
@@ -146,7 +146,7 @@ def _compared(given: argparse.Namespace) -> int:
 
 
 def _against_option(folders: Sequence[Path], option: str, out: Path) -> Path:
-    from lifelong.report.drawing import png
+    from lifelong.drawing import png
     from lifelong.report.figures import against_option
 
     runs, _, _ = read(folders)

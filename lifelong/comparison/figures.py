@@ -12,8 +12,7 @@ from matplotlib.figure import Figure
 from lifelong.comparison.groups import Group
 from lifelong.comparison.runs import Run
 from lifelong.comparison.statistics import spread
-from lifelong.measures.matrix import WITH_TASK, WITHOUT_TASK, Matrix, from_rows
-from lifelong.report.drawing import (
+from lifelong.drawing import (
     INK,
     accuracy_label,
     hue,
@@ -23,6 +22,7 @@ from lifelong.report.drawing import (
     stride,
     words,
 )
+from lifelong.measures.matrix import WITH_TASK, WITHOUT_TASK, Matrix, from_rows
 
 ACCURACY = "accuracy"  # key of the matrix in results.json
 MOST_MAPS = 12  # heat maps that are drawn side by side

@@ -40,7 +40,7 @@ from lifelong.finished.load import Run, load_run, replaced, without_files
 from lifelong.measures import Tally
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
-from lifelong.strategies.strategy import Way
+from lifelong.strategies.answering import Way
 
 OPTIONS = {
     "run": None,

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from lifelong import errors
 from lifelong.configuration.compose import register
 from lifelong.configuration.stored import read_config
+from lifelong.configuration.trust import check
 from lifelong.data import Images, Task, Visit
 from lifelong.data.seeds import derive
 from lifelong.data.stream import EVALUATION_BATCH
-from lifelong.finished.trust import check
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read

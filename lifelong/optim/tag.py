@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +28,9 @@ SHARED = ("rule", "group", "step_scope", "weights", "first_gradients", "max_hist
 RULES = ("rmsprop", "adagrad", "adam")
 WEIGHTS = ("cosine", "one", "age", "gradients")
 TINY = 1e-30  # a norm below this counts as zero
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class TAG(TaskOptimizer):
@@ -207,6 +210,13 @@ class TAG(TaskOptimizer):
             state["gradients"] = state["gradients"][:0].clone()
         self._last = None
         self._begin_means()
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.optim.tag_figures import drawings
+
+        return drawings(results)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]

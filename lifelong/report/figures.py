@@ -9,8 +9,7 @@ from itertools import pairwise
 import numpy as np
 from matplotlib.figure import Figure
 
-from lifelong.measures.matrix import METRICS, forgotten, other_way
-from lifelong.report.drawing import (
+from lifelong.drawing import (
     INK,
     Results,
     accuracy_label,
@@ -22,7 +21,7 @@ from lifelong.report.drawing import (
     stride,
     words,
 )
-from lifelong.report.method_figures import method_figures
+from lifelong.measures.matrix import METRICS, forgotten, other_way
 from lifelong.training.record import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
@@ -48,7 +47,7 @@ def figures(results: Results) -> dict[str, Figure]:
             made[name] = confusion(results["measures"][name])
     if len(results["accuracy"]) > 1:
         made["forgetting_by_task"] = forgetting_by_task(results)
-    return made | method_figures(results)
+    return made
 
 
 def accuracy_matrix(results: Results) -> Figure:

@@ -12,6 +12,12 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from hydra.utils import get_object
+from omegaconf import DictConfig, OmegaConf
+
+from lifelong.configuration.stored import read_config
+from lifelong.configuration.trust import allowed
+from lifelong.drawing import Drawing, png
 from lifelong.errors import command, debugging, reason
 from lifelong.measures.matrix import (
     caption_of,
@@ -21,7 +27,6 @@ from lifelong.measures.matrix import (
     other_way,
     percent,
 )
-from lifelong.report.drawing import png
 from lifelong.report.figures import figures
 from lifelong.storage.files import write_bytes, write_text
 from lifelong.training.record import IN_REPORTS, read_results, visited
@@ -39,27 +44,7 @@ _CAPTIONS = {
     "dotted: where a visit ends.",
     "confusion": "How the test images of each class were answered after the last visit.",
     "forgetting_by_task": "Best accuracy of each task less that at the end.",
-    "importance_histogram": "How many of the shared weights are of what importance for each task.",
-    "importance_shares": "Each layer's part in the sum of a task's importances.",
     "validation_curves": "Validation accuracy of each task while it is learned.",
-    "chosen_layers": "Which layers each task shares with the others.",
-    "configuration_prior": "Probability of each configuration through the training of each task; "
-    "the title names the one chosen.",
-    "posterior_entropy": "Mean entropy of the posterior over configurations in each epoch; "
-    "dotted: all equally likely.",
-    "selector_shares": "Weight of the shared form of each layer through the training of each task; "
-    "the title names the layers shared at the end.",
-    "relatedness": "Weight of earlier tasks' second moments in the steps of each task, the "
-    "mean over its last epoch and all tensors: below 1 where gradients agree, above where they "
-    "oppose.",
-    "accuracy_against_remaining": "Mean accuracy of the tasks met against the share of the "
-    "convolutions' weights left, after each task.",
-    "dense_against_ticket": "Mean accuracy of the tasks met of the ticket and of the dense network "
-    "beside it; numbers: points by which the ticket is ahead.",
-    "density_by_layer": "Share of each layer's weights that is left in the ticket of each task.",
-    "pruning_rounds": "Accuracy on the images that decide, less the dense network's, through the "
-    "rounds of pruning of each task.",
-    "candidate_accuracy": "Best validation accuracy of each configuration, by task.",
 }
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;color:#222831;max-width:62rem;margin:0 auto;padding:1rem}
@@ -74,11 +59,26 @@ th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left
 """
 
 
-def write_report(folder: Path) -> None:
-    """Draws the figures of the run in `folder` and writes its page."""
+def write_report(folder: Path, trust: bool = False) -> None:
+    """Draws the figures of the run in `folder` and writes its page.
+
+    Args:
+        folder: of the run.
+        trust: also ask a method or an optimizer that is no part of lifelong for its figures.
+
+    Raises:
+        ValueError: a file that is damaged.
+    """
     results = read_results(folder, IN_REPORTS)
+    config = read_config(folder / "config.yaml")
     try:
-        drawn = {name: png(figure) for name, figure in figures(results).items()}
+        made = {
+            name: Drawing(figure, caption_of(name, _CAPTIONS))
+            for name, figure in figures(results).items()
+        }
+        for part in _made_by(config, trust):
+            made |= part.drawings(results)
+        drawn = {name: png(each.figure) for name, each in made.items()}
         cards, table, facts = _cards(results), _table(results), _facts(results)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
@@ -87,7 +87,7 @@ def write_report(folder: Path) -> None:
     pictures = []
     for name, image in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", image)
-        caption = caption_of(name, _CAPTIONS)
+        caption = made[name].caption
         if not results.get("published", {}).get("average_accuracy_after"):
             caption = caption.replace("; crosses: the mean that a paper published", "")
         if results.get("measured_on") == "validation":
@@ -118,6 +118,13 @@ def write_report(folder: Path) -> None:
         '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>{_STYLE}</style>{''.join(body)}</html>\n",
     )
+
+
+def _made_by(config: DictConfig, trust: bool) -> list[Any]:
+    """What of a run may have figures of its own: the method and the optimizer."""
+    names = [OmegaConf.select(config, f"{key}._target_") for key in ("strategy", "optimizer")]
+    known = [get_object(name) for name in names if name and (trust or allowed(name))]
+    return [each for each in known if hasattr(each, "drawings")]
 
 
 def _cards(results: dict[str, Any]) -> str:

@@ -19,7 +19,8 @@ from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import Rings, check_augment
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Strategy
 
 
 class AGEM(Strategy):

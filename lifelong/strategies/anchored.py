@@ -8,7 +8,7 @@ importance is.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,13 @@ from lifelong.measures.history import HISTOGRAM
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import Anchor, key
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Round, Rounds, Strategy
 
 ATTEMPTS = 10  # to learn a task with ever smaller strength
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class Anchored(Strategy):
@@ -92,6 +96,13 @@ class Anchored(Strategy):
     def merge(self, name: str, found: Tensor) -> None:
         """Takes the importance of a task into what was gathered so far."""
         self.anchor.importance(name).copy_(found)
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.strategies.anchored_figures import drawings
+
+        return drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

@@ -26,7 +26,8 @@ from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Strategy
 from lifelong.transfer import AdditiveTransferLayer, TransferNetwork
 
 DRIFT = {"release": 0.0, "full": 100.0}

@@ -12,16 +12,20 @@ Departure from the released program: all candidates of a task start from the sam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from lifelong.data import Visit
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
+from lifelong.strategies.strategy import Round, Rounds
 from lifelong.transfer import TransferConfig, TransferLayer, TransferNetwork
 from lifelong.transfer.config import text
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class BruteForce(Search):
@@ -68,6 +72,13 @@ class BruteForce(Search):
         self.method = {"configurations": [text(config) for config in network.candidates]}
         self._start: dict[str, Any] | None = None  # what every candidate starts from
         self._kept: dict[str, Any] | None = None  # the best candidate so far, after its training
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.strategies.brute_force_figures import drawings
+
+        return Search.drawings(results) | drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         new = visit.task.index not in self.classes

@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Visit
 from lifelong.networks import ChannelGatedNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Strategy
 
 SPARSITY = {"release": 100.0, "paper": 0.5}
 

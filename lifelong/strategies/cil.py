@@ -29,7 +29,8 @@ from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.exemplars import ExemplarChoice
 from lifelong.parts.lottery_teaching import LotteryTeaching, features_of
 from lifelong.parts.memory import Exemplars
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Round, Rounds, Strategy
 
 
 class CIL(Strategy):

@@ -13,7 +13,7 @@ for all weights, perturbed around the current weights); the program mixes up rad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,11 +23,15 @@ from lifelong.backbones.backbone import flat
 from lifelong.data import Batch, Fed, Feed, Visit
 from lifelong.measures.history import remember
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
+from lifelong.strategies.strategy import Round, Rounds
 from lifelong.transfer import TransferConfig, TransferNetwork
 
 RADIUS = 0.01  # of the perturbation in the second-order form, over the norm of the gradient
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class DARTS(Search):
@@ -71,6 +75,13 @@ class DARTS(Search):
         self.needs_validation = self.trains_on_validation = arch_data == "valid"
         self.method = {"order": order, "arch_data": arch_data}
         self.selectors = nn.Parameter(torch.zeros(depth, 2))  # alpha: private, shared
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.strategies.darts_figures import drawings
+
+        return Search.drawings(results) | drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

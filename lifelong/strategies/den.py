@@ -30,7 +30,8 @@ from torch import Tensor
 from lifelong.data import Batch, Visit
 from lifelong.networks.expandable import ExpandableNetwork, Growing
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Round, Rounds, Strategy
 
 Values = tuple[Tensor, Tensor]  # weight and bias of a layer
 Trained = tuple[Tensor, Tensor]  # of a layer: pairs of units (u, v) and units (u,) that are trained

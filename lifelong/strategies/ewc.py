@@ -27,7 +27,7 @@ from lifelong.networks import Network, OutputMatrix, TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.per_image import cast, cross_entropy, image_mean
 from lifelong.strategies.anchored import Anchored
-from lifelong.strategies.strategy import MakeOptimizer
+from lifelong.strategies.learner import MakeOptimizer
 
 NEXT = "with fidelity=authors it looks at the columns of the next task"
 

@@ -7,7 +7,8 @@ from typing import Self
 from lifelong.data import Visit
 from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Strategy
 
 
 class FrozenBody(Strategy):

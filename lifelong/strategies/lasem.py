@@ -14,7 +14,7 @@ Departures from the released program:
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,8 +24,8 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Visit
 from lifelong.measures.history import remember
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
-from lifelong.strategies.strategy import MakeOptimizer
 from lifelong.transfer import PrefixTree, TransferConfig, TransferNetwork
 from lifelong.transfer.config import text
 
@@ -35,6 +35,9 @@ PRESETS: dict[str, tuple[Likelihood, Prior]] = {
     "paper": ("product", "count"),
     "release": ("mean", "running_mean"),
 }
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class LASEM(Search):
@@ -142,6 +145,13 @@ class LASEM(Search):
         rest = (1 - probability) / max(len(candidates) - 1, 1)
         values = [probability if candidate == config else rest for candidate in candidates]
         return torch.tensor(values)
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.strategies.lasem_figures import drawings
+
+        return Search.drawings(results) | drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

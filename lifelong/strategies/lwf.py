@@ -17,7 +17,8 @@ from lifelong.data import Batch, Visit
 from lifelong.networks import MultiHead, Network, by_task, taken
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.distillation import distillation
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Round, Rounds, Strategy
 
 
 class LwF(Strategy):

@@ -34,7 +34,7 @@ from lifelong.parts.per_image import (
     squared_norm,
 )
 from lifelong.strategies.anchored import Anchored, shared
-from lifelong.strategies.strategy import MakeOptimizer
+from lifelong.strategies.learner import MakeOptimizer
 
 PARTS = ("train", "val", "test", "train+test")
 PIXELS = 2**20  # of the images that an exact importance is estimated on at once

@@ -20,7 +20,8 @@ from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.masks import Masks, kept_entries
 from lifelong.parts.ticket import load_ticket
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
-from lifelong.strategies.strategy import MakeOptimizer, Rounds
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Rounds
 from lifelong.strategies.tickets import Tickets
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.strategies.strategy import MakeOptimizer, Strategy
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Strategy
 from lifelong.transfer import TransferConfig, TransferNetwork
 from lifelong.transfer.config import text
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class Search(Strategy):
@@ -45,6 +49,13 @@ class Search(Strategy):
         tasks: dict[str, Any] = self.method.setdefault("tasks", {})
         entry: dict[str, Any] = tasks.setdefault(str(self._task + 1), {})
         return entry
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.strategies.search_figures import drawings
+
+        return drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

@@ -18,7 +18,7 @@ from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import key
 from lifelong.strategies.anchored import Anchored
-from lifelong.strategies.strategy import MakeOptimizer
+from lifelong.strategies.learner import MakeOptimizer
 
 
 class SI(Anchored):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +21,13 @@ from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.masks import Masks, Ranking
 from lifelong.strategies.cil import CIL
-from lifelong.strategies.strategy import MakeOptimizer, Round
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Round
 
 ROUND_RATE = 0.01  # factor on the rate in pruning rounds
+
+if TYPE_CHECKING:
+    from lifelong.drawing import Drawings, Results
 
 
 class Tickets(CIL):
@@ -85,6 +89,13 @@ class Tickets(CIL):
     def prunable(self) -> dict[str, nn.Parameter]:
         """The kernels of the body's convolutions, by name."""
         return self._prunable  # asked in every step
+
+    @staticmethod
+    def drawings(results: Results) -> Drawings:
+        """See `Strategy.drawings`."""
+        from lifelong.strategies.tickets_figures import drawings
+
+        return drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

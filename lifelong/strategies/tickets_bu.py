@@ -25,7 +25,8 @@ from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.masks import Masks, Ranking
-from lifelong.strategies.strategy import MakeOptimizer, Round, Rounds
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Round, Rounds
 from lifelong.strategies.tickets import Tickets
 
 

@@ -22,7 +22,8 @@ from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.masks import Ranking
-from lifelong.strategies.strategy import MakeOptimizer, Rounds
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Rounds
 from lifelong.strategies.tickets import Tickets
 
 SHARE = 0.2  # that goes in a pruning

@@ -19,7 +19,7 @@ from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.history import remember
 from lifelong.strategies import Strategy
-from lifelong.strategies.strategy import Way
+from lifelong.strategies.answering import Way
 from lifelong.training.record import Record
 
 

@@ -22,7 +22,8 @@ from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak
 from lifelong.measures.matrix import how_asked, percent
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy
-from lifelong.strategies.strategy import Rounds, Way
+from lifelong.strategies.answering import Way
+from lifelong.strategies.strategy import Rounds
 from lifelong.training.callbacks import Anytime, EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.training.record import AHEAD, BEFORE, BESIDE, OTHER, PEAK, TEST, UNTRAINED, Record
 from lifelong.training.terminal import ProgressBar, Terminal

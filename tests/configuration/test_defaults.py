@@ -68,7 +68,7 @@ def test_a_default_strength_does_something(
     strategy: str, options: list[str], made: Path, forgotten: dict[str, float], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     given = [*options, f"paths.data_dir={made}"]
     without = forgetting("finetune", given, forgotten, tmp_path)
     assert without > 0.1

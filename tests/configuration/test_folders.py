@@ -25,7 +25,7 @@ QUICK += ["batch_size=16", "logger=none", "trainer=cpu"]
 
 @pytest.fixture(autouse=True)
 def _no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
 
 
 @pytest.fixture(scope="module")

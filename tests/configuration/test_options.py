@@ -165,7 +165,7 @@ LITERALS = [  # of options with a few values: which is tried in place of the def
 def test_an_option_changes_what_is_learned_or_is_refused(
     member: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     group = key.partition(".")[0]
     base = [f"{group}={member}", *QUICK, *CONTEXT.get(member, [])]
     config = configured(*base)

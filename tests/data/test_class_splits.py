@@ -55,7 +55,7 @@ def test_labels_follow_the_order_that_is_given() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
 
 
 @pytest.mark.parametrize(

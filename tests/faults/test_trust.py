@@ -18,10 +18,11 @@ import torch
 import yaml
 
 from lifelong import load_run
+from lifelong.configuration import trust
 from lifelong.configuration.stored import read_config, read_plain
 from lifelong.data.sources import source
 from lifelong.data.sources.archive import read_archive
-from lifelong.finished import evaluate, export, trust
+from lifelong.finished import evaluate, export
 from lifelong.report import page as report
 from lifelong.storage import files
 from lifelong.storage.checkpoint import finished_visits, latest, read

@@ -82,7 +82,7 @@ def test_the_last_task_asks_for_nothing(tmp_path: Path) -> None:
 
 
 def test_a_note_is_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     path, folder = pool(tmp_path, 3, (1, 8, 8)), tmp_path / "run"
     options = ["data=digits", "tasks=2", "epochs=1", "batch_size=16", "data.fraction=0.2"]
     options += ["strategy=cil", "unlabeled=npz", f"unlabeled_file={path}", "strategy.most=4"]

@@ -22,7 +22,7 @@ OPTIONS = [
 def test_resuming_between_and_within_rounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder: None)
+    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     options = [*OPTIONS, f"checkpoint_every={every}"]
     save = Checkpoint.save
     kinds = []

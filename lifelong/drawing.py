@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,6 +20,16 @@ COLOURS = (
 
 
 Results = dict[str, Any]  # content of results.json
+
+
+class Drawing(NamedTuple):
+    """A figure and what is written below it."""
+
+    figure: Figure
+    caption: str
+
+
+Drawings = dict[str, Drawing]  # by name of the file, without ending
 
 
 def accuracy_label(results: Results) -> str:

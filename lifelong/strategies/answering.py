@@ -1,0 +1,203 @@
+"""Networks asked: predictions with the task given and without, and what is measured of them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, Literal
+
+import torch
+from lightning import LightningModule
+from torch import Tensor, nn
+
+from lifelong.data import Batch, Fed, Task
+from lifelong.measures import Prediction, Tally
+from lifelong.measures.prediction import NO_CLASS
+from lifelong.measures.tally import MakeMeasure
+from lifelong.networks import TaskNetwork, by_task
+
+Way = Literal["task", "class"]  # of asking: with the task given, or without
+
+
+class Answering(LightningModule):
+    """A network that is asked, in validation and in tests.
+
+    Attributes:
+        network: answers.
+        classes: class numbers of the tasks met so far, by index.
+        ways: how answers are measured: with the `task` given, without it (`class`), or both, first
+            the one by which the run decides; the other one in tests alone.
+        measures: what is asked of answers beside whether they are right.
+        tallies: what the last validation or test came to, by way.
+    """
+
+    network: TaskNetwork
+
+    def __init__(self, network: TaskNetwork) -> None:
+        super().__init__()
+        self.network = network
+        self.classes: dict[int, tuple[int, ...]] = {}
+        self.ways: tuple[Way, ...] = ("task",)
+        self.measures: dict[str, MakeMeasure] = {}
+        self.tallies: dict[Way, Tally] = {}
+        self._compiled = False
+        self._table: tuple[dict[int, tuple[int, ...]], Tensor] | None = None  # see `_columns`
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        """Class scores (b, k) of images x (b, c, h, w) of the tasks t (b,)."""
+        scores: Tensor = self.network(x, t)
+        return scores
+
+    def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
+        """What the network answers to images.
+
+        Args:
+            x: (b, c, h, w).
+            t: their tasks (b,), on the CPU: answers are among the classes of the task. None: among
+                those of all tasks `answered`.
+        """
+        if t is not None:
+            return self._given(self(x, t), t)
+        tasks = self.answered()
+        return self._among(self.network.all_logits(x, tasks), tasks)
+
+    def answered(self) -> list[int]:
+        """The tasks whose classes are told apart without the task given: all met so far."""
+        return list(self.classes)
+
+    def tells_apart(self) -> bool:
+        """Whether the network can answer without the task given."""
+        return self.network.tells_apart(self.classes.values())
+
+    def predictions(self, batch: Batch, ways: Sequence[Way]) -> list[Prediction]:
+        """The answers to a batch in some ways; in one pass where the network has one body."""
+        tasks = self.answered()
+        plain = type(self).predict is Answering.predict and type(self).forward is Answering.forward
+        known = set(batch.t.tolist()) <= set(tasks)
+        if len(ways) > 1 and plain and known and self.network.one_pass:
+            scores = self.network.all_logits(batch.x, tasks)
+
+            def own(rows: Tensor | None, task: int) -> Tensor:
+                found = scores[tasks.index(task)]
+                return found if rows is None else found[rows.to(found.device)]
+
+            both = {
+                "task": self._given(by_task(own, batch.t), batch.t),
+                "class": self._among(scores, tasks),
+            }
+            return [both[way] for way in ways]
+        return [self.predict(batch.x, batch.t if way == "task" else None) for way in ways]
+
+    def _given(self, scores: Tensor, t: Tensor) -> Prediction:
+        columns = self._columns(t).to(scores.device)[:, : scores.shape[1]]
+        scores = scores[:, : columns.shape[1]]
+        if bool((t != t[0]).any()):
+            scores = scores.masked_fill(columns < 0, -torch.inf)
+        else:
+            width = len(self.classes[int(t[0])])
+            scores, columns = scores[:, :width], columns[:, :width]
+        return Prediction(scores, columns)
+
+    def _among(self, scores: Sequence[Tensor], tasks: Sequence[int]) -> Prediction:
+        classes = [self.classes[task] for task in tasks]
+        return Prediction.among(scores, classes, self.network.common)
+
+    @contextmanager
+    def looking_ahead(self, tasks: Mapping[int, Task]) -> Iterator[None]:
+        """Within, the network has what tasks to come need, too: as they will begin, untrained.
+
+        Args:
+            tasks: by the seed of the new weights of each.
+        """
+        network, classes = self.network, self.classes
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            self.network, self.classes = copy.deepcopy(network), dict(classes)
+            for seed, task in tasks.items():
+                torch.manual_seed(seed)
+                self.classes[task.index] = task.classes
+                self.network.add_task(task.index, task.classes)
+        self.network.to(self.device)
+        try:
+            yield
+        finally:
+            self.network, self.classes = network, classes
+
+    def class_of(self, batch: Batch) -> Tensor:
+        """Class numbers (b,) of the labels of a batch."""
+        return self._columns(batch.t).to(batch.y.device).gather(1, batch.y[:, None])[:, 0]
+
+    def place_of(self, batch: Batch, tasks: Iterable[int]) -> Tensor:
+        """Columns (b,) of the labels of a batch in the joined scores of some tasks' classes."""
+        first, begins = 0, torch.zeros(max(self.classes) + 1, dtype=torch.long)
+        for task in tasks:
+            begins[task], first = first, first + len(self.classes[task])
+        return begins[batch.t].to(batch.y.device) + batch.y
+
+    def _columns(self, t: Tensor) -> Tensor:
+        """Class numbers of the labels of the tasks `t` (b,), -1 beyond them, (b, k)."""
+        if self._table is None or len(self._table[0]) != len(self.classes):
+            width = max(len(classes) for classes in self.classes.values())
+            table = torch.full((max(self.classes) + 1, width), NO_CLASS)
+            for task, classes in self.classes.items():
+                table[task, : len(classes)] = torch.tensor(classes)
+            self._table = dict(self.classes), table
+        return self._table[1][t]
+
+    def on_validation_epoch_start(self) -> None:
+        self.tallies = {way: Tally() for way in self.ways[:1]}
+        self.before_answers()
+
+    def on_test_epoch_start(self) -> None:
+        self.tallies = {way: Tally(self.measures) for way in self.ways}
+        self.before_answers()
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.measure(batch, self.tallies)
+
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        self.measure(batch, self.tallies)
+
+    def measure(self, batch: Batch, tallies: Mapping[Way, Tally]) -> None:
+        """Takes the answers to a batch into tallies, by the ways in which it is asked."""
+        target = self.class_of(batch)
+        with self.eagerly():
+            found = self.predictions(batch, list(tallies))
+        for tally, prediction in zip(tallies.values(), found, strict=True):
+            tally.update(prediction, target, batch.t)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers of the last validation or test, over all images."""
+        return self.tallies[self.ways[0]].mean()
+
+    def on_validation_epoch_end(self) -> None:
+        self.log("val/accuracy", torch.tensor(self.accuracy))
+
+    def before_answers(self) -> None:
+        """Called before the network is asked, whenever that is."""
+
+    def compile_body(self, backend: str) -> None:
+        """Has the body compiled for training steps; all else goes on uncompiled."""
+        body = self.network.body
+        assert isinstance(body, nn.Module)
+        body.compile(backend=backend)
+        self._compiled = True
+
+    def eagerly(self) -> AbstractContextManager[Any]:
+        """Within, nothing that is compiled is used."""
+        return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
+
+    def transfer_batch_to_device(
+        self, batch: Any, device: torch.device, dataloader_idx: int
+    ) -> Batch | Fed:
+        """Moves pixels and labels; tasks and rows stay on the CPU."""
+        if isinstance(batch, Fed):
+            parts = {name: self._moved(part, device) for name, part in batch.feeds.items()}
+            return Fed(self._moved(batch.batch, device), parts)
+        return self._moved(batch, device)
+
+    @staticmethod
+    def _moved(batch: Batch, device: torch.device) -> Batch:
+        return batch._replace(x=batch.x.to(device), y=batch.y.to(device))

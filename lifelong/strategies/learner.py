@@ -1,0 +1,168 @@
+"""Networks trained: the optimizer's life, the schedule, counts, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from lifelong.data import Batch, Fed
+from lifelong.networks import TaskNetwork
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.optim.several import Several
+from lifelong.optim.task_optimizer import (
+    Groups,
+    TaskOptimizer,
+    extend,
+    grouped,
+    load_by_name,
+    state_by_name,
+)
+from lifelong.strategies.answering import Answering
+
+
+class Diverged(ArithmeticError):
+    """Training went wrong beyond repair."""
+
+
+MakeOptimizer = Callable[[Iterable[Tensor] | Iterable[dict[str, Any]]], Optimizer]
+Lifetime = Literal["epoch", "task", "stream"]
+
+
+class Learner(Answering):
+    """A network that is trained, a round after the other.
+
+    Args:
+        network: learns the tasks.
+        optimizer: makes an optimizer of parameters; a fresh one serves each round.
+        schedule: factor on the learning rate by the epochs that it has gone through, in all tasks.
+
+    Attributes:
+        method: what the method reports (numbers, texts, lists, dicts); saved with the results.
+        groups: options of the optimizer for parameters that have a word in their names; `rule`
+            among them is another optimizer's name, see `Several`.
+        lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
+            anew), or the `stream`.
+        rate: a constant factor on the learning rate in the current round; None for the schedule.
+        epochs_trained, steps_trained: since the begin of the stream.
+        scheduled: epochs that the schedule has gone through.
+        began: so many of these when the current task began.
+    """
+
+    def __init__(
+        self, network: TaskNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
+    ) -> None:
+        super().__init__(network)
+        self.make_optimizer, self.schedule = optimizer, schedule
+        self.method: dict[str, Any] = {}
+        self.epochs_trained = self.steps_trained = self.scheduled = self.began = 0
+        self.rate: float | None = None
+        self.groups: Groups = {}
+        self.lifetime: Lifetime = "task"
+        self._optimizer: Optimizer | None = None
+        self._goes_on = False  # whether it is that of a checkpoint inside a round
+        self._loss = torch.zeros(())
+
+    def training_loss(self, batch: Batch, *_: Any, **feeds: Any) -> Tensor:
+        """The loss of a training batch, a scalar."""
+        raise NotImplementedError
+
+    def on_train_epoch_start(self) -> None:
+        self._loss = torch.zeros((), device=self.device)
+        if isinstance(self._optimizer, TaskOptimizer):
+            self._optimizer.begin_epoch()
+        if self._optimizer is not None and self.lifetime == "epoch":
+            self._optimizer.state.clear()
+
+    def training_step(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
+        whole = batch if isinstance(batch, Fed) else Fed(batch, {})
+        loss = self.training_loss(whole.batch, **whole.feeds)
+        self._loss += loss.detach()
+        self.steps_trained += 1
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.epochs_trained += 1
+        self.scheduled += self.rate is None
+        loss = float(self._loss) / self.trainer.num_training_batches
+        if not math.isfinite(loss):
+            raise Diverged(f"the training loss became {loss}; {self.advice()}")
+        self.log("train/loss", loss)
+
+    def advice(self) -> str:
+        """What to try when the loss is no longer finite."""
+        return "try a smaller lr"
+
+    def configure_optimizers(self) -> Any:
+        trained = {name: p for name, p in self.named_parameters() if p.requires_grad}
+        if self._optimizer is None or (self.lifetime != "stream" and not self._goes_on):
+            self._optimizer = self._made(trained)
+        else:
+            extend(self._optimizer, trained, self.groups)
+        self._goes_on = False
+        for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
+            group["lr"] = group.get("initial_lr", group["lr"])
+        first = self.scheduled
+        rate = self.rate
+        scheduler = LambdaLR(
+            self._optimizer, lambda epoch: self.schedule(first + epoch) if rate is None else rate
+        )
+        return {"optimizer": self._optimizer, "lr_scheduler": scheduler}
+
+    def _made(self, named: Mapping[str, nn.Parameter]) -> Optimizer:
+        """A new optimizer of some parameters."""
+        if not self.groups:
+            return self.make_optimizer(list(named.values()))
+        groups = grouped(named, self.groups)
+        if any("rule" in options for options in self.groups.values()):
+            return Several(groups, self.make_optimizer)
+        return self.make_optimizer(groups)
+
+    def rate_of(self, p: nn.Parameter) -> float:
+        """The learning rate of a parameter that is trained, as it is now."""
+        assert self._optimizer is not None
+        first, *others = self._optimizer.param_groups
+        own = next((group for group in others if any(p is each for each in group["params"])), first)
+        return float(own["lr"])
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state by parameter name."""
+        if self._optimizer is None:
+            return {}
+        return state_by_name(self._optimizer, dict(self.named_parameters()))
+
+    def take_optimizer(self, states: dict[str, Any] | None) -> None:
+        """Goes on with the optimizer of a checkpoint, see `optimizer_state`.
+
+        It has the parameters of then in their order, those that are frozen now among them: tasks
+        that end count for their state, too.
+        """
+        named = dict(self.named_parameters())
+        known = {name: named[name] for name in states or {} if name in named}
+        if states and known:
+            self._optimizer = self._made(known)
+            load_by_name(self._optimizer, known, states)
+            self._goes_on = True
+
+    @property
+    def grown(self) -> tuple[str, ...]:
+        """See `TaskOptimizer.grown`."""
+        return self._optimizer.grown if isinstance(self._optimizer, TaskOptimizer) else ()
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {
+            "epochs_trained": self.epochs_trained,
+            "steps_trained": self.steps_trained,
+            "scheduled": self.scheduled,
+            "began": self.began,
+            "method": self.method,
+        }
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        for name in ("epochs_trained", "steps_trained", "scheduled", "began", "method"):
+            setattr(self, name, state[name])

@@ -1,0 +1,259 @@
+"""Options that do not fit each other, or the method, or the stream: refused before work begins."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from lightning import Trainer
+from omegaconf import DictConfig, OmegaConf
+
+from lifelong.configuration.keys import read_keys
+from lifelong.data import TaskStream
+from lifelong.optim import TaskOptimizer
+from lifelong.optim.several import rule_of
+from lifelong.optim.task_optimizer import part_of
+from lifelong.strategies import Strategy
+from lifelong.training import machine
+
+HALF = ("16-true", "bf16-true")  # precisions of the weights themselves
+SHARES = {"alpha", "dampening", "momentum"}  # of PyTorch's optimizers, which take what is above 1
+# Options of the Trainer that the experiment gives, or that nothing of a run asks.
+FIXED_BY = {
+    "max_epochs": "give epochs",
+    "min_epochs": "give epochs",
+    "check_val_every_n_epoch": "give evaluate_every",
+    "limit_val_batches": "give evaluate_every=0 for no validation",
+    "logger": "give logger=csv, tensorboard, wandb or none",
+    "max_steps": "give epochs",
+    "min_steps": "give epochs",
+    "max_time": "give epochs; a stopped run goes on with resume=auto",
+    "limit_train_batches": "give data.fraction",
+    "limit_test_batches": "tests ask all images",
+    "overfit_batches": "give data.fraction",
+    "fast_dev_run": "give epochs=1",
+    "val_check_interval": "give evaluate_every",
+    "num_nodes": "runs use one machine",
+}
+FIXED = FIXED_BY.keys() | {
+    "callbacks", "num_sanity_val_steps", "enable_checkpointing", "enable_progress_bar",
+    "enable_model_summary", "log_every_n_steps", "default_root_dir", "barebones",
+    "reload_dataloaders_every_n_epochs",
+}  # fmt: skip
+
+
+def check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]:
+    """Options that the Trainer refuses are refused now; tells of a GPU that it cannot use."""
+    try:
+        trainer = make(logger=False)
+    except Exception as error:  # of many kinds: what an accelerator needs may not be installed
+        asked = str(config.trainer.get("accelerator", "auto"))
+        if asked in ("auto", "cpu"):
+            raise ValueError(f"trainer: {str(error).splitlines()[0]}") from None
+        raise ValueError(
+            f"trainer.accelerator={asked}: nothing of that name here that PyTorch "
+            f"{torch.__version__} can use; give trainer=cpu, or trainer=auto for what is there"
+        ) from None
+    if machine.device(config) == "GPU" and trainer.strategy.root_device.type == "cpu":
+        return [f"there is a GPU that PyTorch {torch.__version__} cannot use; this is on the CPU"]
+    return []
+
+
+def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
+    """Combinations that the method says it cannot do, or that mean nothing."""
+    precision = str(config.trainer.precision)
+    fixed = sorted(FIXED & config.trainer.keys())
+    if fixed:
+        raise ValueError(
+            f"trainer.{fixed[0]}={config.trainer[fixed[0]]}: is decided by the run; "
+            f"{FIXED_BY.get(fixed[0], 'leave it out')}"
+        )
+    accumulated = config.trainer.get("accumulate_grad_batches", 1)
+    wanted = [
+        ("trainer.devices", "devices", config.trainer.devices != 1),
+        ("trainer.precision", "float16", precision.startswith("16")),
+        ("trainer.precision", "half_precision", precision in HALF),
+        ("trainer.accumulate_grad_batches", "accumulate_grad_batches", accumulated != 1),
+        ("optimizer_lifetime", "optimizer_lifetime", strategy.lifetime == "stream"),
+        ("optimizer_groups", "optimizer_groups", bool(strategy.groups)),
+        ("compile", "compile", config.compile is not False),
+        ("data.blurry", "blurry", stream.blurry > 0),
+        ("data.online", "online", stream.online),
+    ]
+    refuses = strategy.refuses
+    if not strategy.network.one_pass:
+        own = "its network keeps weights of each task's own"
+        lasts_not = f"{own}, so what is compiled would not last"
+        refuses = {"blurry": own, "compile": lasts_not, **refuses}
+    for option, kind, asked in wanted:
+        reason = refuses.get(kind)
+        if asked and reason is not None:
+            raise ValueError(
+                f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
+                f"that: {reason}"
+            )
+    if "heads" in read_keys(config):
+        _refuse_heads(stream, config)
+    if not strategy.network.distinguishes:
+        _refuse_contradictions(stream)
+    _refuse_shared_classes(strategy, stream)
+    _refuse_shapes(stream, config)
+    if stream.online and config.epochs != 1:
+        raise ValueError(
+            f"epochs={config.epochs}: data.online=true trains once on each image; give epochs=1"
+        )
+    strategy.check(stream.tasks)
+    _refuse_optimizer(strategy, config)
+    _refuse_groups(strategy, stream)
+    _refuse_validation(strategy, stream, config)
+
+
+def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
+    """Tasks that the heads have no room for, such as of other numbers of classes on one head."""
+    with torch.random.fork_rng(devices=[]):
+        heads = instantiate(config.heads, _convert_="all")(1)
+        for task in stream.tasks:
+            heads.add_task(task.index, task.classes)
+
+
+def _refuse_shared_classes(strategy: Strategy, stream: TaskStream) -> None:
+    every = [number for task in stream.tasks for number in task.classes]
+    again = [number for number in every if every.count(number) > 1]
+    if again and "shared_classes" in strategy.refuses:
+        raise ValueError(
+            f"data.classes: class {again[0]} belongs to two tasks, and {type(strategy).__name__} "
+            f"{strategy.refuses['shared_classes']}; give each class to one task"
+        )
+
+
+def _refuse_contradictions(stream: TaskStream) -> None:
+    """Tasks that give the same image different labels, where all tasks have one head."""
+    met: dict[int, tuple[int, int, torch.Tensor]] = {}  # class: task, label and first image
+    for task in stream.tasks:
+        for label, number in enumerate(task.classes):
+            image = task.train.x[task.train.y == label][:1]
+            known = met.setdefault(number, (task.index, label, image))
+            if known[1] != label and torch.equal(known[2], image):
+                raise ValueError(
+                    f"data.classes: class {number} is label {known[1]} of task {known[0] + 1} and "
+                    f"label {label} of task {task.number}, and a single head answers both alike; "
+                    "give heads=multi, or the same place in both tasks"
+                )
+
+
+def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
+    wanted = list(config.backbone.get("shape", []))
+    one = torch.zeros(1, dtype=torch.long)
+    for how, images in (
+        ("training", stream.train_dataloader().dataset), ("test", stream.tasks[0].test)
+    ):  # fmt: skip
+        served = list(images[one].x.shape[1:])
+        if wanted and served != wanted:
+            raise ValueError(
+                f"backbone.shape={wanted}: {how} images are served as {served}; give another "
+                "augment, or that backbone.shape"
+            )
+
+
+def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
+    optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
+    for name in SHARES & optimizer.defaults.keys():
+        if not 0 <= optimizer.defaults[name] <= 1:
+            raise ValueError(f"optimizer.{name}={optimizer.defaults[name]:g}: give 0 to 1")
+    if isinstance(optimizer, TaskOptimizer) and strategy.lifetime != "stream":
+        raise ValueError(
+            f"optimizer_lifetime={strategy.lifetime}: {type(optimizer).__name__} remembers earlier "
+            "tasks; give stream"
+        )
+    if isinstance(optimizer, TaskOptimizer) and str(config.trainer.precision).endswith("16-true"):
+        raise ValueError(
+            f"trainer.precision={config.trainer.precision}: {type(optimizer).__name__}'s moments "
+            "need 32 bits; give a mixed precision or 32-true"
+        )
+
+
+def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
+    """Groups that no parameter of the first task is in, and options that the optimizer has not."""
+    if not strategy.groups:
+        return
+    main = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+    with torch.random.fork_rng(devices=[]):
+        network = copy.deepcopy(strategy.network)
+        network.add_task(0, stream.tasks[0].classes)
+    names = [name for name, _ in network.named_parameters()]
+    for part, given in strategy.groups.items():
+        if not any(part_of(name, [part]) for name in names):
+            raise ValueError(
+                f"optimizer_groups.{part}: no parameter has that word in its name; the first are "
+                f"{', '.join(names[:3])}, the last {names[-1]}"
+            )
+        options = dict(given)
+        own = _of_rule(part, options.pop("rule"), main) if "rule" in given else main.defaults
+        _check_group(part, options, own, "rule" in given)
+
+
+def _of_rule(part: str, rule: Any, main: torch.optim.Optimizer) -> dict[str, Any]:
+    """The options of another optimizer for some parameters."""
+    if isinstance(main, TaskOptimizer):
+        raise ValueError(
+            f"optimizer_groups.{part}.rule={rule}: {type(main).__name__} steps all parameters; "
+            "leave the rule out, or give another optimizer"
+        )
+    try:
+        made = rule_of(str(rule))([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
+    except ValueError as error:
+        raise ValueError(f"optimizer_groups.{part}.rule={rule}: {error}") from None
+    return made.defaults
+
+
+def _check_group(
+    part: str, given: dict[str, Any], options: dict[str, Any], other_rule: bool
+) -> None:
+    if other_rule and "lr" not in given:
+        raise ValueError(f"optimizer_groups.{part}.lr: another rule needs a learning rate; give it")
+    known = ", ".join(sorted(map(str, options)))
+    for option in given.keys() - options.keys() or ([] if given else ["{}"]):
+        raise ValueError(
+            f"optimizer_groups.{part}.{option}: the optimizer has {known}; give some of them"
+        )
+    for option, value in given.items():
+        if not _is_like(options[option], value, 1 if option in SHARES else math.inf):
+            raise ValueError(
+                f"optimizer_groups.{part}.{option}={value}: give a value such as {options[option]}"
+            )
+
+
+def _is_like(default: Any, value: Any, most: float) -> bool:
+    """Whether a value can stand in place of an optimizer's default."""
+    if isinstance(default, bool):
+        return isinstance(value, bool)
+    if isinstance(default, int | float):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and 0 <= value <= most
+    if isinstance(default, tuple | list):
+        several = isinstance(value, list) and len(value) == len(default)
+        return several and all(_is_like(*pair, most) for pair in zip(default, value, strict=True))
+    return default is None or isinstance(value, type(default))
+
+
+def _refuse_validation(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
+    if strategy.trains_on_validation and config.measure_on == "validation":
+        raise ValueError(
+            f"measure_on=validation: {type(strategy).__name__} learns from the validation images; "
+            "give strategy.arch_data=train"
+        )
+    if strategy.needs_validation or config.restore_best:
+        who = type(strategy).__name__ if strategy.needs_validation else "restore_best"
+        bare = [task.name for task in stream.tasks if not len(task.val)]
+        every = config.evaluate_every
+        last = config.epochs // every * every if every else 0  # epoch that is validated
+        if bare or last <= max(config.epochs - config.restore_best, 0) * bool(config.restore_best):
+            option = f"{bare[0]} has no validation images" if bare else f"evaluate_every={every}"
+            raise ValueError(
+                f"{option}: {who} decides by validation images; give a larger "
+                "data.validation and evaluate_every=1"
+            )
