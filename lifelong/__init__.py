@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lifelong.parts.memory import Exemplars as Exemplars
     from lifelong.parts.memory import Memory as Memory
     from lifelong.parts.memory import Reservoir as Reservoir
-    from lifelong.parts.memory import Rings as Rings
+    from lifelong.parts.memory import RingBuffer as RingBuffer
     from lifelong.parts.ticket import load_ticket as load_ticket
     from lifelong.strategies import Round as Round
     from lifelong.strategies import Strategy as Strategy
@@ -39,7 +39,7 @@ _HOMES = {
     "Prediction": "lifelong.measures",
     "load_ticket": "lifelong.parts.ticket",
     **dict.fromkeys(
-        ("Balanced", "Exemplars", "Memory", "Reservoir", "Rings"), "lifelong.parts.memory"
+        ("Balanced", "Exemplars", "Memory", "Reservoir", "RingBuffer"), "lifelong.parts.memory"
     ),
     "Task": "lifelong.data",
     "TaskStream": "lifelong.data",

@@ -34,11 +34,11 @@ from lifelong.configuration.folders import finished, holds_this_run, output_fold
 from lifelong.configuration.keys import check_added, check_kinds, check_read
 from lifelong.configuration.overrides import check_no_folders, is_unnamed, key_of, readable
 from lifelong.configuration.stored import SEEDS
-from lifelong.storage import files
 from lifelong.storage.files import read_json
+from lifelong.storage.locks import absent, held, remove_leftovers
 from lifelong.sweeps.plan import NOTED, check_folder, plan
 from lifelong.sweeps.standing import FAILURES, note_failure
-from lifelong.sweeps.watch import QUIET, Watch, assign_gpu
+from lifelong.sweeps.watch import QUIET, SweepMonitor, assign_gpu
 from lifelong.training import machine
 
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
 
         check(made.points, given.config_dir)
     sys.argv += made.overrides()
-    new = files.absent(made.folder)
+    new = absent(made.folder)
     try:
-        with _cleared(new), files.held(made.folder), Watch(made) as watch:
+        with _cleared(new), held(made.folder), SweepMonitor(made) as watch:
             for place in (made.folder, made.folder / FAILURES):
-                files.remove_leftovers(place, alone=True)
+                remove_leftovers(place, alone=True)
             command()
     except KeyboardInterrupt:  # while other processes ran
         return 128 + signal.SIGINT
@@ -231,13 +231,13 @@ def execute(
             check_added(config, added)
             complete(config)
             asked = config.paths.output_dir
-            new = files.absent(Path(str(asked or "outputs")))
+            new = absent(Path(str(asked or "outputs")))
             folder = output_folder(config, strategy, data)
             hold.enter_context(_cleared([*([] if asked or config.resume else [folder]), *new]))
-            hold.enter_context(files.held(folder))
+            hold.enter_context(held(folder))
             config.paths.output_dir = str(folder)
-            going_on = holds_this_run(folder, config)
-            if going_on and finished(folder):
+            resuming = holds_this_run(folder, config)
+            if resuming and finished(folder):
                 if QUIET not in os.environ:
                     print(
                         f"{folder} holds this run, finished. Its report: {folder / 'report.html'}"
@@ -252,18 +252,18 @@ def execute(
             from lifelong.training.assembly import assemble
 
             begun += (imports := time.perf_counter() - importing)
-            experiment = assemble(config, strategy, data, folder, going_on, headline)
+            experiment = assemble(config, strategy, data, folder, resuming, headline)
         except Exception as error:  # what cannot be put together is the user's to mend
             if errors.debugging():
                 raise
             print(f"error: {errors.reason(error)}", file=sys.stderr)
             failed(errors.reason(error))
             return 2
-        if not going_on:
+        if not resuming:
             experiment.record.seconds["imports"] = imports
             experiment.record.seconds["setup"] = time.perf_counter() - begun
         with _signals(_stop):
-            return _carry_out(experiment, folder, again or folder, failed)
+            return _run_experiment(experiment, folder, again or folder, failed)
 
 
 def _headline(config: DictConfig, strategy: str, data: str, folder: Path, threads: int) -> str:
@@ -275,13 +275,13 @@ def _headline(config: DictConfig, strategy: str, data: str, folder: Path, thread
     )
 
 
-def _carry_out(
+def _run_experiment(
     experiment: Experiment, folder: Path, again: Path, failed: Callable[[str], None]
 ) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
     from lifelong.report.page import write_report
     from lifelong.strategies.learner import Diverged
-    from lifelong.training.loggers import close, conclude
+    from lifelong.training.loggers import close, log_final_artifacts
     from lifelong.training.terminal import closing_table
 
     record, terminal, strategy = experiment.record, experiment.terminal, experiment.strategy
@@ -290,7 +290,7 @@ def _carry_out(
         record.write(folder, "running", strategy.method)
         write_report(folder, trust=True)
         for logger in experiment.loggers:
-            conclude(logger, folder)
+            log_final_artifacts(logger, folder)
         record.write(folder, "finished", strategy.method)
         terminal.say(closing_table(record), aloud=again == folder)  # a sweep tells at its end
         terminal.say(f"report: {folder / 'report.html'}", aloud=again == folder)

@@ -27,7 +27,7 @@ from torchvision.transforms import v2
 
 from lifelong.backbones import convnet, resnet17
 from lifelong.data import Images, Task, TaskStream, Visit
-from lifelong.data.splits import moments
+from lifelong.data.normalisation import moments
 from lifelong.networks import MultiHead
 from lifelong.optim import TensorFlowRMSProp, inverse_time
 from lifelong.strategies import LASEM, Strategy
@@ -116,7 +116,7 @@ def step_of(
 def naive_loss(strategy: LASEM, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """The EM step as the algorithm is written: two forward passes for each configuration."""
     net, (x, y, _) = strategy.network, batch
-    head = net.heads.of(0)
+    head = net.heads.head_for(0)
     with torch.no_grad():
         head.eval()
         log_p = [
@@ -152,7 +152,7 @@ def bare_epochs(epochs: int, validate: bool) -> Callable[[], None]:
     def train() -> None:
         net = network(top)
         net.add_task(0, CLASSES)
-        layers, head = [layer.slot for layer in net.transfer_layers()], net.heads.of(0)
+        layers, head = [layer.shared_params for layer in net.transfer_layers()], net.heads.head_for(0)
         optimizer = TensorFlowRMSProp([p for p in net.parameters() if p.requires_grad], lr=1e-4)
         (x, y, _), (vx, vy, _) = (part[torch.arange(len(part))] for part in (TASK.train, TASK.val))
 

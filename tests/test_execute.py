@@ -172,7 +172,7 @@ def test_a_failing_method_leaves_its_report_of_what_was(
 def test_a_report_that_was_not_written_is_made_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(folder: Path) -> None:
+    def die(folder: Path, trust: bool) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

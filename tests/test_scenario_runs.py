@@ -133,7 +133,7 @@ def test_one_head_is_held_like_the_body() -> None:
     for heads in (SingleHead, IncrementalHead):
         made = MAS(Network(small_body(), heads), SGD)
         made.begin_task(toy_visit(0))
-        names[heads] = set(made.held())
+        names[heads] = set(made.regularized_params())
         assert any(name.startswith("heads.") for name in names[heads])
         assert names[heads] == {name for name, _ in made.network.named_parameters()}
 

@@ -24,7 +24,7 @@ class Layer(nn.Module):
     Args:
         weight_shape: outputs first.
         skip: see below.
-        initial: how the weights are drawn, see `draw`.
+        initial: how the weights are drawn, see `initialize`.
 
     Attributes:
         skip: the number of the layer whose output is added to this one's, or None.
@@ -54,19 +54,19 @@ class Layer(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
-        draw(self.weight, self.bias, self.initial)
+        initialize(self.weight, self.bias, self.initial)
 
-    def fresh(self) -> Self:
+    def reinitialized(self) -> Self:
         """A new layer of the same shape with newly drawn weights."""
         twin = copy.deepcopy(self).requires_grad_()
         twin.reset_parameters()
         return twin
 
-    def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The linear map."""
         raise NotImplementedError
 
-    def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+    def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
         """What follows the map: non-linearity, skip addition, pooling."""
         return self.pooled(F.relu(z) if skip is None else F.relu(z) + skip)
 
@@ -75,15 +75,15 @@ class Layer(nn.Module):
         return h
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        return self.finish(self.map(x, self.weight, self.bias), skip)
+        return self.activate(self.linear(x, self.weight, self.bias), skip)
 
     def forward_with(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer with other weights than its own."""
-        return self.finish(self.map(x, weight, bias))
+        return self.activate(self.linear(x, weight, bias))
 
 
 @torch.no_grad()
-def draw(weight: Tensor, bias: Tensor, initial: Initial) -> None:
+def initialize(weight: Tensor, bias: Tensor, initial: Initial) -> None:
     """Draws the weights of a layer.
 
     Args:

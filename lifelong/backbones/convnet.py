@@ -22,7 +22,7 @@ class ConvLayer(Layer):
         kernel: odd size k of the kernel.
         pool: size and stride of the max-pool; 1 for none.
         skip: see `Layer`.
-        initial: how the weights are drawn, see `draw`.
+        initial: how the weights are drawn, see `initialize`.
     """
 
     def __init__(
@@ -40,13 +40,13 @@ class ConvLayer(Layer):
         super().__init__((outputs, inputs, kernel, kernel), skip, initial)
         self.to(memory_format=torch.channels_last)  # a fifth to a third less time on the CPU
 
-    def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.conv2d(x, weight, bias, padding=self.kernel // 2)
 
-    def finish(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+    def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
         if skip is None:  # the two commute, and ReLU has less to do after the pool
             return F.relu(self.pooled(z))
-        return super().finish(z, skip)
+        return super().activate(z, skip)
 
     def pooled(self, h: Tensor) -> Tensor:
         return max_pool_same(h, self.pool)
@@ -87,7 +87,7 @@ def convnet(
         skips: for each layer the layer whose output is added, or null.
         widths: outputs of each linear layer.
         dropout: probability of dropping an output of a linear layer.
-        initial: how the weights are drawn, see `draw`.
+        initial: how the weights are drawn, see `initialize`.
 
     Raises:
         ValueError: lists of different lengths.

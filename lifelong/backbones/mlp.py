@@ -18,7 +18,7 @@ class LinearLayer(Layer):
         inputs: width of the input.
         outputs: width of the output.
         dropout: probability of dropping an output.
-        initial: how the weights are drawn, see `draw`.
+        initial: how the weights are drawn, see `initialize`.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class LinearLayer(Layer):
         self.dropout = dropout
         super().__init__((outputs, inputs), initial=initial)
 
-    def map(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.linear(x.flatten(1), weight, bias)
 
     def pooled(self, h: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from lifelong.comparison.groups import Group
 from lifelong.comparison.runs import Run
-from lifelong.comparison.statistics import spread
+from lifelong.comparison.statistics import summarize
 from lifelong.drawing import (
     INK,
     accuracy_label,
@@ -22,7 +22,8 @@ from lifelong.drawing import (
     stride,
     words,
 )
-from lifelong.measures.matrix import WITH_TASK, WITHOUT_TASK, Matrix, from_rows
+from lifelong.measures.matrix import Matrix, from_rows
+from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
 
 ACCURACY = "accuracy"  # key of the matrix in results.json
 MOST_MAPS = 12  # heat maps that are drawn side by side
@@ -61,12 +62,12 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
     for number, group in enumerate(groups):
         rows = [_means(run, key) for run in group.runs]
         found = [
-            spread([value for value in column if not math.isnan(value)])
+            summarize([value for value in column if not math.isnan(value)])
             for column in zip(*rows, strict=True)
         ]
         steps = [step for step, each in enumerate(found) if each.n]
         mean = np.array([found[step].mean for step in steps])
-        half = np.nan_to_num(np.array([found[step].half for step in steps]))
+        half = np.nan_to_num(np.array([found[step].ci95 for step in steps]))
         axes.plot(steps, mean, "o-", color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
@@ -83,11 +84,11 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
     figure, axes = single(6.5, _height(groups))
     lowest = math.inf
     for number, group in enumerate(groups):
-        x = spread([factor * value for value in group.values(metric)])
-        y = spread([100 * value for value in group.values("final_accuracy")])
+        x = summarize([factor * value for value in group.values(metric)])
+        y = summarize([100 * value for value in group.values("final_accuracy")])
         if x.n and y.n:
             axes.errorbar(
-                x.mean, y.mean, xerr=_bar(x.deviation), yerr=_bar(y.deviation), fmt="o",
+                x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt="o",
                 color=hue(number), ms=6, capsize=2, lw=1, label=_cut(group.label),
             )  # fmt: skip
             lowest = min(lowest, x.mean)

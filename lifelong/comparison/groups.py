@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from lifelong.comparison.runs import ORDERS, SCENARIO, Run, many, table_of
-from lifelong.comparison.statistics import spread
+from lifelong.comparison.statistics import summarize
 from lifelong.configuration.stored import SEEDS
 from lifelong.measures.matrix import against, from_rows
-from lifelong.training.record import visited
+from lifelong.storage.results import visited
 
 
 @dataclass
@@ -56,7 +56,7 @@ class Group:
 
     def mean(self, metric: str) -> float:
         """Over the runs; NaN if none has it."""
-        return spread(self.values(metric)).mean
+        return summarize(self.values(metric)).mean
 
 
 def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from lifelong.comparison.tables import NOTE, PAIRED, Grid, tests
-from lifelong.measures.matrix import caption_of
+from lifelong.measures.metrics import caption_of
 
 CAPTIONS = {
     "accuracy_along_stream": "Mean accuracy of the tasks met after each task was learned; bands: "

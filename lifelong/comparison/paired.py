@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any
 
 from lifelong.comparison.groups import Group
-from lifelong.comparison.statistics import holm, spread
+from lifelong.comparison.statistics import holm, summarize
 
 MOST_PAIRED = 6  # groups of which all pairs are tested
 ROUNDING = 1e-9  # accuracies that differ by less are equal
@@ -23,7 +23,7 @@ class Pair:
         one, other: their labels.
         n: seeds in common.
         difference: mean of one - other.
-        half: half width of its 95 % confidence interval (Student's t).
+        ci95: half width of its 95 % confidence interval (Student's t).
         p: of the paired t-test; NaN where all differences are equal.
         adjusted: by Holm over the pairs of a table.
     """
@@ -32,7 +32,7 @@ class Pair:
     other: str
     n: int
     difference: float
-    half: float
+    ci95: float
     p: float
     adjusted: float
 
@@ -54,15 +54,15 @@ def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]
         both = [pair for pair in both if not any(map(math.isnan, pair))]
         if len(both) < 2:
             continue
-        differences = spread([a - b for a, b in both])
+        differences = summarize([a - b for a, b in both])
         p = math.nan
-        if differences.deviation > ROUNDING:
-            error = differences.deviation / math.sqrt(differences.n)
+        if differences.std > ROUNDING:
+            error = differences.std / math.sqrt(differences.n)
             p = 2 * float(t.sf(abs(differences.mean) / error, differences.n - 1))
         found.append((one, other, differences, p))
     adjusted = holm([p for *_, p in found])
     return [
-        Pair(one.label, other.label, d.n, d.mean, d.half, p, corrected)
+        Pair(one.label, other.label, d.n, d.mean, d.ci95, p, corrected)
         for (one, other, d, p), corrected in zip(found, adjusted, strict=True)
     ]
 

@@ -11,8 +11,8 @@ from typing import Any, Required, TypedDict
 from lifelong.configuration.stored import SEEDS, plain_leaves, read_plain
 from lifelong.errors import reason
 from lifelong.storage.files import read_json
+from lifelong.storage.results import check_results, check_shape
 from lifelong.sweeps.standing import FAILURES
-from lifelong.training.record import check_results, check_shape
 
 FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}

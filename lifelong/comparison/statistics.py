@@ -9,30 +9,30 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Spread:
+class Summary:
     """Of n numbers: mean, standard deviation of the sample, confidence interval of the mean.
 
     Attributes:
-        half: half its width, 95 % by Student's t distribution; NaN of fewer than two numbers.
+        ci95: half its width, 95 % by Student's t distribution; NaN of fewer than two numbers.
     """
 
     n: int
     mean: float
-    deviation: float
-    half: float
+    std: float
+    ci95: float
 
 
-def spread(values: Sequence[float]) -> Spread:
-    """See `Spread`.
+def summarize(values: Sequence[float]) -> Summary:
+    """See `Summary`.
 
-    >>> spread([1.0, 2.0, 3.0])
-    Spread(n=3, mean=2.0, deviation=1.0, half=2.48...)
+    >>> summarize([1.0, 2.0, 3.0])
+    Summary(n=3, mean=2.0, std=1.0, ci95=2.48...)
     """
     n = len(values)
     if n < 2:
-        return Spread(n, values[0] if n else math.nan, math.nan, math.nan)
+        return Summary(n, values[0] if n else math.nan, math.nan, math.nan)
     deviation = statistics.stdev(values)
-    return Spread(n, statistics.fmean(values), deviation, _t(n - 1) * deviation / math.sqrt(n))
+    return Summary(n, statistics.fmean(values), deviation, _t(n - 1) * deviation / math.sqrt(n))
 
 
 def _t(freedom: int) -> float:

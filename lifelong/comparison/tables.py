@@ -13,8 +13,8 @@ from typing import Any
 from lifelong.comparison.groups import Group, differing, tables
 from lifelong.comparison.paired import Pair, pairs
 from lifelong.comparison.runs import ORDERS
-from lifelong.comparison.statistics import Spread, spread
-from lifelong.measures.matrix import Metric, is_accuracy, metric_of
+from lifelong.comparison.statistics import Summary, summarize
+from lifelong.measures.metrics import Metric, is_accuracy, metric_of
 
 COLUMNS = (  # metrics that stand in tables
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task"),
@@ -49,10 +49,10 @@ PAIRED = (
 )
 
 
-def scaled(group: Group, metric: str) -> Spread:
+def scaled(group: Group, metric: str) -> Summary:
     """A metric of a group in the units of its column."""
     factor = column(metric).factor
-    return spread([factor * value for value in group.values(metric)])
+    return summarize([factor * value for value in group.values(metric)])
 
 
 def column(metric: str) -> Metric:
@@ -73,19 +73,19 @@ def published(group: Group, metric: str) -> tuple[float, float | None] | None:
     return factor * float(mean), None if deviation is None else factor * float(deviation)
 
 
-def text(found: Spread, digits: int) -> str:
+def text(found: Summary, digits: int) -> str:
     """A cell.
 
-    >>> text(spread([1.0, 2.0, 3.0]), 1)
+    >>> text(summarize([1.0, 2.0, 3.0]), 1)
     '2.0 +- 1.0 [-0.5, 4.5]'
     """
     if not found.n:
         return "-"
     if found.n == 1:
         return f"{found.mean:z.{digits}f}"
-    low, high = found.mean - found.half, found.mean + found.half
+    low, high = found.mean - found.ci95, found.mean + found.ci95
     return (
-        f"{found.mean:z.{digits}f} +- {found.deviation:.{digits}f} "
+        f"{found.mean:z.{digits}f} +- {found.std:.{digits}f} "
         f"[{low:z.{digits}f}, {high:z.{digits}f}]"
     )
 
@@ -166,7 +166,7 @@ def _published_by_any(groups: Sequence[Group], key: str) -> bool:
 
 def _times(group: Group, groups: Sequence[Group], against_paper: bool) -> list[tuple[str, float]]:
     """Seconds of training, and what a paper says of them."""
-    seconds = spread(group.values("seconds"))
+    seconds = summarize(group.values("seconds"))
     cells = [(text(seconds, 0), seconds.mean)]
     if not against_paper:
         return cells
@@ -207,7 +207,7 @@ def _orders(group: Group) -> str | None:
     for run in group.runs:
         order = tuple(run.options.get(key) for key in ORDERS)
         found.setdefault(order, []).append(100 * run.value("final_accuracy"))
-    means = [(spread(values).mean, order) for order, values in found.items() if values]
+    means = [(summarize(values).mean, order) for order, values in found.items() if values]
     means.sort(key=lambda pair: pair[0])
     if len(means) < 2:
         return None
@@ -228,7 +228,7 @@ def _weights_left(group: Group) -> str:
     found = [run.results.get("method", {}).get("remaining", {}) for run in group.runs]
     cells = []
     for visit, theirs in enumerate(group.published[WEIGHTS_LEFT], 1):
-        ours = spread([100 * shares[str(visit)] for shares in found if str(visit) in shares])
+        ours = summarize([100 * shares[str(visit)] for shares in found if str(visit) in shares])
         cells.append(f"{f'{ours.mean:.2f}' if ours.n else '-'} ({theirs:.2f})")
     return f"{group.label}: % of weights left after each task, (published): {', '.join(cells)}"
 
@@ -238,7 +238,7 @@ def _changed(group: Group) -> str:
 
 
 def _beside(
-    ours: Spread, theirs: tuple[float, float | None] | None, digits: int
+    ours: Summary, theirs: tuple[float, float | None] | None, digits: int
 ) -> list[tuple[str, float]]:
     if theirs is None:
         return [("-", math.nan), ("-", math.nan)]
@@ -252,7 +252,7 @@ def tests(grid: Grid) -> tuple[list[str], list[list[str]]]:
     heads = ["one", "other", "n", "difference", "p", "p (Holm)"]
     rows = []
     for pair in grid.tests:
-        low, high = (100 * (pair.difference + sign * pair.half) for sign in (-1, 1))
+        low, high = (100 * (pair.difference + sign * pair.ci95) for sign in (-1, 1))
         rows.append([
             pair.one, pair.other, str(pair.n),
             f"{100 * pair.difference:+z.1f} [{low:+.1f}, {high:+.1f}]",
@@ -316,7 +316,7 @@ def tidy(groups: Sequence[Group]) -> str:
         for metric in names:
             ours, theirs = scaled(group, metric), published(group, metric)
             if ours.n:
-                values = [ours.mean, ours.deviation, ours.mean - ours.half, ours.mean + ours.half]
+                values = [ours.mean, ours.std, ours.mean - ours.ci95, ours.mean + ours.ci95]
                 paper = [*theirs, ours.mean - theirs[0]] if theirs else [None] * 3
                 table.writerow([
                     _cell(group.table), _cell(group.label), metric, column(metric).unit, ours.n,

@@ -16,7 +16,7 @@ from lifelong.configuration.stored import SEEDS
 PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
 MOST = 1_000_000_000  # of a whole number at the top level that is no seed
 TEXTS = ("name", "resume", "paths.data_dir", "paths.output_dir")  # whatever they look like
-_WHOLE = {  # least values of the whole numbers at the top level
+_INTEGER_MINIMA = {  # least values of the whole numbers at the top level
     "seed": 0,
     "seeds.init": 0,
     "seeds.batches": 0,
@@ -56,7 +56,7 @@ def complete(config: DictConfig) -> None:
         if config[key] is None:
             online = key == "epochs" and config.data.get("online")
             config[key] = 1 if online else config.protocol[key]
-    for key, least in _WHOLE.items():
+    for key, least in _INTEGER_MINIMA.items():
         _check_whole(key, OmegaConf.select(config, key), least)
     _check_rate(config.lr)
     _check_groups(config.get("optimizer_groups"))

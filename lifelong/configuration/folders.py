@@ -12,8 +12,8 @@ from omegaconf import DictConfig
 
 from lifelong import errors
 from lifelong.configuration.stored import differences, read_config
-from lifelong.storage import files
-from lifelong.storage.files import LOCK, OURS
+from lifelong.storage.files import read_json
+from lifelong.storage.locks import LOCK, OURS
 
 LONGEST = 72  # bytes of the name of a run's folder in a sweep, but for its digest
 LONGEST_NAME = 255  # bytes of a name, of usual file systems
@@ -86,7 +86,7 @@ def taken(folder: Path) -> bool:
 def finished(folder: Path) -> bool:
     """Whether the folder's results are those of a finished run."""
     try:
-        results = files.read_json(folder / "results.json")
+        results = read_json(folder / "results.json")
     except (OSError, ValueError):
         return False
     return bool(results.get("status") == "finished")

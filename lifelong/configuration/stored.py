@@ -16,7 +16,7 @@ from lifelong import errors
 # How a run is carried out, which changes no result.
 HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads")
 # What may differ between the two parts of a resumed run; the others only say what is known of it.
-HARMLESS = (*HANDLING, "published", "choices", "changed")
+IGNORED_ON_RESUME = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.
 SEEDS = (
     "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
@@ -100,7 +100,7 @@ def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
 def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """As `leaves`, of a configuration read from config.yaml."""
     paths = {str(value) for value in config["paths"].values() if value is not None}
-    rest = {key: value for key, value in config.items() if key not in HARMLESS}
+    rest = {key: value for key, value in config.items() if key not in IGNORED_ON_RESUME}
     yield from _flat(rest, "", paths)
 
 

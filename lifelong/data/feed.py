@@ -58,7 +58,7 @@ class Served(Dataset[Batch]):
         return len(self.images)
 
     def __getitem__(self, indices: Tensor) -> Batch:
-        return self.images.shown(indices, self.transform, self.generator)
+        return self.images.get_batch(indices, self.transform, self.generator)
 
 
 class ServedTogether(Dataset[Fed]):
@@ -72,7 +72,7 @@ class ServedTogether(Dataset[Fed]):
         return Fed(self.main[rows], {name: self.feeds[name][own] for name, own in others.items()})
 
 
-class Shuffled(Sampler[Tensor]):
+class ShuffledBatchSampler(Sampler[Tensor]):
     """Batches of shuffled indices; the order is a function of `seed` and the epoch alone."""
 
     def __init__(self, size: int, batch_size: int, drop_last: bool, seed: int, first_epoch: int):
@@ -107,11 +107,13 @@ class Shuffled(Sampler[Tensor]):
 class Together(Sampler[tuple[Tensor, dict[str, Tensor]]]):
     """Batches of a training set, and with each one of every feed."""
 
-    def __init__(self, main: Shuffled, feeds: Mapping[str, Shuffled]) -> None:
+    def __init__(
+        self, main: ShuffledBatchSampler, feeds: Mapping[str, ShuffledBatchSampler]
+    ) -> None:
         self.main, self.feeds = main, feeds
 
     def set_epoch(self, epoch: int) -> None:
-        """See `Shuffled`."""
+        """See `ShuffledBatchSampler`."""
         for sampler in (self.main, *self.feeds.values()):
             sampler.set_epoch(epoch)
 

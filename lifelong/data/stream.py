@@ -12,7 +12,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lifelong.data.feed import Feed, Served, ServedTogether, Shuffled, Together
+from lifelong.data.feed import Feed, Served, ServedTogether, ShuffledBatchSampler, Together
 from lifelong.data.seeds import derive
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.transforms import Transform
@@ -188,15 +188,19 @@ class TaskStream(LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches; with feeds, `Fed`."""
         size = len(self._train)
-        main = Shuffled(size, self._batch, self.drop_last, self._epoch_seed, self._first_epoch)
+        main = ShuffledBatchSampler(
+            size, self._batch, self.drop_last, self._epoch_seed, self._first_epoch
+        )
         train = Served(self._train, True, main.noise)
-        samplers, served = dict[str, Shuffled](), dict[str, Served]()
+        samplers, served = dict[str, ShuffledBatchSampler](), dict[str, Served]()
         for name, feed in self._feeds.items():
             images = feed.images() if callable(feed.images) else feed.images
             if len(images):
                 seed = derive(self._epoch_seed, "feed", name)
                 batch = feed.batch_size or self._batch
-                samplers[name] = Shuffled(len(images), batch, False, seed, self._first_epoch)
+                samplers[name] = ShuffledBatchSampler(
+                    len(images), batch, False, seed, self._first_epoch
+                )
                 served[name] = Served(images, feed.augment, samplers[name].noise)
         if not served:
             return _loader(train, main)

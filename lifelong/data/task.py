@@ -73,9 +73,9 @@ class Images(Dataset[Batch]):
 
     def __getitem__(self, indices: Tensor) -> Batch:
         """The images at `indices` (int64, on the CPU), normalised on the device they live on."""
-        return self.shown(indices, self.transform, NO_CHANCE)
+        return self.get_batch(indices, self.transform, NO_CHANCE)
 
-    def shown(
+    def get_batch(
         self, indices: Tensor, transform: Transform | None, generator: torch.Generator
     ) -> Batch:
         """As `images[indices]` under another transform."""

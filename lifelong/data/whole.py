@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lifelong.data.normalisation import Standardize, standardized
 from lifelong.data.seeds import derive
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
-from lifelong.data.splits import Standardize, standardized
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Task
 

@@ -40,7 +40,7 @@ from lifelong.finished.load import Run, load_run, replaced, without_files
 from lifelong.measures import Tally
 from lifelong.parts.ticket import load_ticket
 from lifelong.strategies import Strategy
-from lifelong.strategies.answering import Way
+from lifelong.strategies.answering import EvalMode
 
 OPTIONS = {
     "run": None,
@@ -70,7 +70,7 @@ def evaluate(
         by_class: ask without the task given.
         device: of the strategy.
     """
-    way: Way = "class" if by_class else "task"
+    way: EvalMode = "class" if by_class else "task"
     found = {}
     for task in tasks:
         tally = Tally()
@@ -188,7 +188,7 @@ def _evaluated(arguments: Sequence[str]) -> int:
         what = f"{run.folder}, after visit {run.visit}"
         if hasattr(strategy, "masks"):
             remaining = strategy.masks.remaining()
-    if by_class and not strategy.tells_apart():
+    if by_class and not strategy.supports_class_incremental():
         raise ValueError(
             "evaluate=class: a single head does not tell the classes of different tasks apart; "
             "give task"

@@ -49,17 +49,10 @@ from lifelong.parts.masks import kept_entries
 from lifelong.parts.state_files import authors, joined
 from lifelong.parts.ticket import Ticket, dense, sparse
 from lifelong.storage.checkpoint import finished_visits
-from lifelong.storage.files import (
-    SEAL,
-    appearing,
-    read_json,
-    remove_leftovers,
-    save,
-    write_text,
-    write_with,
-)
+from lifelong.storage.files import SEAL, appearing, read_json, save, write_text, write_with
+from lifelong.storage.locks import remove_leftovers
+from lifelong.storage.results import visited
 from lifelong.strategies import Tickets, TicketsTD
-from lifelong.training.record import visited
 
 PREFIX = "tmodel."
 FORMS = ("ticket", "state", "prune", "release", "onnx")
@@ -190,7 +183,7 @@ class _Answers(nn.Module):
         images = run.tasks[max(run.tasks)].test
         self.register_buffer("scale", images.scale)
         self.register_buffer("shift", images.shift)
-        self.network, self.tasks = run.strategy.network, run.strategy.answered()
+        self.network, self.tasks = run.strategy.network, run.strategy.candidate_tasks()
 
     def forward(self, x: Tensor) -> Tensor:
         normalised = torch.addcmul(self.shift, x, self.scale)  # type: ignore[arg-type]
@@ -261,7 +254,7 @@ def _head(run: Run, task: int) -> dict[str, Tensor]:
             f"{run.results['strategy']} has another"
         )
     heads = network.heads
-    head = heads.of(task)
+    head = heads.head_for(task)
     columns = slice(None)
     layers = list(head) if isinstance(head, Head) else []
     if isinstance(heads, OutputMatrix):

@@ -22,8 +22,8 @@ from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
+from lifelong.storage.results import read_results, visited
 from lifelong.strategies import Strategy
-from lifelong.training.record import read_results, visited
 
 
 def load_run(

@@ -69,7 +69,7 @@ def multiply_adds(
         strategy._trainer = trainer
     whole = batch if isinstance(batch, Fed) else Fed(batch, {})
     devices = [strategy.device] if strategy.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), strategy.eagerly():
+    with torch.random.fork_rng(devices=devices), strategy.uncompiled():
         other.train()
         with torch.enable_grad(), FlopCounterMode(display=False) as step:
             other.training_loss(whole.batch, **whole.feeds).backward()

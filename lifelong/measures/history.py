@@ -9,7 +9,7 @@ LIMIT = 200
 HISTOGRAM = (-12, 4, 64)
 
 
-def remember(history: dict[str, Any], epoch: int, **values: Any) -> None:
+def append_downsampled(history: dict[str, Any], epoch: int, **values: Any) -> None:
     """Notes the values of an epoch; of the epochs noted, evenly spaced ones are kept.
 
     Args:
@@ -20,7 +20,7 @@ def remember(history: dict[str, Any], epoch: int, **values: Any) -> None:
 
     >>> history = {}
     >>> for epoch in range(1, 501):
-    ...     remember(history, epoch, loss=-epoch)
+    ...     append_downsampled(history, epoch, loss=-epoch)
     >>> history["every"], history["epochs"][:3], history["loss"][:3]
     (4, [4, 8, 12], [-4, -8, -12])
     """

@@ -39,7 +39,7 @@ class SoftmaxGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c_in, ...) -> (b, c_out)
         hidden = self.first(flat(x))
-        logits = self.second.map(hidden, self.second.weight, self.second.bias)
+        logits = self.second.linear(hidden, self.second.weight, self.second.bias)
         return torch.softmax(logits / self.temperature, 1)
 
 
@@ -103,7 +103,7 @@ class ChannelGatedNetwork(TaskNetwork):
         super().__init__()
         self.body = backbone()
         self.heads = heads(self.body.features)
-        self.distinguishes = self.heads.distinguishes
+        self.disjoint_outputs = self.heads.disjoint_outputs
         self.variant = variant
         self.gates = nn.ModuleDict()
         self._inputs = _input_shapes(self.body.layers, shape)
@@ -124,7 +124,7 @@ class ChannelGatedNetwork(TaskNetwork):
             gates.requires_grad_(other == key)
         self.heads.requires_grad_(False)
         self.heads.add_task(task, classes)
-        self.heads.of(task).requires_grad_()
+        self.heads.head_for(task).requires_grad_()
 
     def _gate(self, shape: Sequence[int], channels: int) -> nn.Module:
         if self.variant == "paper":
@@ -144,7 +144,7 @@ class ChannelGatedNetwork(TaskNetwork):
         for number, (layer, gate) in enumerate(zip(self.body.layers, gates, strict=True)):
             skip = None if layer.skip is None else outputs[layer.skip]
             g = gate(x)  # (b, c_out)
-            h = layer.finish(layer.map(x, *self.weight(number)), skip)
+            h = layer.activate(layer.linear(x, *self.weight(number)), skip)
             x = h * g.view(*g.shape, *[1] * (h.dim() - 2))
             outputs.append(x)
             opened.append(g)
@@ -168,12 +168,12 @@ class ChannelGatedNetwork(TaskNetwork):
         for name, own in (("weight", layer.weight), ("bias", layer.bias)):
             self.get_buffer(f"kept_{name}_{number}")[new] = own[new]
         fixed |= channels
-        drawn = layer.fresh()
+        drawn = layer.reinitialized()
         layer.weight[~fixed] = drawn.weight[~fixed]
         layer.bias[~fixed] = drawn.bias[~fixed]
 
     def single_size(self, task: int) -> int:
-        return count(self.body, self.heads.of(task))
+        return count(self.body, self.heads.head_for(task))
 
 
 @torch.no_grad()

@@ -80,7 +80,7 @@ class ExpandableNetwork(TaskNetwork):
         super().__init__()
         body = backbone()
         model = heads(body.features)
-        if not model.distinguishes or isinstance(model, IncrementalHead):
+        if not model.disjoint_outputs or isinstance(model, IncrementalHead):
             raise ValueError("heads: this network has outputs for each task; give heads=multi")
         if model.initial != "truncated_normal":
             raise ValueError(

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import LinearLayer
-from lifelong.backbones.backbone import Initial, draw
+from lifelong.backbones.backbone import Initial, initialize
 
 
 class Head(nn.Sequential):
@@ -27,7 +27,7 @@ class Head(nn.Sequential):
         body = [LinearLayer(a, b, initial=initial) for a, b in zip(widths, hidden, strict=False)]
         output = nn.Linear(widths[-1], classes)
         if initial != "uniform":  # as it is drawn already
-            draw(output.weight, output.bias, initial)
+            initialize(output.weight, output.bias, initial)
         super().__init__(nn.Dropout(dropout), *body, output)
         self.classes = classes
 
@@ -39,16 +39,16 @@ class Heads(nn.Module):
         features: length of the body's output.
         hidden: widths of the hidden layers of a head.
         dropout: probability of dropping a feature.
-        initial: how the weights are drawn, see `lifelong.backbones.backbone.draw`.
+        initial: how the weights are drawn, see `lifelong.backbones.backbone.initialize`.
 
     Attributes:
-        distinguishes: whether the logits of different tasks stand for different classes.
-        common: whether the same weights answer for all tasks, as those of the body do; a class then
-            has one column, whatever the task.
+        disjoint_outputs: whether the logits of different tasks stand for different classes.
+        shared_outputs: whether the same weights answer for all tasks, as those of the backbone do;
+            a class then has one column, whatever the task.
     """
 
-    distinguishes = True
-    common = False
+    disjoint_outputs = True
+    shared_outputs = False
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class Heads(nn.Module):
         """Makes what a task of these class numbers needs; nothing for a task that has it."""
         raise NotImplementedError
 
-    def of(self, task: int) -> nn.Module:
+    def head_for(self, task: int) -> nn.Module:
         """The module whose parameters serve `task`."""
         raise NotImplementedError
 
@@ -78,14 +78,14 @@ class Heads(nn.Module):
 
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
         """Scores that a task is trained on; those of its own classes come first."""
-        logits: Tensor = self.of(task)(features)
+        logits: Tensor = self.head_for(task)(features)
         return logits
 
-    def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Scores of the own classes of each of several tasks, (b, k) each."""
         return [self(features, task) for task in tasks]
 
-    def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def softmax_groups(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Scores of the classes of several tasks, one tensor for each softmax that training has."""
         return [self(features, task) for task in tasks]
 
@@ -96,7 +96,7 @@ class MultiHead(Heads):
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         self._make(str(task), len(classes))
 
-    def of(self, task: int) -> Head:
+    def head_for(self, task: int) -> Head:
         head = self.all[str(task)]
         assert isinstance(head, Head)
         return head
@@ -109,24 +109,24 @@ class SingleHead(Heads):
         ValueError: a task with another number of classes.
     """
 
-    distinguishes = False
-    common = True
+    disjoint_outputs = False
+    shared_outputs = True
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         self._make("shared", len(classes))
-        if self.of(task).classes != len(classes):
+        if self.head_for(task).classes != len(classes):
             raise ValueError(
                 f"heads=single: task {task + 1} has {len(classes)} classes and the head "
-                f"{self.of(task).classes}; use heads=multi"
+                f"{self.head_for(task).classes}; use heads=multi"
             )
 
-    def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
-        return self.competing(features, tasks) * len(tasks)  # one head, asked once
+    def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        return self.softmax_groups(features, tasks) * len(tasks)  # one head, asked once
 
-    def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def softmax_groups(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         return [self(features, tasks[0])] if tasks else []
 
-    def of(self, task: int) -> Head:
+    def head_for(self, task: int) -> Head:
         head = self.all["shared"]
         assert isinstance(head, Head)
         return head
@@ -172,7 +172,7 @@ class OutputMatrix(Heads):
             )
         self.columns[task] = slice(first, last)
 
-    def of(self, task: int) -> nn.Module:
+    def head_for(self, task: int) -> nn.Module:
         return self
 
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
@@ -193,7 +193,7 @@ class IncrementalHead(Heads):
         ValueError: more classes than `outputs`.
     """
 
-    common = True
+    shared_outputs = True
 
     def __init__(
         self,
@@ -231,7 +231,7 @@ class IncrementalHead(Heads):
             )
         self.columns[task] = [self.numbers.index(number) for number in classes]
 
-    def of(self, task: int) -> nn.Module:
+    def head_for(self, task: int) -> nn.Module:
         return self
 
     def scores(self, features: Tensor) -> Tensor:  # (b, f) -> (b, columns)
@@ -245,11 +245,11 @@ class IncrementalHead(Heads):
         others = [column for column in range(count) if column not in own]
         return self.scores(features)[:, _places(own + others)]
 
-    def own(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         scores = self.scores(features)
         return [scores[:, _places(self.columns[task])] for task in tasks]
 
-    def competing(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def softmax_groups(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         columns = sorted({column for task in tasks for column in self.columns[task]})
         return [self.scores(features)[:, _places(columns)]] if columns else []
 

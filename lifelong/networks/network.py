@@ -20,16 +20,16 @@ class TaskNetwork(nn.Module):
     A subclass says how one task's logits come about; batches of mixed tasks are done here.
 
     Attributes:
-        choices: configurations among which a method must choose for each task; 1 for none.
-        distinguishes: whether the logits of different tasks stand for different classes.
+        num_candidates: configurations among which a method must choose for each task; 1 for none.
+        disjoint_outputs: whether the logits of different tasks stand for different classes.
         one_pass: whether one pass through a body answers for all tasks.
-        common: whether the same output weights answer for all tasks, see `Heads`.
+        shared_outputs: whether the same output weights answer for all tasks, see `Heads`.
     """
 
-    choices = 1
-    distinguishes = True
+    num_candidates = 1
+    disjoint_outputs = True
     one_pass = False
-    common = False
+    shared_outputs = False
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         """Makes what a new task needs; nothing for a task that is known.
@@ -55,9 +55,9 @@ class TaskNetwork(nn.Module):
         """
         return by_task(lambda rows, task: self.logits(taken(x, rows), task), t)
 
-    def tells_apart(self, classes: Iterable[tuple[int, ...]]) -> bool:
+    def supports_class_incremental(self, classes: Iterable[tuple[int, ...]]) -> bool:
         """Whether tasks of these class numbers can be answered without the task given."""
-        return self.distinguishes or len(set(classes)) == 1
+        return self.disjoint_outputs or len(set(classes)) == 1
 
     def penalty(self, task: int) -> Tensor | float:
         """What the network's own regularisers add to the loss of `task`."""
@@ -110,7 +110,10 @@ class Network(TaskNetwork):
         super().__init__()
         self.body = backbone()
         self.heads = heads(self.body.features)
-        self.distinguishes, self.common = self.heads.distinguishes, self.heads.common
+        self.disjoint_outputs, self.shared_outputs = (
+            self.heads.disjoint_outputs,
+            self.heads.shared_outputs,
+        )
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         self.heads.add_task(task, classes)
@@ -121,10 +124,10 @@ class Network(TaskNetwork):
 
     def all_logits(self, x: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         features = self.body(x)  # (b, f), once for all tasks
-        return self.heads.own(features, tasks)
+        return self.heads.task_scores(features, tasks)
 
     def single_size(self, task: int) -> int:
-        return count(self.body, self.heads.of(task))
+        return count(self.body, self.heads.head_for(task))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         features = self.body(x)  # (b, f), once for all tasks of the batch

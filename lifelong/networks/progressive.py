@@ -119,15 +119,15 @@ class ProgressiveNetwork(TaskNetwork):
         for number, layer in enumerate(self.column(task).body.layers):
             skip = None if layer.skip is None else outputs[layer.skip]
             if number == 0 or not earlier:
-                z = layer.map(x, layer.weight, layer.bias)
+                z = layer.linear(x, layer.weight, layer.bias)
             else:
                 link = links[number - 1]
                 assert isinstance(link, Lateral)
                 side = link([column[number - 1] for column in earlier])
                 # One map for the layer's own input and the reduced ones.
                 joined = torch.cat([layer.weight, link.weight], 1)
-                z = layer.map(torch.cat([x, side], 1), joined, layer.bias)
-            x = layer.finish(z, skip)
+                z = layer.linear(torch.cat([x, side], 1), joined, layer.bias)
+            x = layer.activate(z, skip)
             outputs.append(x)
         return outputs
 

@@ -23,17 +23,17 @@ class TwoBranchNetwork(Network):
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
         super().__init__(backbone, heads)
         self.auxiliary = heads(self.body.features)
-        if not self.distinguishes:
+        if not self.disjoint_outputs:
             raise ValueError("heads=single: the classes of all tasks are told apart; use multi")
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         super().add_task(task, classes)
         self.auxiliary.add_task(task, classes)
 
-    def main(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def main_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Scores of the main branch for each of several tasks, (b, k) each."""
-        return self.heads.own(features, tasks)
+        return self.heads.task_scores(features, tasks)
 
-    def aside(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+    def auxiliary_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Likewise of the auxiliary branch."""
-        return self.auxiliary.own(features, tasks)
+        return self.auxiliary.task_scores(features, tasks)

@@ -40,7 +40,7 @@ class Anchor(nn.Module):
         return found
 
     @torch.no_grad()
-    def hold(self, named: Named) -> None:
+    def move_to(self, named: Named) -> None:
         """Makes the weights as they are now those to hold to."""
         for name, p in named.items():
             self.weight(name).copy_(p)

@@ -21,7 +21,7 @@ from lifelong.networks import TwoBranchNetwork
 from lifelong.parts.distillation import distillation
 from lifelong.parts.neighbours import nearest_without_replacement
 
-BRANCHES = ("aside", "main")
+BRANCHES = ("auxiliary", "main")
 
 
 class LotteryTeaching(nn.Module):
@@ -124,7 +124,7 @@ class LotteryTeaching(nn.Module):
         for some in torch.arange(len(rows)).split(EVALUATION_BATCH):
             features = network.body(self._views[some].x)
             for branch in BRANCHES:
-                scores = getattr(network, branch)(features, tasks)
+                scores = getattr(network, f"{branch}_scores")(features, tasks)
                 parts[branch].append(torch.cat(scores, 1).cpu())
         self.now |= {branch: torch.cat(scores) for branch, scores in parts.items()}
         return note
@@ -167,13 +167,13 @@ class LotteryTeaching(nn.Module):
             batch: of U; its rows count from 0.
         """
         features, tasks = network.body(batch.x), taught["tasks"]
-        scores = network.aside(features, tasks), network.main(features, tasks)
+        scores = network.auxiliary_scores(features, tasks), network.main_scores(features, tasks)
         wanted = (taught[branch][batch.row].to(batch.x.device) for branch in BRANCHES)
-        aside, main = (
+        auxiliary, main = (
             self.temperature**2 * distillation(torch.cat(own, 1), those, self.temperature)
             for own, those in zip(scores, wanted, strict=True)
         )
-        return aside, main
+        return auxiliary, main
 
     def get_extra_state(self) -> dict[str, Any]:
         return {"now": self.now, "before": self.before, "used": sorted(self.used)}

@@ -119,7 +119,7 @@ class Memory(nn.Module):
             slots = slots[torch.randperm(len(slots))[:number]]
         kept = self.kept()
         transform = kept.augment if augment and kept.augment is not None else kept.transform
-        batch = kept.shown(slots, transform, torch.default_generator)
+        batch = kept.get_batch(slots, transform, torch.default_generator)
         found = {}
         for name, values in self.extras.items():
             self.extras[name] = values = values.to(batch.x.device)
@@ -213,7 +213,7 @@ class Reservoir(Memory):
         return [slot if slot < self.size else None for slot in slots.tolist()]
 
 
-class Rings(Memory):
+class RingBuffer(Memory):
     """The latest images of every class of every task.
 
     Args:

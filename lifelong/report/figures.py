@@ -21,8 +21,9 @@ from lifelong.drawing import (
     stride,
     words,
 )
-from lifelong.measures.matrix import METRICS, forgotten, other_way
-from lifelong.training.record import visited
+from lifelong.measures.matrix import forgotten
+from lifelong.measures.metrics import METRICS, other_way
+from lifelong.storage.results import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
 

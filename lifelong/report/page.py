@@ -19,17 +19,11 @@ from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import allowed
 from lifelong.drawing import Drawing, png
 from lifelong.errors import command, debugging, reason
-from lifelong.measures.matrix import (
-    caption_of,
-    how_asked,
-    learned_at,
-    metric_of,
-    other_way,
-    percent,
-)
+from lifelong.measures.matrix import learned_at
+from lifelong.measures.metrics import caption_of, how_asked, metric_of, other_way, percent
 from lifelong.report.figures import figures
 from lifelong.storage.files import write_bytes, write_text
-from lifelong.training.record import IN_REPORTS, read_results, visited
+from lifelong.storage.results import IN_REPORTS, read_results, visited
 
 _HEADLINES = (
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task", "peak_accuracy"),

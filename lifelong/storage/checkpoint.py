@@ -17,7 +17,7 @@ import torch
 
 from lifelong.parts.packing import pack, unpack
 from lifelong.parts.state_files import told
-from lifelong.storage import files
+from lifelong.storage import locks
 from lifelong.storage.files import load, save
 
 PARTIAL = "partial.ckpt"
@@ -132,7 +132,7 @@ class Checkpoint:
 def remove_leftovers(folder: Path, saved: Checkpoint | None) -> None:
     """Removes what a killed run may have left: half-written files, an outdated partial file."""
     for place in (folder, folder / "figures"):
-        files.remove_leftovers(place, alone=True)
+        locks.remove_leftovers(place, alone=True)
     if saved is None or saved.finished:
         (folder / PARTIAL).unlink(missing_ok=True)
 

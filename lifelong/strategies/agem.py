@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import Rings, check_augment
+from lifelong.parts.memory import RingBuffer, check_augment
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
 
@@ -53,7 +53,7 @@ class AGEM(Strategy):
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.authors, self.augment_memory = fidelity == "authors", augment_memory
-        self.memory = Rings(per_class)
+        self.memory = RingBuffer(per_class)
         self.method = {"fidelity": fidelity, "per_class": per_class}
         self._reference: list[Tensor | None] | None = None
 

@@ -83,17 +83,17 @@ class Anchored(Strategy):
         self.strength, self.proximal = strength, penalty == "proximal"
         self.anchor = Anchor()
         self.method = {"strength": strength, "importances": {}}
-        self._held: dict[str, nn.Parameter] = {}  # of the current task
+        self._regularized: dict[str, nn.Parameter] = {}  # of the current task
 
-    def held(self) -> dict[str, nn.Parameter]:
+    def regularized_params(self) -> dict[str, nn.Parameter]:
         """The parameters that are held, by name in the network."""
         return shared(self.network)
 
     def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         """The importance that the weights have for a task just learned, by name."""
-        return {name: torch.ones_like(p) for name, p in self.held().items()}
+        return {name: torch.ones_like(p) for name, p in self.regularized_params().items()}
 
-    def merge(self, name: str, found: Tensor) -> None:
+    def accumulate_importance(self, name: str, found: Tensor) -> None:
         """Takes the importance of a task into what was gathered so far."""
         self.anchor.importance(name).copy_(found)
 
@@ -106,22 +106,22 @@ class Anchored(Strategy):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        self._held = self.held()
-        self.anchor.extend(self._held)
+        self._regularized = self.regularized_params()
+        self.anchor.extend(self._regularized)
         if self.halve_below:
             for name, value in self.network.state_dict().items():
                 if torch.is_tensor(value):
                     self.register_buffer(f"start_{key(name)}", value.clone())
 
     def rounds(self, visit: Visit) -> Rounds:
-        if not self.halve_below or not self.holds:
+        if not self.halve_below or not self.penalty_active:
             yield Round()
             return
         self._free = True
         metrics = yield Round("without penalty")
         self._free, wanted = False, self.halve_below * metrics["val/best"]
         for attempt in range(ATTEMPTS):
-            self.start_again()
+            self.restart_task()
             metrics = yield Round(f"attempt {attempt + 1}")
             self.method.setdefault("strengths", {})[str(visit.number)] = self.strength
             if metrics["val/best"] >= wanted:
@@ -129,7 +129,7 @@ class Anchored(Strategy):
             self.strength /= 2
 
     @torch.no_grad()
-    def start_again(self) -> None:
+    def restart_task(self) -> None:
         """Puts network and schedule back to where the task began."""
         self.scheduled = self.began
         for name, value in self.network.state_dict().items():
@@ -141,18 +141,18 @@ class Anchored(Strategy):
         self.eval()
         found = self.importance(visit, loader)
         for name, value in found.items():
-            self.merge(name, value)
+            self.accumulate_importance(name, value)
         if found:
-            self.method["importances"][str(visit.number)] = described(found)
+            self.method["importances"][str(visit.number)] = importance_statistics(found)
         self.train()
-        self.hold()
+        self.update_anchor()
 
-    def hold(self) -> None:
+    def update_anchor(self) -> None:
         """Makes the weights as they are now those to hold to."""
-        self.anchor.hold(self.held())
+        self.anchor.move_to(self.regularized_params())
 
     @property
-    def holds(self) -> bool:
+    def penalty_active(self) -> bool:
         """Whether there is something to hold to: after the first task."""
         return self.visit > 1 and len(self.classes) > 1 and self.strength > 0 and not self._free
 
@@ -162,8 +162,8 @@ class Anchored(Strategy):
         momentum = optimizer.param_groups[0].get("momentum", 0)  # type: ignore[union-attr]
         highest = max(
             (
-                self.rate_of(p) * float(self.anchor.importance(n).max())
-                for n, p in self._held.items()
+                self.lr_of(p) * float(self.anchor.importance(n).max())
+                for n, p in self._regularized.items()
             ),
             default=0.0,
         )
@@ -171,13 +171,13 @@ class Anchored(Strategy):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        if self.holds and not self.proximal:
+        if self.penalty_active and not self.proximal:
             self.log("penalty/step_ratio", self.step_ratio())
 
-    def advice(self) -> str:
+    def divergence_hint(self) -> str:
         ratio = self.step_ratio()
-        if self.proximal or not self.holds or ratio < 0.5:
-            return super().advice()
+        if self.proximal or not self.penalty_active or ratio < 0.5:
+            return super().divergence_hint()
         return (
             f"rate * strength * highest importance / (1 + momentum) is {ratio:.3g} and must stay "
             "well below 1: give strategy.penalty=proximal, or a smaller strategy.strength or lr"
@@ -185,13 +185,13 @@ class Anchored(Strategy):
 
     @torch.no_grad()
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        if not self.holds or self.proximal:
+        if not self.penalty_active or self.proximal:
             return
-        self.pull()
+        self.add_penalty_gradient()
 
-    def pull(self) -> None:
+    def add_penalty_gradient(self) -> None:
         """Adds the penalty's gradient to the loss's; what has no gradient is not pulled."""
-        moved = {name: p for name, p in self._held.items() if p.grad is not None}
+        moved = {name: p for name, p in self._regularized.items() if p.grad is not None}
         self.anchor.add_gradients(moved, self.strength)
 
     def get_extra_state(self) -> dict[str, Any]:
@@ -203,10 +203,10 @@ class Anchored(Strategy):
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
-        if not self.holds or not self.proximal:
+        if not self.penalty_active or not self.proximal:
             return
-        for name, p in self._held.items():
-            c = 2 * self.rate_of(p) * self.strength * self.anchor.importance(name)
+        for name, p in self._regularized.items():
+            c = 2 * self.lr_of(p) * self.strength * self.anchor.importance(name)
             p.copy_((p + c * self.anchor.weight(name)) / (1 + c))
 
 
@@ -215,11 +215,11 @@ def shared(network: TaskNetwork) -> dict[str, nn.Parameter]:
     return {
         name: p
         for name, p in network.named_parameters()
-        if p.requires_grad and (network.common or not name.startswith("heads."))
+        if p.requires_grad and (network.shared_outputs or not name.startswith("heads."))
     }
 
 
-def described(importances: dict[str, Tensor]) -> dict[str, Any]:
+def importance_statistics(importances: dict[str, Tensor]) -> dict[str, Any]:
     """What a report shows of a task's importances.
 
     Returns:

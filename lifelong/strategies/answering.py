@@ -17,7 +17,7 @@ from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
 from lifelong.networks import TaskNetwork, by_task
 
-Way = Literal["task", "class"]  # of asking: with the task given, or without
+EvalMode = Literal["task", "class"]  # of asking: with the task given, or without
 
 
 class Answering(LightningModule):
@@ -26,8 +26,8 @@ class Answering(LightningModule):
     Attributes:
         network: answers.
         classes: class numbers of the tasks met so far, by index.
-        ways: how answers are measured: with the `task` given, without it (`class`), or both, first
-            the one by which the run decides; the other one in tests alone.
+        eval_modes: how it is evaluated: with the task given (`task`), without it (`class`), or
+            both: first the mode by which the run decides; the other one in tests alone.
         measures: what is asked of answers beside whether they are right.
         tallies: what the last validation or test came to, by way.
     """
@@ -38,9 +38,9 @@ class Answering(LightningModule):
         super().__init__()
         self.network = network
         self.classes: dict[int, tuple[int, ...]] = {}
-        self.ways: tuple[Way, ...] = ("task",)
+        self.eval_modes: tuple[EvalMode, ...] = ("task",)
         self.measures: dict[str, MakeMeasure] = {}
-        self.tallies: dict[Way, Tally] = {}
+        self.tallies: dict[EvalMode, Tally] = {}
         self._compiled = False
         self._table: tuple[dict[int, tuple[int, ...]], Tensor] | None = None  # see `_columns`
 
@@ -55,24 +55,24 @@ class Answering(LightningModule):
         Args:
             x: (b, c, h, w).
             t: their tasks (b,), on the CPU: answers are among the classes of the task. None: among
-                those of all tasks `answered`.
+                those of all tasks `candidate_tasks`.
         """
         if t is not None:
             return self._given(self(x, t), t)
-        tasks = self.answered()
+        tasks = self.candidate_tasks()
         return self._among(self.network.all_logits(x, tasks), tasks)
 
-    def answered(self) -> list[int]:
+    def candidate_tasks(self) -> list[int]:
         """The tasks whose classes are told apart without the task given: all met so far."""
         return list(self.classes)
 
-    def tells_apart(self) -> bool:
+    def supports_class_incremental(self) -> bool:
         """Whether the network can answer without the task given."""
-        return self.network.tells_apart(self.classes.values())
+        return self.network.supports_class_incremental(self.classes.values())
 
-    def predictions(self, batch: Batch, ways: Sequence[Way]) -> list[Prediction]:
+    def predictions(self, batch: Batch, ways: Sequence[EvalMode]) -> list[Prediction]:
         """The answers to a batch in some ways; in one pass where the network has one body."""
-        tasks = self.answered()
+        tasks = self.candidate_tasks()
         plain = type(self).predict is Answering.predict and type(self).forward is Answering.forward
         known = set(batch.t.tolist()) <= set(tasks)
         if len(ways) > 1 and plain and known and self.network.one_pass:
@@ -101,10 +101,10 @@ class Answering(LightningModule):
 
     def _among(self, scores: Sequence[Tensor], tasks: Sequence[int]) -> Prediction:
         classes = [self.classes[task] for task in tasks]
-        return Prediction.among(scores, classes, self.network.common)
+        return Prediction.among(scores, classes, self.network.shared_outputs)
 
     @contextmanager
-    def looking_ahead(self, tasks: Mapping[int, Task]) -> Iterator[None]:
+    def with_future_tasks(self, tasks: Mapping[int, Task]) -> Iterator[None]:
         """Within, the network has what tasks to come need, too: as they will begin, untrained.
 
         Args:
@@ -146,11 +146,11 @@ class Answering(LightningModule):
         return self._table[1][t]
 
     def on_validation_epoch_start(self) -> None:
-        self.tallies = {way: Tally() for way in self.ways[:1]}
+        self.tallies = {way: Tally() for way in self.eval_modes[:1]}
         self.before_answers()
 
     def on_test_epoch_start(self) -> None:
-        self.tallies = {way: Tally(self.measures) for way in self.ways}
+        self.tallies = {way: Tally(self.measures) for way in self.eval_modes}
         self.before_answers()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -159,10 +159,10 @@ class Answering(LightningModule):
     def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         self.measure(batch, self.tallies)
 
-    def measure(self, batch: Batch, tallies: Mapping[Way, Tally]) -> None:
+    def measure(self, batch: Batch, tallies: Mapping[EvalMode, Tally]) -> None:
         """Takes the answers to a batch into tallies, by the ways in which it is asked."""
         target = self.class_of(batch)
-        with self.eagerly():
+        with self.uncompiled():
             found = self.predictions(batch, list(tallies))
         for tally, prediction in zip(tallies.values(), found, strict=True):
             tally.update(prediction, target, batch.t)
@@ -170,7 +170,7 @@ class Answering(LightningModule):
     @property
     def accuracy(self) -> float:
         """Share of right answers of the last validation or test, over all images."""
-        return self.tallies[self.ways[0]].mean()
+        return self.tallies[self.eval_modes[0]].mean()
 
     def on_validation_epoch_end(self) -> None:
         self.log("val/accuracy", torch.tensor(self.accuracy))
@@ -185,7 +185,7 @@ class Answering(LightningModule):
         body.compile(backend=backend)
         self._compiled = True
 
-    def eagerly(self) -> AbstractContextManager[Any]:
+    def uncompiled(self) -> AbstractContextManager[Any]:
         """Within, nothing that is compiled is used."""
         return torch.compiler.set_stance("force_eager") if self._compiled else nullcontext()
 

@@ -77,7 +77,7 @@ class APD(Strategy):
         self.sparsity, self.drift = sparsity, DRIFT[variant] if drift is None else drift
         self.weight_decay = weight_decay
         self.cluster_every, self.cluster_range = cluster_every, cluster_range
-        self.rolls_back = self.full and cluster_every > 0
+        self.modifies_earlier_tasks = self.full and cluster_every > 0
         self.method = {"variant": variant, "drift": self.drift}
 
     def begin_task(self, visit: Visit) -> None:

@@ -22,7 +22,7 @@ from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Rounds
 from lifelong.transfer import TransferConfig, TransferLayer, TransferNetwork
-from lifelong.transfer.config import text
+from lifelong.transfer.config import pattern_code
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
@@ -39,7 +39,7 @@ class BruteForce(Search):
             `none` its own weights become the shared ones, which only hard sharing can do.
     """
 
-    rolls_back = False
+    modifies_earlier_tasks = False
     needs_validation = True
     refuses: Mapping[str, str] = {
         **Search.refuses,
@@ -60,8 +60,8 @@ class BruteForce(Search):
         self._first = (first_task == "all",) * depth
         if self._first not in network.candidates:
             raise ValueError(
-                f"transfer: brute force needs configurations to choose from, {text(self._first)} "
-                "for the first task among them; leave out transfer"
+                "transfer: brute force needs configurations to choose from, "
+                f"{pattern_code(self._first)} for the first task among them; leave out transfer"
             )
         kinds = {type(layer) for layer in network.transfer_layers()}
         if first_task == "none" and any(k.set_shared is TransferLayer.set_shared for k in kinds):
@@ -69,7 +69,7 @@ class BruteForce(Search):
                 "strategy.first_task=none: only hard sharing can express the first task's own "
                 "weights later; give strategy.first_task=all"
             )
-        self.method = {"configurations": [text(config) for config in network.candidates]}
+        self.method = {"configurations": [pattern_code(config) for config in network.candidates]}
         self._start: dict[str, Any] | None = None  # what every candidate starts from
         self._kept: dict[str, Any] | None = None  # the best candidate so far, after its training
 
@@ -87,7 +87,7 @@ class BruteForce(Search):
         if new and len(self.classes) == 1:
             self.network.commit(visit.task.index, self._first)
         elif new and len(self.classes) == 2:
-            self.network.reopen(next(iter(self.classes)))
+            self.network.reenable_candidates(next(iter(self.classes)))
 
     def choice(self) -> TransferConfig:
         return self.network.configs[self._task]
@@ -101,7 +101,7 @@ class BruteForce(Search):
         for candidate in self.network.candidates:
             self._restore(self._start)
             self.network.configs[visit.task.index] = candidate
-            metrics = yield Round(text(candidate))
+            metrics = yield Round(pattern_code(candidate))
             accuracies.append(metrics["val/best"])
             if accuracies.index(max(accuracies)) == len(accuracies) - 1:
                 self._kept = self._state()
@@ -113,7 +113,7 @@ class BruteForce(Search):
         self._start = self._kept = None
         first = next(iter(self.classes))
         if first in self.network.undecided:
-            self.network.settle(first, self.network.configs[visit.task.index])
+            self.network.set_config(first, self.network.configs[visit.task.index])
 
     def _state(self) -> dict[str, Any]:
         trained = {

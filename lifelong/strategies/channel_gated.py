@@ -68,7 +68,7 @@ class ChannelGated(Strategy):
         super().__init__(network, optimizer, schedule)
         if not 0 <= fix_above < 1:
             raise ValueError(f"strategy.fix_above={fix_above}: give a share from 0 to below 1")
-        self.fixes = self.rolls_back = variant == "paper"
+        self.fixes = self.modifies_earlier_tasks = variant == "paper"
         self.sparsity = SPARSITY[variant] if sparsity is None else sparsity
         self.sparsity_from = sparsity_from if self.fixes else 0
         self.fix_above = fix_above

@@ -115,14 +115,14 @@ class CIL(Strategy):
         super().begin_task(visit)
         self._met[visit.task.index] = visit.task
         self.kept.begin_task(visit)
-        self._enter(visit, list(self.classes))
+        self._set_current(visit, list(self.classes))
 
-    def _enter(self, visit: Visit, tasks: list[int]) -> None:
+    def _set_current(self, visit: Visit, tasks: list[int]) -> None:
         """Makes `task` the one that is learned, of the `tasks` met until then."""
         self._tasks, self._earlier = tasks, [index for index in tasks if index != visit.task.index]
         self.taught.forget_views()
 
-    def answered(self) -> list[int]:
+    def candidate_tasks(self) -> list[int]:
         return self._tasks
 
     def rounds(self, visit: Visit) -> Rounds:
@@ -157,19 +157,21 @@ class CIL(Strategy):
     def training_loss(self, batch: Batch, **feeds: Batch) -> Tensor:
         network, tasks = self.network, self._tasks
         features = network.body(batch.x)
-        loss = self._error(network.aside(features, tasks), batch)
+        loss = self._cross_entropy(network.auxiliary_scores(features, tasks), batch)
         if not self._earlier:
-            return loss + self._error(network.main(features, tasks), batch)
+            return loss + self._cross_entropy(network.main_scores(features, tasks), batch)
         balanced = batch.x.new_zeros(())
         for name, count in zip(("new", "old"), self._shares(), strict=True):
-            scores = network.main(network.body(feeds[name].x), tasks)
-            balanced = balanced + count / (self.batch_size // 4) * self._error(scores, feeds[name])
+            scores = network.main_scores(network.body(feeds[name].x), tasks)
+            balanced = balanced + count / (self.batch_size // 4) * self._cross_entropy(
+                scores, feeds[name]
+            )
         if "taught" in feeds:
-            aside, main = self.taught.losses(network, self.teacher, feeds["taught"])
-            loss, balanced = loss + aside, balanced + main
+            auxiliary, main = self.taught.losses(network, self.teacher, feeds["taught"])
+            loss, balanced = loss + auxiliary, balanced + main
         return loss + balanced / 2
 
-    def _error(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
+    def _cross_entropy(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
         """Cross-entropy over the classes of all tasks met, which `scores` are for."""
         return F.cross_entropy(torch.cat(list(scores), 1), self.place_of(batch, self._tasks))
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones.backbone import flat
 from lifelong.data import Batch, Fed, Feed, Visit
-from lifelong.measures.history import remember
+from lifelong.measures.history import append_downsampled
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
@@ -163,7 +163,7 @@ class DARTS(Search):
             shares = self.selectors.detach().softmax(1)[:, 1].tolist()
             report = self.report()
             report["sharing"] = [round(share, 6) for share in shares]
-            remember(
+            append_downsampled(
                 report,
                 epoch=report.get("seen", 0) + 1,
                 shares=[round(share, 6) for share in shares],
@@ -186,8 +186,8 @@ def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Te
         network.transfer_layers(), selectors.softmax(1).unbind(), strict=True
     ):
         skip = 0.0 if layer.skip is None else outputs[layer.skip]
-        own = F.relu(layer.map(x, task, False) + skip)
-        common = F.relu(layer.map(x, task, True) + skip)
+        own = F.relu(layer.linear(x, task, False) + skip)
+        common = F.relu(layer.linear(x, task, True) + skip)
         x = layer.template.pooled(private * own + shared * common)
         outputs.append(x)
     return flat(x)

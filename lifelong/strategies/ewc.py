@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Visit
 from lifelong.networks import Network, OutputMatrix, TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.per_image import cast, cross_entropy, image_mean
+from lifelong.parts.per_image import cross_entropy, image_mean, to_dtype_of
 from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.learner import MakeOptimizer
 
@@ -107,47 +107,47 @@ class EWC(Anchored):
         self.refuses = {**self.refuses, "blurry": NEXT} if self.authors else self.refuses
         self.method |= {"fidelity": fidelity}
 
-    def held(self) -> dict[str, nn.Parameter]:
+    def regularized_params(self) -> dict[str, nn.Parameter]:
         """All parameters that are trained, the heads too."""
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
-    def pull(self) -> None:
+    def add_penalty_gradient(self) -> None:
         if self.clip is None:
-            super().pull()
+            super().add_penalty_gradient()
             return
-        pulls = self.anchor.gradients(self._held, self.strength)
+        pulls = self.anchor.gradients(self._regularized, self.strength)
         norm = torch.stack(torch._foreach_norm(pulls)).norm()
         torch._foreach_mul_(pulls, (self.clip / (norm + 1e-6)).clamp(max=1))
-        for p, pull in zip(self._held.values(), pulls, strict=True):
+        for p, pull in zip(self._regularized.values(), pulls, strict=True):
             if p.grad is not None:
                 p.grad.add_(pull)
 
     def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(visit.train))[: self.samples]
         if self.authors:
-            (batch,) = cast([visit.train[rows]], self._held)
+            (batch,) = to_dtype_of([visit.train[rows]], self._regularized)
             return self._squares_of_batch(batch)
         size = self.batch_size if self.batched else 200
         drawn = (visit.train[part] for part in rows.split(size))
-        batches = map(self._labelled, cast(drawn, self._held))
+        batches = map(self._labelled, to_dtype_of(drawn, self._regularized))
         if self.batched:
             return self._squares_of_sums(batches, len(rows))
-        return image_mean(self.network, batches, self.held(), cross_entropy, "square")
+        return image_mean(self.network, batches, self.regularized_params(), cross_entropy, "square")
 
-    def merge(self, name: str, found: Tensor) -> None:
+    def accumulate_importance(self, name: str, found: Tensor) -> None:
         k = len(self.classes)
         if self.authors:
             self.anchor.importance(name).add_(k * found).div_(k + 1)
             return
         self.anchor.importance(name).mul_(self.decay)
         if self.separate:
-            self.anchor.join(self._held, {name: found})
+            self.anchor.join(self._regularized, {name: found})
         else:
             self.anchor.importance(name).add_(found)
 
-    def hold(self) -> None:
+    def update_anchor(self) -> None:
         if not self.separate:
-            super().hold()
+            super().update_anchor()
 
     @torch.no_grad()
     def _labelled(self, batch: Batch) -> Batch:
@@ -159,7 +159,7 @@ class EWC(Anchored):
         return batch._replace(y=torch.multinomial(scores.softmax(1), 1)[:, 0])
 
     def _squares_of_sums(self, batches: Iterable[Batch], images: int) -> dict[str, Tensor]:
-        named = self.held()
+        named = self.regularized_params()
         totals = {name: torch.zeros_like(p) for name, p in named.items()}
         for batch in batches:
             scores = self.network(batch.x, batch.t)
@@ -173,7 +173,7 @@ class EWC(Anchored):
     def _squares_of_batch(self, batch: Batch) -> dict[str, Tensor]:
         """G^2, G of the mean loss of one batch under the next task's columns."""
         network: Any = self.network
-        output, named = network.heads.output, self.held()
+        output, named = network.heads.output, self.regularized_params()
         own = network.heads.columns[int(batch.t[0])]
         scores = output(network.heads.below(network.body(batch.x)))  # (b, K), all columns
         following = scores[:, own.stop : own.stop + own.stop - own.start]

@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
-from lifelong.measures.history import remember
+from lifelong.measures.history import append_downsampled
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
 from lifelong.transfer import PrefixTree, TransferConfig, TransferNetwork
-from lifelong.transfer.config import text
+from lifelong.transfer.config import pattern_code
 
 Likelihood = Literal["product", "mean", "geometric_mean"]
 Prior = Literal["count", "running_mean", "fixed"]
@@ -116,7 +116,7 @@ class LASEM(Search):
         self.method = {
             "likelihood": self.likelihood,
             "prior": self.prior_rule,
-            "configurations": [text(config) for config in network.candidates],
+            "configurations": [pattern_code(config) for config in network.candidates],
             "tasks": {},
         }
         self.register_buffer("prior", self._fixed.clone())  # (c,) pi
@@ -129,7 +129,7 @@ class LASEM(Search):
 
     def _fixed_prior(self, fixed: str | int | None, probability: float) -> Tensor:
         candidates = self.network.candidates
-        names = [text(candidate) for candidate in candidates]
+        names = [pattern_code(candidate) for candidate in candidates]
         fixed = str(fixed)  # Hydra takes 1100 for a number
         if fixed not in names:
             raise ValueError(
@@ -241,7 +241,7 @@ class LASEM(Search):
         self.log("lasem/entropy", mean_entropy)
         self.log("lasem/highest_prior", self.prior.max())
         report = self.report()
-        remember(
+        append_downsampled(
             report,
             epoch=report.get("seen", 0) + 1,
             prior=[round(value, 6) for value in self.prior.tolist()],

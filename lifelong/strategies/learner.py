@@ -48,7 +48,7 @@ class Learner(Answering):
             among them is another optimizer's name, see `Several`.
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
-        rate: a constant factor on the learning rate in the current round; None for the schedule.
+        lr_scale: a constant factor on the learning rate in the current round; None: the schedule.
         epochs_trained, steps_trained: since the begin of the stream.
         scheduled: epochs that the schedule has gone through.
         began: so many of these when the current task began.
@@ -61,7 +61,7 @@ class Learner(Answering):
         self.make_optimizer, self.schedule = optimizer, schedule
         self.method: dict[str, Any] = {}
         self.epochs_trained = self.steps_trained = self.scheduled = self.began = 0
-        self.rate: float | None = None
+        self.lr_scale: float | None = None
         self.groups: Groups = {}
         self.lifetime: Lifetime = "task"
         self._optimizer: Optimizer | None = None
@@ -88,13 +88,13 @@ class Learner(Answering):
 
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1
-        self.scheduled += self.rate is None
+        self.scheduled += self.lr_scale is None
         loss = float(self._loss) / self.trainer.num_training_batches
         if not math.isfinite(loss):
-            raise Diverged(f"the training loss became {loss}; {self.advice()}")
+            raise Diverged(f"the training loss became {loss}; {self.divergence_hint()}")
         self.log("train/loss", loss)
 
-    def advice(self) -> str:
+    def divergence_hint(self) -> str:
         """What to try when the loss is no longer finite."""
         return "try a smaller lr"
 
@@ -108,9 +108,10 @@ class Learner(Answering):
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
         first = self.scheduled
-        rate = self.rate
+        lr_scale = self.lr_scale
         scheduler = LambdaLR(
-            self._optimizer, lambda epoch: self.schedule(first + epoch) if rate is None else rate
+            self._optimizer,
+            lambda epoch: self.schedule(first + epoch) if lr_scale is None else lr_scale,
         )
         return {"optimizer": self._optimizer, "lr_scheduler": scheduler}
 
@@ -123,7 +124,7 @@ class Learner(Answering):
             return Several(groups, self.make_optimizer)
         return self.make_optimizer(groups)
 
-    def rate_of(self, p: nn.Parameter) -> float:
+    def lr_of(self, p: nn.Parameter) -> float:
         """The learning rate of a parameter that is trained, as it is now."""
         assert self._optimizer is not None
         first, *others = self._optimizer.param_groups

@@ -82,7 +82,7 @@ class LwF(Strategy):
             self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
         self._earlier = [
             index for index in self.classes
-            if index != visit.task.index or self.network.common
+            if index != visit.task.index or self.network.shared_outputs
         ]  # fmt: skip
         super().begin_task(visit)
 
@@ -96,7 +96,7 @@ class LwF(Strategy):
 
     def rounds(self, visit: Visit) -> Rounds:
         if self.warmup_epochs and self._earlier:
-            own = {id(p) for p in self.network.heads.of(visit.task.index).parameters()}
+            own = {id(p) for p in self.network.heads.head_for(visit.task.index).parameters()}
             others = [p for p in self.network.parameters() if p.requires_grad and id(p) not in own]
             for p in others:
                 p.requires_grad_(False)
@@ -114,10 +114,10 @@ class LwF(Strategy):
         network = self.network
         features = network.body(batch.x)  # (b, f)
         with torch.no_grad():
-            former = self.teacher.heads.competing(self.teacher.body(batch.x), self._earlier)
+            former = self.teacher.heads.softmax_groups(self.teacher.body(batch.x), self._earlier)
         given = by_task(lambda rows, task: network.heads(taken(features, rows), task), batch.t)
         loss = F.cross_entropy(given, batch.y) + self.penalty(batch.t)
-        now = network.heads.competing(features, self._earlier)
+        now = network.heads.softmax_groups(features, self._earlier)
         for wanted, scores in zip(former, now, strict=True):
             loss = loss + self.strength * distillation(scores, wanted, self.temperature)
         return loss

@@ -140,12 +140,14 @@ class MAS(Anchored):
         chosen = self._chosen(visit)
         self._new = sum(len(rows) for _, rows in chosen)
         if self.local:
-            return local_mean(self.network, self._batches(chosen), self._held)
+            return local_mean(self.network, self._batches(chosen), self._regularized)
         mean = batch_mean if self.batched else image_mean
         if self.objective is not None:
-            return mean(self.network, self._batches(chosen), self._held, self.objective)
+            return mean(self.network, self._batches(chosen), self._regularized, self.objective)
         found = [
-            mean(self.network, self._batches(chosen), self._held, partial(single_score, label))
+            mean(
+                self.network, self._batches(chosen), self._regularized, partial(single_score, label)
+            )
             for label in range(max(len(task.classes) for task in visit.tasks))
         ]
         return {name: sum(each[name] for each in found) for name in found[0]}  # type: ignore[misc]
@@ -154,7 +156,7 @@ class MAS(Anchored):
         super().end_task(visit, loader)
         self.images += self._new
 
-    def merge(self, name: str, found: Tensor) -> None:
+    def accumulate_importance(self, name: str, found: Tensor) -> None:
         gathered = self.anchor.importance(name)
         if self.accumulate == "sum":
             gathered.add_(found)

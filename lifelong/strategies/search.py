@@ -11,7 +11,7 @@ from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
 from lifelong.transfer import TransferConfig, TransferNetwork
-from lifelong.transfer.config import text
+from lifelong.transfer.config import pattern_code
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
@@ -24,16 +24,16 @@ class Search(Strategy):
     trains on in its configuration.
     """
 
-    rolls_back = True
-    chooses: ClassVar[bool] = True
+    modifies_earlier_tasks = True
+    searches_architecture: ClassVar[bool] = True
     network: TransferNetwork
 
     def __init__(
         self, network: TransferNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        if network.choices < 2:
-            only = text(network.candidates[0])
+        if network.num_candidates < 2:
+            only = pattern_code(network.candidates[0])
             raise ValueError(
                 f"transfer: gives {type(self).__name__} one configuration, {only}, so there is "
                 "nothing to choose; leave transfer out, or give the strategy that shares by a "
@@ -75,7 +75,7 @@ class Search(Strategy):
         if self.searching:
             choice = self.choice()
             self.network.commit(visit.task.index, choice)
-            self.report()["chosen"] = text(choice)
+            self.report()["chosen"] = pattern_code(choice)
         chosen = list(self.network.configs.values())
         shares = [sum(layer) / len(chosen) for layer in zip(*chosen, strict=True)]
         self.method["transfer_frequency"] = shares  # of each layer, over the tasks so far

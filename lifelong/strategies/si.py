@@ -63,12 +63,12 @@ class SI(Anchored):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        for name, p in self._held.items():
+        for name, p in self._regularized.items():
             self.register_buffer(f"path_{key(name)}", torch.zeros_like(p))
 
-    def start_again(self) -> None:
-        super().start_again()
-        for name in self._held:
+    def restart_task(self) -> None:
+        super().restart_task()
+        for name in self._regularized:
             self.path(name).zero_()
 
     def path(self, name: str) -> Tensor:
@@ -81,7 +81,7 @@ class SI(Anchored):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self._before = [
             (self.path(name), p.detach().clone(), p.grad.clone())
-            for name, p in self._held.items()
+            for name, p in self._regularized.items()
             if p.grad is not None
         ]
         super().on_before_optimizer_step(optimizer)
@@ -89,7 +89,7 @@ class SI(Anchored):
     @torch.no_grad()
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         super().on_train_batch_end(outputs, batch, batch_idx)
-        moved = [p for p in self._held.values() if p.grad is not None]
+        moved = [p for p in self._regularized.values() if p.grad is not None]
         for (path, before, gradient), p in zip(self._before, moved, strict=True):
             moved_by = before - p  # nothing in a step that is left out, as its gradient overflowed
             path.addcmul_(gradient.masked_fill(moved_by == 0, 0), moved_by)
@@ -99,8 +99,8 @@ class SI(Anchored):
             name: (
                 self.path(name) / ((p.detach() - self.anchor.weight(name)).square() + self.damping)
             ).clamp(min=0)
-            for name, p in self._held.items()
+            for name, p in self._regularized.items()
         }
 
-    def merge(self, name: str, found: Tensor) -> None:
+    def accumulate_importance(self, name: str, found: Tensor) -> None:
         self.anchor.importance(name).add_(found)

@@ -35,10 +35,10 @@ class Round:
         val: likewise, other validation images.
         batch_size: another size of the training batches.
         feeds: images that come beside each training batch, by the names that `training_loss` takes.
-        rate: a constant factor on the learning rate, in place of the schedule, which stands still.
-        restores: whether `restore_best` holds for this round; else its last epoch is carried on.
-        judged: images on which the trained network is asked; `judged` of the metrics is the share
-            of right answers.
+        lr_scale: a constant factor on the learning rate; the schedule then stands still.
+        restore_best: whether `restore_best` holds for this round; else the last epoch is kept.
+        score_on: images on which the trained network is evaluated; `score` of the metrics is the
+            accuracy on them.
     """
 
     name: str = "train"
@@ -47,9 +47,9 @@ class Round:
     val: Images | Callable[[], Images] | None = None
     batch_size: int | None = None
     feeds: Mapping[str, Feed] = field(default_factory=dict)
-    rate: float | None = None
-    restores: bool = True
-    judged: Images | None = None
+    lr_scale: float | None = None
+    restore_best: bool = True
+    score_on: Images | None = None
 
 
 if TYPE_CHECKING:
@@ -73,8 +73,9 @@ class Strategy(Learner):
         best: accuracy on the validation images, epoch and tensors of the best epoch of the last
             round; a method that goes back to an earlier round puts back that one's.
         notes: for the person who watches, see `tell`.
-        rolls_back: whether `end_task` changes earlier tasks; accuracy is then also measured before.
-        chooses: whether the method decides between several configurations of a network.
+        modifies_earlier_tasks: whether `end_task` changes earlier tasks; accuracy is then also
+            measured before.
+        searches_architecture: whether the method decides between configurations of a network.
         needs_validation: whether the method cannot do without validation images.
         trains_on_validation: whether it learns from validation images.
         refuses: for each of `devices`, `accumulate_grad_batches`, `optimizer_lifetime` (of the
@@ -82,8 +83,8 @@ class Strategy(Learner):
             `online`, `shared_classes` that the method cannot do, the reason.
     """
 
-    rolls_back: bool = False
-    chooses: ClassVar[bool] = False
+    modifies_earlier_tasks: bool = False
+    searches_architecture: ClassVar[bool] = False
     needs_validation: bool = False
     trains_on_validation: bool = False
     refuses: Mapping[str, str] = {
@@ -95,9 +96,9 @@ class Strategy(Learner):
         self, network: TaskNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        if network.choices > 1 and not self.chooses:
+        if network.num_candidates > 1 and not self.searches_architecture:
             raise ValueError(
-                f"transfer: gives {network.choices} configurations to choose from, and "
+                f"transfer: gives {network.num_candidates} configurations to choose from, and "
                 f"{type(self).__name__} does not choose; use strategy=lasem_hps or one pattern"
             )
         self.current = -1
@@ -149,7 +150,7 @@ class Strategy(Learner):
                 self.method.setdefault(name, {})[str(visit.number)] = value
             self._optimizer.end_task()
 
-    def beside(self) -> Iterator[str]:
+    def auxiliary_networks(self) -> Iterator[str]:
         """Other networks that are measured after a task: puts each in place and gives its name.
 
         When it is through, the own network is back.

@@ -24,7 +24,7 @@ from lifelong.strategies.cil import CIL
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Round
 
-ROUND_RATE = 0.01  # factor on the rate in pruning rounds
+ROUND_LR_SCALE = 0.01  # factor on the rate in pruning rounds
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
@@ -109,7 +109,7 @@ class Tickets(CIL):
         train = (lambda: visit.train) if one.train is None else one.train
         val = (lambda: visit.task.val) if one.val is None else one.val
         return replace(
-            one, name=name, epochs=self.round_epochs, rate=ROUND_RATE, restores=False,
+            one, name=name, epochs=self.round_epochs, lr_scale=ROUND_LR_SCALE, restore_best=False,
             train=train, val=val,
         )  # fmt: skip
 

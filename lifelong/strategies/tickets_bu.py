@@ -199,9 +199,9 @@ class TicketsBU(Tickets):
         """One round; gives the points by which the network is behind the dense one, and metrics."""
         one = self._pruning_round(visit, f"pruning {number} of at most {self.most_rounds}")
         images = self._judging()
-        metrics = yield replace(one, val=images, judged=images)
+        metrics = yield replace(one, val=images, score_on=images)
         looked = "val/best" in metrics  # unless evaluate_every is larger than the round
-        accuracy = metrics["val/best" if looked else "judged"]
+        accuracy = metrics["val/best" if looked else "score"]
         left = round(self.masks.remaining(), 6)
         self._told(visit).setdefault("rounds", []).append({"remaining": left, "accuracy": accuracy})
         drop = _points(wanted - accuracy)
@@ -214,12 +214,12 @@ class TicketsBU(Tickets):
 
     def _training(self, visit: Visit, name: str) -> Round:
         self.scheduled = self.began  # the schedule begins anew
-        judged = self._judging() if self.decide_on == "test" else None
-        return replace(self._round(visit), name=name, judged=judged)
+        score_on = self._judging() if self.decide_on == "test" else None
+        return replace(self._round(visit), name=name, score_on=score_on)
 
     def _accuracy(self, metrics: dict[str, float]) -> float:
         if self.decide_on == "test":
-            return metrics["judged"]
+            return metrics["score"]
         last = metrics.get("val/accuracy", metrics["val/best"])
         return metrics.get("val/restored", last)  # of the network that is carried on
 
@@ -242,7 +242,7 @@ class TicketsBU(Tickets):
         self.masks.set_flat(torch.ones_like(flat) if masks is None else masks.flat())
         self.masks.hold(self.prunable())
 
-    def beside(self) -> Iterator[str]:
+    def auxiliary_networks(self) -> Iterator[str]:
         with self._as(self._dense):
             yield "dense"
 

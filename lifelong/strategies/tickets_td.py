@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from lifelong.backbones.backbone import draw
+from lifelong.backbones.backbone import initialize
 from lifelong.data import Task, Visit
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import TwoBranchNetwork
@@ -124,7 +124,7 @@ class TicketsTD(Tickets):
     def rounds(self, visit: Visit) -> Rounds:
         if len(self._visits) > 1:
             yield from self._pruned(self._visits[-2])
-            self._enter(visit, list(self.classes))
+            self._set_current(visit, list(self.classes))
         yield self._round(visit)
         if visit.is_last:
             self._whole = self.state()
@@ -136,7 +136,7 @@ class TicketsTD(Tickets):
         now = visit.number == self._visits[-1].number  # after the last task it is the current one
         if not now:
             self._looks_back = True
-            self._enter(visit, self._known(visit))
+            self._set_current(visit, self._known(visit))
         self._best = {name: p.detach().clone() for name, p in self.prunable().items()}
         self.take(self._last)
         rates = list(self.pruning[min(visit.number, len(self.pruning)) - 1])
@@ -195,12 +195,12 @@ class TicketsTD(Tickets):
                 p.copy_(self._best[name])
             elif self.rewind == "rand":
                 fresh = torch.empty(p.shape)  # on the CPU, so that all devices draw the same
-                draw(fresh, torch.empty(len(p)), "uniform")
+                initialize(fresh, torch.empty(len(p)), "uniform")
                 p.copy_(fresh)
         self._best = {}
         self.masks.hold(self.prunable())
 
-    def beside(self) -> Iterator[str]:
+    def auxiliary_networks(self) -> Iterator[str]:
         if self._whole:
             with self._as(self._whole):
                 yield "before_pruning"

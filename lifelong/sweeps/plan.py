@@ -21,7 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.configuration.folders import checked_folder, run_folder
 from lifelong.configuration.overrides import is_unnamed, quoted, unnamed
-from lifelong.storage.files import LOCK, OURS
+from lifelong.storage.locks import LOCK, OURS
 
 MOST_POINTS = 32  # runs that are all looked at before the first begins
 NOTED = "multirun.yaml"  # in which Hydra notes its own settings

@@ -23,7 +23,7 @@ def note_failure(folder: Path, message: str | None) -> None:
 
 
 @dataclass
-class Standing:
+class SweepStatus:
     """How the runs of a sweep stand.
 
     Attributes:
@@ -39,9 +39,9 @@ class Standing:
     running: list[str] = field(default_factory=list)
 
 
-def standing(folder: Path, before: Standing | None = None) -> Standing:
+def sweep_status(folder: Path, before: SweepStatus | None = None) -> SweepStatus:
     """How the runs in a sweep's folder stand; those finished `before` are not read once more."""
-    found = Standing({} if before is None else dict(before.finished))
+    found = SweepStatus({} if before is None else dict(before.finished))
     for path in sorted((folder / FAILURES).glob("*.txt")):
         with suppress(OSError):  # the run is begun anew at this moment
             found.failed[path.stem] = path.read_text(encoding="utf-8", errors="replace").strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lifelong import errors
-from lifelong.comparison.statistics import spread
+from lifelong.comparison.statistics import summarize
 from lifelong.storage.files import SEAL, seal, sealed, write_bytes, write_text
 from lifelong.sweeps.space import GROUP, Point, Space
 
@@ -142,7 +142,7 @@ class Search:
             self.study.tell(trial, state=self._fail)
         else:
             trial.set_user_attr("accuracies", found)
-            self.study.tell(trial, spread(found).mean)
+            self.study.tell(trial, summarize(found).mean)
 
     def ranked(self) -> list[FrozenTrial]:
         """Finished trials, the best first; of equal ones the first."""
@@ -154,9 +154,9 @@ class Search:
         rows = csv.writer(table, lineterminator="\n")
         rows.writerow([*self.space.options, "accuracy", "deviation", "n"])
         for trial in self.ranked():
-            of = spread(trial.user_attrs["accuracies"])
+            of = summarize(trial.user_attrs["accuracies"])
             point = [trial.params[key] for key in self.space.options]
-            rows.writerow([*point, of.mean, "" if of.n < 2 else of.deviation, of.n])
+            rows.writerow([*point, of.mean, "" if of.n < 2 else of.std, of.n])
         write_text(folder / TABLE, table.getvalue())
 
     def found(self) -> str:

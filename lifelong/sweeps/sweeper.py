@@ -24,12 +24,12 @@ from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.overrides import is_unnamed, key_of, unnamed
 from lifelong.sweeps.space import GROUP, Space, space_of
 from lifelong.sweeps.study import SAMPLERS, TABLE, Search, overrides_of, study_in
-from lifelong.sweeps.watch import Watch
+from lifelong.sweeps.watch import SweepMonitor
 
 TRIALS = 20  # points, of samplers that could go on for ever
 
 
-def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobReturn]]:
+def run_search(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobReturn]]:
     """Runs a search with the sweeper's launcher, and writes what came out.
 
     Args:
@@ -53,7 +53,7 @@ def carry_out(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobR
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     runs, returns, began = search.space.runs, list[list[JobReturn]](), 0
-    watch = Watch.current
+    watch = SweepMonitor.current
     if watch is not None:
         watch.total = search.total * len(runs)
     keys = [key_of(text) for text in search.space.fixed]

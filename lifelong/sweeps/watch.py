@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from lifelong.sweeps.plan import Plan
-from lifelong.sweeps.standing import standing
+from lifelong.sweeps.standing import sweep_status
 from lifelong.training import machine
 
 # Of a console: texts are a person's own, and brackets and colons in them are no commands.
@@ -21,7 +21,7 @@ QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
 POLL = 0.5  # seconds between two looks at the runs
 
 
-class Watch:
+class SweepMonitor:
     """Shows how a sweep stands while it goes on, and tells at the end; a context manager.
 
     Args:
@@ -33,12 +33,12 @@ class Watch:
         found: what a search has found, in words.
     """
 
-    current: ClassVar[Watch | None] = None  # of this process
+    current: ClassVar[SweepMonitor | None] = None  # of this process
 
     def __init__(self, made: Plan, console: Console | None = None) -> None:
         self.total, self.found = made.total, ""
         self.plan, self.console = made, console or Console(**PLAIN, soft_wrap=True)
-        self.now = self.before = standing(made.folder)
+        self.now = self.before = sweep_status(made.folder)
         self._done, self._told = threading.Event(), set(self.before.finished)
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -49,7 +49,7 @@ class Watch:
         self._bar = Progress(*columns, console=self.console, disable=not live)
 
     def __enter__(self) -> Self:
-        Watch.current = self
+        SweepMonitor.current = self
         if self.plan.parallel:
             os.environ[QUIET] = "1"
         if self.plan.crowded:
@@ -66,7 +66,7 @@ class Watch:
         self._look()
         self._bar.stop()
         os.environ.pop(QUIET, None)
-        Watch.current = None
+        SweepMonitor.current = None
         self._close()
 
     def _follow(self) -> None:
@@ -74,7 +74,7 @@ class Watch:
             self._look()
 
     def _look(self) -> None:
-        self.now = now = standing(self.plan.folder, self.now)
+        self.now = now = sweep_status(self.plan.folder, self.now)
         of = "" if self.total is None else f" of {self.total}"
         failed = self.failed
         for name in [name for name in (*now.finished, *failed) if name not in self._told]:

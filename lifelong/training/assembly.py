@@ -19,11 +19,12 @@ from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.storage.files import sealed, write_json, write_text
+from lifelong.storage.results import checksum
 from lifelong.strategies import Strategy
-from lifelong.strategies.answering import Way
+from lifelong.strategies.answering import EvalMode
 from lifelong.training.experiment import Experiment
 from lifelong.training.provenance import environment
-from lifelong.training.record import Record, checksum
+from lifelong.training.record import Record
 from lifelong.training.refusals import check_trainer, refuse
 from lifelong.training.terminal import Terminal
 
@@ -33,7 +34,7 @@ def assemble(
     strategy_name: str,
     data_name: str,
     folder: Path,
-    going_on: bool,
+    resuming: bool,
     headline: str = "",
 ) -> Experiment:
     """Builds all objects, then the folder with config.yaml and environment.json.
@@ -43,7 +44,7 @@ def assemble(
         strategy_name: of the method in the results, unless `name` says otherwise.
         data_name: of the stream in the results.
         folder: of the run.
-        going_on: whether the folder holds this run's beginning.
+        resuming: whether the folder holds this run's beginning.
         headline: what was said of it already; the log is to have it, too.
 
     Raises:
@@ -59,14 +60,14 @@ def assemble(
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
     strategy.groups = OmegaConf.to_container(config.optimizer_groups or OmegaConf.create())  # type: ignore[assignment]
-    strategy.ways = _ways(strategy, stream, config.evaluate)
+    strategy.eval_modes = _ways(strategy, stream, config.evaluate)
     strategy.measures = _measures(config)
     refuse(strategy, stream, config)
     _compile(strategy, config.compile)
     make_trainer = instantiate(config.trainer, _convert_="all")
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
-    saved, wrong = latest(folder) if going_on else (None, [])
+    saved, wrong = latest(folder) if resuming else (None, [])
     digest = digest_of(config)
     if saved is not None:
         if saved.config not in ("", digest):
@@ -76,7 +77,7 @@ def assemble(
             )
         _check_images(saved, record, config)
     start = 1 if saved is None else saved.visit + saved.finished
-    if not going_on:
+    if not resuming:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     record.config = checksum(folder / "config.yaml")
     loggers = [
@@ -110,7 +111,7 @@ def assemble(
     )
 
 
-def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[Way, ...]:
+def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[EvalMode, ...]:
     """How answers are measured: both with the task given and without, where that can be had.
 
     Where a network has a body for each task, asking without the task given takes a pass through
@@ -119,7 +120,7 @@ def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[Way, ...
     Raises:
         ValueError: answers without the task given of a network that cannot give them.
     """
-    if not strategy.network.tells_apart(task.classes for task in stream.tasks):
+    if not strategy.network.supports_class_incremental(task.classes for task in stream.tasks):
         if wanted == "task":
             return ("task",)
         raise ValueError(
@@ -164,7 +165,7 @@ def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) ->
     record = Record(config.name or strategy, data, config.seed, visits, names)
     record.fidelity = config.fidelity if reads_fidelity(config) else None
     record.measured_on = config.measure_on
-    record.asked = "class" if config.evaluate == "class" else "task"
+    record.eval_mode = "class" if config.evaluate == "class" else "task"
     if config.published is not None:
         record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}

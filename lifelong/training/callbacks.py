@@ -17,9 +17,9 @@ from torch import Tensor
 from lifelong.data import Batch
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
-from lifelong.measures.history import remember
+from lifelong.measures.history import append_downsampled
 from lifelong.strategies import Strategy
-from lifelong.strategies.answering import Way
+from lifelong.strategies.answering import EvalMode
 from lifelong.training.record import Record
 
 
@@ -68,7 +68,7 @@ class Validation(Callback):
         assert isinstance(pl_module, Strategy)
         accuracy = pl_module.accuracy
         epoch = self.first_epoch + trainer.current_epoch
-        remember(self.curve, epoch + 1, accuracy=round(accuracy, 6))
+        append_downsampled(self.curve, epoch + 1, accuracy=round(accuracy, 6))
         better = self.best is None or accuracy > self.best["accuracy"]
         late = epoch >= self.late_from and (self.late is None or accuracy > self.late["accuracy"])
         if better or late:
@@ -121,7 +121,7 @@ class Anytime(Callback):
         if steps % self.every or steps == tested:  # an epoch's end is the begin of the next
             return
         begun = time.perf_counter()
-        tallies: dict[Way, Tally] = {strategy.ways[0]: Tally()}
+        tallies: dict[EvalMode, Tally] = {strategy.eval_modes[0]: Tally()}
         strategy.eval()
         strategy.before_answers()
         with trainer.precision_plugin.forward_context():
@@ -130,7 +130,7 @@ class Anytime(Callback):
                 assert isinstance(moved, Batch)
                 strategy.measure(moved, tallies)
         strategy.train()
-        self.record.add_steps(self.visit, steps, tallies[strategy.ways[0]])
+        self.record.add_steps(self.visit, steps, tallies[strategy.eval_modes[0]])
         self.seconds += time.perf_counter() - begun
 
 

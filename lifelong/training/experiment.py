@@ -19,10 +19,10 @@ from lifelong.data import Images, TaskStream, Visit
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
-from lifelong.measures.matrix import how_asked, percent
+from lifelong.measures.metrics import how_asked, percent
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy
-from lifelong.strategies.answering import Way
+from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.strategy import Rounds
 from lifelong.training.callbacks import Anytime, EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.training.record import AHEAD, BEFORE, BESIDE, OTHER, PEAK, TEST, UNTRAINED, Record
@@ -112,7 +112,7 @@ class Experiment:
         trained = self._train(visit, saved)
         if trained:
             self._evaluate_before(visit)
-        with self._clock("train"), self.strategy.eagerly():
+        with self._clock("train"), self.strategy.uncompiled():
             self.strategy.end_task(visit, self.stream.loader(visit.train))
         if trained:
             self._evaluate(visit)
@@ -154,8 +154,10 @@ class Experiment:
         train, val = (part() if callable(part) else part for part in (now.train, now.val))
         self.stream.serve(visit, train, number, first, val, now.batch_size, now.feeds)
         curve = self.record.validation.setdefault(f"{visit.number}.{number + 1}", {})
-        late_from = epochs - self.restore_best if self.restore_best and now.restores else math.inf
-        self.strategy.rate = now.rate
+        late_from = (
+            epochs - self.restore_best if self.restore_best and now.restore_best else math.inf
+        )
+        self.strategy.lr_scale = now.lr_scale
         validation = Validation(first, best, curve, late_from, late)
 
         def save(done: int, trainer: Trainer) -> None:
@@ -190,7 +192,7 @@ class Experiment:
         tested = validation.seconds + (0 if anytime is None else anytime.seconds)
         self.record.seconds["train"] -= tested
         self.record.seconds["evaluate"] += tested
-        return self._outcome(trainer, validation, now.judged)
+        return self._outcome(trainer, validation, now.score_on)
 
     def _check_passes(self, now: Round, number: int) -> None:
         if self.stream.online and (number > 0 or now.epochs not in (None, 1)):
@@ -207,7 +209,7 @@ class Experiment:
             self.record.multiply_adds = multiply_adds(self.strategy, moved, self.stream.images())
 
     def _outcome(
-        self, trainer: Trainer, validation: Validation, judged: Images | None
+        self, trainer: Trainer, validation: Validation, score_on: Images | None
     ) -> dict[str, float]:
         """The metrics of a round; goes back to a late epoch if that is asked for."""
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items()}
@@ -217,9 +219,9 @@ class Experiment:
         if validation.best is not None:
             metrics["val/best"] = validation.best["accuracy"]
         self.strategy.best = validation.best
-        if judged is not None:
-            self._asked([judged])
-            metrics["judged"] = self.strategy.accuracy
+        if score_on is not None:
+            self._run_test([score_on])
+            metrics["score"] = self.strategy.accuracy
         return metrics
 
     def _evaluate_before(self, visit: Visit) -> None:
@@ -230,13 +232,13 @@ class Experiment:
             self._load(best["tensors"])
             self._test(visit.number, PEAK, [self.stream.tasks[visit.task.index].test])
             self._load(now)
-        if self.strategy.rolls_back:
+        if self.strategy.modifies_earlier_tasks:
             self._test(visit.number, BEFORE, self._seen(visit))
 
     def _evaluate(self, visit: Visit) -> None:
         self._test(visit.number, TEST, self._seen(visit))
         self._look_ahead(visit, AHEAD)
-        for name in self.strategy.beside():
+        for name in self.strategy.auxiliary_networks():
             self._test(visit.number, BESIDE + name, self._seen(visit))
         self._test(visit.number, "train", [visit.train])
         if len(visit.task.val):
@@ -271,10 +273,10 @@ class Experiment:
             return
         images = [task.test for task in coming.values()]
         images += self._seen(visit) if split == UNTRAINED else []
-        ways, self.strategy.ways = self.strategy.ways, ("task",)
-        with self.strategy.looking_ahead(coming):
+        ways, self.strategy.eval_modes = self.strategy.eval_modes, ("task",)
+        with self.strategy.with_future_tasks(coming):
             self._test(visit.number, split, images)
-        self.strategy.ways = ways
+        self.strategy.eval_modes = ways
 
     def _seen(self, visit: Visit) -> list[Images]:
         """Test images of the tasks met so far."""
@@ -288,12 +290,12 @@ class Experiment:
 
     def _test(self, visit: int, split: str, images: Sequence[Images]) -> None:
         """Counts right answers to images, and measures what else is asked."""
-        own, *others = self._asked(images).values()
+        own, *others = self._run_test(images).values()
         self.record.add(visit, split, own)
         for tally in others if split == TEST else ():
-            self.record.add(visit, OTHER[self.record.asked][0], tally)
+            self.record.add(visit, OTHER[self.record.eval_mode][0], tally)
 
-    def _asked(self, images: Sequence[Images]) -> dict[Way, Tally]:
+    def _run_test(self, images: Sequence[Images]) -> dict[EvalMode, Tally]:
         """The answers of the network as it is."""
         with self._clock("evaluate"):
             self._tester.test(self.strategy, dataloaders=self.stream.loader(*images), verbose=False)
@@ -325,7 +327,7 @@ class Experiment:
             return
         told = f"{self.record.names[visit.task.index]} ({visit.number} of {len(self.stream)}):"
         values: dict[str, float] = {"visit": visit.number}
-        other, end = OTHER[self.record.asked]
+        other, end = OTHER[self.record.eval_mode]
         for split, group, how in (
             (TEST, "accuracy", ""), (other, f"accuracy{end}", f"; {how_asked(end)}:"),
         ):  # fmt: skip

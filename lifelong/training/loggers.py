@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong.configuration.stored import SEEDS, digest_of
 from lifelong.storage.checkpoint import finished_visits
 from lifelong.storage.files import write_text
-from lifelong.training.record import read_results
+from lifelong.storage.results import read_results
 
 LONGEST = 128  # characters of a name at W&B
 
@@ -28,7 +28,7 @@ class Wandb(WandbLogger):
     checkpoints = False
 
 
-def conclude(logger: Logger, folder: Path) -> None:
+def log_final_artifacts(logger: Logger, folder: Path) -> None:
     """Hands over what a finished run has found: figures, and at W&B the matrix and the summary."""
     if isinstance(logger, Wandb):
         _conclude_wandb(logger, folder)

@@ -5,25 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Required, TypedDict
+from typing import Any
 
 import numpy as np
-from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
 from lifelong.measures import Tally
-from lifelong.measures.matrix import (
-    WITH_TASK,
-    WITHOUT_TASK,
-    Matrix,
-    anytime,
-    forward_transfer,
-    learned_at,
-    metrics,
-)
-from lifelong.storage.files import SEAL, read_json, sealed, write_json, write_text
+from lifelong.measures.matrix import Matrix, anytime, forward_transfer, learned_at, metrics
+from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
+from lifelong.storage.files import sealed, write_json, write_text
+from lifelong.storage.results import CONFIG
 
 TEST = "test"
 BEFORE = "test_before_commit"  # before the method changed earlier tasks at the task's end
@@ -31,7 +23,6 @@ CLASS, TASK = "test_without_task", "test_with_task"  # in the other way than the
 OTHER = {"task": (CLASS, WITHOUT_TASK), "class": (TASK, WITH_TASK)}  # split and end of names
 PEAK = "test_at_best_epoch"
 UNTRAINED, AHEAD = "test_untrained", "test_ahead"  # before the first visit; of tasks to come
-CONFIG = "config_checksum"  # in results.json
 BESIDE = "test_of_"  # another network that the method keeps, by its name
 
 
@@ -63,10 +54,12 @@ class Record:
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
         self.fidelity: str | None = "clean"  # None where nothing of the run reads it
-        self.measured_on, self.asked = TEST, "task"
+        self.measured_on, self.eval_mode = TEST, "task"
         self.published: dict[str, Any] = {}  # a paper's figures for this run
         self.config: int | None = None  # checksum of config.yaml
-        self.validation: dict[str, dict[str, Any]] = {}  # curve of each visit, see `remember`
+        self.validation: dict[
+            str, dict[str, Any]
+        ] = {}  # curve of each visit, see `append_downsampled`
 
     def add(self, visit: int, split: str, tally: Tally) -> None:
         """Enters what was counted and measured of each task."""
@@ -112,7 +105,7 @@ class Record:
         (`_before_commit`), and of networks that it keeps beside its own.
         """
         found = self._of(TEST)
-        split, end = OTHER[self.asked]
+        split, end = OTHER[self.eval_mode]
         if self.has(split):
             others = self._of(split).items()
             found |= {f"{name}{end}": value for name, value in others if "peak" not in name}
@@ -128,8 +121,8 @@ class Record:
             rows = [(visit, self._shares(counts)) for visit, _, counts in self.anytime]
             done = self.visits[: self.steps]
             found |= anytime(rows, done, float(self.matrix()[-1, last]))
-        for name, beside in self.beside.items():
-            found[f"final_accuracy_{name}"] = self._of(beside)["final_accuracy"]
+        for name, split in self.auxiliary.items():
+            found[f"final_accuracy_{name}"] = self._of(split)["final_accuracy"]
         return found
 
     def _of(self, split: str) -> dict[str, float | None]:
@@ -167,7 +160,7 @@ class Record:
             "seed": self.seed,
             "fidelity": self.fidelity,
             "measured_on": self.measured_on,
-            "evaluate": self.asked,
+            "evaluate": self.eval_mode,
             "published": self.published,
             "status": status,
             "tasks": self.names,
@@ -187,7 +180,7 @@ class Record:
             "method": method,
             CONFIG: self.config,
         }
-        other, end = OTHER[self.asked]
+        other, end = OTHER[self.eval_mode]
         for key, split in (
             (f"accuracy{end}", other), ("accuracy_before_commit", BEFORE),
             ("accuracy_ahead", AHEAD), ("accuracy_untrained", UNTRAINED),
@@ -203,12 +196,12 @@ class Record:
                  "accuracy": {str(task + 1): value for task, value in self._shares(counts).items()}}
                 for visit, steps, counts in self.anytime
             ]  # fmt: skip
-        for name, split in self.beside.items():
+        for name, split in self.auxiliary.items():
             results[f"accuracy_{name}"] = _plain(self.matrix(split))
         return results
 
     @property
-    def beside(self) -> dict[str, str]:
+    def auxiliary(self) -> dict[str, str]:
         """Splits of the networks that the method keeps beside its own, by their names."""
         splits = sorted({row[2] for row in self.rows if row[2].startswith(BESIDE)})
         return {split.removeprefix(BESIDE): split for split in splits}
@@ -247,102 +240,6 @@ _STATE = (
     "rows", "values", "anytime", "seconds", "parameters", "bytes", "multiply_adds", "peak_memory",
     "validation", "images", "single_size",
 )  # fmt: skip
-
-
-class Results(TypedDict, total=False):
-    """What tables, figures and pages take from results.json; a part of what is in it."""
-
-    strategy: Required[str]
-    data: Required[str]
-    seed: Required[int]
-    status: Required[str]
-    tasks: Required[list[str]]
-    visits: Required[list[int]]
-    accuracy: Required[list[list[float | int | None]]]
-    metrics: Required[dict[str, float | int | None]]
-    seconds: Required[dict[str, float | int]]
-    evaluate: str
-    measured_on: str
-    fidelity: str | None
-    published: dict[str, Any]
-    parameters: int | None
-    bytes_after_visit: list[dict[str, int]]
-    multiply_adds: dict[str, int]
-    peak_memory: dict[str, int]
-    peak_accuracy_of_task: list[float | int | None]
-    images: dict[str, Any]
-    validation: dict[str, dict[str, Any]]
-    method: dict[str, Any]
-
-
-def check_shape(path: Path, found: dict[str, Any], wanted: type) -> None:
-    """Refuses what is not of the types of a TypedDict; other keys may be there.
-
-    Raises:
-        ValueError: what is wrong with the file.
-    """
-    known = {key: value for key, value in found.items() if key in wanted.__annotations__}
-    try:
-        check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
-    except TypeCheckError as error:
-        raise ValueError(f"{path}: is damaged, or of something else ({error})") from None
-
-
-IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
-
-
-def read_results(folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
-    """The content of a run's results.json.
-
-    Args:
-        folder: of the run.
-        more: keys that are needed beside those that a table needs.
-
-    Raises:
-        ValueError: a file that is damaged or of something else.
-    """
-    path = folder / "results.json"
-    found = read_json(path, more)
-    check_results(path, found)
-    return found
-
-
-def checksum(config: Path) -> int | None:
-    """Of a config.yaml, however its lines end; None if there is none."""
-    if not config.exists():
-        return None
-    return zlib.crc32(b"\n".join(config.read_bytes().splitlines()))
-
-
-def check_results(path: Path, found: dict[str, Any]) -> None:
-    """Refuses results of which a table cannot be made, or of another config.yaml than that beside.
-
-    Raises:
-        ValueError: what is wrong with the file.
-    """
-    if found.get(CONFIG) is not None:
-        if SEAL not in found:
-            raise ValueError(f"{path}: is damaged (its checksum is gone)")
-        now = checksum(path.with_name("config.yaml"))
-        if now not in (None, found[CONFIG]):
-            raise ValueError(
-                f"{path.with_name('config.yaml')}: is damaged or was changed; it is not the one "
-                "that the results are of"
-            )
-    check_shape(path, found, Results)
-    tasks, visits, rows = (found[key] for key in ("tasks", "visits", "accuracy"))
-    if 0 in visits:
-        raise ValueError(f"{path}: was written by an earlier version, which numbered tasks from 0")
-    fits = len(rows) <= len(visits) and all(1 <= task <= len(tasks) for task in visits)
-    for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
-        fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)
-    if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
-        raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
-
-
-def visited(results: Mapping[str, Any]) -> list[int]:
-    """The index of the task of each visit, from the content of results.json."""
-    return [number - 1 for number in results["visits"]]
 
 
 def _plain(matrix: Matrix) -> list[list[float | None]]:

@@ -98,7 +98,7 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
             )
     if "heads" in read_keys(config):
         _refuse_heads(stream, config)
-    if not strategy.network.distinguishes:
+    if not strategy.network.disjoint_outputs:
         _refuse_contradictions(stream)
     _refuse_shared_classes(strategy, stream)
     _refuse_shapes(stream, config)

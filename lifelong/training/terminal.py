@@ -25,7 +25,8 @@ from rich.progress import (
 from rich.table import Column, Table
 
 from lifelong.errors import plain
-from lifelong.measures.matrix import METRICS, how_asked, learned_at, metric_of, percent
+from lifelong.measures.matrix import learned_at
+from lifelong.measures.metrics import METRICS, how_asked, metric_of, percent
 from lifelong.sweeps.watch import PLAIN, QUIET
 from lifelong.training.record import OTHER, TEST, Record
 
@@ -130,7 +131,7 @@ def closing_table(record: Record) -> Table:
     table = Table(title=plain(f"{record.strategy} on {record.data}, seed {record.seed}"))
     table.add_column("task")
     columns = {"when learned": TEST, "at the end": TEST}
-    other, end = OTHER[record.asked]
+    other, end = OTHER[record.eval_mode]
     if record.has(other):
         columns[how_asked(end)] = other
     for heading in columns:

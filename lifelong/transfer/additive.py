@@ -62,11 +62,11 @@ class AdditiveTransferLayer(TransferLayer):
         self.threshold = threshold if variant == "full" else 0.0
         super().__init__(layer, number)
 
-    def make_slot(self) -> nn.Module:
-        return self.template.fresh()
+    def make_shared(self) -> nn.Module:
+        return self.template.reinitialized()
 
     def shared(self) -> Layer:
-        slot = self.slot
+        slot = self.shared_params
         assert isinstance(slot, Layer)
         return slot
 

@@ -61,10 +61,10 @@ def index_of(config: Sequence[bool]) -> int:
     return sum((not shared) << layer for layer, shared in enumerate(config))
 
 
-def text(config: Sequence[bool]) -> str:
+def pattern_code(config: Sequence[bool]) -> str:
     """A configuration as figures, input first.
 
-    >>> text((True, False, True, False))
+    >>> pattern_code((True, False, True, False))
     '1010'
     """
     return "".join("1" if shared else "0" for shared in config)

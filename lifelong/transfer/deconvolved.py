@@ -77,7 +77,7 @@ class DeconvolvedTransferLayer(TransferLayer):
         self.slot_penalty, self.mapping_penalty = slot_penalty, mapping_penalty
         super().__init__(layer, number)
 
-    def make_slot(self) -> nn.Module:
+    def make_shared(self) -> nn.Module:
         slot = nn.Module()
         slot.latent = glorot_uniform((1, self.side, self.side, self.latent))
         return slot
@@ -111,7 +111,7 @@ class DeconvolvedTransferLayer(TransferLayer):
         return 0.5 * (self.slot_penalty * squared + self.mapping_penalty * mapped)
 
     def _latent(self) -> Tensor:
-        latent = self.slot.latent
+        latent = self.shared_params.latent
         assert isinstance(latent, Tensor)
         return latent
 

@@ -15,7 +15,7 @@ class TransferLayer(nn.Module):
     """Layer l of a network that shares: slot S_l, mappings M_{t,l}, private weights K_{t,l}.
 
     A kind of sharing is a subclass that says what a slot holds, what a mapping holds, and what
-    weights the two give: `make_slot`, `make_mapping`, `shared_weight`.
+    weights the two give: `make_shared`, `make_mapping`, `shared_weight`.
 
     Args:
         layer: the layer of the body; its shape is used, and its drawing of weights.
@@ -28,8 +28,8 @@ class TransferLayer(nn.Module):
         super().__init__()
         self.skip = layer.skip
         self._template = (layer,)  # in a tuple: not a submodule
-        self.slot = self.make_slot()
-        self.occupied = False  # whether a finished task uses the slot
+        self.shared_params = self.make_shared()
+        self.in_use = False  # whether a finished task uses the slot
         self.private = nn.ModuleDict()
         self.mapping = nn.ModuleDict()
         self.before: nn.Module | None = None  # the slot as it was before a search
@@ -38,7 +38,7 @@ class TransferLayer(nn.Module):
     def template(self) -> Layer:
         return self._template[0]
 
-    def make_slot(self) -> nn.Module:
+    def make_shared(self) -> nn.Module:
         """New shared knowledge S_l."""
         raise NotImplementedError
 
@@ -62,11 +62,11 @@ class TransferLayer(nn.Module):
         assert isinstance(own, Layer)
         return own.weight, own.bias
 
-    def map(self, x: Tensor, task: int, shared: bool) -> Tensor:
-        return self.template.map(x, *self.weight(task, shared))
+    def linear(self, x: Tensor, task: int, shared: bool) -> Tensor:
+        return self.template.linear(x, *self.weight(task, shared))
 
-    def finish(self, z: Tensor, skip: Tensor | None) -> Tensor:
-        return self.template.finish(z, skip)
+    def activate(self, z: Tensor, skip: Tensor | None) -> Tensor:
+        return self.template.activate(z, skip)
 
     def add_task(self, task: int, forms: Iterable[bool]) -> None:
         """Makes what `task` needs for the forms it may take, and freezes the rest.
@@ -75,35 +75,37 @@ class TransferLayer(nn.Module):
         """
         forms, key = set(forms), str(task)
         if True in forms:
-            if not self.occupied:
-                self.slot = self.make_slot()
+            if not self.in_use:
+                self.shared_params = self.make_shared()
             if key not in self.mapping:
                 self.mapping[key] = self.make_mapping()
         if False in forms and key not in self.private:
-            self.private[key] = self.template.fresh()
+            self.private[key] = self.template.reinitialized()
         self.train_only(task)
-        self.before = copy.deepcopy(self.slot).requires_grad_(False) if len(forms) == 2 else None
+        self.before = (
+            copy.deepcopy(self.shared_params).requires_grad_(False) if len(forms) == 2 else None
+        )
 
     def train_only(self, task: int) -> None:
         """Freezes all but what `task` holds, and the slot if the task may use it."""
         for store in (self.private, self.mapping):
             for key, own in store.items():
                 own.requires_grad_(key == str(task))
-        self.slot.requires_grad_(str(task) in self.mapping)
+        self.shared_params.requires_grad_(str(task) in self.mapping)
 
     def commit(self, task: int, shared: bool) -> None:
         """Ends a task that takes one form: puts back a slot it does not use, drops the rest."""
         if self.before is not None and not shared:
-            self.slot = self.before
+            self.shared_params = self.before
         self.before = None
-        self.occupied = self.occupied or shared
-        self.keep(task, shared)
+        self.in_use = self.in_use or shared
+        self.prune_unused_form(task, shared)
 
     def complete(self, task: int) -> None:
         """Gives a task that holds one form the other as well, with the same weights, frozen."""
         key = str(task)
         if key not in self.private:
-            own = self.template.fresh().requires_grad_(False)
+            own = self.template.reinitialized().requires_grad_(False)
             for to, value in zip((own.weight, own.bias), self.shared_weight(task), strict=True):
                 to.copy_(value.detach())
             self.private[key] = own
@@ -115,7 +117,7 @@ class TransferLayer(nn.Module):
         """Makes the slot hold the given weights; not every kind of sharing can."""
         raise NotImplementedError
 
-    def keep(self, task: int, shared: bool) -> None:
+    def prune_unused_form(self, task: int, shared: bool) -> None:
         """Drops what `task` holds for the other form."""
         dropped = self.private if shared else self.mapping
         if str(task) in dropped:
@@ -124,6 +126,6 @@ class TransferLayer(nn.Module):
     def size(self) -> int:
         """Parameters kept: those of a slot in use, of mappings and of private weights."""
         kept = [*self.private.values(), *self.mapping.values()]
-        if self.occupied:
-            kept.append(self.slot)
+        if self.in_use:
+            kept.append(self.shared_params)
         return count(*kept)

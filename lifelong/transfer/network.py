@@ -12,7 +12,7 @@ from lifelong.backbones import Layer
 from lifelong.backbones.backbone import flat
 from lifelong.networks import TaskNetwork
 from lifelong.networks.network import MakeBackbone, MakeHeads, count
-from lifelong.transfer.config import Pattern, TransferConfig, text
+from lifelong.transfer.config import Pattern, TransferConfig, pattern_code
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.tree import Level, PrefixTree
 
@@ -44,8 +44,8 @@ class TransferNetwork(TaskNetwork):
         self.layers = nn.ModuleList(kind(layer, n) for n, layer in enumerate(body.layers))
         self.heads = heads(body.features)
         self.candidates = pattern(len(self.layers))
-        self.choices = len(self.candidates)
-        self.distinguishes = self.heads.distinguishes
+        self.num_candidates = len(self.candidates)
+        self.disjoint_outputs = self.heads.disjoint_outputs
         self.tree = PrefixTree(self.candidates)
         self.configs: dict[int, TransferConfig] = {}
         self.undecided: set[int] = set()  # tasks that hold both forms of a layer
@@ -71,7 +71,7 @@ class TransferNetwork(TaskNetwork):
             layer.add_task(task, forms)
         self.heads.requires_grad_(False)
         self.heads.add_task(task, classes)
-        self.heads.of(task).requires_grad_()
+        self.heads.head_for(task).requires_grad_()
         if not self.searching:
             self.commit(task, self.configs[task])
 
@@ -82,19 +82,19 @@ class TransferNetwork(TaskNetwork):
         for layer, shared in zip(self.transfer_layers(), config, strict=True):
             layer.commit(task, shared)
 
-    def reopen(self, task: int) -> None:
+    def reenable_candidates(self, task: int) -> None:
         """Gives a finished task both forms of every layer, with the same weights."""
         self.undecided.add(task)
         for layer in self.transfer_layers():
             layer.complete(task)
 
-    def settle(self, task: int, config: TransferConfig) -> None:
+    def set_config(self, task: int, config: TransferConfig) -> None:
         """Decides anew on the configuration of an earlier task that was opened again."""
         self.configs[task] = config
         self.undecided.discard(task)
         for number, layer in enumerate(self.transfer_layers()):
-            layer.keep(task, config[number])
-            layer.occupied = any(other[number] for other in self.configs.values())
+            layer.prune_unused_form(task, config[number])
+            layer.in_use = any(other[number] for other in self.configs.values())
 
     def logits(self, x: Tensor, task: int) -> Tensor:
         scores: Tensor = self.heads(self.features(x, task, self.configs[task]), task)
@@ -105,7 +105,7 @@ class TransferNetwork(TaskNetwork):
         outputs: list[Tensor] = []
         for layer, shared in zip(self.transfer_layers(), config, strict=True):
             skip = None if layer.skip is None else outputs[layer.skip]
-            x = layer.finish(layer.map(x, task, shared), skip)
+            x = layer.activate(layer.linear(x, task, shared), skip)
             outputs.append(x)
         return flat(x)
 
@@ -154,14 +154,14 @@ class TransferNetwork(TaskNetwork):
 
     def single_size(self, task: int) -> int:
         bodies = [layer.template for layer in self.transfer_layers()]
-        return count(self.heads.of(task), *bodies)
+        return count(self.heads.head_for(task), *bodies)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What decides which parameters there are."""
         return {
-            "configs": {task: text(config) for task, config in self.configs.items()},
+            "configs": {task: pattern_code(config) for task, config in self.configs.items()},
             "undecided": sorted(self.undecided),
-            "occupied": [layer.occupied for layer in self.transfer_layers()],
+            "occupied": [layer.in_use for layer in self.transfer_layers()],
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
@@ -171,9 +171,9 @@ class TransferNetwork(TaskNetwork):
             self.configs[task] = tuple(figure == "1" for figure in figures)
             if task not in self.undecided:
                 for layer, shared in zip(self.transfer_layers(), self.configs[task], strict=True):
-                    layer.keep(task, shared)
+                    layer.prune_unused_form(task, shared)
         for layer, occupied in zip(self.transfer_layers(), state["occupied"], strict=True):
-            layer.occupied = occupied
+            layer.in_use = occupied
             layer.train_only(self.current)
             if not self.searching:
                 layer.before = None
@@ -193,8 +193,8 @@ def _branch(
     parts = []
     for shared, parents in ((True, level.shared), (False, level.private)):
         if parents != []:
-            parts.append(layer.map(blocks_of(x, parents, size), task, shared))
+            parts.append(layer.linear(blocks_of(x, parents, size), task, shared))
     rows = [len(part) for part in parts]
     skips = [None] * len(parts) if skip is None else list(skip.split(rows))
-    done = [layer.finish(part, own) for part, own in zip(parts, skips, strict=True)]
+    done = [layer.activate(part, own) for part, own in zip(parts, skips, strict=True)]
     return done[0] if len(done) == 1 else torch.cat(done)

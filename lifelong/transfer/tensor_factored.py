@@ -58,7 +58,7 @@ class TensorFactoredTransferLayer(TransferLayer):
         super().__init__(layer, number)
         self.orthogonality = orthogonality
 
-    def make_slot(self) -> nn.Module:
+    def make_shared(self) -> nn.Module:
         outputs, inputs, rows, columns = self.template.weight.shape
         slot = nn.Module()
         slot.core = glorot_uniform((rows, columns, inputs, outputs))
@@ -70,7 +70,7 @@ class TensorFactoredTransferLayer(TransferLayer):
 
     def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
         own = self._factors(task)
-        core = self.slot.core
+        core = self.shared_params.core
         assert isinstance(core, Tensor)
         rows, columns, inputs, outputs = core.shape
         # One dimension after the other: the cost is that of four small matrix products.

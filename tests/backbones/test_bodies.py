@@ -124,7 +124,7 @@ def test_initial_weights() -> None:
     assert layer.weight.abs().max() <= 0.1
     cut_at_two = 0.8796  # deviation of a normal variable cut there, in deviations
     assert float(layer.weight.detach().std()) == pytest.approx(0.05 * cut_at_two, rel=0.02)
-    twin = layer.fresh()
+    twin = layer.reinitialized()
     assert twin.weight.shape == layer.weight.shape
     assert not torch.equal(twin.weight, layer.weight)
 
@@ -133,7 +133,7 @@ def test_weights_do_not_depend_on_the_memory_layout() -> None:
     torch.manual_seed(1)
     first = ConvLayer(3, 4)
     torch.manual_seed(1)
-    assert torch.equal(first.fresh().weight, first.weight)
+    assert torch.equal(first.reinitialized().weight, first.weight)
 
 
 def test_mlp() -> None:

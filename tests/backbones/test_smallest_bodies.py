@@ -67,7 +67,7 @@ def pixels(shape: Shape, count: int, cropped: bool) -> torch.Tensor:
     return RandomCrop(shape[1], padding=2)(x, torch.Generator()) if cropped else x
 
 
-def carry_out(cases: Callable[[], Iterable[Case]], cropped: bool, isa: str, log: Path) -> None:
+def run_search(cases: Callable[[], Iterable[Case]], cropped: bool, isa: str, log: Path) -> None:
     """Forward and backward of each case; `log` says which one it is at."""
     if isa:
         os.environ["ONEDNN_MAX_CPU_ISA"] = isa
@@ -89,7 +89,7 @@ def survives(
     log: Path, cases: Callable[[], Iterable[Case]], cropped: bool = False, isa: str = ""
 ) -> None:
     assert processes.ROOT.is_dir()
-    process = CONTEXT.Process(target=carry_out, args=(cases, cropped, isa, log))
+    process = CONTEXT.Process(target=run_search, args=(cases, cropped, isa, log))
     process.start()
     process.join(LIMIT)
     if process.exitcode is None:

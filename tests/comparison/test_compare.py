@@ -22,7 +22,7 @@ from lifelong.comparison.compare import main
 from lifelong.comparison.groups import Group, best, curves, differing, grouped, refer
 from lifelong.comparison.paired import pairs
 from lifelong.comparison.runs import read
-from lifelong.comparison.statistics import holm, spread
+from lifelong.comparison.statistics import holm, summarize
 from lifelong.comparison.tables import grids, latex, markdown, tidy
 from lifelong.report.figures import against_option
 
@@ -53,12 +53,12 @@ def groups_in(*folders: Path) -> list[Group]:
 
 def test_statistics_by_hand() -> None:
     """Of 1, 2, 6: mean 3, deviation sqrt(7), t(2) = 4.3027."""
-    found = spread([1.0, 2.0, 6.0])
+    found = summarize([1.0, 2.0, 6.0])
     assert (found.n, found.mean) == (3, 3.0)
-    assert found.deviation == pytest.approx(math.sqrt(7))
-    assert found.half == pytest.approx(4.30265 * math.sqrt(7) / math.sqrt(3), rel=1e-5)
-    assert math.isnan(spread([]).mean)
-    assert math.isnan(spread([2.0]).half)
+    assert found.std == pytest.approx(math.sqrt(7))
+    assert found.ci95 == pytest.approx(4.30265 * math.sqrt(7) / math.sqrt(3), rel=1e-5)
+    assert math.isnan(summarize([]).mean)
+    assert math.isnan(summarize([2.0]).ci95)
     assert holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
     assert holm([0.5, math.nan, 0.6])[0] == 1.0
 

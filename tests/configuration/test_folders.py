@@ -15,7 +15,7 @@ from lifelong import load_run
 from lifelong.comparison import compare
 from lifelong.configuration.folders import output_folder, taken
 from lifelong.report import page as report
-from lifelong.storage import files
+from lifelong.storage.locks import LOCK, held
 from lifelong.training.loggers import group_of
 from tests.conftest import configured, execute, results_of
 
@@ -103,12 +103,12 @@ def test_of_several_processes_one_gets_the_folder(tmp_path: Path) -> None:
 
 
 def test_a_second_process_is_refused(tmp_path: Path, capsys: Any) -> None:
-    with files.held(tmp_path):
+    with held(tmp_path):
         assert execute(tmp_path, *QUICK) == 2
     assert " is at work in it; wait for its end" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert execute(tmp_path, *QUICK) == 0
-    assert not (tmp_path / files.LOCK).exists()
+    assert not (tmp_path / LOCK).exists()
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from lifelong.data import Images, TaskStream
-from lifelong.data.feed import Shuffled
+from lifelong.data.feed import ShuffledBatchSampler
 from tests.conftest import images, toy_task
 
 
@@ -21,7 +21,7 @@ def test_batches_cover_an_epoch() -> None:
 
 def test_order_of_batches_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int, first: int = 0) -> list[int]:
-        sampler = Shuffled(24, 5, False, seed, first)
+        sampler = ShuffledBatchSampler(24, 5, False, seed, first)
         sampler.set_epoch(epoch)
         return torch.cat(list(sampler)).tolist()
 

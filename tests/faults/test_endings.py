@@ -20,7 +20,9 @@ from lifelong import errors, load_run
 from lifelong.comparison import compare
 from lifelong.finished import evaluate, export
 from lifelong.report import page as report
-from lifelong.storage import checkpoint, files
+from lifelong.storage import checkpoint
+from lifelong.storage.files import replacing, save
+from lifelong.storage.locks import held
 from lifelong.sweeps.plan import check_folder, plan
 from lifelong.sweeps.study import STUDY, study_in
 from tests.conftest import execute, results_of
@@ -120,10 +122,10 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
 
     def full(path: Path, content: Any) -> None:
         if path.name == "visit_02.ckpt":
-            with files.replacing(path) as temporary:
+            with replacing(path) as temporary:
                 temporary.write_bytes(b"half")
                 raise OSError(errno.ENOSPC, "No space left on device")
-        files.save(path, content)
+        save(path, content)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", full)
@@ -141,9 +143,10 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(
 
 def test_what_torch_says_of_a_full_disk_is_not_what_it_was(tmp_path: Path) -> None:
     script = (
-        "import resource, sys, pathlib; from lifelong import files, frame; import torch\n"
+        "import resource, sys, pathlib; from lifelong import errors\n"
+        "from lifelong.storage.files import save; import torch\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (9999, 9999))\n"
-        "sys.exit(errors.command(lambda: files.save(pathlib.Path('x.ckpt'), torch.rand(9999))))"
+        "sys.exit(errors.command(lambda: save(pathlib.Path('x.ckpt'), torch.rand(9999))))"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -247,7 +250,7 @@ def test_damaged_files_are_refused_by_name_or_healed(
 
 
 def test_a_sweep_is_alone_in_its_folder(tmp_path: Path) -> None:
-    with files.held(tmp_path / "sweep"):
+    with held(tmp_path / "sweep"):
         done = Command(tmp_path, "-m", *QUICK, "seed=1,2", "paths.output_dir=sweep")
         _, stderr = done.communicate()
     assert done.returncode == 2

@@ -15,7 +15,7 @@ import pytest
 
 from lifelong.comparison import compare
 from lifelong.storage.checkpoint import latest
-from lifelong.storage.files import LOCK, OURS
+from lifelong.storage.locks import LOCK, OURS
 from tests.conftest import differences, execute, results_of
 from tests.faults.conftest import Tally
 from tests.processes import Command, fresh

@@ -29,7 +29,8 @@ from lifelong import errors, run
 from lifelong.comparison import compare
 from lifelong.finished import evaluate, export
 from lifelong.report import page as report
-from lifelong.storage.files import LOCK, sealed
+from lifelong.storage.files import sealed
+from lifelong.storage.locks import LOCK
 from lifelong.sweeps.study import STUDY, study_in
 from tests.conftest import execute
 from tests.faults.conftest import Tally

@@ -24,8 +24,9 @@ from lifelong.data.sources import source
 from lifelong.data.sources.archive import read_archive
 from lifelong.finished import evaluate, export
 from lifelong.report import page as report
-from lifelong.storage import files
 from lifelong.storage.checkpoint import finished_visits, latest, read
+from lifelong.storage.files import sealed, write_text
+from lifelong.storage.locks import remove_leftovers
 from tests.conftest import execute, results_of
 from tests.faults.conftest import Tally
 
@@ -257,7 +258,7 @@ def test_an_export_appears_whole_or_not(
             calls.append(path)
             if len(calls) == 3:
                 raise OSError(28, "No space left on device", str(path))
-            files.write_text(path, text)
+            write_text(path, text)
 
         patch.setattr(export, "write_text", failing)
         assert export.main([str(whole), str(out)]) == 2
@@ -284,11 +285,11 @@ def test_what_a_kill_left_is_removed(whole: Path, tmp_path: Path) -> None:
     gone = 2**22 + 1  # no process has such a number
     for number in (gone, 1):
         (shared / f".x.npy.{number}.tmp").write_text("half")
-    files.remove_leftovers(shared)
+    remove_leftovers(shared)
     assert len(list(shared.iterdir())) == 2
     for path in shared.iterdir():
         os.utime(path, (0, 0))
-    files.remove_leftovers(shared)
+    remove_leftovers(shared)
     assert [path.name for path in shared.iterdir()] == [".x.npy.1.tmp"]
 
 
@@ -311,7 +312,7 @@ def test_reports_are_not_made_of_what_is_damaged(whole: Path, tmp_path: Path) ->
         "accuracy": [[0.5]], "visits": [1, 7], "seed": "one", "metrics": {"final_accuracy": "x"},
         "method": [], "images": {"train": 3}, "peak_accuracy_of_task": [1], "validation": {"0": 3},
     }.items():  # fmt: skip
-        (folder / "results.json").write_text(json.dumps(files.sealed(found | {key: value})))
+        (folder / "results.json").write_text(json.dumps(sealed(found | {key: value})))
         before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
         assert report.main([str(folder)]) == 2, key
         assert before == {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}

@@ -29,7 +29,7 @@ def test_without_growth_it_is_a_plain_network(hidden: tuple[int, ...]) -> None:
     made = network(hidden)
     plain = Network(small_body(), partial(MultiHead, hidden=list(hidden)))
     plain.add_task(0, range(3))
-    target = [*plain.body.layers, *list(plain.heads.of(0))[1:]]
+    target = [*plain.body.layers, *list(plain.heads.head_for(0))[1:]]
     pixels = plain.body.features // 4
     with torch.no_grad():
         for own, layer in zip([*made.growing(), made.head(0)], target, strict=True):

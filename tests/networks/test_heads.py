@@ -90,7 +90,7 @@ def test_a_new_task_leaves_earlier_weights_and_their_names_alone() -> None:
 def test_classes_that_compete(heads: type, tasks: list[tuple[int, ...]], groups: int) -> None:
     made = learned(heads, tasks)
     features = torch.randn(3, made.network.body.features)
-    found = made.network.heads.competing(features, [0, 1])
+    found = made.network.heads.softmax_groups(features, [0, 1])
     assert len(found) == groups
     assert sum(part.shape[1] for part in found) == len({n for task in tasks for n in task})
-    assert made.network.heads.competing(features, []) == []
+    assert made.network.heads.softmax_groups(features, []) == []

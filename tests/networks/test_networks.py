@@ -28,17 +28,17 @@ def test_a_mixed_batch_goes_through_the_heads_of_its_tasks() -> None:
 def test_a_head_survives_a_second_visit() -> None:
     network = Network(small_body(), MultiHead)
     network.add_task(0, range(3))
-    before = network.heads.of(0)
+    before = network.heads.head_for(0)
     network.add_task(1, range(3))
     network.add_task(0, range(3))
-    assert network.heads.of(0) is before
+    assert network.heads.head_for(0) is before
 
 
 def test_a_single_head_refuses_another_number_of_classes() -> None:
     network = Network(small_body(), SingleHead)
     network.add_task(0, range(3))
     network.add_task(1, range(3))
-    assert network.heads.of(0) is network.heads.of(1)
+    assert network.heads.head_for(0) is network.heads.head_for(1)
     with pytest.raises(ValueError, match=r"heads=single: task 3 has 2 classes and the head 3"):
         network.add_task(2, range(2))
 

@@ -25,7 +25,7 @@ def trained(lifetime: Any, groups: Any) -> dict[str, float]:
     for index in range(2):
         made.begin_task(toy_visit(index))
         made.configure_optimizers()
-    return {name: made.rate_of(p) for name, p in made.network.named_parameters()}
+    return {name: made.lr_of(p) for name, p in made.network.named_parameters()}
 
 
 @pytest.mark.parametrize("lifetime", ["task", "stream"])
@@ -62,11 +62,11 @@ def test_the_proximal_step_goes_with_the_rate_of_its_weights() -> None:
     for index in range(2):
         made.begin_task(toy_visit(index))
     made.configure_optimizers()
-    for name in made.held():
+    for name in made.regularized_params():
         made.anchor.importance(name).fill_(2.0)
-    before = {name: p.detach().clone() for name, p in made.held().items()}
+    before = {name: p.detach().clone() for name, p in made.regularized_params().items()}
     made.on_train_batch_end(None, toy_visit(1).train[torch.arange(2)], 0)
-    for name, p in made.held().items():
+    for name, p in made.regularized_params().items():
         c = 2 * (0.3 if name.endswith("bias") else 0.1) * made.strength * 2.0
         expected = (before[name] + c * made.anchor.weight(name)) / (1 + c)
         torch.testing.assert_close(p.detach(), expected)

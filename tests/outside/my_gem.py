@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F
 from scipy.optimize import nnls
 
-from lifelong import Rings, Strategy
+from lifelong import RingBuffer, Strategy
 
 
 class GEM(Strategy):
     def __init__(self, network, optimizer, schedule, per_class: int = 5, margin: float = 0.5):
         super().__init__(network, optimizer, schedule)
-        self.memory, self.margin = Rings(per_class), margin
+        self.memory, self.margin = RingBuffer(per_class), margin
 
     def begin_task(self, visit):
         super().begin_task(visit)

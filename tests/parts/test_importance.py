@@ -34,7 +34,7 @@ def test_penalty_and_its_gradient() -> None:
     gradients = torch.autograd.grad(penalty, list(parameters.values()))
     for found, exact in zip(anchor.gradients(parameters), gradients, strict=True):
         torch.testing.assert_close(found, exact)
-    anchor.hold(parameters)
+    anchor.move_to(parameters)
     assert anchor.penalty(parameters) == 0
 
 

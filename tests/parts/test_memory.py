@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from lifelong.data import Batch, Images, Task
-from lifelong.parts.memory import Balanced, Exemplars, Memory, Reservoir, Rings
+from lifelong.parts.memory import Balanced, Exemplars, Memory, Reservoir, RingBuffer
 
 MANY = 1000  # images of a task
 
@@ -108,7 +108,7 @@ def test_samples_are_distinct_and_leave_a_task_out() -> None:
 
 
 def test_rings_keep_the_latest_of_each_class() -> None:
-    made = begun(Rings(2), 1)
+    made = begun(RingBuffer(2), 1)
     made.add(numbered(0, 9))  # 0 3 6, 1 4 7, 2 5 8 by class
     assert len(made.sample(10, without=0)[0].y) == 0
     drawn, _ = made.sample(10, without=1)
@@ -184,7 +184,7 @@ def test_images_of_tasks_keep_their_own_normalisation() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [lambda: Reservoir(4), lambda: Rings(4), lambda: Balanced(4)],
+    "kind", [lambda: Reservoir(4), lambda: RingBuffer(4), lambda: Balanced(4)],
     ids=["reservoir", "rings", "balanced"],
 )  # fmt: skip
 def test_a_saved_memory_goes_on(kind: Any) -> None:
@@ -211,4 +211,4 @@ def test_refuses() -> None:
     with pytest.raises(ValueError, match=r"strategy\.memory=0"):
         Balanced(0)
     with pytest.raises(ValueError, match=r"strategy\.per_class=0"):
-        Rings(0)
+        RingBuffer(0)

@@ -14,9 +14,9 @@ from lifelong.backbones import ReducedResNet, mlp
 from lifelong.backbones.backbone import Body
 from lifelong.data import Batch
 from lifelong.networks import MultiHead, Network, OutputMatrix
-from lifelong.parts import per_image
+from lifelong.parts import layer_calls
+from lifelong.parts.layer_calls import LayerTracer
 from lifelong.parts.per_image import (
-    Calls,
     absolute_sum,
     batch_mean,
     cross_entropy,
@@ -111,7 +111,7 @@ def test_equals_one_backward_pass_an_image(
     named = trained(net)
     for sizes, memory in (([9], 2**26), ([4, 5], 1)):
         # 1: the images of a convolution one by one
-        monkeypatch.setattr(per_image, "MEMORY", {"cpu": memory})
+        monkeypatch.setattr(layer_calls, "MEMORY", {"cpu": memory})
         absolute = image_mean(net, batches(kind, *sizes), named, objective)
         squares = image_mean(net, batches(kind, *sizes), named, objective, "square")
         for name, gradients in exact.items():
@@ -128,7 +128,7 @@ def test_plain_layers_take_one_pass(kind: str, rest: int) -> None:
     """Only batch-norm's parameters are left to vectorised differentiation."""
     net = network(kind)
     named = {name: p for name, p in net.named_parameters() if "all.0" not in name}
-    with Calls(named) as calls:
+    with LayerTracer(named) as calls:
         net.logits(batches(kind, 9)[0].x, 1)
     left = named.keys() - calls.covered(calls.used_once())
     assert len(left) == rest
@@ -156,12 +156,12 @@ class Plain(Body):
 
     def __init__(self, relu: bool = False) -> None:
         super().__init__()
-        self.map, self.relu, self.features = nn.Linear(2, 2, bias=False), relu, 2
+        self.linear, self.relu, self.features = nn.Linear(2, 2, bias=False), relu, 2
         weight = torch.tensor([[1.0, -2.0], [0.5, 1.0]])
-        self.map.weight = nn.Parameter(weight)
+        self.linear.weight = nn.Parameter(weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        z: Tensor = self.map(x.flatten(1))
+        z: Tensor = self.linear(x.flatten(1))
         return F.relu(z) if self.relu else z
 
 
@@ -185,7 +185,7 @@ HAND = [Batch(torch.tensor([[1.0, 2.0], [-3.0, 1.0]]), torch.tensor([0, 0]), tor
 def test_a_linear_layer_by_hand() -> None:
     body = Plain()
     net: Any = Bare(body)
-    named = {"w": body.map.weight}
+    named = {"w": body.linear.weight}
     found = image_mean(net, HAND, named, squared_norm)["w"]
     torch.testing.assert_close(found, torch.tensor([[18.0, 11.0], [4.0, 5.5]]))
     found = batch_mean(net, HAND, named, squared_norm)["w"]
@@ -195,7 +195,7 @@ def test_a_linear_layer_by_hand() -> None:
 def test_a_local_importance_by_hand() -> None:
     body = Plain(relu=True)
     net: Any = Bare(body)
-    found = local_mean(net, HAND, {"w": body.map.weight})["w"]
+    found = local_mean(net, HAND, {"w": body.linear.weight})["w"]
     torch.testing.assert_close(found, torch.tensor([[0.0, 0.0], [1.25, 2.5]]))
 
 
@@ -209,7 +209,7 @@ def test_local_importance_is_half_the_gradient_of_each_layers_own_output() -> No
     expected = {name: torch.zeros_like(p) for name, p in named.items()}
     for x in data[0].x.split(1):
         for number, layer in enumerate(body.layers):
-            z = layer.map(x.detach(), layer.weight, layer.bias)
+            z = layer.linear(x.detach(), layer.weight, layer.bias)
             own = F.relu(z).square().sum()
             gradients = torch.autograd.grad(own, [layer.weight, layer.bias])
             for kind, gradient in zip(("weight", "bias"), gradients, strict=True):

@@ -76,7 +76,7 @@ def test_a_step_by_hand() -> None:
     network, k = method.network, 2
     taught = method.taught.now
     assert taught["main"].shape[1] == 6  # the old classes alone
-    for name in ("aside", "main"):
+    for name in ("auxiliary", "main"):
         taught[name] = taught[name].double()
     quarter, shares = 48 // 4, method._shares()
     assert shares == (quarter // 3, quarter * 2 // 3)
@@ -100,7 +100,7 @@ def test_a_step_by_hand() -> None:
     views, rows = drawn["taught"].x, drawn["taught"].row
     expected = error(network.auxiliary, mixed)
     expected = expected + 4 * distillation(
-        scores(network.auxiliary, views, 2), taught["aside"][rows], 2.0
+        scores(network.auxiliary, views, 2), taught["auxiliary"][rows], 2.0
     )
     balanced = shares[0] / quarter * error(network.heads, drawn["new"])
     balanced = balanced + shares[1] / quarter * error(network.heads, drawn["old"])
@@ -184,7 +184,7 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
     fresh = method.network.heads(features, 0).detach()
     torch.testing.assert_close(method.taught.now["main"], fresh)
     torch.testing.assert_close(
-        method.taught.now["aside"], method.network.auxiliary(features, 0).detach()
+        method.taught.now["auxiliary"], method.network.auxiliary(features, 0).detach()
     )
     again = CIL(
         TwoBranchNetwork(small_body(shape), MultiHead), SGD, batch_size=48, memory=4,

@@ -18,7 +18,7 @@ from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import LASEM, Strategy
 from lifelong.strategies.lasem import first_max, posterior
 from lifelong.transfer import Pattern, every, explicit, top
-from lifelong.transfer.config import text
+from lifelong.transfer.config import pattern_code
 from tests.conftest import configured, small_body, toy_visit, transfer_network
 
 PROBABILITIES = torch.tensor([(0.5, 0.2), (0.4, 0.4), (0.9, 0.1), (0.3, 0.3)]).double()
@@ -101,12 +101,12 @@ def test_certain_posterior_is_plain_training(figures: str) -> None:
     visit = toy_visit()
     certain.begin_task(visit)
     plain.begin_task(visit)
-    slots = [dict(layer.slot.state_dict()) for layer in certain.network.transfer_layers()]
+    slots = [dict(layer.shared_params.state_dict()) for layer in certain.network.transfer_layers()]
     slots = [{k: v.clone() for k, v in slot.items()} for slot in slots]
     for ours, theirs in zip(
         certain.network.transfer_layers(), plain.network.transfer_layers(), strict=True
     ):
-        theirs.slot.load_state_dict(ours.slot.state_dict())
+        theirs.shared_params.load_state_dict(ours.shared_params.state_dict())
         for key, own in theirs.private.items():
             own.load_state_dict(ours.private[key].state_dict())
     plain.network.heads.load_state_dict(certain.network.heads.state_dict())
@@ -127,7 +127,9 @@ def test_certain_posterior_is_plain_training(figures: str) -> None:
     for shared, layer, slot in zip(
         config[0], certain.network.transfer_layers(), slots, strict=True
     ):
-        moved = any(not torch.equal(v, layer.slot.state_dict()[k]) for k, v in slot.items())
+        moved = any(
+            not torch.equal(v, layer.shared_params.state_dict()[k]) for k, v in slot.items()
+        )
         assert moved == shared
 
 
@@ -171,7 +173,7 @@ def test_dropout_masks_differ_between_configurations_and_not_in_the_e_step() -> 
     def watch(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         seen.append((module.training, inputs[0], output))
 
-    strategy.network.heads.of(0)[0].register_forward_hook(watch)
+    strategy.network.heads.head_for(0)[0].register_forward_hook(watch)
     steps(strategy, 1)
     (first_training, first_in, first_out), (second_training, second_in, second_out) = seen
     assert not first_training
@@ -283,12 +285,12 @@ def test_configurations_are_understood_as_typed() -> None:
     complete(config)
     check_options(config)
     strategy = instantiate(config.strategy, _convert_="all")
-    assert text(strategy.choice()) == "1100"
+    assert pattern_code(strategy.choice()) == "1100"
     for typed in ("1100", "0011"):
         pattern = configured("strategy=hps", "transfer=pattern", f"transfer.layers={typed}")
         complete(pattern)
         check_options(pattern)
-        assert [text(c) for c in instantiate(pattern.transfer)(4)] == [typed]
+        assert [pattern_code(c) for c in instantiate(pattern.transfer)(4)] == [typed]
 
 
 def test_a_configuration_returns_after_its_posterior_was_zero() -> None:

@@ -16,7 +16,7 @@ from lifelong.data import Images, Visit
 from lifelong.measures.history import HISTOGRAM
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import MAS, SI, Anchored, Round
-from lifelong.strategies.anchored import described
+from lifelong.strategies.anchored import importance_statistics
 from tests.conftest import execute, images, results_of, small_body, toy_task, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -31,13 +31,13 @@ def mas(**options: Any) -> MAS:
 
 
 def importances(made: Anchored) -> dict[str, Tensor]:
-    return {name: made.anchor.importance(name).clone() for name in made.held()}
+    return {name: made.anchor.importance(name).clone() for name in made.regularized_params()}
 
 
 def test_heads_are_not_held() -> None:
     made = mas()
-    assert all(name.startswith("body.") for name in made.held())
-    assert len(made.held()) == 8
+    assert all(name.startswith("body.") for name in made.regularized_params())
+    assert len(made.regularized_params()) == 8
 
 
 def test_labels_do_not_matter_and_neither_does_repetition() -> None:
@@ -74,10 +74,10 @@ def test_dropout_and_gradients_are_left_alone() -> None:
 @pytest.mark.parametrize(("accumulate", "expected"), [("sum", 6), ("running_mean", 3), ("ema", 3)])
 def test_accumulation(accumulate: Any, expected: float) -> None:
     made = mas(accumulate=accumulate, alpha=0.5)
-    name = next(iter(made.held()))
+    name = next(iter(made.regularized_params()))
     for value in (2.0, 4.0):
         made._new = 10
-        made.merge(name, torch.full_like(made.anchor.importance(name), value))
+        made.accumulate_importance(name, torch.full_like(made.anchor.importance(name), value))
         made.images += 10
     assert (made.anchor.importance(name) == expected).all()
 
@@ -120,11 +120,11 @@ def stepped(penalty: str, by_hand: bool, strength: float = 3.0) -> list[Tensor]:
         made.begin_task(toy_visit(task))
         if task == 0:
             generator = torch.Generator().manual_seed(0)
-            for name in made.held():
+            for name in made.regularized_params():
                 drawn = torch.rand(made.anchor.importance(name).shape, generator=generator)
                 made.anchor.importance(name).copy_(drawn)
     made.double()
-    made.anchor.hold(made.held())
+    made.anchor.move_to(made.regularized_params())
     optimizer = made.configure_optimizers()["optimizer"]
     data = images(30, task=1)
     for rows in torch.arange(30).repeat(4).split(6):
@@ -133,11 +133,11 @@ def stepped(penalty: str, by_hand: bool, strength: float = 3.0) -> list[Tensor]:
         optimizer.zero_grad()
         loss = made.training_loss(batch)
         if by_hand:
-            loss = loss + strength * made.anchor.penalty(made.held())
+            loss = loss + strength * made.anchor.penalty(made.regularized_params())
         loss.backward()
         made.on_before_optimizer_step(None)
         optimizer.step()
-    return [p.detach() for p in made.held().values()]
+    return [p.detach() for p in made.regularized_params().values()]
 
 
 def test_the_gradient_added_is_that_of_the_penalty_in_the_loss() -> None:
@@ -168,10 +168,10 @@ def test_without_importance_it_is_fine_tuning(tmp_path: Path) -> None:
 
 def test_proximal_steps_hold_what_matters_and_nothing_else() -> None:
     made = mas(strength=1e12, penalty="proximal")
-    name, p = next(iter(made.held().items()))
+    name, p = next(iter(made.regularized_params().items()))
     made.begin_task(toy_visit(1))
     made.anchor.importance(name)[::2] = 1e-6
-    made.anchor.hold(made.held())
+    made.anchor.move_to(made.regularized_params())
     before = p.detach().clone()
     optimizer = made.configure_optimizers()["optimizer"]
     made._trainer = None
@@ -194,7 +194,7 @@ def test_the_bound_of_stability(strength: float) -> None:
     made.begin_task(toy_visit(0))
     made.begin_task(toy_visit(1))
     named = {"w": torch.nn.Parameter(torch.tensor([1.0], dtype=torch.double))}
-    made._held = named
+    made._regularized = named
     made.anchor.extend(named)
     made.anchor.importance("w").fill_(2.0)
     made.anchor.weight("w").zero_()
@@ -247,7 +247,7 @@ def test_importance_of_a_persons_own_images(tmp_path: Path) -> None:
     visit = Visit(1, task, False)
     made.begin_task(visit)
     made.end_task(visit, NONE)
-    name, p = next(iter(made.held().items()))
+    name, p = next(iter(made.regularized_params().items()))
     expected = torch.zeros_like(p)
     made.eval()
     for value in (40.0, 200.0):
@@ -284,7 +284,7 @@ def test_the_penalty_acts_in_a_new_process(tmp_path: Path) -> None:
 def test_a_new_task_leaves_the_head_of_another_alone() -> None:
     made = mas()
     made.end_task(toy_visit(0), NONE)
-    before = [p.detach().clone() for p in made.network.heads.of(0).parameters()]
+    before = [p.detach().clone() for p in made.network.heads.head_for(0).parameters()]
     made.begin_task(toy_visit(1))
     optimizer = made.configure_optimizers()["optimizer"]
     for _ in range(3):
@@ -292,7 +292,7 @@ def test_a_new_task_leaves_the_head_of_another_alone() -> None:
         made.training_loss(images(12, task=1)[torch.arange(12)]).backward()
         made.on_before_optimizer_step(None)
         optimizer.step()
-    after = made.network.heads.of(0).parameters()
+    after = made.network.heads.head_for(0).parameters()
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
@@ -327,7 +327,9 @@ def test_divergence_is_told_with_what_to_do(tmp_path: Path, capsys: Any) -> None
 
 
 def test_what_a_report_shows_of_importances() -> None:
-    found = described({"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])})
+    found = importance_statistics(
+        {"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])}
+    )
     assert found["zeros"] == 1
     assert found["shares"] == {"a": 1.0, "b": 0.0}
     first, last, steps = HISTOGRAM
@@ -350,7 +352,7 @@ def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
     start = {name: p.detach().clone() for name, p in made.network.named_parameters()}
     rounds = made.rounds(toy_visit(1))
     assert next(rounds) == Round("without penalty")
-    assert not made.holds
+    assert not made.penalty_active
     for attempt, accuracy in enumerate((0.5, 0.39, 0.39, 0.4)):
         for p in made.network.parameters():
             p.data.add_(1.0)
@@ -359,7 +361,7 @@ def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
                 rounds.send({"val/best": accuracy})
             break
         assert rounds.send({"val/best": accuracy}) == Round(f"attempt {attempt + 1}")
-        assert made.holds
+        assert made.penalty_active
         assert made.strength == 8.0 / 2**attempt
         for name, p in made.network.named_parameters():
             assert torch.equal(p, start[name])
@@ -377,7 +379,7 @@ def test_each_score_adds_up_the_gradients_of_the_scores(estimator: Any) -> None:
     made = mas(objective="each_score", estimator=estimator, batch_size=24)
     visit = toy_visit(0)
     made.eval()
-    name, p = next(iter(made.held().items()))
+    name, p = next(iter(made.regularized_params().items()))
     expected = torch.zeros_like(p)
     groups = torch.arange(24).split(1 if estimator == "exact" else 24)
     for rows in groups:

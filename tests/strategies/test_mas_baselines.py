@@ -172,11 +172,11 @@ def test_a_frozen_body_keeps_still_after_the_first_visit() -> None:
         strategy.double()
         strategy.train()
         assert not strategy.network.body.training
-        heads = [p.detach().clone() for p in strategy.network.heads.of(task).parameters()]
+        heads = [p.detach().clone() for p in strategy.network.heads.head_for(task).parameters()]
         train(strategy, batches(task))
         after = body_of(strategy)
         assert all(torch.equal(value, after[name]) for name, value in learned.items())
-        changed = strategy.network.heads.of(task).parameters()
+        changed = strategy.network.heads.head_for(task).parameters()
         assert all(not torch.equal(a, b) for a, b in zip(heads, changed, strict=True))
 
 
@@ -193,7 +193,7 @@ def test_ewc_labels_one_image_at_a_time(labels: str) -> None:
     scores = strategy.network.logits(batch.x.to(torch.double), 0)
     drawn = torch.multinomial(scores.softmax(1), 1)[:, 0]
     y = {"given": batch.y, "predicted": scores.argmax(1), "sampled": drawn}[labels]
-    name, p = next(iter(strategy.held().items()))
+    name, p = next(iter(strategy.regularized_params().items()))
     expected = torch.zeros_like(p)
     for image, label in zip(batch.x, y, strict=True):
         loss = F.cross_entropy(strategy.network.logits(image[None].double(), 0), label[None])
@@ -206,20 +206,22 @@ def test_ewc_labels_one_image_at_a_time(labels: str) -> None:
 
 def test_online_ewc_forgets_what_it_gathered() -> None:
     strategy = made(EWC, decay=0.5)
-    name = next(iter(strategy.held()))
+    name = next(iter(strategy.regularized_params()))
     for value in (2.0, 4.0):
-        strategy.merge(name, torch.full_like(strategy.anchor.importance(name), value))
+        strategy.accumulate_importance(
+            name, torch.full_like(strategy.anchor.importance(name), value)
+        )
     assert (strategy.anchor.importance(name) == 5).all()
 
 
 def test_ewc_without_a_cut() -> None:
     for clip in (None, 100.0):
         strategy = made(EWC, clip=clip, strength=1.0)
-        name, p = next(iter(strategy.held().items()))
+        name, p = next(iter(strategy.regularized_params().items()))
         p.grad = torch.zeros_like(p)
         strategy.anchor.importance(name).fill_(1e6)
         strategy.anchor.weight(name).copy_(p.detach() - 1)
-        strategy.pull()
+        strategy.add_penalty_gradient()
         if clip is None:
             torch.testing.assert_close(p.grad, torch.full_like(p, 2e6))
         else:
@@ -240,7 +242,7 @@ def test_ewc_of_the_survey_squares_sums() -> None:
     strategy = made(EWC, estimator="batched", batch_size=5, samples=None).float()
     strategy.eval()
     visit = toy_visit(0, n=9)
-    name, p = next(iter(strategy.held().items()))
+    name, p = next(iter(strategy.regularized_params().items()))
     torch.manual_seed(4)
     order = torch.randperm(9)
     expected = torch.zeros_like(p)

@@ -147,7 +147,7 @@ def test_ewc_adds_the_cut_gradient_of_the_penalty() -> None:
         made = ewc(strength=strength)
         made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
         made.begin_task(toy_visit(1))
-        named = made.held()
+        named = made.regularized_params()
         for p in named.values():
             p.data.add_(0.1)
         data = batch(toy_visit(1))
@@ -193,7 +193,7 @@ def test_ewc_of_the_authors_asks_under_the_columns_of_the_next_task() -> None:
     wanted[:, 3:6] = z[:, 3:6].softmax(1)
     wanted[torch.arange(len(z)), data.y] -= 1
     scores = net.heads.output(net.body(data.x))
-    named = made.held()
+    named = made.regularized_params()
     gradients = torch.autograd.grad(scores, list(named.values()), wanted / len(z))
     for name, gradient in zip(named, gradients, strict=True):
         expected = gradient.square() / 2  # F_1 = (0 + 1 G^2) / 2
@@ -203,7 +203,7 @@ def test_ewc_of_the_authors_asks_under_the_columns_of_the_next_task() -> None:
 def test_after_the_last_columns_the_authors_gather_nothing() -> None:
     made = ewc(partial(OutputMatrix, outputs=6), fidelity="authors")
     made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
-    name = next(iter(made.held()))
+    name = next(iter(made.regularized_params()))
     before = made.anchor.importance(name).clone()
     made.begin_task(toy_visit(1))
     made.end_task(toy_visit(1), [])  # type: ignore[arg-type]
@@ -214,11 +214,11 @@ def test_after_the_last_columns_the_authors_gather_nothing() -> None:
 def test_recursion_of_the_authors() -> None:
     """F_3 = G1^2 / 24 + G2^2 / 6 + 3/4 G3^2."""
     made = authors()
-    name, p = next(iter(made.held().items()))
+    name, p = next(iter(made.regularized_params().items()))
     squares = [torch.rand_like(p) for _ in range(3)]
     for k, square in enumerate(squares):
         made.classes[k] = (0, 1, 2)
-        made.merge(name, square)
+        made.accumulate_importance(name, square)
     expected = squares[0] / 24 + squares[1] / 6 + 0.75 * squares[2]
     torch.testing.assert_close(made.anchor.importance(name), expected)
 

@@ -36,7 +36,7 @@ def test_equal_selectors_average_the_forms(kind: str) -> None:
     network, x = darts(kind).network, torch.randn(3, 2, 6, 6)
     h = x
     for layer in network.transfer_layers():
-        forms = [F.relu(layer.map(h, 0, shared)) for shared in (False, True)]
+        forms = [F.relu(layer.linear(h, 0, shared)) for shared in (False, True)]
         h = layer.template.pooled((forms[0] + forms[1]) / 2)
     found = mixed_features(network, x, 0, torch.zeros(4, 2))
     torch.testing.assert_close(found, flat(h))
@@ -111,15 +111,19 @@ def test_darts_needs_all_configurations() -> None:
 
 def test_darts_rolls_back_as_any_search() -> None:
     made = darts()
-    slots = [layer.slot.weight.detach().clone() for layer in made.network.transfer_layers()]
+    slots = [
+        layer.shared_params.weight.detach().clone() for layer in made.network.transfer_layers()
+    ]
     made.selectors.data[0, 1] = 1.0
     for layer in made.network.transfer_layers():
-        layer.slot.weight.data.add_(1.0)
+        layer.shared_params.weight.data.add_(1.0)
     made.end_task(toy_visit(), [])  # type: ignore[arg-type]
     layers = made.network.transfer_layers()
-    assert torch.equal(layers[0].slot.weight, slots[0] + 1)
-    assert all(torch.equal(x.slot.weight, s) for x, s in zip(layers[1:], slots[1:], strict=True))
-    assert [layer.occupied for layer in layers] == [True, False, False, False]
+    assert torch.equal(layers[0].shared_params.weight, slots[0] + 1)
+    assert all(
+        torch.equal(x.shared_params.weight, s) for x, s in zip(layers[1:], slots[1:], strict=True)
+    )
+    assert [layer.in_use for layer in layers] == [True, False, False, False]
 
 
 def brute_force(kind: str = "hard", first_task: Any = "none") -> BruteForce:
@@ -165,7 +169,7 @@ def test_the_planted_optimum_is_kept_with_its_weights(best: int) -> None:
     made.end_task(toy_visit(1), [])  # type: ignore[arg-type]
     assert made.network.configs == {0: config, 1: config}  # the first task was expressed anew
     for layer, shared in zip(made.network.transfer_layers(), config, strict=True):
-        assert layer.occupied == shared
+        assert layer.in_use == shared
         assert set(layer.private) == (set() if shared else {"0", "1"})
         assert set(layer.mapping) == ({"0", "1"} if shared else set())
     assert made.method["tasks"]["2"]["validation_accuracy"] == accuracies
@@ -193,7 +197,7 @@ def test_expressing_the_first_task_anew_keeps_its_predictions(
     before = made.network.logits(x, 0)
     made.begin_task(toy_visit(1))
     torch.testing.assert_close(made.network.logits(x, 0), before)
-    made.network.settle(0, explicit(2, config)[0])
+    made.network.set_config(0, explicit(2, config)[0])
     torch.testing.assert_close(made.network.logits(x, 0), before)
 
 

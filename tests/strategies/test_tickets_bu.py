@@ -45,7 +45,7 @@ def driven(method: TicketsBU, index: int, *accuracies: float, last: float = 0.9)
             method.on_train_batch_end(None, visit.train[torch.arange(2)], 0)
         accuracy = next(given, last)
         try:
-            now = rounds.send({"val/best": accuracy, "judged": accuracy})
+            now = rounds.send({"val/best": accuracy, "score": accuracy})
         except StopIteration:
             break
     method.end_task(visit, NONE)
@@ -72,7 +72,7 @@ def test_first_task_prunes_at_least_to_the_base_whatever_the_accuracy() -> None:
     assert method.ticket.kept() == after(total, 10)
     assert method.method["decisions"]["1"]["accuracy_fell_in_round"] == 1
     assert [now.name for now in rounds][-1] == "retrained ticket"
-    assert {now.restores for now in rounds if now.name.startswith("pruning")} == {False}
+    assert {now.restore_best for now in rounds if now.name.startswith("pruning")} == {False}
 
 
 @pytest.mark.parametrize(("fails", "kept"), [(17, 16), (99, 26)])
@@ -146,7 +146,7 @@ def continued(
                 state = before if number == 0 else copy.deepcopy(method.state_dict())
                 saved.append((state, copy.deepcopy(history)))
             moved(method, 100 * index + number)
-            history.append({"val/best": accuracies[number], "judged": accuracies[number]})
+            history.append({"val/best": accuracies[number], "score": accuracies[number]})
         number += 1
         try:
             now = rounds.send(history[number - 1])
@@ -244,8 +244,8 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
     own = method.state()
     assert any(not torch.equal(own[name], dense[name]) for name in dense)
     method.eval()
-    assert list(method.beside()) == ["dense"]
-    beside = method.beside()
+    assert list(method.auxiliary_networks()) == ["dense"]
+    beside = method.auxiliary_networks()
     next(beside)
     features = method.network.body(method._views(toy_visit(0))[torch.arange(12)].x)
     torch.testing.assert_close(
@@ -273,16 +273,16 @@ def test_deciding_on_test_images_is_asked_for_and_said() -> None:
     method.begin_task(visit)
     rounds = method.rounds(visit)
     dense = next(rounds)
-    assert dense.judged is not None
-    assert torch.equal(dense.judged.x, visit.task.test.x)
+    assert dense.score_on is not None
+    assert torch.equal(dense.score_on.x, visit.task.test.x)
     assert dense.val is None  # the best epoch is that on validation images all the same
-    pruned = rounds.send({"val/best": 0.1, "judged": 0.9})
+    pruned = rounds.send({"val/best": 0.1, "score": 0.9})
     assert method.method["decisions"]["1"]["dense"] == 0.9
     assert torch.equal(pruned.val.x, visit.task.test.x)  # type: ignore[union-attr]
     assert method.method["decide_on"] == "test"
     method = made()
     method.begin_task(visit)
-    assert next(method.rounds(visit)).judged is None
+    assert next(method.rounds(visit)).score_on is None
 
 
 @pytest.mark.parametrize(

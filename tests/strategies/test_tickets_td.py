@@ -76,8 +76,8 @@ def test_rounds_and_densities_of_a_stream() -> None:
     for of_task in rounds:
         for now in of_task:
             pruning = now.name.startswith("pruning")
-            assert (now.epochs, now.rate) == ((7, 0.01) if pruning else (None, None))
-            assert now.restores != pruning
+            assert (now.epochs, now.lr_scale) == ((7, 0.01) if pruning else (None, None))
+            assert now.restore_best != pruning
     total, left = len(masks[0]), len(masks[0])
     for visit, count in enumerate((1, 1, 2, 3, 5), 1):
         for _ in range(count):

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from lifelong.sweeps.sweep_status import note_failure, sweep_status
 from rich.console import Console
 
 from lifelong.comparison import compare
 from lifelong.configuration.compose import FOLDER, register
 from lifelong.configuration.folders import run_folder
 from lifelong.sweeps.plan import Plan, plan
-from lifelong.sweeps.standing import note_failure, standing
-from lifelong.sweeps.watch import Watch, assign_gpu
+from lifelong.sweeps.watch import SweepMonitor, assign_gpu
 from tests.conftest import results_of
 from tests.processes import Command, fresh
 
@@ -74,7 +74,7 @@ def test_what_a_sweep_tells(tmp_path: Path) -> None:
     made = Plan(tmp_path, 4, (), parallel=False)
     written(tmp_path, "a", "finished", 0.5)
     out = io.StringIO()
-    with Watch(made, Console(file=out, width=200)):
+    with SweepMonitor(made, Console(file=out, width=200)):
         written(tmp_path, "b", "finished", 0.75)
         written(tmp_path, "c", "running")
         note_failure(tmp_path / "d", "batch_size=9: too many\nmore")
@@ -83,7 +83,7 @@ def test_what_a_sweep_tells(tmp_path: Path) -> None:
     assert "2 runs finished (1 of them before), 1 failed" in told
     assert "failed: d: batch_size=9: too many\n" in told
     assert "the same command goes on" in told
-    assert standing(tmp_path).running == ["c"]
+    assert sweep_status(tmp_path).running == ["c"]
     note_failure(tmp_path / "d", None)
     assert not (tmp_path / "failures").exists()
 
@@ -91,7 +91,7 @@ def test_what_a_sweep_tells(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["name=x[/b]: no", "layers=[1, 0]: give 4", "a [red]b", "x:cat:y"])
 def test_texts_of_a_sweep_are_no_markup(tmp_path: Path, text: str, capsys: Any) -> None:
     """A reason, which has a person's own value in it, is printed as it is."""
-    with Watch(Plan(tmp_path, 2, (), parallel=False)):
+    with SweepMonitor(Plan(tmp_path, 2, (), parallel=False)):
         note_failure(tmp_path / "d", text)
     assert f"failed: d: {text}\n" in capsys.readouterr().out
 
@@ -180,7 +180,7 @@ def test_a_sweep_killed_at_any_time_ends_with_the_same_table(
         process = started(tmp_path, *where, session=True)
         begun = time.monotonic()
         while time.monotonic() - begun < 120 and process.poll() is None:
-            now = standing(folder)
+            now = sweep_status(folder)
             if len(now.finished) >= count and now.running:
                 break
             time.sleep(0.02)

@@ -22,7 +22,7 @@ from lifelong.configuration.compose import FOLDER, register
 from lifelong.sweeps.plan import plan
 from lifelong.sweeps.space import space_of
 from lifelong.sweeps.study import overrides_of
-from lifelong.sweeps.sweeper import carry_out
+from lifelong.sweeps.sweeper import run_search
 from tests.conftest import configured
 from tests.processes import fresh
 from tests.sweeps.test_plan import QUICK
@@ -83,7 +83,7 @@ class Fake:
         return JobReturn(status=JobStatus.COMPLETED, _return_value=self.value(overrides))
 
     def sweep(self, *arguments: str) -> None:
-        carry_out(self, arguments)  # type: ignore[arg-type]
+        run_search(self, arguments)  # type: ignore[arg-type]
 
     @property
     def asked(self) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ import torch
 
 from lifelong.configuration.complete import complete
 from lifelong.sweeps.plan import plan
-from lifelong.sweeps.watch import Watch
+from lifelong.sweeps.watch import SweepMonitor
 from lifelong.training import machine
 from tests.conftest import configured, execute
 from tests.processes import ROOT
@@ -122,7 +122,7 @@ def test_runs_that_begin_at_once_share_the_cores(
     given = ["seed=1,2", f"paths.output_dir={tmp_path}", "hydra/launcher=submitit_local"]
     made = plan(given)
     assert made is not None
-    with Watch(made):
+    with SweepMonitor(made):
         assert os.environ[machine.LIMIT] == "4"
 
 

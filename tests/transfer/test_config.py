@@ -1,7 +1,7 @@
 import pytest
 
 from lifelong.transfer import alternating, bottom, code, every, explicit, index_of, top
-from lifelong.transfer.config import GROUPS, text
+from lifelong.transfer.config import GROUPS, pattern_code
 
 
 @pytest.mark.parametrize(
@@ -9,18 +9,18 @@ from lifelong.transfer.config import GROUPS, text
     [(4, 10, "0011"), (4, 30, "1110"), (6, 55, "010101"), (4, 0, "1111"), (8, 5, "00000011")],
 )
 def test_codes_of_the_release(depth: int, number: int, expected: str) -> None:
-    assert text(code(depth, number)[0]) == expected
+    assert pattern_code(code(depth, number)[0]) == expected
 
 
 def test_named_patterns() -> None:
-    assert text(top(4)[0]) == "1111"
-    assert text(top(4, 0)[0]) == "0000"
-    assert text(top(4, 2)[0]) == "0011"
-    assert text(bottom(4, 3)[0]) == "1110"
-    assert text(alternating(4)[0]) == "0101"
-    assert text(alternating(4, first=True)[0]) == "1010"
-    assert text(explicit(4, [1, 0, 1, 0])[0]) == "1010"
-    assert text(explicit(4, "1010")[0]) == "1010"
+    assert pattern_code(top(4)[0]) == "1111"
+    assert pattern_code(top(4, 0)[0]) == "0000"
+    assert pattern_code(top(4, 2)[0]) == "0011"
+    assert pattern_code(bottom(4, 3)[0]) == "1110"
+    assert pattern_code(alternating(4)[0]) == "0101"
+    assert pattern_code(alternating(4, first=True)[0]) == "1010"
+    assert pattern_code(explicit(4, [1, 0, 1, 0])[0]) == "1010"
+    assert pattern_code(explicit(4, "1010")[0]) == "1010"
 
 
 @pytest.mark.parametrize("depth", [2, 4, 6])
@@ -66,7 +66,7 @@ def test_refusals(make: object, message: str) -> None:
 
 
 def test_codes_of_six_layers_on_office_home() -> None:
-    found = [text(code(6, 5 * number, table="office_home")[0]) for number in range(9)]
+    found = [pattern_code(code(6, 5 * number, table="office_home")[0]) for number in range(9)]
     assert found[:5] == ["001111", "000001", "000011", "000111", "001000"]
     assert found[5:] == ["001100", "001110", "000101", "001010"]
     with pytest.raises(ValueError, match=r"transfer\.table=office_home: is for bodies of 6"):

@@ -25,7 +25,7 @@ def factored(outputs: int = 4, inputs: int = 3, **options: Any) -> TensorFactore
 
 def test_factors_give_the_einsum() -> None:
     layer = factored()
-    own, core = layer.mapping["0"], layer.slot.core
+    own, core = layer.mapping["0"], layer.shared_params.core
     expected = torch.einsum(
         "abio,ax,by,ij,op->xyjp", core, own.row, own.column, own.inputs, own.outputs
     )
@@ -40,7 +40,7 @@ def test_identity_factors_give_the_core_and_no_penalty() -> None:
         for factor in layer.mapping["0"].factors():
             factor.copy_(torch.eye(len(factor)))
     weight, _ = layer.shared_weight(0)
-    assert torch.equal(weight.permute(2, 3, 1, 0), layer.slot.core)
+    assert torch.equal(weight.permute(2, 3, 1, 0), layer.shared_params.core)
     assert layer.penalty(0) == 0
 
 
@@ -53,7 +53,7 @@ def test_penalty_by_hand_and_its_gradient() -> None:
     penalty = layer.penalty(0)
     assert penalty.item() == pytest.approx(0.3 * expected)
     penalty.backward()
-    assert layer.slot.core.grad is None
+    assert layer.shared_params.core.grad is None
     assert all(factor.grad.any() for factor in layer.mapping["0"].factors())
     assert factored(orthogonality=0.0).penalty(0) is None
 
@@ -80,7 +80,7 @@ def deconvolved(
 def test_deconvolution_by_hand() -> None:
     """Every latent pixel adds its kernel at twice its place; SAME cuts (s - 1) / 2 on each side."""
     layer = deconvolved().double()
-    own, latent = layer.mapping["0"], layer.slot.latent[0]
+    own, latent = layer.mapping["0"], layer.shared_params.latent[0]
     whole = torch.zeros(5, 5, 6, dtype=torch.double)  # stride 2: 2 (h - 1) + s
     for row in range(2):
         for column in range(2):
@@ -113,7 +113,7 @@ def test_weights_are_linear_in_latent_and_mixing() -> None:
     with torch.no_grad():
         own.offset.zero_()
         before, _ = layer.shared_weight(0)
-        layer.slot.latent.mul_(2)
+        layer.shared_params.latent.mul_(2)
         torch.testing.assert_close(layer.shared_weight(0)[0], 2 * before)
         own.mixing.mul_(3)
         torch.testing.assert_close(layer.shared_weight(0)[0], 6 * before)
@@ -126,8 +126,8 @@ def test_parameters_of_the_paper() -> None:
         deep = deconvolved(outputs, inputs, sizes=tuple(own))
         tensor = factored(outputs, inputs)
         for name, module in (
-            ("latent", deep.slot), ("unfolding", deep.mapping["0"]),
-            ("factors", tensor.mapping["0"]), ("core", tensor.slot),
+            ("latent", deep.shared_params), ("unfolding", deep.mapping["0"]),
+            ("factors", tensor.mapping["0"]), ("core", tensor.shared_params),
         ):  # fmt: skip
             counts[name].append(sum(p.numel() for p in module.parameters()))
     assert counts["latent"] == [64, 96, 128, 144]
@@ -153,7 +153,7 @@ def test_glorot_bounds(shape: tuple[int, ...], fans: tuple[int, int]) -> None:
 def test_nominal_penalty() -> None:
     layer = deconvolved(slot_penalty=0.2, mapping_penalty=0.4)
     own = layer.mapping["0"]
-    expected = 0.1 * (layer.slot.latent**2).sum()
+    expected = 0.1 * (layer.shared_params.latent**2).sum()
     for part in (own.kernel, own.offset, own.mixing):
         expected = expected + 0.2 * (part**2).sum()
     torch.testing.assert_close(layer.penalty(0), expected)
@@ -180,7 +180,7 @@ def test_generated_weights_convolve_as_any() -> None:
     layer, x = deconvolved(), torch.randn(2, 3, 5, 5)
     weight, bias = layer.shared_weight(0)
     expected = F.conv2d(x, weight, bias, padding=1)
-    torch.testing.assert_close(layer.map(x, 0, True), expected)
+    torch.testing.assert_close(layer.linear(x, 0, True), expected)
 
 
 def test_a_search_counts_the_nominal_penalty_of_deconvolutions_whole() -> None:

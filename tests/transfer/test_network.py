@@ -107,7 +107,7 @@ def test_gradient_is_the_posterior_weighted_sum(kind: str) -> None:
             if gradient is not None:
                 total += share * gradient
     parts = {name.split(".")[2] for name in names if name.startswith("layers")}
-    assert parts == {"slot", "private"} | ({"mapping"} if kind != "hard" else set())
+    assert parts == {"shared_params", "private"} | ({"mapping"} if kind != "hard" else set())
     for one, other in zip(ours, sums, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-10)
 
@@ -122,7 +122,7 @@ def test_layers_absent_from_all_likely_configurations_get_no_gradient() -> None:
     )
     (q / q.sum() @ losses.view(16, -1).mean(1)).backward()
     layer = network.transfer_layers()[1]
-    assert all(not p.grad.any() for p in layer.slot.parameters())
+    assert all(not p.grad.any() for p in layer.shared_params.parameters())
     assert all(p.grad.any() for p in layer.private["0"].parameters())
 
 
@@ -155,7 +155,7 @@ def test_everything_shared_equals_one_body_with_two_heads() -> None:
         plain.add_task(task, range(3))
         if task == 0:
             for layer, own in zip(shared.transfer_layers(), plain.body.layers, strict=True):
-                own.load_state_dict(layer.slot.state_dict())
+                own.load_state_dict(layer.shared_params.state_dict())
         plain.heads.load_state_dict(shared.heads.state_dict())
         for network in (shared, plain):
             torch.manual_seed(10 + task)
@@ -195,35 +195,35 @@ def test_commit_rolls_back_and_drops(kind: str) -> None:
     network.add_task(0, range(3))
     search_step(network, 0)
     network.commit(0, explicit(4, "1100")[0])
-    slots = [layer.slot for layer in layers]
-    assert [layer.occupied for layer in layers] == [True, True, False, False]
+    slots = [layer.shared_params for layer in layers]
+    assert [layer.in_use for layer in layers] == [True, True, False, False]
     assert ["0" in layer.private for layer in layers] == [False, False, True, True]
 
     network.add_task(1, range(3))  # draws the two empty slots anew
-    kept = [layer.slot is slot for layer, slot in zip(layers, slots, strict=True)]
+    kept = [layer.shared_params is slot for layer, slot in zip(layers, slots, strict=True)]
     assert kept == [True, True, False, False]
-    before = [clones(layer.slot) for layer in layers]
+    before = [clones(layer.shared_params) for layer in layers]
     search_step(network, 1)
     for layer, old in zip(layers, before, strict=True):
-        assert not same(layer.slot, old)
+        assert not same(layer.shared_params, old)
     choice = explicit(4, "0110")[0]
     x = torch.randn(5, 2, 6, 6)
     expected = network.heads(network.features(x, 1, choice), 1)
     network.commit(1, choice)
 
     assert torch.equal(network.logits(x, 1), expected)  # own answers do not change
-    assert [same(layer.slot, old) for layer, old in zip(layers, before, strict=True)] == [
+    assert [same(layer.shared_params, old) for layer, old in zip(layers, before, strict=True)] == [
         not shared for shared in choice
     ]
     assert ["1" in layer.private for layer in layers] == [not shared for shared in choice]
     assert ["1" in layer.mapping for layer in layers] == list(choice)
-    assert [layer.occupied for layer in layers] == [True, True, True, False]
+    assert [layer.in_use for layer in layers] == [True, True, True, False]
     assert all(layer.before is None for layer in layers)
     weights = [layer.shared_weight(0) for layer in layers[:2]]
     weights += [(layer.private["0"].weight, layer.private["0"].bias) for layer in layers[2:]]
     z = x  # the first task answers from these, by hand
     for layer, (weight, bias) in zip(layers, weights, strict=True):
-        z = layer.template.finish(layer.template.map(z, weight, bias))
+        z = layer.template.activate(layer.template.linear(z, weight, bias))
     by_hand = network.heads(z.permute(0, 2, 3, 1).flatten(1), 0)
     assert torch.equal(network.logits(x, 0), by_hand)
 
@@ -268,7 +268,7 @@ def test_a_known_task_goes_on_in_its_configuration() -> None:
     trained = {name for name, p in network.named_parameters() if p.requires_grad}
     assert trained == {
         *(f"layers.{layer}.private.0.{p}" for layer in (0, 1) for p in ("weight", "bias")),
-        *(f"layers.{layer}.slot.{p}" for layer in (2, 3) for p in ("weight", "bias")),
+        *(f"layers.{layer}.shared_params.{p}" for layer in (2, 3) for p in ("weight", "bias")),
         *(f"heads.all.0.{layer}.{p}" for layer in (1, 2) for p in ("weight", "bias")),
     }
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in before.items())

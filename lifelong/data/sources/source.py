@@ -16,15 +16,8 @@ from numpy.typing import NDArray
 
 from lifelong.data.sources.tree import walked
 from lifelong.errors import plain
-from lifelong.storage.files import (
-    SEAL,
-    in_turn,
-    read_json,
-    remove_leftovers,
-    sealed,
-    write_json,
-    write_with,
-)
+from lifelong.storage.files import SEAL, read_json, sealed, write_json, write_with
+from lifelong.storage.locks import in_turn, remove_leftovers
 
 FORMAT = 4  # of the prepared copies; a new number makes them anew
 

@@ -10,6 +10,6 @@ class Sweeper(BasicSweeper):
     """Runs what a search asks for, with Hydra's launchers."""
 
     def sweep(self, arguments: list[str]) -> list[list[JobReturn]]:
-        from lifelong.sweeps.sweeper import carry_out
+        from lifelong.sweeps.sweeper import run_search
 
-        return carry_out(self, arguments)
+        return run_search(self, arguments)
