@@ -66,7 +66,7 @@ def _main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         from lifelong.configuration.help import guide
 
-        print(guide(FOLDER))
+        print(guide(_config_dir(sys.argv[1:])))
         return 0
     command = hydra.main(version_base="1.3", config_path=str(FOLDER), config_name="config")(
         _run_one
@@ -93,6 +93,15 @@ def _main() -> int:
         from lifelong.configuration.mistakes import told
 
         raise ValueError(told(error, given.overrides, given.config_dir)) from None
+
+
+def _config_dir(arguments: Sequence[str]) -> str | None:
+    """The folder of a person's own members, for the page of help."""
+    for number, text in enumerate(arguments):
+        name, sign, value = text.partition("=")
+        if name in ("--config-dir", "-cd"):
+            return value if sign else next(iter(arguments[number + 1 :]), None)
+    return None
 
 
 def _command(command: Callable[[], Any], given: Namespace) -> int:

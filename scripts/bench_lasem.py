@@ -152,7 +152,8 @@ def bare_epochs(epochs: int, validate: bool) -> Callable[[], None]:
     def train() -> None:
         net = network(top)
         net.add_task(0, CLASSES)
-        layers, head = [layer.shared_params for layer in net.transfer_layers()], net.heads.head_for(0)
+        layers = [layer.shared_params for layer in net.transfer_layers()]
+        head = net.heads.head_for(0)
         optimizer = TensorFlowRMSProp([p for p in net.parameters() if p.requires_grad], lr=1e-4)
         (x, y, _), (vx, vy, _) = (part[torch.arange(len(part))] for part in (TASK.train, TASK.val))
 

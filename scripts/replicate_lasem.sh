@@ -48,5 +48,5 @@ out=${OUT:-outputs/lasem_$stream}
 status=0
 "$python" -m lifelong.run -m "experiment=$list" "seed=${SEEDS:-1,2,3,4,5}" resume=auto \
   "paths.output_dir=$out" "$@" || status=$?
-"$python" -m lifelong.compare "$out" --against paper
+"$python" -m lifelong.compare "$out" against=paper
 exit "$status"

@@ -32,6 +32,6 @@ shift
 
 # shellcheck disable=SC2086 # the rows are several words
 "$python" -m lifelong.run -m "seed=${SEEDS:-1,2,3,4,5}" resume=auto "paths.output_dir=$out" $rows "$@" || status=$?
-"$python" -m lifelong.compare "$out" --against paper
-[ "$stream" != lambda ] || "$python" -m lifelong.compare --figure strategy.strength "$out"
+"$python" -m lifelong.compare "$out" against=paper
+[ "$stream" != lambda ] || "$python" -m lifelong.compare figure=strategy.strength "$out"
 exit "$status"

@@ -55,7 +55,7 @@ if [ "$table" = gridsearch ]; then
       run "$out/$row" "experiment=tag/${stream}_$row" "search=$grid" "$@"
     fi
   done
-  "$python" -m lifelong.compare "$out" --best
+  "$python" -m lifelong.compare "$out" best=true
 else
   list=
   for row in $rows; do
@@ -63,6 +63,6 @@ else
   done
   [ -n "$list" ] || usage
   run "$out" "experiment=${list#,}" "$@"
-  "$python" -m lifelong.compare "$out" --against paper
+  "$python" -m lifelong.compare "$out" against=paper
 fi
 exit "$status"

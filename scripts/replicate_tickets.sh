@@ -63,5 +63,5 @@ for seed in ${seeds//,/ }; do
     done
   done
 done
-"$python" -m lifelong.compare "$out" --against paper
+"$python" -m lifelong.compare "$out" against=paper
 exit "$status"

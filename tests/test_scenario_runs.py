@@ -205,7 +205,7 @@ def test_a_blurred_run_is_read_back(tmp_path: Path, capsys: Any) -> None:
     first = results_of(tmp_path / "run")["accuracy"][0][0]
     assert f"{100 * first:6.2f} %" in shown
     assert "task 2" not in shown
-    assert export.main([str(tmp_path / "run"), str(tmp_path / "out"), "--visit", "1"]) == 0
+    assert export.main([str(tmp_path / "run"), str(tmp_path / "out"), "visit=1"]) == 0
     assert len(list((tmp_path / "out" / "models").glob("Task_*"))) == 1
 
 

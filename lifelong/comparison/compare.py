@@ -1,12 +1,12 @@
-"""`python -m lifelong.compare FOLDER...`: runs side by side, averaged over seeds."""
+"""`lifelong compare FOLDER...`: runs side by side, averaged over seeds."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -14,7 +14,9 @@ from rich.progress import Progress
 from lifelong.comparison.groups import Group, best, curves, grouped, refer, tables
 from lifelong.comparison.runs import read
 from lifelong.comparison.tables import Grid, grids, latex, markdown, tidy
-from lifelong.errors import command, misused, place, plain
+from lifelong.configuration.arguments import Argument, parse
+from lifelong.configuration.arguments import page as page_of_help
+from lifelong.errors import command, plain
 from lifelong.storage.files import write_bytes, write_text
 
 
@@ -93,48 +95,48 @@ def _page(
     return out / "comparison.html"
 
 
+OPTIONS = {
+    "out": Argument("where the files go; by default the first folder", folder=True),
+    "by": Argument(
+        "options that tell groups of a method apart, KEY,KEY; by default all; refused if others "
+        "differ, too", many=True,
+    ),
+    "best": Argument("of each method only the options of the best final accuracy", "false"),
+    "against": Argument("put published figures and differences beside ours", values=("paper",)),
+    "reference": Argument(
+        "folders of runs of joint or single_task: intransigence and knowledge transfer", many=True
+    ),
+    "figure": Argument("only draw accuracy and forgetting against this option"),
+}  # fmt: skip
+_HEAD = """\
+lifelong compare FOLDER...
+
+The finished runs below some folders side by side, averaged over seeds: tables (printed, and as
+comparison.md, .csv, .tex), figures, and a page, comparison.html.
+"""
+
+
 def main(arguments: Sequence[str]) -> int:
     """Prints the tables and writes the files; the exit status is 2 for a mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lifelong.compare",
-        description="The finished runs below some folders side by side, averaged over seeds: "
-        "tables (printed, and as comparison.md, .csv, .tex), figures, and a page, comparison.html.",
-    )
-    parser.add_argument("folders", nargs="+", type=place, metavar="FOLDER")
-    parser.add_argument("--out", type=place, help="where files go; default: the first folder")
-    parser.add_argument(
-        "--by", default="", metavar="KEY,KEY", help="options that tell groups of a method apart; "
-        "default: all; refused if others differ, too"
-    )  # fmt: skip
-    parser.add_argument(
-        "--best", action="store_true", help="of each method only the best final accuracy's options"
-    )
-    parser.add_argument(
-        "--against", choices=["paper"], help="put published figures and differences beside ours"
-    )
-    parser.add_argument(
-        "--reference", nargs="+", type=place, default=[], metavar="FOLDER",
-        help="runs of joint or single_task: intransigence and knowledge transfer against them"
-    )  # fmt: skip
-    parser.add_argument(
-        "--figure", metavar="OPTION", help="only draw accuracy and forgetting against this option"
-    )
-    parser.error = misused  # type: ignore[method-assign]
-    return command(lambda: _compared(parser.parse_args(arguments)))
+    if {"-h", "--help"} & set(arguments):
+        print(page_of_help(_HEAD, OPTIONS))
+        return 0
+    return command(lambda: _compared(parse(arguments, OPTIONS)))
 
 
-def _compared(given: argparse.Namespace) -> int:
-    out = given.out or given.folders[0]
-    by = [key for key in given.by.split(",") if key]
-    if given.figure and (by or given.best or given.against or given.reference):
-        raise ValueError(
-            "--figure: draws all runs; leave out --by, --best, --against and --reference"
-        )
-    if given.figure:
-        print(f"figure: {_against_option(given.folders, given.figure, out)}")
+def _compared(given: dict[str, Any]) -> int:
+    folders = [Path(text) for text in given[""]]
+    if not folders:
+        raise ValueError("FOLDER: give one or more that hold runs; --help lists all")
+    out = folders[0] if given["out"] is None else Path(given["out"])
+    by, references = given["by"] or [], [Path(text) for text in given["reference"] or []]
+    if given["figure"] and (by or given["best"] or given["against"] or references):
+        raise ValueError("figure: draws all runs; leave out by, best, against and reference")
+    if given["figure"]:
+        print(f"figure: {_against_option(folders, given['figure'], out)}")
         return 0
     text, files, unfinished, damaged = compare(
-        given.folders, out, by, given.best, given.against == "paper", given.reference
+        folders, out, by, given["best"], given["against"] == "paper", references
     )
     print(plain(text))
     for folder in unfinished:

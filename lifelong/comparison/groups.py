@@ -73,7 +73,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     groups: dict[str, Group] = {}
     unknown = [key for key in by if not any(key in {**run.choices, **run.options} for run in runs)]
     if unknown:
-        raise ValueError(f"--by {unknown[0]}: no run has such an option; table and page name them")
+        raise ValueError(f"by={unknown[0]}: no run has such an option; table and page name them")
     for run in runs:
         options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
         name, table = run.results["strategy"], table_of(run)
@@ -108,7 +108,7 @@ def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:
         same = [(group, alike) for group in references if (alike := _of_stream(group, run))]
         if not same:
             raise ValueError(
-                f"--reference: no run of it has learned the tasks of {run.folder} "
+                f"reference: no run of it has learned the tasks of {run.folder} "
                 f"({results['data']}, {many(len(results['tasks']), 'task')})"
             )
         ours = from_rows(results["accuracy"], len(results["tasks"]))
@@ -141,8 +141,8 @@ def _check_alike(group: Group, run: Run, options: dict[str, Any]) -> None:
         key = others[0]
         more = f" and {len(others) - 1} more" if len(others) > 1 else ""
         raise ValueError(
-            f"--by: {group.runs[0].folder} and {run.folder} are not averaged: {key} is "
-            f"{group.options.get(key)} and {options.get(key)}{more}; add {key} to --by"
+            f"by: {group.runs[0].folder} and {run.folder} are not averaged: {key} is "
+            f"{group.options.get(key)} and {options.get(key)}{more}; add {key} to by"
         )
 
 

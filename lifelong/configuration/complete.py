@@ -30,7 +30,7 @@ _INTEGER_MINIMA = {  # least values of the whole numbers at the top level
     "checkpoint_every": 0,
     "restore_best": 0,
 }
-_CHOICES = {
+CHOICES = {
     "evaluate": ("task", "both", "class"),
     "evaluate_on": ("seen", "all"),
     "costs": (True, False),
@@ -61,7 +61,7 @@ def complete(config: DictConfig) -> None:
     _check_rate(config.lr)
     _check_groups(config.get("optimizer_groups"))
     _check_evaluation(config)
-    for key, allowed in _CHOICES.items():
+    for key, allowed in CHOICES.items():
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
     _check_fidelity(config)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from pathlib import Path
+
+from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.members import members, summary
 
 GROUPS = {
     "strategy": "the method",
@@ -41,41 +43,29 @@ given with commas, --config-dir DIR adds a folder of configurations, --hydra-hel
 """
 
 
-def guide(folder: Path) -> str:
-    """The page, made from the first comment of each file below `folder`, and of each option."""
+def guide(config_dir: str | None = None) -> str:
+    """The page, made from the first comment of each member's file, and of each option.
+
+    Args:
+        config_dir: a folder of one's own members, which are named as well.
+    """
     parts = [_HEAD]
     for group, what in GROUPS.items():
-        members = {path.stem: summary(path) for path in _members(folder / group)}
-        for below in sorted(path for path in (folder / group).glob("*") if path.is_dir()):
-            members[f"{below.name}/<row>"] = (
-                f"{len(_members(below))} rows; see {group}/{below.name}"
-            )
-        if members:
-            width = max(len(name) for name in members) + 2
-            lines = [f"{group}=  {what}"]
-            for name, text in members.items():
-                lines += _wrapped(text, f"    {name:<{width}}", 4 + width)
-            parts.append("\n".join(lines) + "\n")
+        found = members(group, config_dir)
+        lines = {name: summary(path) for name, path in found.items() if "/" not in name}
+        for below in sorted({name.partition("/")[0] for name in found if "/" in name}):
+            rows = sum(name.startswith(f"{below}/") for name in found)
+            lines[f"{below}/<row>"] = f"{rows} rows: lifelong list experiments {below}"
+        if lines:
+            width = max(len(name) for name in lines) + 2
+            shown = [f"{group}=  {what}"]
+            for name, text in lines.items():
+                shown += _wrapped(text, f"    {name:<{width}}", 4 + width)
+            parts.append("\n".join(shown) + "\n")
     parts.append(
-        "options at the top level, with their defaults\n" + _options(folder / "config.yaml")
+        "options at the top level, with their defaults\n" + _options(FOLDER / "config.yaml")
     )
     return "\n".join([*parts, _TAIL])
-
-
-def _members(folder: Path) -> list[Path]:
-    def natural(path: Path) -> list[str]:
-        return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)]
-
-    found = [path for path in folder.glob("*.yaml") if not path.name.startswith("_")]
-    return sorted(found, key=natural)
-
-
-def summary(path: Path) -> str:
-    """The first comment of a configuration file that says what it is."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") and "@package" not in line:
-            return line.lstrip("# ").strip()
-    return ""
 
 
 def _wrapped(text: str, begin: str, indent: int) -> list[str]:

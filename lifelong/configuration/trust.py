@@ -39,7 +39,7 @@ def check(tree: Any, folder: Path) -> None:
     if foreign:
         raise ValueError(
             f"{folder}: its config.yaml would run {', '.join(foreign)}, which is no part of "
-            "lifelong; if it is yours, or you trust who made it, give trust=true (export: --trust)"
+            "lifelong; if it is yours, or you trust who made it, give trust=true"
         )
 
 

@@ -1,4 +1,4 @@
-"""`python -m lifelong.evaluate run=FOLDER`: measures a run's network after any of its visits.
+"""`lifelong evaluate run=FOLDER`: measures a run's network after any of its visits.
 
     run=FOLDER     of the run; its data set is read as the run read it
     visit=3        after the third visit of the stream; default: the last finished one. Runs with
@@ -12,10 +12,10 @@
 
 The network answers for the tasks met until that visit and is asked about them alone.
 
-`python -m lifelong.evaluate file=FILE data=STREAM [visit=3] [OVERRIDE ...]` measures the weights in
+`lifelong evaluate file=FILE data=STREAM [visit=3] [OVERRIDE ...]` measures the weights in
 a file: a ticket, or the state dict of a network of strategy=cil, also one pruned by
 torch.nn.utils.prune, and as the released program of Lifelong Tickets leaves it. Other overrides are
-those of `python -m lifelong.run`; nothing in the file is run.
+those of `lifelong run`; nothing in the file is run.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A run's state in files of other layouts.
 
-`python -m lifelong.export RUN FOLDER` writes that of the MAS re-implementation:
+`lifelong export RUN FOLDER` writes that of the MAS re-implementation:
 
     models/shared_model.pth     the body's state dict, keys with the prefix `tmodel.`
     models/reg_params.pickle    {parameter: {"omega": importance, "init_val": anchor}}
@@ -11,8 +11,8 @@
 
 `reg_params.pickle` is an ordinary pickle, as the loader of that program expects.
 
-`python -m lifelong.export --ticket RUN FILE [--visit N] [--as FORM]` writes the lifelong ticket of
-a run of tickets_td, tickets_bu or retrain. N counts tasks learned; default: all. FORM:
+`lifelong export RUN FILE ticket=true [visit=N] [as=FORM]` writes the lifelong ticket of a run of
+tickets_td, tickets_bu or retrain. N counts tasks learned; default: all. FORM:
 
     ticket    mask, weights before and after the training, see `lifelong.load_ticket`
     state     the trained network's state dict, zeros where the mask removes weights
@@ -22,7 +22,7 @@ a run of tickets_td, tickets_bu or retrain. N counts tasks learned; default: all
               pixels 0 to 255, to the scores of all classes met, (n, classes); needs
               `pip install lifelong[onnx]`
 
-Of a run with `strategy.keep_rounds=true`, `--round K` gives the mask after the K-th pruning of the
+Of a run with `strategy.keep_rounds=true`, `round=K` gives the mask after the K-th pruning of the
 visit in place of the one found for it, with the very first weights: no network was trained so.
 
 Other tensors can be read with `torch.load(..., weights_only=True)`. Tasks are numbered from 1 here.
@@ -30,9 +30,9 @@ Other tensors can be read with `torch.load(..., weights_only=True)`. Tasks are n
 
 from __future__ import annotations
 
-import argparse
 import math
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ import torch
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
-from lifelong.errors import command, misused, place
+from lifelong.configuration.arguments import Argument, page, parse
+from lifelong.errors import command
 from lifelong.finished.load import Run, load_run
 from lifelong.measures.matrix import from_rows, learned_at
 from lifelong.networks import Head, IncrementalHead, Network, OutputMatrix
@@ -103,7 +104,7 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
         ValueError: a method without masks; a file that is there already.
     """
     if form not in FORMS:
-        raise ValueError(f"--as {form}: give {', '.join(FORMS)}")
+        raise ValueError(f"as={form}: give {', '.join(FORMS)}")
     if not isinstance(run.strategy, Tickets):
         raise ValueError(
             f"{run.folder}: {run.results['strategy']} finds no tickets; give a run of tickets_td, "
@@ -118,7 +119,7 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
     accuracy = [value for value in row.tolist() if not math.isnan(value)]
     if round_ is not None:
         if form != "ticket":
-            raise ValueError(f"--as {form}: no network was trained under the mask of a pruning")
+            raise ValueError(f"as={form}: no network was trained under the mask of a pruning")
         found, accuracy = _of_round(run, trained, round_), []
     environment = read_json(run.folder / "environment.json")
     environment.pop(SEAL, None)
@@ -152,7 +153,7 @@ def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
     kept = trained.strategy.round_masks.get(str(run.visit), [])
     if not 1 <= number <= len(kept):
         raise ValueError(
-            f"--round {number}: {run.folder} kept {len(kept)} masks of visit {run.visit}; runs "
+            f"round {number}: {run.folder} kept {len(kept)} masks of visit {run.visit}; runs "
             "with strategy.keep_rounds=true keep all"
         )
     first = trained.strategy.first
@@ -195,11 +196,11 @@ def _write_onnx(run: Run, ticket: Ticket, path: Path) -> None:
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise ValueError(f"--as onnx: {error}; pip install 'lifelong[onnx]'") from None
+        raise ValueError(f"as=onnx: {error}; pip install 'lifelong[onnx]'") from None
     replace(ticket, weights=_masked(ticket)).into(run.strategy.network)
     images = run.tasks[max(run.tasks)].test
     if images.transform is not None:
-        raise ValueError("--as onnx: data.test_transform is no part of the network; leave it out")
+        raise ValueError("as=onnx: data.test_transform is no part of the network; leave it out")
     sample = torch.zeros(2, *images.x.shape[1:])
     program = torch.onnx.export(
         _Answers(run).eval(), (sample,), dynamo=True, verbose=False, input_names=["images"],
@@ -223,7 +224,7 @@ def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
     number = run.visit
     if number + 1 not in finished_visits(run.folder):
         raise ValueError(
-            f"--visit {number}: {run.folder} finds its mask when visit {number + 1} "
+            f"visit={number}: {run.folder} finds its mask when visit {number + 1} "
             "begins, and has no checkpoint of that; runs with keep=all have them all"
         )
     later = load_run(run.folder, number + 1, trust=run.trust)
@@ -279,39 +280,42 @@ def _which(round_: int | None) -> str:
     return "the mask found for" if round_ is None else f"the mask after pruning {round_} of"
 
 
-def main(arguments: list[str]) -> int:
+OPTIONS = {
+    "run": Argument("folder of a run, may be given by its place", folder=True),
+    "to": Argument("folder or file that is written, likewise", folder=True),
+    "ticket": Argument("write a lifelong ticket", "false"),
+    "as": Argument("of the ticket, see above; default: ticket", values=FORMS),
+    "round": Argument("the mask after that pruning", number=True),
+    "visit": Argument("after that visit; default: the last", number=True),
+    "trust": Argument("of a run with parts of your own", "false"),
+}
+
+
+def main(arguments: Sequence[str]) -> int:
     """The command line; gives the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m lifelong.export",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=place, metavar="RUN")
-    parser.add_argument("target", type=place, metavar="FOLDER or FILE")
-    parser.add_argument("--ticket", action="store_true", help="write a lifelong ticket")
-    parser.add_argument("--as", dest="form", choices=FORMS, help="of the ticket; default: ticket")
-    parser.add_argument("--round", type=int, metavar="K", help="the mask after the K-th pruning")
-    parser.add_argument(
-        "--visit", type=int, metavar="N", help="after the N-th visit; default: the last"
-    )
-    parser.add_argument("--trust", action="store_true", help="of a run with parts of your own")
-    parser.error = misused  # type: ignore[method-assign]
-    return command(lambda: _exported(parser.parse_args(arguments)))
+    if {"-h", "--help"} & set(arguments):
+        print(page(__doc__ or "", OPTIONS))
+        return 0
+    return command(lambda: _exported(parse(arguments, OPTIONS, ("run", "to"))))
 
 
-def _exported(given: argparse.Namespace) -> int:
-    run = load_run(given.run, given.visit, trust=given.trust)
-    if not given.ticket and (given.form or given.round):
-        raise ValueError("--as and --round: are of tickets; also give --ticket")
-    if given.ticket:
-        ticket = export_ticket(run, given.target, given.form or "ticket", given.round)
-        size = given.target.stat().st_size / 1e6
+def _exported(given: dict[str, Any]) -> int:
+    if given["run"] is None or given["to"] is None or given[""]:
+        raise ValueError(
+            "give the folder of a run, and the folder or file to write; --help lists all"
+        )
+    run, target = load_run(given["run"], given["visit"], trust=given["trust"]), Path(given["to"])
+    if not given["ticket"] and (given["as"] or given["round"]):
+        raise ValueError("as and round: are of tickets; also give ticket=true")
+    if given["ticket"]:
+        ticket = export_ticket(run, target, given["as"] or "ticket", given["round"])
+        size = target.stat().st_size / 1e6
         left, visit = 100 * ticket.remaining, ticket.provenance["visit"]
         print(
-            f"written: {given.target}, {_which(given.round)} visit {visit}, {left:.2f} % of "
+            f"written: {target}, {_which(given['round'])} visit {visit}, {left:.2f} % of "
             f"the weights, {size:.2f} MB"
         )
     else:
-        export(run, given.target)
-        print(f"written: {given.target / 'models'}")
+        export(run, target)
+        print(f"written: {target / 'models'}")
     return 0

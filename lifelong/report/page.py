@@ -1,12 +1,11 @@
 """report.html and figures/*.png: one self-contained page about a run, made from its files.
 
-`python -m lifelong.report.page FOLDER` makes it anew.
+`lifelong report FOLDER...` makes it anew, with trust=true also the figures of methods of one's own.
 """
 
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
+from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import allowed
 from lifelong.drawing import Drawing, png
@@ -196,13 +196,10 @@ def _pages(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    if not arguments:
+    given = parse(arguments, {"trust": Argument("of a run with parts of your own", "false")})
+    if not given[""]:
         raise ValueError("FOLDER: give that of a run; --help says more")
-    for argument in arguments:
-        write_report(Path(argument))
-        print(Path(argument) / "report.html")
+    for text in given[""]:
+        write_report(Path(text), given["trust"])
+        print(Path(text) / "report.html")
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

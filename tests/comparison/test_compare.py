@@ -68,7 +68,7 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     run(tmp_path / "2", "ours", 2, 0.42)
     run(tmp_path / "3", "theirs", 1, 0.3)
     run(tmp_path / "4", "theirs", 2, 0.9, status="failed")
-    assert main([str(tmp_path), "--against", "paper"]) == 0
+    assert main([str(tmp_path), "against=paper"]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     assert lines[0] == "toy: 2 tasks, 3 epochs, batch 10"
@@ -91,7 +91,7 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     assert "39.3" not in capsys.readouterr().out
     config = tmp_path / "2" / "config.yaml"
     config.write_text(config.read_text() + "changed: [epochs=3, tasks=2]\n")
-    assert main([str(tmp_path), "--against", "paper"]) == 0
+    assert main([str(tmp_path), "against=paper"]) == 0
     note = "ours: the published figures are not of epochs=3 tasks=2"
     assert f"\n{note}\n" in capsys.readouterr().out
     assert note in (tmp_path / "comparison.html").read_text()
@@ -177,11 +177,11 @@ def test_members_of_groups_tell_rows_apart_before_options(tmp_path: Path) -> Non
 def test_by_refuses_to_average_what_differs(tmp_path: Path, capsys: Any) -> None:
     run(tmp_path / "1", "ours", 1, 0.4)
     run(tmp_path / "2", "ours", 2, 0.5, em="release")
-    assert main([str(tmp_path), "--by", "lr"]) == 2
+    assert main([str(tmp_path), "by=lr"]) == 2
     error = capsys.readouterr().err
-    assert "are not averaged: strategy.em is paper and release; add strategy.em to --by" in error
+    assert "are not averaged: strategy.em is paper and release; add strategy.em to by" in error
     assert not (tmp_path / "comparison.csv").exists()
-    assert main([str(tmp_path), "--by", "strategy.em,lr"]) == 0
+    assert main([str(tmp_path), "by=strategy.em,lr"]) == 0
 
 
 def test_a_copy_of_a_run_does_not_count_twice(tmp_path: Path, capsys: Any) -> None:
@@ -197,10 +197,10 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     assert main([str(tmp_path)]) == 2
     assert "holds no runs" in capsys.readouterr().err
     assert main([]) == 2
-    told = "error: the following arguments are required: FOLDER; --help lists all\n"
+    told = "error: FOLDER: give one or more that hold runs; --help lists all\n"
     assert capsys.readouterr().err == told
     run(tmp_path / "1", "ours", 1, 0.4)
-    assert main(["--figure", "strategy.em", str(tmp_path)]) == 2
+    assert main(["figure=strategy.em", str(tmp_path)]) == 2
     assert "strategy.em: the runs have no two values of it" in capsys.readouterr().err
     (tmp_path / "1" / "results.json").write_text("{")
     assert main([str(tmp_path)]) == 2
@@ -210,7 +210,7 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
 def test_a_figure_against_an_option(tmp_path: Path, capsys: Any) -> None:
     for number, (seed, strength) in enumerate([(1, 0.0), (2, 0.0), (1, 10.0), (1, 0.1)]):
         run(tmp_path / str(number), "ours", seed, 0.4, em=strength)
-    assert main(["--figure", "strategy.em", str(tmp_path)]) == 0
+    assert main(["figure=strategy.em", str(tmp_path)]) == 0
     path = tmp_path / "against_strategy.em.png"
     assert str(path) in capsys.readouterr().out
     with Image.open(path) as picture:
@@ -229,7 +229,7 @@ def test_the_best_options_of_each_method(tmp_path: Path, capsys: Any) -> None:
     assert {group.label for group in best(groups_in(tmp_path))} == {
         "ours strategy.em=release", "theirs"
     }  # fmt: skip
-    assert main(["--best", str(tmp_path)]) == 0
+    assert main(["best=true", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "batch 10, measured on validation images" in printed
     assert "batch 10, as released, measured on validation images" in printed
@@ -351,7 +351,7 @@ def test_by_a_member_of_a_group(tmp_path: Path) -> None:
     assert [g.label for g in grouped(runs, ["transfer"])] == [
         "ours transfer=top1", "ours transfer=top2"
     ]  # fmt: skip
-    with pytest.raises(ValueError, match="--by transfr: no run has such an option"):
+    with pytest.raises(ValueError, match="by=transfr: no run has such an option"):
         grouped(runs, ["transfr"])
 
 
@@ -372,7 +372,7 @@ def test_times_and_weights_left_beside_the_published(tmp_path: Path, capsys: Any
             text = path.read_text()
             old = next(line for line in text.splitlines() if line.startswith("published"))
             path.write_text(text.replace(old, f"published: {published}"))
-    assert main([str(tmp_path), "--against", "paper"]) == 0
+    assert main([str(tmp_path), "against=paper"]) == 0
     told = capsys.readouterr().out
     assert "| seconds of training | published seconds | time over another's |" in told
     assert "| - | 5.00 of ours, published 6.55 |" in told
@@ -386,7 +386,7 @@ def test_times_and_weights_left_beside_the_published(tmp_path: Path, capsys: Any
 
 def test_validation_is_not_put_beside_the_published(tmp_path: Path, capsys: Any) -> None:
     run(tmp_path / "1", "ours", 1, 0.5, measured_on="validation")
-    assert main([str(tmp_path), "--against", "paper"]) == 0
+    assert main([str(tmp_path), "against=paper"]) == 0
     assert "39.3" not in capsys.readouterr().out
 
 
@@ -398,13 +398,13 @@ def test_curves_of_what_else_is_the_same(tmp_path: Path, capsys: Any) -> None:
     assert {name: [value for value, _ in points] for name, points in found.items()} == {
         "ours, toy, measured_on=test": [1, 2], "ours, toy, measured_on=validation": [1, 2]
     }  # fmt: skip
-    assert main([str(tmp_path), "--figure", "strategy.em", "--best"]) == 2
-    assert "--figure: draws all runs" in capsys.readouterr().err
+    assert main([str(tmp_path), "figure=strategy.em", "best=true"]) == 2
+    assert "figure: draws all runs" in capsys.readouterr().err
     for folder in tmp_path.iterdir():
         content = json.loads((folder / "results.json").read_text())
         content["metrics"]["forgetting"] = None
         (folder / "results.json").write_text(json.dumps(content))
-    assert main([str(tmp_path), "--figure", "strategy.em"]) == 0
+    assert main([str(tmp_path), "figure=strategy.em"]) == 0
 
 
 def test_a_ticket_is_paired_with_the_run_that_found_it(tmp_path: Path) -> None:
@@ -454,7 +454,7 @@ def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: A
         values = [[None, None], ends]
         run(tmp_path / "joint" / str(seed), "joint", seed, 0.8, accuracy=values)
     out = tmp_path / "out"
-    given = [str(tmp_path / "ours"), "--out", str(out), "--reference", str(tmp_path / "joint")]
+    given = [str(tmp_path / "ours"), f"out={out}", f"reference={tmp_path / 'joint'}"]
     assert main(given) == 0
     runs = read([tmp_path / "ours"])[0]
     refer(runs, groups_in(tmp_path / "joint"))
@@ -466,7 +466,7 @@ def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: A
     run(tmp_path / "other" / "1", "ours", 1, 0.5, data="birds")
     assert main([str(tmp_path / "other"), *given[1:]]) == 2
     told = capsys.readouterr().err
-    assert f"--reference: no run of it has learned the tasks of {tmp_path / 'other'}" in told
+    assert f"reference: no run of it has learned the tasks of {tmp_path / 'other'}" in told
 
 
 def test_results_of_an_earlier_version_are_told(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def history(folder: Path) -> Known:
 def ticket(folder: Path) -> Known:
     assert execute(folder / "run", *SMALL, *chosen("tickets_bu")) == 0
     path = folder / "a.ticket"
-    assert export.main(["--ticket", str(folder / "run"), str(path)]) == 0
+    assert export.main(["ticket=true", str(folder / "run"), str(path)]) == 0
     return Known(path, lambda: str(flat(vars(load_ticket(path)))))
 
 

@@ -319,7 +319,7 @@ def reader(folder: Path, draw: random.Random, *more: str) -> Any:
         "export": lambda: export.main([str(folder), str(out)]),
         "resume": lambda: execute(folder, *QUICK, "resume=auto"),
         "report": lambda: report.main([str(folder)]),
-        "compare": lambda: compare.main([str(folder), "--out", str(folder)]),
+        "compare": lambda: compare.main([str(folder), f"out={folder}"]),
     }
     return ways[draw.choice(more or list(ways))]
 

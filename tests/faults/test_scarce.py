@@ -83,7 +83,7 @@ def test_a_run_on_a_disk_that_fills_up(
 
 @pytest.mark.parametrize(
     "command",
-    ["lifelong.export RUN DISK/out", "lifelong.compare RUN --out DISK/out", "lifelong.run sweep"],
+    ["lifelong.export RUN DISK/out", "lifelong.compare RUN out=DISK/out", "lifelong.run sweep"],
 )
 def test_other_commands_on_a_disk_that_fills_up(
     command: str, tmp_path: Path, disk: Callable[[int], dict[str, str]], tally: Tally

@@ -134,7 +134,7 @@ def test_own_parts_are_built_when_they_are_trusted(
         load_run(folder)
     assert type(load_run(folder, trust=True).strategy).__name__ == "Mine"
     assert evaluate.main([f"run={folder}", "trust=true"]) == 0
-    assert export.main([str(folder), str(tmp_path / "out"), "--trust"]) == 0
+    assert export.main([str(folder), str(tmp_path / "out"), "trust=true"]) == 0
 
 
 def flat(state: Any) -> list[Any]:

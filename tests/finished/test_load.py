@@ -121,7 +121,7 @@ def test_the_exported_layout_holds_the_same_network(
 
 def test_export_refuses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert export.main([]) == 2
-    assert capsys.readouterr().err.startswith("error: the following arguments are required: RUN")
+    assert capsys.readouterr().err.startswith("error: give the folder of a run, and")
     assert export.main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 2
     assert "holds no run" in capsys.readouterr().err
     other = tmp_path / "hps"

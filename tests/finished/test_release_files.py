@@ -236,7 +236,7 @@ def test_a_ticket_of_the_program_is_trained_once_more(
 
 def test_exports(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
     for form in ("state", "prune", "release", "onnx"):
-        given = ["--ticket", str(runs["again"]), str(tmp_path / form), "--as", form]
+        given = ["ticket=true", str(runs["again"]), str(tmp_path / form), f"as={form}"]
         assert export.main(given) == 0
     run = load_run(runs["again"])
     strategy: Any = run.strategy
@@ -244,7 +244,7 @@ def test_exports(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
     pixels = np.concatenate([test[label] for label in ORDER[:4]])
     with torch.no_grad():
         x = normalised(pixels)
-        wanted = torch.cat(strategy.network.main(strategy.network.body(x), [0, 1]), 1)
+        wanted = torch.cat(strategy.network.main_scores(strategy.network.body(x), [0, 1]), 1)
     state = torch.load(tmp_path / "state")
     plain = {n: v for n, v in strategy.network.state_dict().items() if torch.is_tensor(v)}
     assert state.keys() == plain.keys()

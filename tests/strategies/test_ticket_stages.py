@@ -72,7 +72,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
         assert execute(seen.folder, *SMALL, *options) == 0
     for stage in SHARES:
         seen.tickets[stage] = seen.folder / f"{stage}.ticket"
-        given = ["--ticket", str(seen.folder), str(seen.tickets[stage]), "--visit", str(stage)]
+        given = ["ticket=true", str(seen.folder), str(seen.tickets[stage]), f"visit={stage}"]
         assert export.main(given) == 0
     return seen
 
@@ -163,7 +163,7 @@ def test_a_ticket_tells_its_own_accuracy(watched: Watched, stage: int) -> None:
 def early(watched: Watched, tmp_path: Path) -> Path:
     """The file of the mask after the first of two prunings of the last stage."""
     file = tmp_path / "early.ticket"
-    given = ["--ticket", str(watched.folder), str(file), "--visit", "3", "--round", "1"]
+    given = ["ticket=true", str(watched.folder), str(file), "visit=3", "round=1"]
     assert export.main(given) == 0
     return file
 
@@ -211,13 +211,13 @@ def test_an_early_stage_needs_its_checkpoints(
     """What keep=latest leaves: the latest two, and with them the tickets of the last stages."""
     folder = shortened(1)
     file = folder / "one.ticket"
-    assert export.main(["--ticket", str(folder), str(file), "--visit", "1"]) == 2
+    assert export.main(["ticket=true", str(folder), str(file), "visit=1"]) == 2
     error = capsys.readouterr().err
     assert f"error: visit=1: {folder} has 2, 3; runs with keep=all have them all" in error
     assert not file.exists()
     for stage in (2, 3):
         file = folder / f"{stage}.ticket"
-        assert export.main(["--ticket", str(folder), str(file), "--visit", str(stage)]) == 0
+        assert export.main(["ticket=true", str(folder), str(file), f"visit={stage}"]) == 0
         again, known = load_ticket(file), load_ticket(watched.tickets[stage])
         assert torch.equal(again.mask["bits"], known.mask["bits"])
         for name, value in known.weights.items():
@@ -228,8 +228,8 @@ def test_a_mask_that_was_not_found_yet_is_said_to_be(
     shortened: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shortened(3)
-    assert export.main(["--ticket", str(folder), str(folder / "a"), "--visit", "2"]) == 2
-    wanted = r"--visit 2: .* finds its mask when visit 3 begins, and has no checkpoint"
+    assert export.main(["ticket=true", str(folder), str(folder / "a"), "visit=2"]) == 2
+    wanted = r"visit=2: .* finds its mask when visit 3 begins, and has no checkpoint"
     assert re.search(wanted, capsys.readouterr().err)
 
 

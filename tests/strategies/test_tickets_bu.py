@@ -354,9 +354,9 @@ def test_a_ticket_is_exported_loaded_and_trained_once_more(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "second.ticket"
-    assert export.main(["--ticket", str(folder), str(file)]) == 0
+    assert export.main(["ticket=true", str(folder), str(file)]) == 0
     assert "% of the weights" in capsys.readouterr().out
-    assert export.main(["--ticket", str(folder), str(file)]) == 2
+    assert export.main(["ticket=true", str(folder), str(file)]) == 2
     assert "is there already" in capsys.readouterr().err
     ticket, run = load_ticket(file), load_run(folder)
     strategy: Any = run.strategy

@@ -163,13 +163,11 @@ def test_late_rewinding_and_masks_of_every_pruning(
     for number, left in ((1, 80), (2, 64)):
         path = tmp_path / f"{number}.ticket"
         given = [
-            "--ticket",
+            "ticket=true",
             str(tmp_path / "run"),
             str(path),
-            "--visit",
-            "1",
-            "--round",
-            str(number),
+            "visit=1",
+            f"round={number}",
         ]
         assert export.main(given) == 0
         assert round(100 * load_ticket(path).remaining) == left

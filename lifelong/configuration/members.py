@@ -1,0 +1,117 @@
+"""The members of configuration groups: listed, and copied to be changed.
+
+`lifelong list` names the groups, `lifelong list strategies` the members of one with a line each,
+`lifelong list experiments tag cub` those whose names or lines have all these words. With
+config_dir=DIR also the members of a folder of one's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from lifelong.configuration.arguments import Argument, parse
+from lifelong.configuration.compose import FOLDER
+from lifelong.errors import command
+from lifelong.storage.files import write_text
+
+PLURALS = {"strategies": "strategy", "bodies": "backbone", "streams": "data", "searches": "search"}
+OPTIONS = {"config_dir": Argument("a folder of members of one's own", folder=True)}
+
+
+def homes(config_dir: str | None = None) -> list[Path]:
+    """The folders that hold groups, the own one last."""
+    return [FOLDER, *([Path(config_dir).expanduser()] if config_dir else [])]
+
+
+def groups(config_dir: str | None = None) -> list[str]:
+    """Names of the groups that a person chooses from."""
+    found = {place.name for home in homes(config_dir) for place in home.glob("[!_.]*/")}
+    return sorted(found - {"pair", "tuned", "hydra"})
+
+
+def members(group: str, config_dir: str | None = None) -> dict[str, Path]:
+    """Files of the members of a group by their names, such as `tag/cub_er`."""
+
+    def natural(name: str) -> list[str]:
+        return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+    found = {
+        path.relative_to(home / group).with_suffix("").as_posix(): path
+        for home in homes(config_dir)
+        for path in (home / group).rglob("*.yaml")
+        if not path.name.startswith("_")
+    }
+    return {name: found[name] for name in sorted(found, key=natural)}
+
+
+def summary(path: Path) -> str:
+    """The first comment of a configuration file that says what it is."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#") and "@package" not in line:
+            return line.lstrip("# ").strip()
+    return ""
+
+
+def copied(name: str, folder: Path) -> tuple[Path, str]:
+    """Copies a member into a folder of one's own, to be changed.
+
+    Args:
+        name: of the member; where several groups have one of that name, of the method; or
+            `group/name`.
+        folder: made if need be.
+
+    Returns:
+        The file, and how it is chosen: `strategy=my_er`.
+
+    Raises:
+        ValueError: no such member, or a copy that is there.
+    """
+    first, _, rest = name.partition("/")
+    ways = [(group, name) for group in dict.fromkeys(["strategy", *groups()])] + [(first, rest)]
+    group, chosen = next((way for way in ways if way[1] in members(way[0])), ("", ""))
+    if not group:
+        raise ValueError(f"--copy {name}: there is no such member; lifelong list names them")
+    source = members(group)[chosen]
+    own = folder / group / f"my_{source.stem}.yaml"
+    if own.exists():
+        raise ValueError(f"{own}: is there already; remove it, or copy into another folder")
+    own.parent.mkdir(parents=True, exist_ok=True)
+    write_text(own, source.read_text(encoding="utf-8"))
+    return own, f"{group}={own.stem}"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prints groups or members; gives the exit status."""
+    return command(lambda: _listed(arguments))
+
+
+def _listed(arguments: Sequence[str]) -> int:
+    if {"-h", "--help"} & set(arguments):
+        print(__doc__)
+        return 0
+    given = parse(arguments, OPTIONS)
+    own = given["config_dir"]
+    if own is not None and not Path(own).is_dir():
+        raise ValueError(f"config_dir={own}: is no folder")
+    if not given[""]:
+        for group in groups(own):
+            print(f"{group:<12} {len(members(group, own))} members")
+        return 0
+    first, *words = given[""]
+    group = PLURALS.get(first, first if first in groups(own) else first.removesuffix("s"))
+    if group not in groups(own):
+        raise ValueError(f"{first}: there is no such group; give {', '.join(groups(own))}")
+    lines = {name: summary(path) for name, path in members(group, own).items()}
+    chosen = {
+        name: line
+        for name, line in lines.items()
+        if all(word.lower() in f"{name} {line}".lower() for word in words)
+    }
+    if not chosen:
+        raise ValueError(f"{' '.join(words)}: no member of {group} has these words")
+    width = max(map(len, chosen)) + 2
+    for name, line in chosen.items():
+        print(f"{name:<{width}}{line}".rstrip())
+    return 0
