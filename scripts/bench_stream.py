@@ -1,7 +1,7 @@
 """Whether a task late in a long stream costs more than an early one.
 
-`python scripts/bench_stream.py [tasks]` learns permuted digits, 100 tasks by default, with each
-method in a process of its own, and prints what the last tasks take over what the first take after
+`python scripts/bench_stream.py [tasks [methods]]` learns permuted digits, 100 tasks by default, with
+each method in a process of its own, and prints what the last tasks take over what the first take after
 the first of all: seconds of training, seconds of evaluation by image asked; and how a checkpoint
 and memory grow. Run it on an idle machine.
 """
@@ -83,7 +83,8 @@ def main() -> None:
         "memory, MiB", "MiB a task", title=f"{tasks} tasks of permuted digits",
     )  # fmt: skip
     with Live(table, console=Console(width=100)):
-        for name, options in METHODS.items():
+        for name in sys.argv[2:] or METHODS:
+            options = METHODS[name]
             rows = measured(options, tasks)
             early, late = rows[1 : 1 + SOME], rows[-SOME:]
             between = len(rows) - 1 - SOME  # tasks from the middle of the early to that of the late

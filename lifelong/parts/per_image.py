@@ -94,13 +94,15 @@ def image_mean(
         with torch.enable_grad(), LayerTracer(named) as calls:
             total = objective(network.logits(batch.x, task), batch.y).sum()
         once = calls.used_once()
-        outputs = [call.z for call in once]
-        deltas = torch.autograd.grad(total, outputs, allow_unused=True) if outputs else ()
-        for call, delta in zip(once, deltas, strict=True):
+        rest = {name: p for name, p in named.items() if name not in calls.covered(once)}
+        wanted = [*(call.z for call in once), *rest.values()]
+        found = torch.autograd.grad(total, wanted, allow_unused=True) if wanted else ()
+        for call, delta in zip(once, found, strict=False):
             if delta is not None:
                 call.add(totals, delta.detach(), size)
-        rest = {name: p for name, p in named.items() if name not in calls.covered(once)}
-        if rest:
+        used = zip(rest.items(), found[len(once) :], strict=True)
+        rest = {name: p for (name, p), gradient in used if gradient is not None}
+        if rest:  # not the heads of other tasks
             _differentiate(network, batch, task, rest, objective, size, totals)
         count += len(batch.y)
     return {name: total / max(count, 1) for name, total in totals.items()}

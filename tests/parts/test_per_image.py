@@ -14,7 +14,7 @@ from lifelong.backbones import ReducedResNet, mlp
 from lifelong.backbones.backbone import Body
 from lifelong.data import Batch
 from lifelong.networks import MultiHead, Network, OutputMatrix
-from lifelong.parts import layer_calls
+from lifelong.parts import layer_calls, per_image
 from lifelong.parts.layer_calls import LayerTracer
 from lifelong.parts.per_image import (
     absolute_sum,
@@ -180,6 +180,23 @@ class Bare:
 
 
 HAND = [Batch(torch.tensor([[1.0, 2.0], [-3.0, 1.0]]), torch.tensor([0, 0]), torch.zeros(2).long())]
+
+
+def test_heads_of_other_tasks_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are in no image's gradient, so none is differentiated image by image for them."""
+
+    def slow(*_: Any) -> None:
+        raise AssertionError("differentiated image by image")
+
+    net = network("stack")
+    for task in range(2, 6):
+        net.add_task(task, range(3))
+    named = {name: p for name, p in net.named_parameters() if p.requires_grad}
+    monkeypatch.setattr(per_image, "_differentiate", slow)
+    found = image_mean(net, batches("stack", 9), named, cross_entropy, "square")
+    others = [value for name, value in found.items() if name.startswith("heads.all.4")]
+    assert others
+    assert not any(value.any() for value in others)
 
 
 def test_a_linear_layer_by_hand() -> None:
