@@ -1,8 +1,11 @@
 """lifelong: experiments in lifelong learning, configured by Hydra and run by Lightning.
 
+`lifelong.learn(strategy="ewc", data="digits")` runs one, `lifelong.load_run(folder)` reads one
+back, `lifelong.results("outputs")` gives many as rows.
+
 Shapes in docstrings and at line ends use these letters: b batch, n images of a split, c channels
 (or, where the text says so, configurations), h height, w width, t task, k classes of a task,
-d layers of a body, f features of a body.
+d layers of a backbone, f features of a backbone.
 """
 
 from __future__ import annotations
@@ -10,43 +13,182 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 if TYPE_CHECKING:
+    from lifelong.backbones import AlexNet as AlexNet
+    from lifelong.backbones import Backbone as Backbone
+    from lifelong.backbones import Body as Body
+    from lifelong.backbones import PreActivationResNet18 as PreActivationResNet18
+    from lifelong.backbones import ReducedResNet as ReducedResNet
+    from lifelong.backbones import ResNet18 as ResNet18
+    from lifelong.backbones import convnet as convnet
+    from lifelong.backbones import mlp as mlp
+    from lifelong.backbones import resnet17 as resnet17
+    from lifelong.comparison.rows import results as results
     from lifelong.data import Batch as Batch
     from lifelong.data import Feed as Feed
+    from lifelong.data import Images as Images
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
     from lifelong.data import Visit as Visit
+    from lifelong.data import altered as altered
+    from lifelong.data import by_class as by_class
+    from lifelong.data import folder as folder
+    from lifelong.data import folders as folders
+    from lifelong.data import permuted as permuted
+    from lifelong.data import rotated as rotated
+    from lifelong.data import sequence as sequence
+    from lifelong.finished.load import Run as Run
     from lifelong.finished.load import load_run as load_run
+    from lifelong.measures import Accuracy as Accuracy
+    from lifelong.measures import AccuracyOfClasses as AccuracyOfClasses
+    from lifelong.measures import CalibrationError as CalibrationError
+    from lifelong.measures import Confusion as Confusion
+    from lifelong.measures import Loss as Loss
     from lifelong.measures import Measure as Measure
     from lifelong.measures import Prediction as Prediction
+    from lifelong.networks import ChannelGatedNetwork as ChannelGatedNetwork
+    from lifelong.networks import ExpandableNetwork as ExpandableNetwork
+    from lifelong.networks import IncrementalHead as IncrementalHead
+    from lifelong.networks import Independent as Independent
+    from lifelong.networks import MultiHead as MultiHead
+    from lifelong.networks import Network as Network
+    from lifelong.networks import OutputMatrix as OutputMatrix
+    from lifelong.networks import ProgressiveNetwork as ProgressiveNetwork
+    from lifelong.networks import SingleHead as SingleHead
+    from lifelong.networks import TaskNetwork as TaskNetwork
+    from lifelong.networks import TwoBranchNetwork as TwoBranchNetwork
+    from lifelong.optim import TAG as TAG
+    from lifelong.optim import TaskOptimizer as TaskOptimizer
+    from lifelong.optim import TensorFlowRMSProp as TensorFlowRMSProp
     from lifelong.parts.memory import Balanced as Balanced
     from lifelong.parts.memory import Exemplars as Exemplars
     from lifelong.parts.memory import Memory as Memory
     from lifelong.parts.memory import Reservoir as Reservoir
     from lifelong.parts.memory import RingBuffer as RingBuffer
     from lifelong.parts.ticket import load_ticket as load_ticket
+    from lifelong.strategies import AGEM as AGEM
+    from lifelong.strategies import APD as APD
+    from lifelong.strategies import CIL as CIL
+    from lifelong.strategies import DARTS as DARTS
+    from lifelong.strategies import DEN as DEN
+    from lifelong.strategies import ER as ER
+    from lifelong.strategies import EWC as EWC
+    from lifelong.strategies import LASEM as LASEM
+    from lifelong.strategies import MAS as MAS
+    from lifelong.strategies import SI as SI
+    from lifelong.strategies import Anchored as Anchored
+    from lifelong.strategies import BruteForce as BruteForce
+    from lifelong.strategies import ChannelGated as ChannelGated
+    from lifelong.strategies import FrozenBody as FrozenBody
+    from lifelong.strategies import Joint as Joint
+    from lifelong.strategies import LwF as LwF
+    from lifelong.strategies import Retrain as Retrain
     from lifelong.strategies import Round as Round
+    from lifelong.strategies import Search as Search
     from lifelong.strategies import Strategy as Strategy
+    from lifelong.strategies import Tickets as Tickets
+    from lifelong.strategies import TicketsBU as TicketsBU
+    from lifelong.strategies import TicketsTD as TicketsTD
+    from lifelong.training.learn import learn as learn
 
 # Loaded at first use, so that `--help` and configuration errors answer without importing torch.
-_HOMES = {
-    "Batch": "lifelong.data",
-    "Feed": "lifelong.data",
-    "load_run": "lifelong.finished.load",
-    "Measure": "lifelong.measures",
-    "Prediction": "lifelong.measures",
-    "load_ticket": "lifelong.parts.ticket",
-    **dict.fromkeys(
-        ("Balanced", "Exemplars", "Memory", "Reservoir", "RingBuffer"), "lifelong.parts.memory"
+_NAMES = {
+    "lifelong.training.learn": ("learn",),
+    "lifelong.finished.load": (
+        "Run",
+        "load_run",
     ),
-    "Task": "lifelong.data",
-    "TaskStream": "lifelong.data",
-    "Visit": "lifelong.data",
-    "Round": "lifelong.strategies",
-    "Strategy": "lifelong.strategies",
+    "lifelong.comparison.rows": ("results",),
+    "lifelong.parts.ticket": ("load_ticket",),
+    "lifelong.parts.memory": (
+        "Balanced",
+        "Exemplars",
+        "Memory",
+        "Reservoir",
+        "RingBuffer",
+    ),
+    "lifelong.data": (
+        "Batch",
+        "Feed",
+        "Images",
+        "Task",
+        "TaskStream",
+        "Visit",
+        "by_class",
+        "folder",
+        "folders",
+        "permuted",
+        "rotated",
+        "sequence",
+        "altered",
+    ),
+    "lifelong.backbones": (
+        "AlexNet",
+        "Backbone",
+        "Body",
+        "PreActivationResNet18",
+        "ReducedResNet",
+        "ResNet18",
+        "convnet",
+        "mlp",
+        "resnet17",
+    ),
+    "lifelong.networks": (
+        "ChannelGatedNetwork",
+        "ExpandableNetwork",
+        "IncrementalHead",
+        "Independent",
+        "MultiHead",
+        "Network",
+        "OutputMatrix",
+        "ProgressiveNetwork",
+        "SingleHead",
+        "TaskNetwork",
+        "TwoBranchNetwork",
+    ),
+    "lifelong.measures": (
+        "Accuracy",
+        "AccuracyOfClasses",
+        "CalibrationError",
+        "Confusion",
+        "Loss",
+        "Measure",
+        "Prediction",
+    ),
+    "lifelong.optim": (
+        "TAG",
+        "TaskOptimizer",
+        "TensorFlowRMSProp",
+    ),
+    "lifelong.strategies": (
+        "AGEM",
+        "APD",
+        "CIL",
+        "DARTS",
+        "DEN",
+        "ER",
+        "EWC",
+        "LASEM",
+        "MAS",
+        "SI",
+        "Anchored",
+        "BruteForce",
+        "ChannelGated",
+        "FrozenBody",
+        "Joint",
+        "LwF",
+        "Retrain",
+        "Round",
+        "Search",
+        "Strategy",
+        "Tickets",
+        "TicketsBU",
+        "TicketsTD",
+    ),
 }
+_HOMES = {name: home for home, names in _NAMES.items() for name in names}
 __all__ = [*_HOMES, "__version__"]
 
 
@@ -54,3 +196,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'lifelong' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]

@@ -7,12 +7,10 @@ import shlex
 import signal
 import sys
 import threading
-import time
 import traceback
-import warnings
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -28,21 +26,20 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
-from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import FOLDER, register
-from lifelong.configuration.folders import finished, holds_this_run, output_folder, run_folder
-from lifelong.configuration.keys import check_added, check_kinds, check_read
+from lifelong.configuration.folders import run_folder
+from lifelong.configuration.keys import check_kinds
 from lifelong.configuration.overrides import check_no_folders, is_unnamed, key_of, readable
 from lifelong.configuration.stored import SEEDS
 from lifelong.storage.files import read_json
-from lifelong.storage.locks import absent, held, remove_leftovers
-from lifelong.sweeps.plan import NOTED, check_folder, plan
+from lifelong.storage.locks import absent, cleared, held, remove_leftovers
+from lifelong.sweeps.plan import check_folder, plan
 from lifelong.sweeps.standing import FAILURES, note_failure
-from lifelong.sweeps.watch import QUIET, SweepMonitor, assign_gpu
-from lifelong.training import machine
+from lifelong.sweeps.watch import SweepMonitor, assign_gpu
+from lifelong.training.session import Session, prepared
 
 if TYPE_CHECKING:
-    from lifelong.training.experiment import Experiment
+    pass
 
 
 # Processes of a sweep import this module first, and then find the plugin as well.
@@ -90,9 +87,9 @@ def _main() -> int:
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's, of all kinds
         if errors.debugging():
             raise
-        from lifelong.configuration.mistakes import told
+        from lifelong.configuration.mistakes import explain
 
-        raise ValueError(told(error, given.overrides, given.config_dir)) from None
+        raise ValueError(explain(error, given.overrides, given.config_dir)) from None
 
 
 def _config_dir(arguments: Sequence[str]) -> str | None:
@@ -125,7 +122,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     sys.argv += made.overrides()
     new = absent(made.folder)
     try:
-        with _cleared(new), held(made.folder), SweepMonitor(made) as watch:
+        with cleared(new), held(made.folder), SweepMonitor(made) as watch:
             for place in (made.folder, made.folder / FAILURES):
                 remove_leftovers(place, alone=True)
             command()
@@ -232,85 +229,35 @@ def execute(
     Returns:
         The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
     """
-    begun = time.perf_counter()
-    with warnings.catch_warnings(), _signals(_leave), ExitStack() as hold:
-        warnings.filterwarnings("ignore", module="lightning")
+    with _signals(_leave), ExitStack() as hold:
         try:
-            check_read(config, keys)
-            check_added(config, added)
-            complete(config)
-            asked = config.paths.output_dir
-            new = absent(Path(str(asked or "outputs")))
-            folder = output_folder(config, strategy, data)
-            hold.enter_context(_cleared([*([] if asked or config.resume else [folder]), *new]))
-            hold.enter_context(held(folder))
-            config.paths.output_dir = str(folder)
-            resuming = holds_this_run(folder, config)
-            if resuming and finished(folder):
-                if QUIET not in os.environ:
-                    print(
-                        f"{folder} holds this run, finished. Its report: {folder / 'report.html'}"
-                    )
-                return 0
-            number = machine.threads(config)
-            headline = _headline(config, strategy, data, folder, number)
-            if QUIET not in os.environ:
-                print(errors.plain(headline), flush=True)
-            importing = time.perf_counter()
-            hold.enter_context(machine.threads_of(number))
-            from lifelong.training.assembly import assemble
-
-            begun += (imports := time.perf_counter() - importing)
-            experiment = assemble(config, strategy, data, folder, resuming, headline)
+            session = hold.enter_context(prepared(config, strategy, data, keys, added))
         except Exception as error:  # what cannot be put together is the user's to mend
             if errors.debugging():
                 raise
             print(f"error: {errors.reason(error)}", file=sys.stderr)
             failed(errors.reason(error))
             return 2
-        if not resuming:
-            experiment.record.seconds["imports"] = imports
-            experiment.record.seconds["setup"] = time.perf_counter() - begun
         with _signals(_stop):
-            return _run_experiment(experiment, folder, again or folder, failed)
+            return _run_experiment(session, again or session.folder, failed)
 
 
-def _headline(config: DictConfig, strategy: str, data: str, folder: Path, threads: int) -> str:
-    """What is going to run, on what, and where; all known before the slow imports."""
-    many = "1 thread" if threads == 1 else f"{threads} threads"
-    return (
-        f"{config.name or strategy} on {data}, seed {config.seed}: {machine.device(config)}, "
-        f"{many}, in {folder}"
-    )
-
-
-def _run_experiment(
-    experiment: Experiment, folder: Path, again: Path, failed: Callable[[str], None]
-) -> int:
+def _run_experiment(session: Session, again: Path, failed: Callable[[str], None]) -> int:
     """Runs the experiment; whatever ends it, the results say so."""
-    from lifelong.report.page import write_report
+    if session.experiment is None:
+        return 0
     from lifelong.strategies.learner import Diverged
-    from lifelong.training.loggers import close, log_final_artifacts
-    from lifelong.training.terminal import closing_table
 
-    record, terminal, strategy = experiment.record, experiment.terminal, experiment.strategy
+    terminal, folder = session.experiment.terminal, session.folder
     try:
-        experiment.run()
-        record.write(folder, "running", strategy.method)
-        write_report(folder, trust=True)
-        for logger in experiment.loggers:
-            log_final_artifacts(logger, folder)
-        record.write(folder, "finished", strategy.method)
-        terminal.say(closing_table(record), aloud=again == folder)  # a sweep tells at its end
-        terminal.say(f"report: {folder / 'report.html'}", aloud=again == folder)
+        session.run(aloud=again == folder)  # a sweep tells at its end
     except Stopped as stopped:
         terminal.say(f"stopped; to go on: {_same_command(again)}")
         return 128 + int(stopped.args[0])
     except Exception as error:
         if errors.debugging():
             raise
-        with suppress(OSError, ValueError):  # what cannot be written now stays as it was
-            record.write(folder, "failed", strategy.method)
+        session.fail()
         text = str(error) if isinstance(error, Diverged) else errors.reason(error)
         if isinstance(errors.root(error), OSError):
             text += f"; to go on: {_same_command(again)}"
@@ -321,10 +268,7 @@ def _run_experiment(
         failed(text)
         return 1
     finally:
-        terminal.close()
-        for logger in experiment.loggers:
-            with suppress(OSError):
-                close(logger, finished(folder))
+        session.close()
     return 0
 
 
@@ -354,19 +298,6 @@ def _leave(number: int, frame: FrameType | None) -> None:
     """Before the run began there is nothing to save, and an import does not bear an exception."""
     print("stopped before the run began", file=sys.stderr, flush=True)
     os._exit(128 + number)
-
-
-@contextmanager
-def _cleared(new: Sequence[Path]) -> Iterator[None]:
-    """Leaves no trace of what was refused, in folders that were made for it."""
-    try:
-        yield
-    finally:
-        for folder in new:
-            with suppress(OSError):
-                if [path.name for path in folder.iterdir()] == [NOTED]:
-                    (folder / NOTED).unlink()  # Hydra's, of a sweep that it then refused
-                folder.rmdir()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -1,9 +1,9 @@
 """Whether a task late in a long stream costs more than an early one.
 
-`python scripts/bench_stream.py [tasks [methods]]` learns permuted digits, 100 tasks by default, with
-each method in a process of its own, and prints what the last tasks take over what the first take after
-the first of all: seconds of training, seconds of evaluation by image asked; and how a checkpoint
-and memory grow. Run it on an idle machine.
+`python scripts/bench_stream.py [tasks [methods]]` learns permuted digits, 100 tasks by default,
+with each method in a process of its own, and prints what the last tasks take over what the first
+take after the first of all: seconds of training, seconds of evaluation by image asked; and how a
+checkpoint and memory grow. Run it on an idle machine.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
     from lifelong import run
     from lifelong.configuration.compose import composed
     from lifelong.data import Visit
-    from lifelong.sweeps.watch import QUIET
+    from lifelong.training.console import QUIET
     from lifelong.training.experiment import Experiment
 
     os.environ[QUIET] = "1"

@@ -137,7 +137,7 @@ def _check_rate(lr: Any) -> None:
 
 
 def _check_whole(key: str, value: Any, least: int) -> None:
-    if value is None and key == "tasks":
+    if value is None and key in ("tasks", "data.seed"):  # all; of a stream made in Python
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         also = "auto or " if key == "trainer.threads" else ""

@@ -26,7 +26,7 @@ from lifelong.configuration.overrides import key_of, quoted
 NEAR = 3  # names that are proposed
 
 
-def told(error: Exception, overrides: Sequence[str], config_dir: str | None = None) -> str:
+def explain(error: Exception, overrides: Sequence[str], config_dir: str | None = None) -> str:
     """The message for an error of Hydra's.
 
     Args:
@@ -74,7 +74,7 @@ def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> Non
             if config.resume not in (None, "auto"):
                 raise ValueError(f"resume={config.resume}: runs of a sweep go on by themselves")
         except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(_of(told(error, overrides, config_dir), overrides)) from None
+            raise ValueError(_of(explain(error, overrides, config_dir), overrides)) from None
         except ValueError as error:
             raise ValueError(_of(errors.reason(error), overrides)) from None
 

@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
-from lifelong.configuration.mistakes import told
+from lifelong.configuration.mistakes import explain
 from lifelong.configuration.options import check_options
 from lifelong.configuration.overrides import quoted, readable
 from lifelong.data import Images, Task, TaskStream
@@ -123,7 +123,7 @@ def _of_file(
     try:
         config = composed(given)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise ValueError(told(error, given)) from None
+        raise ValueError(explain(error, given)) from None
     complete(config)
     check_options(config)
     ticket = load_ticket(path)

@@ -24,10 +24,15 @@ from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
 from lifelong.storage.results import read_results, visited
 from lifelong.strategies import Strategy
+from lifelong.training import given
 
 
 def load_run(
-    folder: str | Path, visit: int | None = None, device: str = "cpu", trust: bool = False
+    folder: str | Path,
+    visit: int | None = None,
+    device: str = "cpu",
+    trust: bool = False,
+    backbone: nn.Module | None = None,
 ) -> Run:
     """What a run has learned, from its folder. Images are not needed.
 
@@ -40,11 +45,13 @@ def load_run(
             `keep=all` have them all, others the last two.
         device: to answer on.
         trust: build whatever config.yaml names, such as a method of your own.
+        backbone: the module of a run that was made in Python with one, see `lifelong.learn`; its
+            weights do not matter.
 
     Raises:
         ValueError: no run there, no such visit, an unreadable file; something else to be built.
     """
-    return Run(Path(folder).expanduser(), visit, torch.device(device), trust)
+    return Run(Path(folder).expanduser(), visit, torch.device(device), trust, backbone)
 
 
 class Run:
@@ -60,7 +67,12 @@ class Run:
     """
 
     def __init__(
-        self, folder: Path, visit: int | None, device: torch.device, trust: bool = False
+        self,
+        folder: Path,
+        visit: int | None,
+        device: torch.device,
+        trust: bool = False,
+        backbone: nn.Module | None = None,
     ) -> None:
         self.folder, self.device, self.trust = folder, device, trust
         if not (folder / "config.yaml").exists():
@@ -70,6 +82,8 @@ class Run:
         self.config = read_config(folder / "config.yaml")
         if not trust:
             check(OmegaConf.to_container(self.config, resolve=True), folder)
+        if backbone is not None:
+            given.keep("backbone", backbone, OmegaConf.select(self.config, "backbone.digest"))
         self.results: dict[str, Any] = read_results(folder, ("evaluate",))
         self.visit = saved.visit
         try:

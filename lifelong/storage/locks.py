@@ -8,13 +8,14 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 OURS = re.compile(r"\..+\.(\d+)\.tmp")  # a half-written file of `replacing`
 LEFT = 3600  # seconds after which one is left over, whose process is not on this machine
+NOTED = "multirun.yaml"  # in which Hydra notes its own settings
 LOCK = ".running"  # in a folder, while a process works in it
 
 
@@ -140,3 +141,16 @@ def _is_at(file: TextIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except OSError:
         return False
+
+
+@contextmanager
+def cleared(new: Sequence[Path]) -> Iterator[None]:
+    """Leaves no trace of what was refused, in folders that were made for it."""
+    try:
+        yield
+    finally:
+        for folder in new:
+            with suppress(OSError):
+                if [path.name for path in folder.iterdir()] == [NOTED]:
+                    (folder / NOTED).unlink()  # Hydra's, of a sweep that it then refused
+                folder.rmdir()

@@ -24,7 +24,6 @@ from lifelong.configuration.overrides import is_unnamed, quoted, unnamed
 from lifelong.storage.locks import LOCK, OURS
 
 MOST_POINTS = 32  # runs that are all looked at before the first begins
-NOTED = "multirun.yaml"  # in which Hydra notes its own settings
 # Beside the folders of runs: of Hydra, its launchers, of searches, comparisons and this module.
 OF_SWEEPS = re.compile(
     r"(multirun\.yaml|\.submitit|failures|study\.journal.*|search\.csv|\.running|comparison|against_)"

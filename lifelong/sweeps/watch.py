@@ -14,10 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from lifelong.sweeps.plan import Plan
 from lifelong.sweeps.standing import sweep_status
 from lifelong.training import machine
+from lifelong.training.console import PLAIN, QUIET
 
-# Of a console: texts are a person's own, and brackets and colons in them are no commands.
-PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
-QUIET = "LIFELONG_QUIET"  # set where several runs would talk at the same time
 POLL = 0.5  # seconds between two looks at the runs
 
 

@@ -27,7 +27,7 @@ from rich.table import Column, Table
 from lifelong.errors import plain
 from lifelong.measures.matrix import learned_at
 from lifelong.measures.metrics import METRICS, how_asked, metric_of, percent
-from lifelong.sweeps.watch import PLAIN, QUIET
+from lifelong.training.console import PLAIN, QUIET
 from lifelong.training.record import OTHER, TEST, Record
 
 REFRESH = 0.25  # seconds between two looks at the loss

@@ -11,7 +11,7 @@ from hydra import compose, initialize_config_dir
 
 from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.keys import check_added
-from lifelong.configuration.mistakes import told
+from lifelong.configuration.mistakes import explain
 from tests.conftest import configured
 
 
@@ -48,7 +48,7 @@ def test_mistakes_are_told(overrides: str, message: str) -> None:
         initialize_config_dir(str(FOLDER), version_base="1.3"),
     ):
         compose("config", given)
-    found = told(caught.value, given)
+    found = explain(caught.value, given)
     assert message in found
     assert "\n" not in found
 

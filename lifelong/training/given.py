@@ -1,0 +1,104 @@
+"""Objects made in Python that stand for members of the configuration.
+
+A configuration names such an object by its kind and a digest of its content, so that a run can
+tell whether it is given the same one again. The object itself lives in this process alone.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.backbones import Body
+from lifelong.data import TaskStream
+from lifelong.data.transforms import Transform
+
+_objects: dict[tuple[str, int], Any] = {}
+
+
+def keep(kind: str, value: TaskStream | nn.Module, digest: int | None = None) -> int:
+    """Makes an object known to this process; gives its digest, or that under which it is kept."""
+    if digest is None:
+        digest = value.checksum() if isinstance(value, TaskStream) else _digest(value)
+    _objects[kind, digest] = value
+    return digest
+
+
+def given(
+    kind: str,
+    digest: int,
+    shape: Sequence[int],
+    train_transform: Transform | None = None,
+    test_transform: Transform | None = None,
+) -> Any:
+    """The stream, or the module as a body, that `lifelong.learn` was called with.
+
+    Args:
+        kind: `data` or `backbone`.
+        digest: of its content.
+        shape: of an image, (c, h, w).
+        train_transform: of a stream, in place of its own, see `TaskStream`.
+        test_transform: likewise.
+
+    Raises:
+        ValueError: no such object was given to this process.
+    """
+    if (kind, digest) not in _objects:
+        raise ValueError(
+            f"{kind}: was given as an object from Python, which this process does not have; call "
+            f"lifelong.learn(..., {kind}=<it>) again, or lifelong.load_run(folder, {kind}=<it>)"
+        )
+    found = _objects[kind, digest]
+    if isinstance(found, TaskStream):
+        pixels = {id(images.x): images.x for images in found.images()}  # nobody changes them
+        stream = copy.deepcopy(found, pixels)
+        for images in stream.images():
+            images.augment = train_transform or images.augment
+            images.transform = test_transform or images.transform
+        return stream
+    return Given(found, shape)
+
+
+class Given(Body):
+    """A copy of a module as a body: what it gives is made flat.
+
+    Args:
+        module: from images (b, c, h, w) to features, of any shape.
+        shape: of an image, (c, h, w).
+
+    Raises:
+        ValueError: the module does not take such images.
+    """
+
+    def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module)
+        training = self.module.training
+        try:
+            with torch.no_grad():
+                self.features = int(self.module.eval()(torch.zeros(1, *shape)).numel())
+        except Exception as error:  # of the module's own
+            raise ValueError(
+                f"backbone: {type(module).__name__} does not take images {list(shape)} ({error})"
+            ) from None
+        self.module.train(training)
+
+    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        features: Tensor = self.module(x)
+        return features.flatten(1)
+
+
+def _digest(module: nn.Module) -> int:
+    """Of a module's structure and its weights."""
+    value = zlib.crc32(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        value = zlib.crc32(name.encode(), value)
+        if torch.is_tensor(tensor):
+            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            value = zlib.crc32(content.numpy().tobytes(), value)
+    return value

@@ -1,0 +1,193 @@
+"""Runs from Python: `run = lifelong.learn(strategy="ewc", data="digits", seed=1, epochs=3)`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lifelong import errors
+from lifelong.configuration.compose import composed
+from lifelong.configuration.keys import check_kinds
+from lifelong.configuration.members import members
+from lifelong.configuration.mistakes import explain
+from lifelong.configuration.overrides import key_of, quoted
+from lifelong.training.session import prepared
+
+if TYPE_CHECKING:
+    from lifelong.finished.load import Run
+
+BASES = {"Strategy": "finetune", "LASEM": "lasem_hps", "DARTS": "darts_hps"}  # of several members
+
+
+def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any) -> Run:
+    """Learns a stream of tasks, as `lifelong run` does, and gives what was learned.
+
+    It writes the same folder, shows the same lines and the same bar, and can be stopped and gone on
+    with: `resume="auto"` and `paths={"output_dir": ...}` as before.
+
+    Args:
+        *overrides: as on the command line, such as `"strategy.strength=10"`.
+        config_dir: a folder of members of one's own.
+        **members: likewise, by keyword: `strategy="ewc"`, `epochs=3`, `paths={"output_dir": "a"}`.
+            In place of the name of a member there may be an object: `data=` a `TaskStream`;
+            `strategy=` a subclass of `Strategy`; `backbone=` a module from images (b, c, h, w) to
+            features, of which a copy is trained.
+
+    Returns:
+        The run after its last visit, see `lifelong.load_run`.
+
+    Raises:
+        ValueError: options that do not fit each other; nothing is left behind then.
+        KeyboardInterrupt: the run was stopped; what is finished is saved.
+
+    >>> run = learn("trainer.threads=1", strategy="finetune", data="digits", tasks=1, epochs=1,
+    ...             logger="none", paths={"output_dir": getfixture("tmp_path") / "run"})
+    finetune on digits, seed 1: ...
+    >>> run.accuracy.shape, sorted(run.tasks)
+    ((1, 1), [0])
+    """
+    objects = {key: value for key, value in members.items() if _is_object(key, value)}
+    texts = [*_texts({k: v for k, v in members.items() if k not in objects}), *overrides]
+    names = {key: _member(key, value) for key, value in objects.items()}
+    base = [f"{key}={member}" for key, (member, _) in names.items() if member]
+    strategy_class = objects.get("strategy")
+    if strategy_class is not None:  # options that its member does not have
+        texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]
+    own = None if config_dir is None else str(config_dir)
+    try:
+        config = composed([*base, *texts], own)
+        check_kinds(config, [key_of(text) for text in texts])
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(explain(error, texts, own)) from None
+    _place(config, objects)
+    strategy, data = (
+        names[key][1] if key in names else str(config.choices[key]) for key in ("strategy", "data")
+    )
+    try:
+        return _learned(config, strategy, data, [key_of(text) for text in texts])
+    except (HydraException, OmegaConfBaseException) as error:  # around what objects say
+        raise ValueError(errors.reason(error)) from (error if errors.debugging() else None)
+
+
+def _learned(config: DictConfig, strategy: str, data: str, keys: list[str]) -> Run:
+    from lifelong.finished.load import load_run
+
+    with prepared(config, strategy, data, keys) as session:
+        try:
+            session.run()
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            session.fail()
+            raise
+        finally:
+            session.close()
+        return load_run(session.folder, trust=True)
+
+
+def _is_object(key: str, value: Any) -> bool:
+    """Whether a keyword is an object in place of a member.
+
+    Raises:
+        ValueError: an object where there can be none.
+    """
+    plain = value is None or isinstance(
+        value, str | int | float | bool | Mapping | list | tuple | Path
+    )
+    if not plain and key not in ("data", "strategy", "backbone"):
+        raise ValueError(f"{key}: give a name or a value, not {type(value).__name__}")
+    return not plain
+
+
+def _texts(values: Mapping[str, Any], parent: str = "") -> Iterable[str]:
+    """Overrides of keywords; a dict gives those below its key."""
+    for key, value in values.items():
+        name = f"{parent}{key}"
+        if isinstance(value, Mapping) and value:
+            yield from _texts(value, f"{name}.")
+        else:
+            yield f"{name}={_text(value)}"
+
+
+def _text(value: Any) -> str:
+    """A value as Hydra reads it.
+
+    >>> _text([1, "a b", None, True, {"x": 2.5}])
+    '[1,"a b",null,true,{x:2.5}]'
+    """
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_text, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_text(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    return text if text.isidentifier() else quoted(text)
+
+
+def _member(key: str, value: Any) -> tuple[str, str]:
+    """The member that an object stands in for, if its configuration is to begin with one; a name.
+
+    Raises:
+        ValueError: an object of another kind than the group's.
+    """
+    from torch import nn
+
+    from lifelong.data import TaskStream
+    from lifelong.strategies import Strategy
+
+    if key == "data" and isinstance(value, TaskStream):
+        return "_given", str(value.name)
+    if key == "strategy" and isinstance(value, type) and issubclass(value, Strategy):
+        if "<locals>" in value.__qualname__:
+            raise ValueError(
+                f"strategy={value.__name__}: is defined inside a function, where a run that goes "
+                "on cannot find it; define it at the top of a module or of a notebook's cell"
+            )
+        return _base_of(value), value.__name__
+    if key == "backbone" and isinstance(value, nn.Module):
+        return "", type(value).__name__
+    wanted = {"data": "a TaskStream", "strategy": "a subclass of Strategy", "backbone": "a module"}
+    raise ValueError(f"{key}: give the name of a member or {wanted[key]}, not {value!r}")
+
+
+def _base_of(strategy: type) -> str:
+    """The member of the nearest class that has one."""
+    targets: dict[str, str] = {}
+    for name, path in members("strategy").items():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if line.strip().startswith("_target_: lifelong.strategies."):
+                targets.setdefault(line.rpartition(".")[2].strip(), name)
+    targets |= BASES
+    return next(targets[each.__name__] for each in strategy.__mro__ if each.__name__ in targets)
+
+
+def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:
+    """Puts objects into the configuration, in place of what their members say."""
+    from lifelong.training.given import keep
+
+    OmegaConf.set_struct(config, False)
+    stream = objects.get("data")
+    if stream is not None:
+        shape = list(stream.tasks[0].test.x.shape[1:])
+        config.data.update({"digest": keep("data", stream), "shape": shape})
+        config.choices.data = stream.name
+        config.protocol.batch_size = stream.batch_size
+    if objects.get("backbone") is not None:
+        config.backbone = {
+            "_target_": "lifelong.training.given.given", "_partial_": True, "kind": "backbone",
+            "digest": keep("backbone", objects["backbone"]), "shape": "${data.shape}",
+        }  # fmt: skip
+        config.choices.backbone = type(objects["backbone"]).__name__
+    own = objects.get("strategy")
+    if own is not None:
+        config.strategy._target_ = f"{own.__module__}.{own.__qualname__}"
+        config.choices.strategy = own.__name__
+    OmegaConf.set_struct(config, True)

@@ -1,0 +1,150 @@
+"""Runs from Python: names and objects for members, the same folder, stopped and gone on with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import lifelong
+from lifelong.configuration.stored import read_config
+from lifelong.data import Batch, Visit
+from lifelong.data.sources import digits
+from tests.conftest import execute, results_of
+
+FAST: dict[str, Any] = {"epochs": 2, "logger": "none", "trainer": "cpu", "checkpoint_every": 1}
+
+
+class Halved(lifelong.ER):
+    """A method of one's own."""
+
+    def __init__(self, *given: Any, share: float = 1.0, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.share = share
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        return self.share * super().training_loss(batch)
+
+
+class Stops(Halved):
+    """Stopped from outside in the second visit."""
+
+    stops = True
+
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        if visit.number == 2 and type(self).stops:
+            raise KeyboardInterrupt
+
+
+def stream(tasks: int = 3) -> lifelong.TaskStream:
+    return lifelong.by_class(digits(), shape=[1, 8, 8], tasks=tasks, name="mine", batch_size=16)
+
+
+def module() -> nn.Module:
+    torch.manual_seed(5)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+
+
+def test_the_same_run_as_the_command(tmp_path: Path) -> None:
+    run = lifelong.learn(
+        "strategy.memory=40", strategy="er", data="digits", tasks=2, lr=0.01, **FAST,
+        paths={"output_dir": tmp_path / "python"},
+    )  # fmt: skip
+    given = ["strategy=er", "data=digits", "tasks=2", "epochs=2", "lr=0.01", "strategy.memory=40"]
+    assert execute(tmp_path / "command", *given, "logger=none", "trainer=cpu") == 0
+    assert run.results["accuracy"] == results_of(tmp_path / "command")["accuracy"]
+    assert (tmp_path / "python" / "report.html").exists()
+    one, other = (read_config(tmp_path / each / "config.yaml") for each in ("python", "command"))
+    assert one.strategy == other.strategy
+
+
+def test_objects_stand_for_members(tmp_path: Path) -> None:
+    given, body = stream(), module()
+    before = {name: value.clone() for name, value in body.state_dict().items()}
+    run = lifelong.learn(
+        "strategy.share=0.5", "strategy.memory=30", data=given, strategy=Halved, backbone=body,
+        **FAST, paths={"output_dir": tmp_path / "run"},
+    )  # fmt: skip
+    assert (run.results["strategy"], run.results["data"]) == ("Halved", "mine")
+    assert run.strategy.share == 0.5
+    assert run.strategy.memory.size == 30
+    assert run.config.batch_size == 16
+    assert run.accuracy.shape == (3, 3)
+    assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
+    moved = run.body.state_dict()
+    assert any(not torch.equal(moved[f"module.{name}"], before[name]) for name in before)
+    again = lifelong.load_run(tmp_path / "run", trust=True, backbone=module())
+    assert torch.equal(
+        again.scores(given.tasks[0].test.x[:3], 0), run.scores(given.tasks[0].test.x[:3], 0)
+    )
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"data": stream(), "backbone": module(), **FAST}
+    whole = lifelong.learn(strategy=Halved, paths={"output_dir": tmp_path / "whole"}, **options)
+    cut = {"paths": {"output_dir": tmp_path / "cut"}, "strategy": Stops}
+    with pytest.raises(KeyboardInterrupt):
+        lifelong.learn(**cut, **options)
+    Stops.stops = False
+    try:
+        run = lifelong.learn(**cut, resume="auto", **options)
+        assert run.results["accuracy"] == whole.results["accuracy"]
+        finished = lifelong.learn(**cut, resume="auto", **options)  # is not run again
+        assert finished.results["seconds"] == run.results["seconds"]
+        with pytest.raises(ValueError, match=r"has another configuration; data\.digest"):
+            lifelong.learn(**cut, resume="auto", **{**options, "data": stream(2)})
+    finally:
+        Stops.stops = True
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"strategy": "nonsense"}, "strategy=nonsense: there is no such member"),
+        ({"epochs": 0}, "epochs=0: give a whole number, 1 or more"),
+        ({"epcohs": 3}, "epcohs=3: there is no such option; did you mean epochs"),
+        ({"strategy": int}, "strategy: give the name of a member or a subclass of Strategy"),
+        ({"data": nn.ReLU()}, "data: give the name of a member or a TaskStream"),
+        ({"lr": nn.ReLU()}, "lr: give a name or a value, not ReLU"),
+        ({"backbone": nn.Linear(3, 4)}, r"backbone: Linear does not take images \[1, 8, 8\]"),
+    ],
+)
+def test_mistakes(tmp_path: Path, given: Any, message: str) -> None:
+    folder = tmp_path / "run"
+    options = {"strategy": "finetune", **FAST, "paths": {"output_dir": folder}, **given}
+    with pytest.raises(ValueError, match=message):
+        lifelong.learn(**options)
+    assert not folder.exists()
+
+
+def test_a_method_inside_a_function_is_refused() -> None:
+    class Inside(lifelong.Strategy):
+        pass
+
+    with pytest.raises(ValueError, match="strategy=Inside: is defined inside a function"):
+        lifelong.learn(strategy=Inside)
+
+
+def test_rows(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        lifelong.learn(
+            strategy="finetune", data="digits", tasks=1, seed=seed, **FAST,
+            paths={"output_dir": tmp_path / str(seed)},
+        )  # fmt: skip
+    rows = lifelong.results(tmp_path)
+    rows = rows if isinstance(rows, list) else rows.to_dict("records")
+    assert [row["seed"] for row in rows] == [1, 2]
+    assert all(0 <= row["final_accuracy"] <= 1 and row["parameters"] > 0 for row in rows)
+    assert "lr" not in rows[0]
+    with pytest.raises(ValueError, match="holds no runs"):
+        lifelong.results(tmp_path / "none")
+
+
+def test_public_names_are_there() -> None:
+    assert all(getattr(lifelong, name).__doc__ for name in lifelong.__all__ if name[0] != "_")
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        lifelong.nonsense  # noqa: B018
