@@ -115,12 +115,12 @@ class EWC(Anchored):
         if self.clip is None:
             super().add_penalty_gradient()
             return
-        # What has no gradient, such as other tasks' heads, is where its anchor is.
-        moved = {name: p for name, p in self._regularized.items() if p.grad is not None}
-        pulls = self.anchor.gradients(moved, self.strength)
+        pulls = self.anchor.gradients(self._regularized, self.strength)
         norm = torch.stack(torch._foreach_norm(pulls)).norm()
         torch._foreach_mul_(pulls, (self.clip / (norm + 1e-6)).clamp(max=1))
-        torch._foreach_add_([p.grad for p in moved.values() if p.grad is not None], pulls)
+        for p, pull in zip(self._regularized.values(), pulls, strict=True):
+            if p.grad is not None:
+                p.grad.add_(pull)
 
     def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(visit.train))[: self.samples]
