@@ -14,6 +14,7 @@ from lifelong.configuration.stored import read_config
 from lifelong.data import Batch, Visit
 from lifelong.data.sources import digits
 from tests.conftest import execute, results_of
+from tests.processes import ROOT
 
 FAST: dict[str, Any] = {"epochs": 2, "logger": "none", "trainer": "cpu", "checkpoint_every": 1}
 
@@ -142,6 +143,18 @@ def test_rows(tmp_path: Path) -> None:
     assert "lr" not in rows[0]
     with pytest.raises(ValueError, match="holds no runs"):
         lifelong.results(tmp_path / "none")
+
+
+def test_the_example_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    code = text.partition("## From Python\n\n")[2].partition("\n\nKeywords")[0]
+    lines = [line.removeprefix("    ") for line in code.splitlines()]
+    assert len(lines) <= 11
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec("\n".join(lines), found)
+    assert found["run"].accuracy.shape == (5, 5)
+    assert len(found["rows"]) == 2
 
 
 def test_public_names_are_there() -> None:
