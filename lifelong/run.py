@@ -27,14 +27,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
 from lifelong.configuration.compose import FOLDER, register
-from lifelong.configuration.folders import run_folder
+from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
 from lifelong.configuration.overrides import check_no_folders, is_unnamed, key_of, readable
 from lifelong.configuration.stored import SEEDS
 from lifelong.storage.files import read_json
 from lifelong.storage.locks import absent, cleared, held, remove_leftovers
 from lifelong.sweeps.plan import check_folder, plan
-from lifelong.sweeps.standing import FAILURES, note_failure
+from lifelong.sweeps.standing import note_failure
 from lifelong.sweeps.watch import SweepMonitor, assign_gpu
 from lifelong.training.session import Session, prepared
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Required, TypedDict
 
+from lifelong.configuration.folders import FAILURES
 from lifelong.configuration.stored import SEEDS, plain_leaves, read_plain
 from lifelong.errors import reason
 from lifelong.storage.files import read_json
 from lifelong.storage.results import check_results, check_shape
-from lifelong.sweeps.standing import FAILURES
 
 FIDELITY = {"clean": "", "authors": ", as released"}
 ASKED = {"task": "", "both": "", "class": ", task not given"}

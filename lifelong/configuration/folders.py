@@ -16,6 +16,7 @@ from lifelong.storage.files import read_json
 from lifelong.storage.locks import LOCK, OURS
 
 LONGEST = 72  # bytes of the name of a run's folder in a sweep, but for its digest
+FAILURES = "failures"  # beside the runs of a sweep, why some failed
 LONGEST_NAME = 255  # bytes of a name, of usual file systems
 
 

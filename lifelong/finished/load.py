@@ -21,10 +21,10 @@ from lifelong.data.seeds import derive
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
+from lifelong.networks import given
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
 from lifelong.storage.results import read_results, visited
 from lifelong.strategies import Strategy
-from lifelong.training import given
 
 
 def load_run(

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lifelong.storage.files import load
+from lifelong.storage.files import load, load_error
 
 ORIGINAL, MASK = "_orig", "_mask"
 BLOCKS = 2  # in a stage of the ResNet-18
@@ -60,17 +60,10 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
             if isinstance(value, Tensor)
         }
     except Exception as error:  # of many kinds, for a damaged or foreign file
-        raise ValueError(f"{path}: not a file of weights ({told(error)})") from None
+        raise ValueError(f"{path}: not a file of weights ({load_error(error)})") from None
     if not tensors:
         raise ValueError(f"{path}: holds no tensors")
     return tensors
-
-
-def told(error: Exception) -> str:
-    """What is wrong with a file, in one line; of PyTorch's long texts the line that says it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    ours_ = [line for number, line in enumerate(lines) if "WeightsUnpickler" in lines[number - 1]]
-    return (ours_ or lines or [type(error).__name__])[0]
 
 
 def _plain(path: Path) -> Any:

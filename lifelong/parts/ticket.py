@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.parts.masks import kept_entries, packed
-from lifelong.parts.state_files import parted, read_state, told
-from lifelong.storage.files import load, save
+from lifelong.parts.state_files import parted, read_state
+from lifelong.storage.files import load, load_error, save
 
 FORMAT = 1
 
@@ -97,7 +97,9 @@ def load_ticket(path: str | Path) -> Ticket:
             content[name] = dense(content[name], mask)
         return Ticket(**content, start_mask=mask)
     except Exception as error:  # likewise
-        raise ValueError(f"{path}: not a ticket that this version reads ({told(error)})") from None
+        raise ValueError(
+            f"{path}: not a ticket that this version reads ({load_error(error)})"
+        ) from None
 
 
 def _of_state(state: Mapping[str, Tensor], path: str | Path) -> Ticket:

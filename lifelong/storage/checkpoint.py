@@ -1,7 +1,7 @@
 """Checkpoints: one file from which a run goes on, written atomically, loaded without pickles.
 
 `visit_03.ckpt` is written when the third visit of the stream is finished; `partial.ckpt` inside a
-visit. A checkpoint holds plain values and tensors only, see `lifelong.parts.packing`. What an
+visit. A checkpoint holds plain values and tensors only, see `lifelong.storage.packing`. What an
 optimizer adds to its state at the end of each task, and never changes again, is written once, into
 `history_03.part`; a checkpoint needs all of those that it names to go on.
 """
@@ -15,10 +15,9 @@ from typing import Any
 
 import torch
 
-from lifelong.parts.packing import pack, unpack
-from lifelong.parts.state_files import told
 from lifelong.storage import locks
-from lifelong.storage.files import load, save
+from lifelong.storage.files import load, load_error, save
+from lifelong.storage.packing import pack, unpack
 
 PARTIAL = "partial.ckpt"
 PART = "history_{:02d}.part"
@@ -117,7 +116,7 @@ class Checkpoint:
                     raise ValueError("it is of another run")
                 found[number] = part["rows"]
             except Exception as error:  # of many kinds, for a damaged or foreign file
-                why = told(error) if path.exists() else "it is not there"
+                why = load_error(error) if path.exists() else "it is not there"
                 raise ValueError(
                     f"{path}: what finished tasks left cannot be read ({why})"
                 ) from None
@@ -162,7 +161,7 @@ def read(path: Path) -> Checkpoint:
         content = load(path)
         return Checkpoint(**unpack(content))
     except Exception as error:  # of many kinds, for a damaged or foreign file
-        reason = told(error) if path.stat().st_size else "it is empty"
+        reason = load_error(error) if path.stat().st_size else "it is empty"
         raise ValueError(f"{path}: not a checkpoint of a run ({reason})") from None
 
 

@@ -183,3 +183,10 @@ def save(path: Path, content: Any) -> None:
 
     with replacing(path) as temporary, temporary.open("wb") as file:
         torch.save(content, file)
+
+
+def load_error(error: Exception) -> str:
+    """What is wrong with a file, in one line; of PyTorch's long texts the line that says it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    ours_ = [line for number, line in enumerate(lines) if "WeightsUnpickler" in lines[number - 1]]
+    return (ours_ or lines or [type(error).__name__])[0]

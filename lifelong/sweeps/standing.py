@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lifelong.configuration.folders import FAILURES
 from lifelong.storage.files import read_json, write_text
-
-FAILURES = "failures"
 
 
 def note_failure(folder: Path, message: str | None) -> None:

@@ -171,7 +171,7 @@ def _base_of(strategy: type) -> str:
 
 def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:
     """Puts objects into the configuration, in place of what their members say."""
-    from lifelong.training.given import keep
+    from lifelong.networks.given import keep
 
     OmegaConf.set_struct(config, False)
     stream = objects.get("data")
@@ -182,7 +182,7 @@ def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:
         config.protocol.batch_size = stream.batch_size
     if objects.get("backbone") is not None:
         config.backbone = {
-            "_target_": "lifelong.training.given.given", "_partial_": True, "kind": "backbone",
+            "_target_": "lifelong.networks.given.given", "_partial_": True, "kind": "backbone",
             "digest": keep("backbone", objects["backbone"]), "shape": "${data.shape}",
         }  # fmt: skip
         config.choices.backbone = type(objects["backbone"]).__name__

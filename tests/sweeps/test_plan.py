@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from lifelong.sweeps.sweep_status import note_failure, sweep_status
 from rich.console import Console
 
 from lifelong.comparison import compare
 from lifelong.configuration.compose import FOLDER, register
 from lifelong.configuration.folders import run_folder
 from lifelong.sweeps.plan import Plan, plan
+from lifelong.sweeps.standing import note_failure, sweep_status
 from lifelong.sweeps.watch import SweepMonitor, assign_gpu
 from tests.conftest import results_of
 from tests.processes import Command, fresh

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lifelong.parts.packing import pack, unpack
+from lifelong.storage.packing import pack, unpack
 
 FLOATS = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
 BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
