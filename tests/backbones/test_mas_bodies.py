@@ -12,7 +12,7 @@ import torch
 from hydra.utils import instantiate
 
 from lifelong.backbones import AlexNet, convnet
-from lifelong.backbones.backbone import draw
+from lifelong.backbones.backbone import initialize
 from lifelong.data import Visit
 from lifelong.networks import Independent, MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import EWC, MAS
@@ -51,21 +51,21 @@ def test_mlp400() -> None:
 
 def test_initial_weights() -> None:
     weight, bias = torch.empty(64, 32, 3, 3), torch.empty(64)
-    draw(weight, bias, "kaiming")
+    initialize(weight, bias, "kaiming")
     assert abs(weight.std() - (2 / (64 * 9)) ** 0.5) < 2e-3
     assert not bias.any()
     matrix = torch.empty(200, 300)
-    draw(matrix, bias, "kaiming")
+    initialize(matrix, bias, "kaiming")
     assert abs(matrix.std() - 0.01) < 2e-4
-    draw(weight, bias, "uniform")
+    initialize(weight, bias, "uniform")
     bound = (32 * 9) ** -0.5
     assert bound * 0.99 < weight.abs().max() <= bound
     assert 0 < bias.abs().max() <= bound
-    draw(weight, bias, "truncated_normal")
+    initialize(weight, bias, "truncated_normal")
     assert weight.abs().max() <= 0.1
     assert (bias == 0.2).all()
     with pytest.raises(ValueError, match="initial=zero: give truncated_normal or uniform"):
-        draw(weight, bias, "zero")  # type: ignore[arg-type]
+        initialize(weight, bias, "zero")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("heads", [MultiHead, SingleHead, partial(OutputMatrix, outputs=7)])
