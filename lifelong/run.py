@@ -13,12 +13,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -26,11 +25,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
-from lifelong.configuration.compose import FOLDER, register
+from lifelong.configuration.compose import FOLDER, note_choices, register
 from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
-from lifelong.configuration.overrides import check_no_folders, is_unnamed, key_of, readable
-from lifelong.configuration.stored import SEEDS
+from lifelong.configuration.overrides import check_no_folders, key_of, readable
 from lifelong.storage.files import read_json
 from lifelong.storage.locks import absent, cleared, held, remove_leftovers
 from lifelong.sweeps.plan import check_folder, plan
@@ -38,16 +36,10 @@ from lifelong.sweeps.standing import note_failure
 from lifelong.sweeps.watch import SweepMonitor, assign_gpu
 from lifelong.training.session import Session, prepared
 
-if TYPE_CHECKING:
-    pass
-
-
 # Processes of a sweep import this module first, and then find the plugin as well.
 sys.path.append(str(Path(__file__).parent / "plugins"))
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that is gone
-OPTIONAL = ("pair", "tuned")
-UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 
 
 class Stopped(BaseException):
@@ -62,8 +54,9 @@ def main() -> None:
 def _main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         from lifelong.configuration.help import guide
+        from lifelong.configuration.members import config_dir_of
 
-        print(guide(_config_dir(sys.argv[1:])))
+        print(guide(config_dir_of(sys.argv[1:])))
         return 0
     command = hydra.main(version_base="1.3", config_path=str(FOLDER), config_name="config")(
         _run_one
@@ -90,15 +83,6 @@ def _main() -> int:
         from lifelong.configuration.mistakes import explain
 
         raise ValueError(explain(error, given.overrides, given.config_dir)) from None
-
-
-def _config_dir(arguments: Sequence[str]) -> str | None:
-    """The folder of a person's own members, for the page of help."""
-    for number, text in enumerate(arguments):
-        name, sign, value = text.partition("=")
-        if name in ("--config-dir", "-cd"):
-            return value if sign else next(iter(arguments[number + 1 :]), None)
-    return None
 
 
 def _command(command: Callable[[], Any], given: Namespace) -> int:
@@ -144,7 +128,7 @@ def _run_one(config: DictConfig) -> float | None:
     added = [key_of(text) for text in _given(settings) if text.startswith("+")]
     try:
         check_kinds(config, keys)
-        _name_choices(config, settings)
+        note_choices(config, settings.runtime.choices, _given(settings))
         strategy, data = str(config.choices.strategy), str(config.choices.data)
         folder = None
         if settings.mode == RunMode.MULTIRUN:
@@ -169,40 +153,10 @@ def _run_one(config: DictConfig) -> float | None:
     return None if value is None else float(value)
 
 
-def _name_choices(config: DictConfig, settings: HydraConf) -> None:
-    """Notes which members of groups were chosen, and what else was changed of an experiment.
-
-    Raises:
-        ValueError: a search that is to be one run.
-    """
-    known = GlobalHydra.instance().config_loader()
-    for group in OPTIONAL:  # Hydra passes over members of these that are not there
-        member = settings.runtime.choices.get(group)
-        typed = any(key_of(text) == group for text in _given(settings))
-        if typed and member not in (None, *known.get_group_options(group)):
-            raise ValueError(f"{group}={member}: there is no such member; leave it out")
-    if config.get("search") is not None:
-        raise ValueError(f"search={settings.runtime.choices['search']}: needs -m")
-    config.choices = {
-        group: member for group, member in sorted(settings.runtime.choices.items())
-        if member is not None and "hydra" not in group and group not in UNTOLD
-    }  # fmt: skip
-    if config.choices.get("experiment") is not None:
-        given = {key_of(text): text for text in _given(settings)}
-        config.changed = [text for key, text in given.items() if not _as_published(key)]
-
-
 def _given(settings: HydraConf) -> list[str]:
     """The overrides of a run as they were written; they may refer to other options."""
     given: Any = settings.overrides.task
     return [str(text) for text in OmegaConf.to_container(given, resolve=False)]  # type: ignore[union-attr]
-
-
-def _as_published(key: str) -> bool:
-    """Whether a run with this override is still the experiment that it names."""
-    others = ("experiment", "trainer", "name", "evaluate_every")
-    seeds = set(SEEDS) - {"data.class_seed", "data.order_seed"}
-    return is_unnamed(key) or key in seeds or key in others
 
 
 def execute(

@@ -103,7 +103,8 @@ def test_lines_are_completed(tmp_path: Path) -> None:
     assert after("lifelong compare x") == []
     (tmp_path / "strategy").mkdir()
     (tmp_path / "strategy" / "mine.yaml").write_text("a: 1\n")
-    assert after(f"lifelong run --config-dir={tmp_path} strategy=mi") == ["strategy=mine"]
+    for sign in ("=", " "):
+        assert after(f"lifelong run --config-dir{sign}{tmp_path} strategy=mi") == ["strategy=mine"]
     assert "pair" not in groups()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.members import PLURALS, groups, members
+from lifelong.configuration.members import PLURALS, config_dir_of, groups, members
 from lifelong.errors import command
 
 _REFERENCE = re.compile(r"\$\{[\w.]+\}")
@@ -66,7 +66,7 @@ def words(line: str, commands: Sequence[str]) -> list[str]:
         return _beginning(last, [*PLURALS, *groups()]) if len(before) == 2 else []
     if before[1] not in ("run", "evaluate"):
         return []
-    own = next((w.partition("=")[2] for w in before if w.startswith("--config-dir=")), None)
+    own = config_dir_of(before)
     key, sign, value = last.partition("=")
     if sign:
         *others, part = value.split(",")

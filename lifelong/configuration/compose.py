@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf
 
-from lifelong.configuration.overrides import key_of, quoted
+from lifelong.configuration.overrides import is_unnamed, key_of, quoted
+from lifelong.configuration.stored import SEEDS
 
+OPTIONAL = ("pair", "tuned")
+UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
 _OTHERS = ("hydra/", "hydra.")  # overrides that compose nothing of a run
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Beside the package in a checkout, inside it when installed.
@@ -46,6 +49,7 @@ def composed(overrides: Sequence[str], config_dir: str | None = None) -> DictCon
 
     Raises:
         HydraException, OmegaConfBaseException: overrides that do not compose.
+        ValueError: see `note_choices`.
     """
     register()
     given = [text for text in overrides if not key_of(text).startswith(_OTHERS)]
@@ -55,11 +59,47 @@ def composed(overrides: Sequence[str], config_dir: str | None = None) -> DictCon
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(FOLDER), version_base="1.3"):
         config = compose("config", given, return_hydra_config=True)
-    choices = config.hydra.runtime.choices
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
-    config.choices = {
-        group: member for group, member in choices.items() if member and "hydra" not in group
-    }
+        OmegaConf.set_struct(config, False)
+        chosen = config.pop("hydra").runtime.choices
+        note_choices(config, chosen, given)
     OmegaConf.set_struct(config, True)
     return config
+
+
+def note_choices(
+    config: DictConfig, chosen: Mapping[str, str | None], overrides: Sequence[str]
+) -> None:
+    """Notes which members of groups were chosen, and what else was changed of an experiment.
+
+    Hydra is to be initialized.
+
+    Args:
+        config: composed.
+        chosen: Hydra's: the member of each group.
+        overrides: as they were written.
+
+    Raises:
+        ValueError: a search that is to be one run.
+    """
+    known = GlobalHydra.instance().config_loader()
+    for group in OPTIONAL:  # Hydra passes over members of these that are not there
+        member = chosen.get(group)
+        typed = any(key_of(text) == group for text in overrides)
+        if typed and member not in (None, *known.get_group_options(group)):
+            raise ValueError(f"{group}={member}: there is no such member; leave it out")
+    if config.get("search") is not None:
+        raise ValueError(f"search={chosen['search']}: needs -m")
+    config.choices = {
+        group: member for group, member in sorted(chosen.items())
+        if member is not None and "hydra" not in group and group not in UNTOLD
+    }  # fmt: skip
+    if config.choices.get("experiment") is not None:
+        given = {key_of(text): text for text in overrides}
+        config.changed = [text for key, text in given.items() if not _as_published(key)]
+
+
+def _as_published(key: str) -> bool:
+    """Whether a run with this override is still the experiment that it names."""
+    others = ("experiment", "trainer", "name", "evaluate_every")
+    seeds = set(SEEDS) - {"data.class_seed", "data.order_seed"}
+    return is_unnamed(key) or key in seeds or key in others

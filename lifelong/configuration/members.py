@@ -25,6 +25,15 @@ def homes(config_dir: str | None = None) -> list[Path]:
     return [FOLDER, *([Path(config_dir).expanduser()] if config_dir else [])]
 
 
+def config_dir_of(arguments: Sequence[str]) -> str | None:
+    """The folder of one's own members that a command line names."""
+    for number, text in enumerate(arguments):
+        name, sign, value = text.partition("=")
+        if name in ("--config-dir", "-cd"):
+            return value if sign else next(iter(arguments[number + 1 :]), None)
+    return None
+
+
 def groups(config_dir: str | None = None) -> list[str]:
     """Names of the groups that a person chooses from."""
     found = {place.name for home in homes(config_dir) for place in home.glob("[!_.]*/")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from lifelong.configuration.compose import composed
 from lifelong.configuration.keys import check_kinds
 from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import explain
-from lifelong.configuration.overrides import key_of, quoted
+from lifelong.configuration.overrides import check_no_folders, key_of, quoted
 from lifelong.training.session import prepared
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     if strategy_class is not None:  # options that its member does not have
         texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]
     own = None if config_dir is None else str(config_dir)
+    check_no_folders([*texts])
     try:
         config = composed([*base, *texts], own)
         check_kinds(config, [key_of(text) for text in texts])
@@ -69,20 +70,20 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
         names[key][1] if key in names else str(config.choices[key]) for key in ("strategy", "data")
     )
     try:
-        return _learned(config, strategy, data, [key_of(text) for text in texts])
+        return _learned(config, strategy, data, texts)
     except (HydraException, OmegaConfBaseException) as error:  # around what objects say
         raise ValueError(errors.reason(error)) from (error if errors.debugging() else None)
 
 
-def _learned(config: DictConfig, strategy: str, data: str, keys: list[str]) -> Run:
+def _learned(config: DictConfig, strategy: str, data: str, overrides: Sequence[str]) -> Run:
     from lifelong.finished.load import load_run
 
-    with prepared(config, strategy, data, keys) as session:
+    keys = [key_of(text) for text in overrides]
+    added = [key_of(text) for text in overrides if text.startswith("+")]
+    with prepared(config, strategy, data, keys, added) as session:
         try:
             session.run()
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
+        except Exception:
             session.fail()
             raise
         finally:

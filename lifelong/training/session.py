@@ -50,13 +50,13 @@ class Session:
         if self.experiment is None:
             return
         experiment, folder = self.experiment, self.folder
-        record, terminal, method = experiment.record, experiment.terminal, experiment.strategy
+        record, terminal, strategy = experiment.record, experiment.terminal, experiment.strategy
         experiment.run()
-        record.write(folder, "running", method.method)
+        record.write(folder, "running", strategy.method)
         write_report(folder, trust=True)
         for logger in experiment.loggers:
             log_final_artifacts(logger, folder)
-        record.write(folder, "finished", method.method)
+        record.write(folder, "finished", strategy.method)
         terminal.say(closing_table(record), aloud=aloud)
         terminal.say(f"report: {folder / 'report.html'}", aloud=aloud)
 

@@ -61,6 +61,8 @@ def test_the_same_run_as_the_command(tmp_path: Path) -> None:
     assert (tmp_path / "python" / "report.html").exists()
     one, other = (read_config(tmp_path / each / "config.yaml") for each in ("python", "command"))
     assert one.strategy == other.strategy
+    assert one.choices.strategy == "er"
+    assert "logger" not in one.choices
 
 
 def test_objects_stand_for_members(tmp_path: Path) -> None:
@@ -107,6 +109,10 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     [
         ({"strategy": "nonsense"}, "strategy=nonsense: there is no such member"),
         ({"epochs": 0}, "epochs=0: give a whole number, 1 or more"),
+        ({"search": "tpe"}, "search=tpe: needs -m"),
+        ({"pair": "nonsense"}, "pair=nonsense: there is no such member"),
+        ({"hydra.run.dir": "x"}, "hydra.run.dir=.*: runs do not go by it"),
+        ({"+epoch": 3}, r"\+epoch: nothing reads epoch; did you mean epochs"),
         ({"epcohs": 3}, "epcohs=3: there is no such option; did you mean epochs"),
         ({"strategy": int}, "strategy: give the name of a member or a subclass of Strategy"),
         ({"data": nn.ReLU()}, "data: give the name of a member or a TaskStream"),
@@ -120,6 +126,17 @@ def test_mistakes(tmp_path: Path, given: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         lifelong.learn(**options)
     assert not folder.exists()
+
+
+def test_what_was_changed_of_an_experiment_is_noted(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    own = tmp_path / "experiment" / "mine.yaml"
+    own.write_text("# @package _global_\n# mine\nepochs: 1\ntasks: 1\n")
+    run = lifelong.learn(
+        experiment="mine", config_dir=tmp_path, strategy="finetune", seed=2, **FAST,
+        paths={"output_dir": tmp_path / "run"},
+    )  # fmt: skip
+    assert run.config.changed == ["strategy=finetune", "epochs=2"]
 
 
 def test_a_method_inside_a_function_is_refused() -> None:
