@@ -36,9 +36,6 @@ from lifelong.sweeps.standing import note_failure
 from lifelong.sweeps.watch import SweepMonitor, assign_gpu
 from lifelong.training.session import Session, prepared
 
-# Processes of a sweep import this module first, and then find the plugin as well.
-sys.path.append(str(Path(__file__).parent / "plugins"))
-
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that is gone
 
 

@@ -28,10 +28,15 @@ case "$stream" in
   *) usage ;;
 esac
 
+python=${PYTHON:-.venv/bin/python}
+command -v "$python" > /dev/null || python=python
+known=$("$python" -m lifelong.cli list experiments lasem/ | cut -d' ' -f1)
 rows=()
 for pattern in $patterns; do
-  for file in conf/experiment/lasem/$pattern.yaml; do
-    row=$(basename "$file" .yaml)
+  for row in $known; do
+    row=${row#lasem/}
+    # shellcheck disable=SC2053 # a pattern
+    [[ $row == $pattern ]] || continue
     case "$stream:$row" in
       office_home:office_home_incremental_* | *_static:*_incremental_*) continue ;;
       office_home:*top? | office_home:*bottom? | office_home:*alternating* | office_home:*_none) continue ;;
@@ -42,8 +47,6 @@ for pattern in $patterns; do
 done
 list=$(printf '%s\n' "${rows[@]}" | sort -u | paste -sd,)
 
-python=${PYTHON:-.venv/bin/python}
-command -v "$python" > /dev/null || python=python
 out=${OUT:-outputs/lasem_$stream}
 status=0
 "$python" -m lifelong.run -m "experiment=$list" "seed=${SEEDS:-1,2,3,4,5}" resume=auto \

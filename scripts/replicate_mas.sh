@@ -23,7 +23,7 @@ status=0
 case "$stream" in
   lambda) rows='experiment=mas/mnist_mas_exact strategy.strength=0,0.01,0.1,1,10,100' ;;
   *)
-    list=$(find conf/experiment/mas -name "${stream}_*.yaml" -printf 'mas/%f\n' | sed 's/\.yaml$//' | sort | paste -sd, -)
+    list=$("$python" -m lifelong.cli list experiments mas/ | grep -o "^mas/${stream}_[a-z0-9_]*" | sort | paste -sd, - || true)
     if [ -z "$stream" ] || [ -z "$list" ]; then usage; fi
     rows=experiment=$list
     ;;

@@ -46,12 +46,13 @@ run() {
   "$python" -m lifelong.run -m "seed=${SEEDS:-1,2,3,4,5}" resume=auto "paths.output_dir=$folder" "$@" || status=$?
 }
 
+known=$("$python" -m lifelong.cli list experiments "tag/${stream}_" | cut -d' ' -f1)
 if [ "$table" = gridsearch ]; then
   for row in sgd adagrad rmsprop adam tag_adagrad tag_rmsprop tag_adam ewc agem er stable_sgd; do
     grid=$row
     [ "$stream/$row" != cub/stable_sgd ] || grid=stable_sgd_cub # its network has no dropout
     [ "$row" != ewc ] || grid=ewc_tag                           # the grid of the paper
-    if [ -f "conf/experiment/tag/${stream}_$row.yaml" ]; then
+    if grep -qx "tag/${stream}_$row" <<< "$known"; then
       run "$out/$row" "experiment=tag/${stream}_$row" "search=$grid" "$@"
     fi
   done
@@ -59,7 +60,7 @@ if [ "$table" = gridsearch ]; then
 else
   list=
   for row in $rows; do
-    [ ! -f "conf/experiment/tag/${stream}_$row.yaml" ] || list=$list,tag/${stream}_$row
+    ! grep -qx "tag/${stream}_$row" <<< "$known" || list=$list,tag/${stream}_$row
   done
   [ -n "$list" ] || usage
   run "$out" "experiment=${list#,}" "$@"

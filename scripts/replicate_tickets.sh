@@ -18,7 +18,7 @@ method=${1:-} stream=${2:-}
 python=${PYTHON:-.venv/bin/python}
 command -v "$python" > /dev/null || python=python
 case "$method" in cil | td | bu) ;; *) usage ;; esac
-[ -n "$stream" ] && [ -f "conf/experiment/tickets/${stream}_$method.yaml" ] || usage
+case "$stream" in cifar10 | cifar100 | tiny_imagenet) ;; *) usage ;; esac
 shift 2
 out=${OUT:-outputs/tickets_$stream}
 seeds=${SEEDS:-1,2,3}

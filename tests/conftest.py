@@ -13,12 +13,11 @@ from typing import Any
 
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from lifelong import run
 from lifelong.backbones import convnet
-from lifelong.configuration.compose import FOLDER, register
+from lifelong.configuration.compose import composed, register
 from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead
 from lifelong.transfer import (
@@ -101,9 +100,7 @@ def configured(*overrides: str) -> DictConfig:
 @functools.lru_cache(maxsize=64)
 def _composed(*overrides: str) -> DictConfig:
     """Composed once: Hydra takes half a second."""
-    register()
-    with initialize_config_dir(str(FOLDER), version_base="1.3"):
-        return compose("config", list(overrides))
+    return composed(overrides)
 
 
 def execute(folder: Path, *overrides: str) -> int:

@@ -66,7 +66,7 @@ def test_members_are_listed_by_words(tmp_path: Path, capsys: Any) -> None:
 def test_a_member_is_copied_to_be_changed(tmp_path: Path, capsys: Any) -> None:
     assert called("run", "--copy", "er", str(tmp_path)) == 0
     own = tmp_path / "strategy" / "my_er.yaml"
-    assert own.read_text() == members("strategy")["er"].read_text()
+    assert own.read_text() == members("strategy")["er"].text()
     assert "strategy=my_er" in capsys.readouterr().out
     own.write_text(own.read_text().replace("memory: 0", "memory: 7"))
     assert called("run", "--copy", "er", str(tmp_path)) == 2
@@ -105,7 +105,7 @@ def test_lines_are_completed(tmp_path: Path) -> None:
     (tmp_path / "strategy" / "mine.yaml").write_text("a: 1\n")
     for sign in ("=", " "):
         assert after(f"lifelong run --config-dir{sign}{tmp_path} strategy=mi") == ["strategy=mine"]
-    assert "pair" not in groups()
+    assert "tables" not in groups()
 
 
 @pytest.mark.parametrize("shell", SHELLS)

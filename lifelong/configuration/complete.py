@@ -13,7 +13,7 @@ from lifelong.configuration.compose import main_file
 from lifelong.configuration.keys import reads_fidelity
 from lifelong.configuration.stored import SEEDS
 
-PROTOCOL = ("epochs", "batch_size", "lr")  # null: the protocol of the data and strategy
+PROTOCOL = ("epochs", "batch_size", "lr")  # unless given: of the protocol of data and strategy
 MOST = 1_000_000_000  # of a whole number at the top level that is no seed
 TEXTS = ("name", "resume", "paths.data_dir", "paths.output_dir")  # whatever they look like
 _INTEGER_MINIMA = {  # least values of the whole numbers at the top level
@@ -53,9 +53,9 @@ def complete(config: DictConfig) -> None:
         raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
     _take_texts(config)
     for key in PROTOCOL:
-        if config[key] is None:
-            online = key == "epochs" and config.data.get("online")
-            config[key] = 1 if online else config.protocol[key]
+        own = OmegaConf.is_interpolation(config, key) or config[key] is None  # not given
+        value = config.protocol[key] if config[key] is None else config[key]
+        config[key] = 1 if own and key == "epochs" and config.data.get("online") else value
     for key, least in _INTEGER_MINIMA.items():
         _check_whole(key, OmegaConf.select(config, key), least)
     _check_rate(config.lr)

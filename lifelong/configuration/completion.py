@@ -105,11 +105,11 @@ def _keys(start: str, given: Sequence[str], own: str | None) -> list[str]:
 
 def _options(group: str, member: str | None, own: str | None) -> list[str]:
     """Options of a member, and of those that it builds on."""
-    path = members(group, own).get(member or "")
-    if path is None:
+    chosen = members(group, own).get(member or "")
+    if chosen is None or chosen.row is not None:
         return []
-    content = _of_file(path)
-    found = content.get(group, {} if "@package _global_" in path.read_text() else content)
+    content = _of_file(chosen.path)
+    found = content.get(group, {} if "@package _global_" in chosen.text() else content)
     names = [
         str(name)
         for name, value in found.items()

@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.overrides import is_unnamed, key_of, quoted
 from lifelong.configuration.stored import SEEDS
 
-OPTIONAL = ("pair", "tuned")
-UNTOLD = ("logger", "pair", "tuned")  # groups whose member says nothing of the results
+UNTOLD = ("logger",)  # groups whose member says nothing of the results
 _OTHERS = ("hydra/", "hydra.")  # overrides that compose nothing of a run
 _PACKAGE = Path(__file__).resolve().parent.parent
 # Beside the package in a checkout, inside it when installed.
 FOLDER = next(p for p in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if p.is_dir())
+# Processes of a sweep import this module before Hydra looks for plugins.
+sys.path.append(str(_PACKAGE / "plugins"))
 
 
 def register() -> None:
-    """Makes the resolver known: of values that fidelity decides."""
+    """Makes the resolvers known: of values that fidelity or other choices decide."""
     OmegaConf.register_new_resolver("by_fidelity", _by_fidelity, replace=True)
+    OmegaConf.register_new_resolver("by", _by, replace=True)
 
 
 def _by_fidelity(clean: Any, authors: Any, *, _root_: DictConfig) -> Any:
     """`${by_fidelity:<clean>,<authors>}`: the value that goes with the top-level `fidelity`."""
     return authors if _root_.fidelity == "authors" else clean
+
+
+def _by(groups: str, values: Mapping[str, Any], other: Any, *, _root_: DictConfig) -> Any:
+    """`${by:data,{split_cub: 200},100}`: the value that goes with the choice of a group.
+
+    Args:
+        groups: one, or several as `data+optimizer`, whose choices the values' keys join alike.
+        values: by the choice; of data also by its `name`, which a copy of a member keeps.
+        other: of any other choice.
+    """
+    choices = dict(_root_.get("choices") or {})
+    if not choices and HydraConfig.initialized():  # of --cfg job
+        choices = dict(HydraConfig.get().runtime.choices)
+    for data in (choices.get("data"), _root_.data.get("name")):
+        key = "+".join(str({**choices, "data": data}.get(group)) for group in groups.split("+"))
+        if key in values:
+            return values[key]
+    return other
 
 
 @functools.cache
@@ -71,8 +93,6 @@ def note_choices(
 ) -> None:
     """Notes which members of groups were chosen, and what else was changed of an experiment.
 
-    Hydra is to be initialized.
-
     Args:
         config: composed.
         chosen: Hydra's: the member of each group.
@@ -81,12 +101,6 @@ def note_choices(
     Raises:
         ValueError: a search that is to be one run.
     """
-    known = GlobalHydra.instance().config_loader()
-    for group in OPTIONAL:  # Hydra passes over members of these that are not there
-        member = chosen.get(group)
-        typed = any(key_of(text) == group for text in overrides)
-        if typed and member not in (None, *known.get_group_options(group)):
-            raise ValueError(f"{group}={member}: there is no such member; leave it out")
     if config.get("search") is not None:
         raise ValueError(f"search={chosen['search']}: needs -m")
     config.choices = {

@@ -6,7 +6,7 @@ import textwrap
 from pathlib import Path
 
 from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.members import members, summary
+from lifelong.configuration.members import members
 
 GROUPS = {
     "strategy": "the method",
@@ -52,7 +52,7 @@ def guide(config_dir: str | None = None) -> str:
     parts = [_HEAD]
     for group, what in GROUPS.items():
         found = members(group, config_dir)
-        lines = {name: summary(path) for name, path in found.items() if "/" not in name}
+        lines = {name: member.summary() for name, member in found.items() if "/" not in name}
         for below in sorted({name.partition("/")[0] for name in found if "/" in name}):
             rows = sum(name.startswith(f"{below}/") for name in found)
             lines[f"{below}/<row>"] = f"{rows} rows: lifelong list experiments {below}"

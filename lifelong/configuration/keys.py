@@ -101,11 +101,12 @@ def check_kinds(config: DictConfig, overrides: Iterable[str]) -> None:
     Raises:
         ValueError: the key, and what would do.
     """
-    known = main_file()
+    known = OmegaConf.to_container(main_file())
+    assert isinstance(known, dict)
     for key in overrides:
         if key in FILLED_IN:
             raise ValueError(f"{key}={config[key]}: is filled in by the run; leave it out")
-    groups = {str(key): list(of) for key, of in known.items() if OmegaConf.is_dict(of)}
+    groups = {str(key): list(of) for key, of in known.items() if isinstance(of, dict)}
     groups["published"] = ["<metric>"]
     groups.pop("hydra")  # which is not in a composed configuration
     for key, inside in groups.items():

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from lifelong.configuration import tables
 from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.compose import FOLDER
 from lifelong.errors import command
@@ -18,6 +20,33 @@ from lifelong.storage.files import write_text
 
 PLURALS = {"strategies": "strategy", "bodies": "backbone", "streams": "data", "searches": "search"}
 OPTIONS = {"config_dir": Argument("a folder of members of one's own", folder=True)}
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member of a group: a file, or a row of a page of a published table.
+
+    Attributes:
+        path: of the file or of the folder of pages.
+        row: its name, of a row.
+    """
+
+    path: Path
+    row: str | None = None
+
+    def text(self) -> str:
+        """As a file of its own."""
+        if self.row is None:
+            return self.path.read_text(encoding="utf-8")
+        return tables.text(self.row, tables.rows(self.path)[self.row])
+
+    def summary(self) -> str:
+        """The first comment that says what it is."""
+        if self.row is not None:
+            return tables.line(tables.rows(self.path)[self.row])
+        lines = self.text().splitlines()
+        said = (line for line in lines if line.startswith("#") and "@package" not in line)
+        return next(said, "").lstrip("# ").strip()
 
 
 def homes(config_dir: str | None = None) -> list[Path]:
@@ -37,30 +66,24 @@ def config_dir_of(arguments: Sequence[str]) -> str | None:
 def groups(config_dir: str | None = None) -> list[str]:
     """Names of the groups that a person chooses from."""
     found = {place.name for home in homes(config_dir) for place in home.glob("[!_.]*/")}
-    return sorted(found - {"pair", "tuned", "hydra"})
+    return sorted(found - {"hydra", "tables"})
 
 
-def members(group: str, config_dir: str | None = None) -> dict[str, Path]:
-    """Files of the members of a group by their names, such as `tag/cub_er`."""
+def members(group: str, config_dir: str | None = None) -> dict[str, Member]:
+    """The members of a group by their names, such as `tag/cub_er`."""
 
     def natural(name: str) -> list[str]:
         return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
-    found = {
-        path.relative_to(home / group).with_suffix("").as_posix(): path
+    pages = FOLDER / "tables"
+    found = {name: Member(pages, name) for name in tables.rows(pages) if group == tables.GROUP}
+    found |= {
+        path.relative_to(home / group).with_suffix("").as_posix(): Member(path)
         for home in homes(config_dir)
         for path in (home / group).rglob("*.yaml")
         if not path.name.startswith("_")
     }
     return {name: found[name] for name in sorted(found, key=natural)}
-
-
-def summary(path: Path) -> str:
-    """The first comment of a configuration file that says what it is."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") and "@package" not in line:
-            return line.lstrip("# ").strip()
-    return ""
 
 
 def copied(name: str, folder: Path) -> tuple[Path, str]:
@@ -83,11 +106,11 @@ def copied(name: str, folder: Path) -> tuple[Path, str]:
     if not group:
         raise ValueError(f"--copy {name}: there is no such member; lifelong list names them")
     source = members(group)[chosen]
-    own = folder / group / f"my_{source.stem}.yaml"
+    own = folder / group / f"my_{chosen.rpartition('/')[2]}.yaml"
     if own.exists():
         raise ValueError(f"{own}: is there already; remove it, or copy into another folder")
     own.parent.mkdir(parents=True, exist_ok=True)
-    write_text(own, source.read_text(encoding="utf-8"))
+    write_text(own, source.text())
     return own, f"{group}={own.stem}"
 
 
@@ -112,7 +135,7 @@ def _listed(arguments: Sequence[str]) -> int:
     group = PLURALS.get(first, first if first in groups(own) else first.removesuffix("s"))
     if group not in groups(own):
         raise ValueError(f"{first}: there is no such group; give {', '.join(groups(own))}")
-    lines = {name: summary(path) for name, path in members(group, own).items()}
+    lines = {name: member.summary() for name, member in members(group, own).items()}
     chosen = {
         name: line
         for name, line in lines.items()

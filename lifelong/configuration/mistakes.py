@@ -10,7 +10,6 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from pathlib import Path
 
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -18,8 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
 from lifelong.configuration.complete import complete
-from lifelong.configuration.compose import FOLDER, composed
+from lifelong.configuration.compose import composed
 from lifelong.configuration.keys import check_added, check_kinds, check_read
+from lifelong.configuration.members import groups, members
 from lifelong.configuration.options import check_options
 from lifelong.configuration.overrides import key_of, quoted
 
@@ -100,22 +100,15 @@ def near(name: str, known: Iterable[str], before: str = "") -> str:
 
 def _no_member(path: str, config_dir: str | None) -> str:
     group, _, name = path.partition("/")
-    homes = [home / group for home in (FOLDER, *([Path(config_dir)] if config_dir else []))]
-    members = [
-        place.relative_to(home).with_suffix("").as_posix()
-        for home in homes
-        for place in home.rglob("*.yaml")
-    ]
-    proposed = near(name, members) or ";"
+    proposed = near(name, members(group, config_dir)) or ";"
     return f"{group}={name}: there is no such member{proposed} --help lists all"
 
 
 def _no_name(overrides: Sequence[str]) -> str:
     """Of a number, a truth value or null in the place of a member's name."""
-    groups = {place.name for place in FOLDER.iterdir() if place.is_dir()}
     for override in overrides:
         key, value = key_of(override), override.partition("=")[2]
-        if key in groups and not (FOLDER / key / f"{value}.yaml").exists():
+        if key in groups() and value not in members(key):
             return f"{override}: there is no such member; --help lists all"
     return "members of groups are names; --help lists all"
 
@@ -137,8 +130,7 @@ def _near_option(key: str, overrides: Sequence[str], config_dir: str | None) -> 
     node = OmegaConf.select(config, parent) if parent else None
     if isinstance(node, DictConfig):
         return near(name, map(str, node), f"{parent}.")
-    groups = [place.name for place in FOLDER.iterdir() if place.is_dir()] if not parent else []
-    return near(name, [*map(str, config), *groups])
+    return near(name, [*map(str, config), *([] if parent else groups())])
 
 
 def _composed(overrides: Sequence[str], config_dir: str | None) -> DictConfig:

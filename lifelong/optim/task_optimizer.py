@@ -60,9 +60,7 @@ def extend(optimizer: Optimizer, named: Named, groups: Groups) -> None:
     """Hands the optimizer the parameters that it does not have yet."""
     known = {id(p) for group in optimizer.param_groups for p in group["params"]}
     new = {name: p for name, p in named.items() if id(p) not in known}
-    if new and not groups:
-        optimizer.add_param_group({"params": list(new.values())})
-    for group in grouped(new, groups) if groups else ():
+    for group in grouped(new, groups):
         own = [one for one in optimizer.param_groups if one.get("part") == group["part"]]
         own[0]["params"].extend(group["params"]) if own else optimizer.add_param_group(group)
 

@@ -13,7 +13,9 @@ def distillation(scores: Tensor, wanted: Tensor, temperature: float) -> Tensor:
 
     Args:
         scores: (b, k), that are learned.
-        wanted: (b, k), of the teacher.
+        wanted: (b, k), of the teacher; with fewer columns, the last ones have probability 0.
         temperature: both are divided by it before the softmax.
     """
-    return F.cross_entropy(scores / temperature, (wanted / temperature).softmax(1))
+    probabilities = (wanted / temperature).softmax(1)
+    new = scores.shape[1] - wanted.shape[1]
+    return F.cross_entropy(scores / temperature, F.pad(probabilities, (0, new)))

@@ -190,9 +190,12 @@ class Anchored(Strategy):
         self.add_penalty_gradient()
 
     def add_penalty_gradient(self) -> None:
-        """Adds the penalty's gradient to the loss's; what has no gradient is not pulled."""
-        moved = {name: p for name, p in self._regularized.items() if p.grad is not None}
-        self.anchor.add_gradients(moved, self.strength)
+        """Adds the penalty's gradient to the loss's."""
+        self.anchor.add_gradients(self.moved(), self.strength)
+
+    def moved(self) -> dict[str, nn.Parameter]:
+        """What is held and has a gradient in this step; the rest, other heads, stays as it is."""
+        return {name: p for name, p in self._regularized.items() if p.grad is not None}
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "strength": self.strength}

@@ -51,7 +51,8 @@ class EWC(Anchored):
             matrix), the `predicted` ones, or ones `sampled` from the network's probabilities.
         decay: gamma, what is left of the importance gathered so far when that of a task is added
             (online EWC), from 0 to 1.
-        clip: norm to which the gradient of the penalty is cut; null not to cut it.
+        clip: norm to which the penalty's gradient is cut, of all weights that a step moves; null
+            not to cut it.
         halve_below: see `Anchored`.
         fidelity: `clean` or `authors`, see above; the latter needs heads=matrix.
     """
@@ -115,12 +116,11 @@ class EWC(Anchored):
         if self.clip is None:
             super().add_penalty_gradient()
             return
-        pulls = self.anchor.gradients(self._regularized, self.strength)
+        moved = self.moved()
+        pulls = self.anchor.gradients(moved, self.strength)
         norm = torch.stack(torch._foreach_norm(pulls)).norm()
         torch._foreach_mul_(pulls, (self.clip / (norm + 1e-6)).clamp(max=1))
-        for p, pull in zip(self._regularized.values(), pulls, strict=True):
-            if p.grad is not None:
-                p.grad.add_(pull)
+        torch._foreach_add_([p.grad for p in moved.values() if p.grad is not None], pulls)
 
     def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
         rows = torch.randperm(len(visit.train))[: self.samples]

@@ -7,7 +7,7 @@ and no importance is kept.
 from __future__ import annotations
 
 import copy
-from typing import Self
+from typing import Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -26,14 +26,21 @@ class LwF(Strategy):
 
     The distillation loss of task j is the mean over the batch of - sum_c p_c log q_c, p and q being
     the softmax of the scores / temperature under head j of the network as it was before the task
-    and as it is now; without a factor temperature^2. Earlier heads learn along. With one head for
-    all tasks there is one such term, over the classes met before.
+    and as it is now; without a factor temperature^2. Earlier heads are trained, too. With one head
+    for all tasks there is one such term, over the seen classes.
+
+    With `weighting=average` that of task t is 1/t of the cross-entropy plus (1 - 1/t) * strength
+    times the mean of the distillation losses, as in the program of van de Ven and Tolias ("Three
+    scenarios for continual learning", 2019).
 
     Args:
         network: see `Strategy`; of one body.
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         strength: lambda.
+        weighting: of cross-entropy and distillation: `sum` or `average`, see above.
+        new_classes: with one head for all tasks, whether the distillation's softmax goes over the
+            classes of the current task as well, for which the former network has probability 0.
         temperature: T, above 0.
         warmup_epochs: of a round before the training in which only the new head learns.
 
@@ -50,6 +57,8 @@ class LwF(Strategy):
         schedule: Schedule = constant,
         *,
         strength: float = 1.0,
+        weighting: Literal["sum", "average"] = "sum",
+        new_classes: bool = False,
         temperature: float = 2.0,
         warmup_epochs: int = 0,
     ) -> None:
@@ -65,11 +74,17 @@ class LwF(Strategy):
                 "cannot learn in a part alone; give heads=multi with "
                 "multi_head=lifelong.networks.MultiHead, or 0"
             )
+        if new_classes and not network.shared_outputs:
+            raise ValueError(
+                "strategy.new_classes=true: each task has a head of its own; give heads=incremental"
+                ", or false"
+            )
         if warmup_epochs:
             self.refuses = {
                 **self.refuses,
                 "online": "with strategy.warmup_epochs it trains twice on the images of a task",
             }
+        self.averaged, self.new_classes = weighting == "average", new_classes
         self._warming = False
         self.strength, self.temperature = strength, temperature
         self.warmup_epochs = warmup_epochs
@@ -116,8 +131,13 @@ class LwF(Strategy):
         with torch.no_grad():
             former = self.teacher.heads.softmax_groups(self.teacher.body(batch.x), self._earlier)
         given = by_task(lambda rows, task: network.heads(taken(features, rows), task), batch.t)
-        loss = F.cross_entropy(given, batch.y) + self.penalty(batch.t)
-        now = network.heads.softmax_groups(features, self._earlier)
+        asked = [*self._earlier, self.current] if self.new_classes else self._earlier
+        now = network.heads.softmax_groups(features, asked)
+        own, weight = 1.0, self.strength
+        if self.averaged:
+            own = 1 / self.visit
+            weight *= (1 - own) / len(now)
+        loss = own * F.cross_entropy(given, batch.y) + self.penalty(batch.t)
         for wanted, scores in zip(former, now, strict=True):
-            loss = loss + self.strength * distillation(scores, wanted, self.temperature)
+            loss = loss + weight * distillation(scores, wanted, self.temperature)
         return loss

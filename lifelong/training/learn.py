@@ -162,8 +162,8 @@ def _member(key: str, value: Any) -> tuple[str, str]:
 def _base_of(strategy: type) -> str:
     """The member of the nearest class that has one."""
     targets: dict[str, str] = {}
-    for name, path in members("strategy").items():
-        for line in path.read_text(encoding="utf-8").splitlines():
+    for name, member in members("strategy").items():
+        for line in member.text().splitlines():
             if line.strip().startswith("_target_: lifelong.strategies."):
                 targets.setdefault(line.rpartition(".")[2].strip(), name)
     targets |= BASES

@@ -12,9 +12,10 @@ from omegaconf import OmegaConf
 
 from lifelong.comparison.tables import COLUMNS, TIMES, WEIGHTS_LEFT
 from lifelong.configuration.complete import complete
-from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.help import GROUPS, guide, summary
+from lifelong.configuration.compose import FOLDER, composed
+from lifelong.configuration.help import GROUPS, guide
 from lifelong.configuration.keys import reads_fidelity
+from lifelong.configuration.members import copied, members
 from lifelong.configuration.options import check_options
 from lifelong.configuration.stored import differences
 from tests.conftest import configured
@@ -52,13 +53,10 @@ def test_member_composes_with_the_types_of_its_target_and_is_built(group: str, m
 
 @pytest.mark.parametrize(("group", "member"), MEMBERS)
 def test_member_says_what_it_is(group: str, member: str) -> None:
-    assert 5 < len(summary(FOLDER / group / f"{member}.yaml")) < 100
+    assert 5 < len(members(group)[member].summary()) < 100
 
 
-EXPERIMENTS = sorted(
-    str(path.relative_to(FOLDER / "experiment").with_suffix(""))
-    for path in (FOLDER / "experiment").rglob("*.yaml")
-)
+EXPERIMENTS = members("experiment")
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -66,8 +64,8 @@ def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
     config = configured(f"experiment={experiment}")
     complete(config)
     check_options(config)
-    path = FOLDER / "experiment" / f"{experiment}.yaml"
-    assert f"python -m lifelong.run experiment={experiment}" in path.read_text()
+    member = EXPERIMENTS[experiment]
+    assert f"python -m lifelong.run experiment={experiment}" in member.text()
     published = dict(config.published or {})
     after = published.pop("average_accuracy_after", {})
     assert all(1 <= visits <= 20 and 0 < mean < 100 for visits, mean in after.items())
@@ -78,12 +76,12 @@ def test_experiment_composes_and_says_what_it_is(experiment: str) -> None:
     for metric, (mean, deviation) in published.items():
         assert metric in COLUMNS
         assert deviation is None or deviation >= 0
-        assert str(mean) in summary(path)  # the comment and the key agree
+        assert str(mean) in member.summary()
 
 
 def test_rows_of_the_lasem_paper() -> None:
-    rows = (FOLDER / "experiment" / "lasem").glob("*.yaml")
-    published = [path for path in rows if "published" in yaml.safe_load(path.read_text())]
+    rows = [row.text() for name, row in EXPERIMENTS.items() if name.startswith("lasem/")]
+    published = [text for text in rows if "published" in yaml.safe_load(text)]
     assert len(published) == 18 + 5 + 5 + 4  # of the tables 8.1, 8.2 without repeats, 8.3
     config = configured("experiment=lasem/cifar100_40_resnet_lasem_6g")
     assert config.transfer.groups == "6g"
@@ -146,13 +144,29 @@ def test_what_a_method_changes_on_one_stream(
     assert found == value
 
 
-def test_pairs_are_of_strategies_and_streams_that_exist() -> None:
-    names = {
-        f"{strategy.stem}_{data.stem}"
-        for strategy in (FOLDER / "strategy").glob("*.yaml")
-        for data in (FOLDER / "data").glob("[!_]*.yaml")
-    }
-    assert {path.stem for path in (FOLDER / "pair").glob("*.yaml")} <= names
+def test_values_by_choice_name_members_that_exist() -> None:
+    names = {"data": members("data"), "optimizer": members("optimizer")}
+    found = 0
+    for path in FOLDER.rglob("*.yaml"):
+        plain = re.sub(r"\$\{by_fidelity:[^}]*\}", "0", path.read_text())
+        for groups, values in re.findall(r"\$\{by:([\w+]+),\{(.*?)\}", plain, re.DOTALL):
+            for entry in re.sub(r"\[[^]]*\]", "", values).split(","):
+                parts = entry.partition(":")[0].strip().split("+")
+                for group, part in zip(groups.split("+"), parts, strict=True):
+                    assert part in names[group], (path, entry)
+                    found += 1
+    assert found > 60
+
+
+def test_a_copy_keeps_what_the_method_has_on_a_stream(tmp_path: Path) -> None:
+    copied("er", tmp_path)
+    copied("split_cub", tmp_path)
+    given = ["strategy=my_er", "data=my_split_cub", "optimizer=adam", "backbone=conv_small"]
+    config = composed(given, str(tmp_path))
+    complete(config)
+    assert (config.strategy.memory, config.lr) == (200, 0.0001)
+    config = composed(["strategy=my_er", "data=digits"], str(tmp_path))
+    assert config.strategy.memory == 100
 
 
 def test_guide_names_every_choice() -> None:
@@ -164,8 +178,11 @@ def test_guide_names_every_choice() -> None:
 
 
 def test_files_are_short() -> None:
-    for path in Path(FOLDER).rglob("*.yaml"):
-        assert len(path.read_text().splitlines()) <= 75, path
+    files = list(Path(FOLDER).rglob("*.yaml"))
+    assert len(files) <= 200
+    for path in files:
+        pages = (FOLDER / "tables") in path.parents
+        assert len(path.read_text().splitlines()) <= (330 if pages else 75), path
 
 
 def test_protocol_of_the_pair() -> None:

@@ -75,7 +75,6 @@ def test_mistakes_are_told(overrides: str, message: str) -> None:
             "error: paths.output_dir=: is empty (a shell variable",
         ),
         ("-m search=grid lr=1,2 paths.output_dir=", 2, "error: paths.output_dir=: is empty (a sh"),
-        ("tuned=nope", 2, "error: tuned=nope: there is no such member; leave it out"),
         ("choices=x", 2, "error: choices=x: is filled in by the run; leave it out"),
         ("--nope", 2, "error: unrecognized arguments: --nope; --help lists all"),
         ("name=${nope}", 2, "error: name: Interpolation key 'nope' not found; name an option that"),

@@ -84,6 +84,8 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.order": ["2"],
     "strategy.stop_drop": ["-100", "strategy.base_sparsity=1", "strategy.most_rounds=3"],
     "strategy.warmup_epochs": ["1"],
+    "strategy.weighting": ["average", "tasks=3"],
+    "strategy.new_classes": ["true", "heads=incremental"],
     "strategy.batch_size": ["7"],
     "strategy.alpha": ["0.9", "tasks=3"],
     "strategy.accumulate": ["running_mean", "tasks=3"],

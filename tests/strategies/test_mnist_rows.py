@@ -9,7 +9,7 @@ import torch
 from hydra.utils import instantiate
 
 from lifelong.configuration.complete import complete
-from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.members import members
 from lifelong.configuration.options import check_options
 from lifelong.data import Batch, Images, Task, Visit
 from lifelong.networks import OutputMatrix
@@ -21,10 +21,8 @@ NONE: Any = []  # instead of a loader that is not used
 
 
 def test_every_row_is_one_or_the_other() -> None:
-    folder = FOLDER / "experiment" / "mas"
-    assert {path.stem for path in folder.glob("mnist_*")} == {
-        f"mnist_{row}" for row in (*ROWS, *OTHERS)
-    }
+    known = {name for name in members("experiment") if name.startswith("mas/mnist_")}
+    assert known == {f"mas/mnist_{row}" for row in (*ROWS, *OTHERS)}
 
 
 def visit_of(index: int) -> Visit:

@@ -243,10 +243,10 @@ def test_a_command_corrected_before_anything_was_run(tmp_path: Path) -> None:
     with pytest.raises(Killed):
         broken.sweep("lrr=0.1,0.01")
     fake = Fake(tmp_path, sampler="grid", trials=None)
-    fake.sweep("lr=0.1,0.01", "~pair", "+extra=1")
-    assert {tuple(sorted(job)) for job in fake.asked} == {("+extra", "lr", "measure_on", "~pair")}
+    fake.sweep("lr=0.1,0.01", "~note", "+extra=1")
+    assert {tuple(sorted(job)) for job in fake.asked} == {("+extra", "lr", "measure_on", "~note")}
     [unnamed] = fake.config.hydra.overrides.hydra
-    assert {"pair", "extra", "measure_on"} < set(re.findall(r"[^,\[\]]+", unnamed))
+    assert {"note", "extra", "measure_on"} < set(re.findall(r"[^,\[\]]+", unnamed))
 
 
 def test_ranges_as_values_and_as_ranges_are_two_studies(tmp_path: Path, capsys: Any) -> None:

@@ -110,7 +110,6 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
         ({"strategy": "nonsense"}, "strategy=nonsense: there is no such member"),
         ({"epochs": 0}, "epochs=0: give a whole number, 1 or more"),
         ({"search": "tpe"}, "search=tpe: needs -m"),
-        ({"pair": "nonsense"}, "pair=nonsense: there is no such member"),
         ({"hydra.run.dir": "x"}, "hydra.run.dir=.*: runs do not go by it"),
         ({"+epoch": 3}, r"\+epoch: nothing reads epoch; did you mean epochs"),
         ({"epcohs": 3}, "epcohs=3: there is no such option; did you mean epochs"),
