@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -22,7 +23,7 @@ from tests.conftest import configured
 
 MEMBERS = [
     (group, path.stem)
-    for group in sorted(GROUPS)
+    for group in sorted(GROUPS.keys() - {"search"})
     for path in sorted((FOLDER / group).glob("[!_]*.yaml"))
 ]
 NEEDED = {
@@ -49,6 +50,14 @@ def test_member_composes_with_the_types_of_its_target_and_is_built(group: str, m
     if group == "transfer":
         depth = 8 if member[-1].isdigit() else 4
         assert all(len(candidate) == depth for candidate in built(depth))
+
+
+@pytest.mark.parametrize("search", members("search"))
+def test_search_composes_and_is_built(search: str) -> None:
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = compose("config", [f"search={search}"])
+    assert instantiate(config.search, _convert_="all") is not None
+    assert 5 < len(members("search")[search].summary()) < 100
 
 
 @pytest.mark.parametrize(("group", "member"), MEMBERS)
@@ -171,7 +180,7 @@ def test_a_copy_keeps_what_the_method_has_on_a_stream(tmp_path: Path) -> None:
 
 def test_guide_names_every_choice() -> None:
     page = guide(FOLDER)
-    for group, member in MEMBERS:
+    for group, member in [*MEMBERS, *(("search", name) for name in members("search"))]:
         assert f"{group}=" in page
         assert f"    {member} " in page
     assert max(len(line) for line in page.splitlines()) <= 100
