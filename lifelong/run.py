@@ -29,6 +29,7 @@ from lifelong.configuration.compose import FOLDER, note_choices, register
 from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
 from lifelong.configuration.overrides import check_no_folders, key_of, readable
+from lifelong.configuration.renamed import renamed
 from lifelong.storage.files import read_json
 from lifelong.storage.locks import absent, cleared, held, remove_leftovers
 from lifelong.sweeps.plan import check_folder, plan
@@ -61,7 +62,7 @@ def _main() -> int:
     for text in sys.argv[1:]:
         if any("\ud800" <= sign <= "\udfff" for sign in text):
             raise ValueError(f"{text}: is no text in UTF-8; rename what it names")
-    sys.argv[1:] = map(readable, sys.argv[1:])
+    sys.argv[1:] = map(readable, renamed(sys.argv[1:], _note))
     parser = get_args_parser()
     parser.error = errors.misused  # type: ignore[method-assign]
     given = parser.parse_args()
@@ -80,6 +81,10 @@ def _main() -> int:
         from lifelong.configuration.mistakes import explain
 
         raise ValueError(explain(error, given.overrides, given.config_dir)) from None
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def _command(command: Callable[[], Any], given: Namespace) -> int:

@@ -49,7 +49,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "cil": "strategy.memory=10",
     "tickets_td": "strategy.memory=10 strategy.round_epochs=1 unlabeled=exemplars batch_size=64",
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "
-    "strategy.share=0.3 batch_size=64",
+    "strategy.prune_fraction=0.3 batch_size=64",
 }
 FORGETS = ("finetune",)
 ON_ALL_IMAGES = (  # to learn enough

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 BIAS = 0.2  # initial bias of plain layers (LASEM's released code)
 DEVIATION = 0.05  # of their initial weights, cut at two deviations
-Initial = Literal["truncated_normal", "uniform", "kaiming"]
+Init = Literal["truncated_normal", "uniform", "kaiming"]
 
 
 class Layer(nn.Module):
@@ -24,7 +24,7 @@ class Layer(nn.Module):
     Args:
         weight_shape: outputs first.
         skip: see below.
-        initial: how the weights are drawn, see `initialize`.
+        init: how the weights are drawn, see `initialize`.
 
     Attributes:
         skip: the number of the layer whose output is added to this one's, or None.
@@ -37,10 +37,10 @@ class Layer(nn.Module):
         self,
         weight_shape: Iterable[int],
         skip: int | None = None,
-        initial: Initial = "truncated_normal",
+        init: Init = "truncated_normal",
     ) -> None:
         super().__init__()
-        self.initial: Initial = initial
+        self.init: Init = init
         sizes = list(weight_shape)
         if min(sizes) < 1:
             raise ValueError(
@@ -54,7 +54,7 @@ class Layer(nn.Module):
 
     def reset_parameters(self) -> None:
         """Draws the weights anew."""
-        initialize(self.weight, self.bias, self.initial)
+        initialize(self.weight, self.bias, self.init)
 
     def reinitialized(self) -> Self:
         """A new layer of the same shape with newly drawn weights."""
@@ -83,32 +83,32 @@ class Layer(nn.Module):
 
 
 @torch.no_grad()
-def initialize(weight: Tensor, bias: Tensor, initial: Initial) -> None:
+def initialize(weight: Tensor, bias: Tensor, init: Init) -> None:
     """Draws the weights of a layer.
 
     Args:
         weight: (o, i) or (o, i, height, width).
         bias: (o,).
-        initial: `truncated_normal`: normal(0, 0.05) cut at two deviations, biases 0.2 (LASEM);
+        init: `truncated_normal`: normal(0, 0.05) cut at two deviations, biases 0.2 (LASEM);
             `uniform`: within 1 / sqrt(inputs), as PyTorch draws them; `kaiming`: convolutions
             normal(0, sqrt(2 / (o height width))), linear maps normal(0, 0.01), biases 0 (VGG).
 
     Raises:
         ValueError: another way.
     """
-    if initial == "truncated_normal":
+    if init == "truncated_normal":
         truncated_normal(weight)
         bias.fill_(BIAS)
-    elif initial == "uniform":
+    elif init == "uniform":
         bound = weight[0].numel() ** -0.5
         nn.init.uniform_(weight, -bound, bound)
         nn.init.uniform_(bias, -bound, bound)
-    elif initial == "kaiming":
+    elif init == "kaiming":
         fan = weight.numel() // weight.shape[1]
         nn.init.normal_(weight, std=(2 / fan) ** 0.5 if weight.dim() > 2 else 0.01)
         bias.zero_()
     else:
-        raise ValueError(f"initial={initial}: give {' or '.join(get_args(Initial))}")
+        raise ValueError(f"init={init}: give {' or '.join(get_args(Init))}")
 
 
 def truncated_normal(tensor: Tensor, std: float = DEVIATION) -> None:

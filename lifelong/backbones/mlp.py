@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.backbones.backbone import Backbone, Initial, Layer
+from lifelong.backbones.backbone import Backbone, Init, Layer
 
 
 class LinearLayer(Layer):
@@ -18,7 +18,7 @@ class LinearLayer(Layer):
         inputs: width of the input.
         outputs: width of the output.
         dropout: probability of dropping an output.
-        initial: how the weights are drawn, see `initialize`.
+        init: how the weights are drawn, see `initialize`.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class LinearLayer(Layer):
         inputs: int,
         outputs: int,
         dropout: float = 0.0,
-        initial: Initial = "truncated_normal",
+        init: Init = "truncated_normal",
     ) -> None:
         if not 0 <= dropout < 1:
             raise ValueError(f"backbone.dropout={dropout}: give a probability from 0 to below 1")
         self.dropout = dropout
-        super().__init__((outputs, inputs), initial=initial)
+        super().__init__((outputs, inputs), init=init)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         return F.linear(x.flatten(1), weight, bias)
@@ -44,7 +44,7 @@ def mlp(
     shape: Sequence[int],
     widths: Sequence[int],
     dropout: float = 0.0,
-    initial: Initial = "truncated_normal",
+    init: Init = "truncated_normal",
 ) -> Backbone:
     """A stack of `LinearLayer` on flattened images.
 
@@ -52,7 +52,7 @@ def mlp(
         shape: (c, h, w) of an image.
         widths: outputs of each layer.
         dropout: see `LinearLayer`.
-        initial: see `LinearLayer`.
+        init: see `LinearLayer`.
 
     Raises:
         ValueError: no layer, or options out of range.
@@ -60,5 +60,5 @@ def mlp(
     if not widths:
         raise ValueError("backbone.widths=[]: give the width of at least one layer")
     inputs = [math.prod(shape), *widths]
-    layers = [LinearLayer(a, b, dropout, initial) for a, b in zip(inputs, widths, strict=False)]
+    layers = [LinearLayer(a, b, dropout, init) for a, b in zip(inputs, widths, strict=False)]
     return Backbone(layers, widths[-1])

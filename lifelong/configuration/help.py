@@ -12,6 +12,7 @@ GROUPS = {
     "strategy": "the method",
     "data": "the stream of tasks",
     "transfer": "the layers that are shared, for strategies that share by layer",
+    "kind": "the way in which a layer is shared, for the same strategies",
     "backbone": "the body of the network; by default the data set's",
     "augment": "how images are served; by default as they are, or the data set's",
     "unlabeled": "images without labels to learn from; by default none, or the data set's",
@@ -22,6 +23,7 @@ GROUPS = {
     "measure": "what is asked of the test images beside how many are right",
     "logger": "where the numbers of each epoch go",
     "experiment": "whole configurations",
+    "debug": "a run cut short, to look for mistakes",
     "search": "with -m: options chosen by their accuracy on validation images",
 }
 

@@ -82,9 +82,9 @@ class ExpandableNetwork(TaskNetwork):
         model = heads(body.features)
         if not model.disjoint_outputs or isinstance(model, IncrementalHead):
             raise ValueError("heads: this network has outputs for each task; give heads=multi")
-        if model.initial != "truncated_normal":
+        if model.init != "truncated_normal":
             raise ValueError(
-                f"heads.initial={model.initial}: DEN draws new units by truncated_normal; give that"
+                f"heads.init={model.init}: DEN draws new units by truncated_normal; give that"
             )
         if any(layer.skip is not None for layer in body.layers):
             raise ValueError(

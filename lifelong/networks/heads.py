@@ -14,20 +14,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import LinearLayer
-from lifelong.backbones.backbone import Initial, initialize
+from lifelong.backbones.backbone import Init, initialize
 
 
 class Head(nn.Sequential):
     """Dropout, hidden layers with ReLU, a linear output."""
 
     def __init__(
-        self, features: int, classes: int, hidden: Sequence[int], dropout: float, initial: Initial
+        self, features: int, classes: int, hidden: Sequence[int], dropout: float, init: Init
     ) -> None:
         widths = [features, *hidden]
-        body = [LinearLayer(a, b, initial=initial) for a, b in zip(widths, hidden, strict=False)]
+        body = [LinearLayer(a, b, init=init) for a, b in zip(widths, hidden, strict=False)]
         output = nn.Linear(widths[-1], classes)
-        if initial != "uniform":  # as it is drawn already
-            initialize(output.weight, output.bias, initial)
+        if init != "uniform":  # as it is drawn already
+            initialize(output.weight, output.bias, init)
         super().__init__(nn.Dropout(dropout), *body, output)
         self.classes = classes
 
@@ -39,7 +39,7 @@ class Heads(nn.Module):
         features: length of the body's output.
         hidden: widths of the hidden layers of a head.
         dropout: probability of dropping a feature.
-        initial: how the weights are drawn, see `lifelong.backbones.backbone.initialize`.
+        init: how the weights are drawn, see `lifelong.backbones.backbone.initialize`.
 
     Attributes:
         disjoint_outputs: whether the logits of different tasks stand for different classes.
@@ -55,10 +55,10 @@ class Heads(nn.Module):
         features: int,
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
-        initial: Initial = "truncated_normal",
+        init: Init = "truncated_normal",
     ) -> None:
         super().__init__()
-        self.initial: Initial = initial
+        self.init: Init = init
         if not 0 <= dropout < 1:
             raise ValueError(f"heads.dropout={dropout}: give a probability from 0 to below 1")
         self.features, self.hidden, self.dropout = features, tuple(hidden), dropout
@@ -74,7 +74,7 @@ class Heads(nn.Module):
 
     def _make(self, key: str, classes: int) -> None:
         if key not in self.all:
-            self.all[key] = Head(self.features, classes, self.hidden, self.dropout, self.initial)
+            self.all[key] = Head(self.features, classes, self.hidden, self.dropout, self.init)
 
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, k)
         """Scores that a task is trained on; those of its own classes come first."""
@@ -151,10 +151,10 @@ class OutputMatrix(Heads):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         outputs: int = 100,
-        initial: Initial = "uniform",
+        init: Init = "uniform",
     ) -> None:
-        super().__init__(features, hidden, dropout, initial)
-        whole = Head(features, outputs, hidden, dropout, initial)
+        super().__init__(features, hidden, dropout, init)
+        whole = Head(features, outputs, hidden, dropout, init)
         self.below = nn.Sequential(*list(whole)[:-1])
         self.output: nn.Linear = whole[-1]  # type: ignore[assignment]
         self.columns: dict[int, slice] = {}
@@ -201,10 +201,10 @@ class IncrementalHead(Heads):
         hidden: Sequence[int] = (),
         dropout: float = 0.0,
         outputs: int | None = None,
-        initial: Initial = "truncated_normal",
+        init: Init = "truncated_normal",
     ) -> None:
-        super().__init__(features, hidden, dropout, initial)
-        self.below = nn.Sequential(*list(Head(features, 1, hidden, dropout, initial))[:-1])
+        super().__init__(features, hidden, dropout, init)
+        self.below = nn.Sequential(*list(Head(features, 1, hidden, dropout, init))[:-1])
         self.numbers: list[int] = []  # class number of each column
         self.columns: dict[int, list[int]] = {}  # of each task
         self.outputs = outputs
@@ -215,7 +215,7 @@ class IncrementalHead(Heads):
 
     def _add(self, key: str, classes: int) -> None:
         width = self.hidden[-1] if self.hidden else self.features
-        self.all[key] = Head(width, classes, (), 0.0, self.initial)[-1]
+        self.all[key] = Head(width, classes, (), 0.0, self.init)[-1]
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         if task in self.columns:

@@ -30,7 +30,7 @@ class LotteryTeaching(nn.Module):
     Args:
         origin: `exemplars` (U are these themselves), `none`, or see `lifelong.data.unlabeled`.
         neighbours: images that an exemplar takes, nearest first, each image once.
-        most: images of U at most; None for no limit but the source's.
+        max_unlabeled: images of U; None for no limit but the source's.
         temperature: T, above 0.
 
     Raises:
@@ -44,15 +44,15 @@ class LotteryTeaching(nn.Module):
     """
 
     def __init__(
-        self, origin: str | Origin, neighbours: int, most: int | None, temperature: float
+        self, origin: str | Origin, neighbours: int, max_unlabeled: int | None, temperature: float
     ) -> None:
         super().__init__()
-        for name, value in (("neighbours", neighbours), ("most", most)):
+        for name, value in (("neighbours", neighbours), ("max_unlabeled", max_unlabeled)):
             if value is not None and value < 1:
                 raise ValueError(f"strategy.{name}={value}: give 1 or more")
         if temperature <= 0:
             raise ValueError(f"strategy.temperature={temperature}: give a number above 0")
-        self.origin, self.neighbours, self.most = origin, neighbours, most
+        self.origin, self.neighbours, self.max_unlabeled = origin, neighbours, max_unlabeled
         self.temperature = temperature
         self.now: dict[str, Any] = {}
         self.before: dict[str, Any] = {}
@@ -109,8 +109,8 @@ class LotteryTeaching(nn.Module):
         rows = torch.arange(len(pool))
         if not own:
             near = features_of(network, anchors), features_of(network, pool)
-            rows = nearest_without_replacement(*near, self.neighbours, self.most).cpu()
-            asked = min(self.neighbours * len(anchors), self.most or math.inf)
+            rows = nearest_without_replacement(*near, self.neighbours, self.max_unlabeled).cpu()
+            asked = min(self.neighbours * len(anchors), self.max_unlabeled or math.inf)
             if len(rows) < asked:
                 note = (
                     f"visit {visit.number}: unlabeled={self.name} has {len(pool)} images; "

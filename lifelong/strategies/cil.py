@@ -54,7 +54,7 @@ class CIL(Strategy):
         unlabeled: where U is taken from: `exemplars` (U are these themselves), `none` (without
             distillation), or see `lifelong.data.unlabeled`.
         neighbours: images that an exemplar takes, nearest first, each image once.
-        most: images of U at most; null for no limit but the source's.
+        max_unlabeled: images of U; null for no limit but the source's.
         temperature: T, above 0.
 
     Raises:
@@ -64,7 +64,7 @@ class CIL(Strategy):
     not_loaded: ClassVar[dict[str, str]] = {"unlabeled": "none"}
     acts_with: ClassVar[dict[str, str]] = {
         "neighbours": "unlabeled!=none|exemplars",
-        "most": "unlabeled!=none|exemplars",
+        "max_unlabeled": "unlabeled!=none|exemplars",
         "temperature": "unlabeled!=none",
         "memory": "exemplars=random|herding",
     }
@@ -89,13 +89,13 @@ class CIL(Strategy):
         exemplars: str = "random",
         unlabeled: str | Origin = "none",
         neighbours: int = 50,
-        most: int | None = None,
+        max_unlabeled: int | None = None,
         temperature: float = 2.0,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.batch_size = batch_size
         self.choice, self.kept = ExemplarChoice(exemplars, memory), Exemplars()
-        self.taught = LotteryTeaching(unlabeled, neighbours, most, temperature)
+        self.taught = LotteryTeaching(unlabeled, neighbours, max_unlabeled, temperature)
         self._met: dict[int, Task] = {}
         self._tasks: list[int] = []  # whose classes are told apart
         self._earlier: list[int] = []

@@ -47,7 +47,7 @@ class TicketsBU(Tickets):
     Args:
         network: see `CIL`.
         optimizer: see `Strategy`.
-        share: of the weights left that goes in a round, in (0, 1).
+        prune_fraction: share of the weights left that goes in a round, in (0, 1).
         most_rounds: prunings that are kept at most.
         stop_drop: points.
         accept_drop: points.
@@ -58,7 +58,7 @@ class TicketsBU(Tickets):
             comparison with it alone.
         round_epochs: of a round, at a hundredth of the rate.
         ranking, keep_rounds: see `Tickets`.
-        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most and
+        schedule, batch_size, memory, exemplars, unlabeled, neighbours, max_unlabeled and
             temperature: see `CIL`.
 
     Raises:
@@ -72,7 +72,7 @@ class TicketsBU(Tickets):
         schedule: Schedule = constant,
         *,
         batch_size: int,
-        share: float = 0.2,
+        prune_fraction: float = 0.2,
         most_rounds: int = 26,
         stop_drop: float = 2.0,
         accept_drop: float = 1.0,
@@ -86,21 +86,24 @@ class TicketsBU(Tickets):
         exemplars: str = "random",
         unlabeled: str | Origin = "none",
         neighbours: int = 50,
-        most: int | None = None,
+        max_unlabeled: int | None = None,
         temperature: float = 2.0,
     ) -> None:
         super().__init__(
             network, optimizer, schedule, round_epochs=round_epochs, ranking=ranking,
             keep_rounds=keep_rounds, batch_size=batch_size, memory=memory, exemplars=exemplars,
-            unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
+            unlabeled=unlabeled, neighbours=neighbours, max_unlabeled=max_unlabeled,
+            temperature=temperature,
         )  # fmt: skip
-        if not 0 < share < 1:
-            raise ValueError(f"strategy.share={share}: give a share between 0 and 1")
+        if not 0 < prune_fraction < 1:
+            raise ValueError(
+                f"strategy.prune_fraction={prune_fraction}: give a share between 0 and 1"
+            )
         if most_rounds < 1:
             raise ValueError(f"strategy.most_rounds={most_rounds}: give 1 or more")
         if not 0 <= base_sparsity <= 100:
             raise ValueError(f"strategy.base_sparsity={base_sparsity}: give a percentage, 0 to 100")
-        self.share, self.most_rounds = share, most_rounds
+        self.prune_fraction, self.most_rounds = prune_fraction, most_rounds
         self.stop_drop, self.accept_drop = stop_drop, accept_drop
         self.base_sparsity, self.retrain, self.decide_on = base_sparsity, retrain, decide_on
         self.needs_validation = True
@@ -155,7 +158,7 @@ class TicketsBU(Tickets):
         """Prunes the dense network in rounds; what was before the last pruning is the ticket."""
         for number in range(1, self.most_rounds + 2):
             self._keep()
-            self._prune(visit, self.share)
+            self._prune(visit, self.prune_fraction)
             if number > self.most_rounds:
                 break
             drop, metrics = yield from self._pruning(visit, number, wanted)
@@ -169,7 +172,7 @@ class TicketsBU(Tickets):
 
         As in the released program, the rounds may also end on a pruning that was not trained.
         """
-        self._prune(visit, self.share, self.ticket)
+        self._prune(visit, self.prune_fraction, self.ticket)
         self._keep()
         for number in range(1, self.most_rounds + 1):
             drop, metrics = yield from self._pruning(visit, number, wanted)
@@ -177,7 +180,7 @@ class TicketsBU(Tickets):
             if _decided(metrics, drop > self.stop_drop and sparsity > self.base_sparsity):
                 break
             self._keep()
-            self._prune(visit, self.share, self.ticket)
+            self._prune(visit, self.prune_fraction, self.ticket)
             sparsity, name = self._sparsity(), "ends_untrained"
             if _decided(metrics, drop >= self.stop_drop and sparsity >= self.base_sparsity, name):
                 break

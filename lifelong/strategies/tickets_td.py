@@ -56,7 +56,7 @@ class TicketsTD(Tickets):
         rewind_epoch: see `late`.
         round_epochs: of the training between two prunings, at a hundredth of the rate.
         ranking, keep_rounds: see `Tickets`.
-        schedule, batch_size, memory, exemplars, unlabeled, neighbours, most and
+        schedule, batch_size, memory, exemplars, unlabeled, neighbours, max_unlabeled and
             temperature: see `CIL`.
 
     Raises:
@@ -82,13 +82,14 @@ class TicketsTD(Tickets):
         exemplars: str = "random",
         unlabeled: str | Origin = "none",
         neighbours: int = 50,
-        most: int | None = None,
+        max_unlabeled: int | None = None,
         temperature: float = 2.0,
     ) -> None:
         super().__init__(
             network, optimizer, schedule, round_epochs=round_epochs, ranking=ranking,
             keep_rounds=keep_rounds, batch_size=batch_size, memory=memory, exemplars=exemplars,
-            unlabeled=unlabeled, neighbours=neighbours, most=most, temperature=temperature,
+            unlabeled=unlabeled, neighbours=neighbours, max_unlabeled=max_unlabeled,
+            temperature=temperature,
         )  # fmt: skip
         self.pruning = shares_of(pruning)
         if rewind_epoch < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from lifelong.configuration.keys import check_kinds
 from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import explain
 from lifelong.configuration.overrides import check_no_folders, key_of, quoted
+from lifelong.configuration.renamed import renamed
 from lifelong.training.session import prepared
 
 if TYPE_CHECKING:
@@ -56,7 +58,9 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     names = {key: _member(key, value) for key, value in objects.items()}
     base = [f"{key}={member}" for key, (member, _) in names.items() if member]
     strategy_class = objects.get("strategy")
-    if strategy_class is not None:  # options that its member does not have
+    if strategy_class is None:
+        texts = renamed(texts, warnings.warn)
+    else:  # options that its member does not have
         texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]
     own = None if config_dir is None else str(config_dir)
     check_no_folders([*texts])

@@ -147,7 +147,7 @@ def code(
         slot, mapping = _L2_PAIRS[code % 5]
         raise ValueError(
             f"transfer.code={code}: the release's {code} is the pattern {code - code % 5} with "
-            f"another regulariser; give {code - code % 5}, and under strategy.network.kind "
+            f"another regulariser; give {code - code % 5}, and under kind "
             f"orthogonality={_ORTHOGONALITIES[code % 5]} (tensor-factored) or slot_penalty={slot} "
             f"and mapping_penalty={mapping} (deconvolutional, in effect zero in the release)"
         )

@@ -178,7 +178,7 @@ def test_networks_of_the_tag_paper(data: str, backbone: str, tensors: int, count
 
 def test_a_uniform_start_is_that_of_pytorch() -> None:
     torch.manual_seed(0)
-    body = mlp((1, 8, 8), [200], initial="uniform")
+    body = mlp((1, 8, 8), [200], init="uniform")
     weight = body.layers[0].weight.detach()
     assert float(weight.abs().max()) == pytest.approx(1 / 8, rel=0.01)
     assert float(weight.std()) == pytest.approx(1 / 8 / math.sqrt(3), rel=0.02)

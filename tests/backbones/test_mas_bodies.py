@@ -64,14 +64,14 @@ def test_initial_weights() -> None:
     initialize(weight, bias, "truncated_normal")
     assert weight.abs().max() <= 0.1
     assert (bias == 0.2).all()
-    with pytest.raises(ValueError, match="initial=zero: give truncated_normal or uniform"):
+    with pytest.raises(ValueError, match="init=zero: give truncated_normal or uniform"):
         initialize(weight, bias, "zero")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("heads", [MultiHead, SingleHead, partial(OutputMatrix, outputs=7)])
 @pytest.mark.parametrize("initial", ["truncated_normal", "uniform", "kaiming"])
 def test_heads_start_as_asked(heads: Any, initial: str) -> None:
-    made = heads(400, initial=initial)
+    made = heads(400, init=initial)
     made.add_task(0, range(7))
     parameters = list(made.parameters())
     expected = {"truncated_normal": 0.2, "uniform": None, "kaiming": 0.0}[initial]
@@ -83,7 +83,7 @@ def test_heads_start_as_asked(heads: Any, initial: str) -> None:
 
 
 def test_linear_layers_on_convolutions_and_dropout() -> None:
-    body = convnet((2, 6, 6), [3, 4], [1, 2], widths=[5, 6], dropout=0.5, initial="uniform")
+    body = convnet((2, 6, 6), [3, 4], [1, 2], widths=[5, 6], dropout=0.5, init="uniform")
     x = torch.randn(4, 2, 6, 6)
     assert body.features == 6
     assert not torch.equal(body(x), body(x))

@@ -39,7 +39,7 @@ SMALLEST: dict[str, tuple[Shape, dict[str, Any]]] = {  # of each target: images,
 
 def body_of(file: Path, shape: Shape) -> Body:
     """The body of a member, as narrow as it can be."""
-    node: Any = OmegaConf.load(file).backbone
+    node: Any = OmegaConf.merge({"protocol": {"dropout": 0.0}}, OmegaConf.load(file)).backbone
     for key, value in SMALLEST[node._target_.rpartition(".")[2]][1].items():
         if key in node:
             node[key] = [value] * len(node[key]) if OmegaConf.is_list(node[key]) else value

@@ -31,7 +31,7 @@ CASES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
     "CIL": ("strategy=cil", [
         ("neighbours=3", "unlabeled=none", "unlabeled=images"),
         ("neighbours=3", "unlabeled=exemplars", "unlabeled=images"),
-        ("most=3", "unlabeled=exemplars", "unlabeled=images"),
+        ("max_unlabeled=3", "unlabeled=exemplars", "unlabeled=images"),
         ("temperature=3.0", "unlabeled=none", "unlabeled=exemplars"),
         ("memory=3", "exemplars=images.pkl", "exemplars=herding"),
     ]),

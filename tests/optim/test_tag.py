@@ -337,7 +337,7 @@ def test_parameter_groups_have_rates_of_their_own() -> None:
 
 
 def masked() -> Network:
-    network = Network(partial(mlp, (1, 4, 4), [12], initial="uniform"), OutputMatrix)
+    network = Network(partial(mlp, (1, 4, 4), [12], init="uniform"), OutputMatrix)
     for task in range(3):
         network.add_task(task, range(4))
     return network

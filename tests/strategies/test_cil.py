@@ -227,7 +227,7 @@ def test_the_classes_of_all_tasks_are_learned(tmp_path: Path) -> None:
     [
         ({"memory": 0}, r"strategy\.memory=0"),
         ({"neighbours": 0}, r"strategy\.neighbours=0"),
-        ({"most": 0}, r"strategy\.most=0"),
+        ({"max_unlabeled": 0}, r"strategy\.max_unlabeled=0"),
         ({"temperature": 0.0}, r"strategy\.temperature=0"),
     ],
 )

@@ -297,8 +297,8 @@ def test_a_new_task_leaves_the_head_of_another_alone() -> None:
 
 
 SMOKE = [
-    "data=digits", "backbone=mlp", "heads=multi", "heads.initial=uniform", "logger=none",
-    "backbone.initial=uniform", "epochs=20", "batch_size=32", "optimizer=sgd_momentum",
+    "data=digits", "backbone=mlp", "heads=multi", "heads.init=uniform", "logger=none",
+    "backbone.init=uniform", "epochs=20", "batch_size=32", "optimizer=sgd_momentum",
     "optimizer.momentum=0.9", "lr=0.05", "evaluate_every=0",
 ]  # fmt: skip
 

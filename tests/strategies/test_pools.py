@@ -55,9 +55,9 @@ def after_one(method: CIL) -> CIL:
         (29, {}, 29, 30),
         (30, {}, 30, None),
         (31, {}, 30, None),
-        (7, {"most": 8}, 7, 8),
-        (8, {"most": 8}, 8, None),
-        (29, {"most": 100}, 29, 30),
+        (7, {"max_unlabeled": 8}, 7, 8),
+        (8, {"max_unlabeled": 8}, 8, None),
+        (29, {"max_unlabeled": 100}, 29, 30),
         (11, {"memory": 1, "neighbours": 4}, 11, 12),
         (1, {}, 1, 30),
     ],
@@ -85,8 +85,8 @@ def test_a_note_is_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     path, folder = pool(tmp_path, 3, (1, 8, 8)), tmp_path / "run"
     options = ["data=digits", "tasks=2", "epochs=1", "batch_size=16", "data.fraction=0.2"]
-    options += ["strategy=cil", "unlabeled=npz", f"unlabeled_file={path}", "strategy.most=4"]
-    assert execute(folder, *options, "logger=none") == 0
+    options += ["strategy=cil", "unlabeled=npz", f"unlabeled_file={path}"]
+    assert execute(folder, *options, "strategy.max_unlabeled=4", "logger=none") == 0
     assert results_of(folder)["method"]["selected"] == {"1": 3}
     note = f"note: visit 1: unlabeled={path} has 3 images; 3 are taken, where 4 were asked for"
     assert note in " ".join((folder / "train.log").read_text().split())

@@ -288,7 +288,7 @@ def test_deciding_on_test_images_is_asked_for_and_said() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"share": 1.0}, r"strategy\.share=1\.0"),
+        ({"prune_fraction": 1.0}, r"strategy\.prune_fraction=1\.0"),
         ({"most_rounds": 0}, r"strategy\.most_rounds=0"),
         ({"base_sparsity": 101.0}, r"strategy\.base_sparsity=101"),
     ],
@@ -308,7 +308,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bu")
     options = ["strategy=tickets_bu", "tasks=2", "keep=all", "strategy.round_epochs=1"]
     options += ["strategy.memory=20"]
-    options += ["strategy.most_rounds=3", "strategy.share=0.4", "strategy.decide_on=test"]
+    options += ["strategy.most_rounds=3", "strategy.prune_fraction=0.4", "strategy.decide_on=test"]
     assert execute(path, *SMALL, *options) == 0
     return path
 

@@ -1,0 +1,60 @@
+"""Options that had another name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+import lifelong
+from lifelong.configuration.compose import composed
+from lifelong.configuration.renamed import RENAMED, renamed
+
+
+def keys(node: object, above: str = "") -> Iterator[str]:
+    for key, value in node.items() if isinstance(node, dict) else ():
+        yield above + key
+        yield from keys(value, f"{above}{key}.")
+
+
+def test_the_new_names_are_there_and_the_old_ones_are_not() -> None:
+    config = composed(["strategy=tickets_bu", "kind=tf", "backbone=mlp"])
+    found = set(keys(OmegaConf.to_container(config)))
+    assert set(RENAMED.values()) <= found
+    assert not RENAMED.keys() & found
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["strategy=tickets_bu", "strategy.share=0.3"], "strategy.prune_fraction=0.3"),
+        (["strategy=cil,tickets_td", "~strategy.most"], "~strategy.max_unlabeled"),
+        (["strategy.network.kind.orthogonality=0.05"], "kind.orthogonality=0.05"),
+        (["experiment=tickets/cifar10_bu", "+strategy.share=1"], "+strategy.prune_fraction=1"),
+        (["strategy=mine", "strategy.share=0.3"], "strategy.share=0.3"),  # an own member
+        (["strategy._target_=a.Mine", "strategy.share=0.3"], "strategy.share=0.3"),
+        (["heads.initials=uniform"], "heads.initials=uniform"),
+    ],
+)
+def test_an_old_name_is_read_and_the_new_one_said(given: list[str], meant: str) -> None:
+    notes: list[str] = []
+    assert renamed(given, notes.append) == [*given[:-1], meant]
+    assert bool(notes) == (given[-1] != meant)
+
+
+def test_the_command_says_it(command: Callable[..., Any]) -> None:
+    done = command("--cfg", "job", "strategy=tickets_bu", "strategy.share=0.3")
+    assert "prune_fraction: 0.3" in done.stdout
+    assert "note: strategy.share is strategy.prune_fraction now" in done.stderr
+
+
+def test_from_python(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match=r"heads\.initial is heads\.init now"):
+        run = lifelong.learn(
+            "heads.initial=uniform", strategy="finetune", data="digits", tasks=1, epochs=1,
+            logger="none", trainer="cpu", paths={"output_dir": tmp_path / "run"},
+        )  # fmt: skip
+    assert run.config.heads.init == "uniform"
