@@ -31,10 +31,11 @@ test-all: install  ## run all tests, the slow ones too
 faults: install  ## kill, damage, starve and mislead it for ten minutes; figures go to docs/trust.md
 	FAULTS_TABLE=docs/trust.md OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/faults $(ARGS)
 
-lint: install  ## check style and types
+lint: install  ## check style, types, and which rooms import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: install  ## bring the code into its format
 	$(BIN)/ruff check --fix .

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from lifelong.data import Batch, Fed, Images
+from lifelong.data import Batch, Fed, Images, Task
 
 Learner = Any  # a `lifelong.Strategy`, which stands above this room
 
@@ -20,16 +20,24 @@ Learner = Any  # a `lifelong.Strategy`, which stands above this room
 def kept_bytes(strategy: Learner) -> dict[str, int]:
     """Bytes that are kept from one task to the next: modules, buffers, the images of memories.
 
-    What a method copies aside for a while, such as the start of a ticket, is not counted.
-
     Returns:
         By what they are for: `network`; each other part of the strategy by its name, such as
         `memory`, `anchor` (importances and the weights to hold to), `teacher`, `masks`; `buffers`
-        that are the strategy's own; `optimizer`, where it lives as long as the stream; `total`.
+        that are the strategy's own; `copies` of weights, such as the start of a ticket; `images`
+        of earlier tasks; `optimizer`, where it lives as long as the stream; `total`.
     """
     found = {name: bytes_of(part) for name, part in strategy.named_children()}
     own = [*strategy.parameters(recurse=False), *strategy.buffers(recurse=False)]
     found["buffers"] = sum(value.nbytes for value in own)
+    aside = [
+        value
+        for name, values in vars(strategy).items()
+        if isinstance(values, dict) and name not in ("_parameters", "_buffers")
+        for value in values.values()
+    ]
+    copies = {v.data_ptr(): v.nbytes for v in aside if type(v) is Tensor}
+    tasks = [part for task in aside if isinstance(task, Task) for part in (task.train, task.val)]
+    found |= {"copies": sum(copies.values()), "images": sum(part.x.nbytes for part in tasks)}
     if strategy.lifetime == "stream":
         states = strategy.optimizer_state().values()
         found["optimizer"] = sum(

@@ -207,6 +207,7 @@ class IncrementalHead(Heads):
         self.below = nn.Sequential(*list(Head(features, 1, hidden, dropout, init))[:-1])
         self.numbers: list[int] = []  # class number of each column
         self.columns: dict[int, list[int]] = {}  # of each task
+        self._orders: dict[int, tuple[int, slice | list[int]]] = {}  # for so many columns
         self.outputs = outputs
         if outputs is not None and outputs < 1:
             raise ValueError(f"heads.outputs={outputs}: give a number of classes, or null")
@@ -240,10 +241,16 @@ class IncrementalHead(Heads):
         return torch.cat([output(below) for output in self.all.values()], 1)
 
     def forward(self, features: Tensor, task: int) -> Tensor:  # (b, f) -> (b, columns)
-        own = self.columns[task]
+        return self.scores(features)[:, self._order(task)]
+
+    def _order(self, task: int) -> slice | list[int]:
+        """All columns, those of the task first; put together anew when columns have come."""
         count = self.outputs or len(self.numbers)
-        others = [column for column in range(count) if column not in own]
-        return self.scores(features)[:, _places(own + others)]
+        if self._orders.get(task, (0,))[0] != count:
+            own = self.columns[task]
+            others = sorted(set(range(count)) - set(own))
+            self._orders[task] = count, _places(own + others)
+        return self._orders[task][1]
 
     def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         scores = self.scores(features)

@@ -43,7 +43,7 @@ def test_member_composes_with_the_types_of_its_target_and_is_built(group: str, m
     complete(config)
     check_options(config)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    if group in ("augment", "data", "experiment", "unlabeled"):
+    if group in ("augment", "data", "debug", "experiment", "unlabeled"):
         return
     built = instantiate(config[group], _convert_="all")
     assert built is not None
@@ -154,7 +154,7 @@ def test_what_a_method_changes_on_one_stream(
 
 
 def test_values_by_choice_name_members_that_exist() -> None:
-    names = {"data": members("data"), "optimizer": members("optimizer")}
+    names = {group: members(group) for group in ("data", "kind", "optimizer")}
     found = 0
     for path in FOLDER.rglob("*.yaml"):
         plain = re.sub(r"\$\{by_fidelity:[^}]*\}", "0", path.read_text())

@@ -111,10 +111,10 @@ ELSEWHERE = {
 
 
 def own(node: DictConfig, path: str) -> Iterator[tuple[str, str]]:
-    """Target and dotted key of the options in a node that refer to nothing but fidelity."""
+    """Target and dotted key of the options in a node that refer to nothing but other choices."""
     for key in map(str, node):
         raw = OmegaConf.to_container(node)[key]  # type: ignore[index,call-overload]
-        if key.startswith("_") or ("${" in str(raw) and "by_fidelity" not in str(raw)):
+        if key.startswith("_") or ("${" in str(raw) and "${by" not in str(raw)):
             if isinstance(raw, dict):
                 yield from own(node[key], f"{path}.{key}")
         elif isinstance(raw, dict):
@@ -138,7 +138,7 @@ def enumerated(groups: tuple[str, ...]) -> list[tuple[str, str]]:
     return list(found.values())
 
 
-TRAINED = enumerated(("strategy", "optimizer", "schedule"))
+TRAINED = enumerated(("strategy", "kind", "optimizer", "schedule"))
 BUILT = enumerated(("backbone", "heads"))
 
 

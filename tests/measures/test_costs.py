@@ -15,7 +15,7 @@ from lifelong.comparison.tables import grids
 from lifelong.data import Images
 from lifelong.measures.costs import kept_bytes, multiply_adds
 from lifelong.networks import MultiHead, Network
-from lifelong.strategies import AGEM, ER, MAS, LwF, Strategy
+from lifelong.strategies import AGEM, ER, MAS, Joint, LwF, Strategy
 from tests.conftest import execute, results_of, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -34,10 +34,12 @@ def learned(kind: type[Strategy], **options: object) -> Strategy:
 
 
 HEADS = 2 * (5 * 3 + 3)
+ALL = len(toy_visit().train) + len(toy_visit().val)  # images of a task
 KEPT = [
     (Strategy, {}, {"network": 4 * (SIZE + HEADS)}),
     (MAS, {}, {"network": 4 * (SIZE + HEADS), "anchor": 2 * 4 * SIZE}),
     (LwF, {}, {"network": 4 * (SIZE + HEADS), "teacher": 4 * (SIZE + HEADS // 2)}),
+    (Joint, {}, {"network": 4 * (SIZE + HEADS), "images": 2 * ALL * 4 * PIXELS}),
     (ER, {"memory": 6}, {"network": 4 * (SIZE + HEADS), "memory": 6 * 4 * PIXELS}),
 ]
 

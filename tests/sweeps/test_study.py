@@ -23,7 +23,6 @@ from lifelong.sweeps.plan import plan
 from lifelong.sweeps.space import space_of
 from lifelong.sweeps.study import overrides_of
 from lifelong.sweeps.sweeper import run_search
-from tests.conftest import configured
 from tests.processes import fresh
 from tests.sweeps.test_plan import QUICK
 
@@ -165,7 +164,9 @@ def test_a_search_finds_what_is_best(tmp_path: Path) -> None:
 
 
 def test_what_it_decides_on_is_an_option_of_every_search() -> None:
-    config = configured("search=tpe", "search.on=split_mnist", "search.tasks=2", "strategy=er")
+    options = ["search=tpe", "search.on=split_mnist", "search.tasks=2", "strategy=er"]
+    with initialize_config_dir(str(FOLDER), version_base="1.3"):
+        config = compose("config", options)
     assert (config.search.on, config.search.tasks) == ("split_mnist", 2)
 
 
