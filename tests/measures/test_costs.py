@@ -34,7 +34,7 @@ def learned(kind: type[Strategy], **options: object) -> Strategy:
 
 
 HEADS = 2 * (5 * 3 + 3)
-ALL = len(toy_visit().train) + len(toy_visit().val)  # images of a task
+ALL = len(toy_visit().train) + len(toy_visit().task.val)  # images of a task
 KEPT = [
     (Strategy, {}, {"network": 4 * (SIZE + HEADS)}),
     (MAS, {}, {"network": 4 * (SIZE + HEADS), "anchor": 2 * 4 * SIZE}),
