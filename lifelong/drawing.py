@@ -34,7 +34,7 @@ Drawings = dict[str, Drawing]  # by name of the file, without ending
 
 def accuracy_label(results: Results) -> str:
     """What accuracies of the run are, for an axis."""
-    how = ", task not given" if results.get("evaluate") == "class" else ""
+    how = ", class-incremental" if results.get("evaluate") == "class" else ""
     return f"{results.get('measured_on', 'test')} accuracy{how}, %"
 
 

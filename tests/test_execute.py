@@ -273,17 +273,17 @@ def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
             assert found["both"]["metrics"][name] == found["task"]["metrics"][name]
     told = (tmp_path / "both" / "train.log").read_text()
     last = found["class"]["metrics"]["final_accuracy"]
-    assert f"task not given: accuracy {100 * found['class']['accuracy'][2][2]:.1f} %" in told
+    assert f"class-incremental: accuracy {100 * found['class']['accuracy'][2][2]:.1f} %" in told
     assert re.search(rf"final accuracy .* {100 * last:.1f} %", told)
     for name in ("accuracy_matrix", "accuracy_curves"):
         without = tmp_path / "both" / "figures" / f"{name}_class.png"
         assert without.read_bytes() == (tmp_path / "class" / "figures" / f"{name}.png").read_bytes()
     page = (tmp_path / "both" / "report.html").read_text()
-    assert "final accuracy, task not given" in page
+    assert "final accuracy, class-incremental" in page
     text, *_ = compare([tmp_path / "both"], tmp_path / "out")
-    assert f"{100 * last:.1f}" in dict(_cells(text))["final %, task not given"]
+    assert f"{100 * last:.1f}" in dict(_cells(text))["final %, class-incremental"]
     assert (tmp_path / "out" / "comparison_figures" / "accuracy_along_stream_class.png").exists()
     (row,) = grouped(read([tmp_path / "class"])[0])
-    assert row.table.endswith("task not given")
+    assert row.table.endswith("class-incremental")
     single = [*options, "heads=single", "evaluate=class", f"paths.output_dir={tmp_path}/no"]
     assert execute(tmp_path / "no", *single[:-1]) == 2

@@ -52,7 +52,7 @@ def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
 
 
 def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
-    """Mean accuracy of the tasks met after each visit; bands: 95 % confidence over seeds.
+    """Mean accuracy of the seen tasks after each visit; bands: 95 % confidence over seeds.
 
     Args:
         groups: of one table.

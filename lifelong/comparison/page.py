@@ -12,7 +12,7 @@ from lifelong.comparison.tables import NOTE, PAIRED, Grid, tests
 from lifelong.measures.metrics import caption_of
 
 CAPTIONS = {
-    "accuracy_along_stream": "Mean accuracy of the tasks met after each task was learned; bands: "
+    "accuracy_along_stream": "Mean accuracy of the seen tasks after each task was learned; bands: "
     "95 % confidence interval over seeds.",
     "accuracy_against_forgetting": "Final accuracy against forgetting; bars: standard deviations.",
     "accuracy_against_time": "Final accuracy against the seconds of training.",

@@ -14,8 +14,8 @@ from lifelong.errors import reason
 from lifelong.storage.files import read_json
 from lifelong.storage.results import check_results, check_shape
 
-FIDELITY = {"clean": "", "authors": ", as released"}
-ASKED = {"task": "", "both": "", "class": ", task not given"}
+FIDELITY = {"clean": "", "authors": ", official implementation"}
+ASKED = {"task": "", "both": "", "class": ", class-incremental"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
 
 

@@ -70,8 +70,8 @@ def by_class(
             split itself (`split`), of the task's training images (`train`), of `imagenet`,
             `cifar10`, `cifar100`, `mnist` or `padded_mnist`; or to [-1, 1] (`signed`) or [0, 1]
             (`none`); `tag_cub`: as TAG's program has CUB's.
-        release_split: draw the images with seed 0 whatever `seed` is, as released programs that
-            gave all trials the same images.
+        release_split: draw the images with seed 0 whatever `seed` is, as official
+            implementations that gave all trials the same images.
         seed: of the draw of images and classes.
         **stream: see `TaskStream`.
 

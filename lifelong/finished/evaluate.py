@@ -10,7 +10,7 @@
     trust=true     builds all that config.yaml names, such as a method of your own; else only
                    parts of lifelong and of PyTorch
 
-The network answers for the tasks met until that visit and is asked about them alone.
+The network answers for the seen tasks until that visit and is asked about them alone.
 
 `lifelong evaluate file=FILE data=STREAM [visit=3] [OVERRIDE ...]` measures the weights in
 a file: a ticket, or the state dict of a network of strategy=cil, also one pruned by
@@ -194,7 +194,7 @@ def _evaluated(arguments: Sequence[str]) -> int:
             "give task"
         )
     accuracies = evaluate(strategy, tasks, given["part"], by_class, given["device"])
-    how = "without the task given" if by_class else "with the task given"
+    how = "class-incremental" if by_class else "task-incremental"
     print(f"{what}, {given['part']} images, {how}")
     for task, accuracy in zip(tasks, accuracies.values(), strict=True):
         print(f"  {plain(task.name):<24} {100 * accuracy:6.2f} %")

@@ -159,7 +159,7 @@ class Run:
 
         Args:
             images: see `predict`.
-            task: whose classes are answered; None for those of all tasks met.
+            task: whose classes are answered; None for those of all seen tasks.
             like: see `predict_class`.
         """
         if task is not None:

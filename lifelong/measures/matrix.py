@@ -43,7 +43,7 @@ def final_accuracy(a: Matrix) -> float:
 
 
 def average_accuracy(a: Matrix) -> float:
-    """Mean over rows of the mean accuracy of the tasks met (average incremental accuracy)."""
+    """Mean over rows of the mean accuracy of the seen tasks (average incremental accuracy)."""
     return _mean([_mean(_met(row)) for row in a])
 
 

@@ -56,7 +56,7 @@ METRICS = {
         "share of right answers to all test images at the end, large tasks counting more",
     ),
     "average_accuracy": Metric(
-        "average accuracy", "average %", "mean over visits of the mean accuracy of the tasks met"
+        "average accuracy", "average %", "mean over visits of the mean accuracy of the seen tasks"
     ),
     "learning_accuracy": Metric(
         "learning accuracy", "learning %", "mean accuracy of each task just after it was learned"
@@ -120,7 +120,7 @@ METRICS = {
 }  # fmt: skip
 # What ends the names of metrics of answers without the task given, and with it.
 WITHOUT_TASK, WITH_TASK = "_class", "_task"
-_HOW = {WITHOUT_TASK: "task not given", WITH_TASK: "task given"}
+_HOW = {WITHOUT_TASK: "class-incremental", WITH_TASK: "task-incremental"}
 
 
 def other_way(results: Mapping[str, Any]) -> str | None:
@@ -137,7 +137,7 @@ def metric_of(name: str) -> Metric | None:
     """The metric of a name in results.json, or of one with something behind it.
 
     >>> metric_of("final_accuracy_class").heading, metric_of("final_accuracy_dense").words
-    ('final %, task not given', 'final accuracy, dense')
+    ('final %, class-incremental', 'final accuracy, dense')
     """
     if name in METRICS:
         return METRICS[name]

@@ -50,8 +50,8 @@ class TAG(TaskOptimizer):
             bias corrections of Adam, that of the second on the whole of S.
         eps: epsilon.
         group: cosines for each `tensor`, or one for all parameters together (`global`).
-        step_scope: the steps that Adam's correction counts: of an `epoch`, as released, or of a
-            `task`.
+        step_scope: the steps that Adam's correction counts: of an `epoch` (official
+            implementation) or of a `task`.
         weights: `cosine`, or an ablation of the paper (A.3.6): `one` (TAG-1: all weights 1), `age`
             (TAG-age: w_kj = k - j + 1), `gradients` (TAG-G: cosines between the first
             `first_gradients` gradients of each task in place of the first moments).

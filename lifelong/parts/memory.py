@@ -36,7 +36,7 @@ def _check_size(option: str, images: int) -> None:
 
 
 class Memory(nn.Module):
-    """Slots for images of the tasks met; a kind of memory decides in `places` what goes where.
+    """Slots for images of the seen tasks; a kind of memory decides in `places` what goes where.
 
     Attributes:
         seen: images offered so far.
@@ -50,7 +50,7 @@ class Memory(nn.Module):
         self.seen = 0
         self.tasks, self.rows = torch.zeros(0).long(), torch.zeros(0).long()
         self.extras: dict[str, Tensor] = {}
-        self._images: dict[int, Images] = {}  # training images of the tasks met
+        self._images: dict[int, Images] = {}  # training images of the seen tasks
         self._kept: Images | None = None  # the images in the slots
 
     def begin_task(self, visit: Visit) -> None:

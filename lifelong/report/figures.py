@@ -76,7 +76,7 @@ def accuracy_matrix(results: Results) -> Figure:
 
 
 def accuracy_curves(results: Results) -> Figure:
-    """Accuracy of each task along the stream, and the mean of the tasks met."""
+    """Accuracy of each task along the stream, and the mean of the seen tasks."""
     matrix = 100 * matrix_of(results)
     figure, axes = single(7, 3.8)
     steps = np.arange(len(matrix))

@@ -25,7 +25,7 @@ class Answering(LightningModule):
 
     Attributes:
         network: answers.
-        classes: class numbers of the tasks met so far, by index.
+        classes: class numbers of the seen tasks, by index.
         eval_modes: how it is evaluated: with the task given (`task`), without it (`class`), or
             both: first the mode by which the run decides; the other one in tests alone.
         measures: what is asked of answers beside whether they are right.
@@ -63,7 +63,7 @@ class Answering(LightningModule):
         return self._among(self.network.all_logits(x, tasks), tasks)
 
     def candidate_tasks(self) -> list[int]:
-        """The tasks whose classes are told apart without the task given: all met so far."""
+        """The tasks whose classes are told apart without the task given: all seen so far."""
         return list(self.classes)
 
     def supports_class_incremental(self) -> bool:

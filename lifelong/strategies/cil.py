@@ -36,7 +36,7 @@ from lifelong.strategies.strategy import Round, Rounds, Strategy
 class CIL(Strategy):
     """Rehearsal in balance, and distillation on unlabeled images.
 
-    With k tasks met before, T the temperature and means over batches, the loss is
+    With k seen tasks before, T the temperature and means over batches, the loss is
     CE(aux(R)) + KD(aux(U)) + 1/2 (n CE(main(N)) + o CE(main(O)) + KD(main(U))), n and o being the
     shares of N and O in a batch; KD = T^2 times `distillation` on the old classes. In the first
     task it is CE(main) + CE(aux).
@@ -172,7 +172,7 @@ class CIL(Strategy):
         return loss + balanced / 2
 
     def _cross_entropy(self, scores: Sequence[Tensor], batch: Batch) -> Tensor:
-        """Cross-entropy over the classes of all tasks met, which `scores` are for."""
+        """Cross-entropy over the classes of all seen tasks, which `scores` are for."""
         return F.cross_entropy(torch.cat(list(scores), 1), self.place_of(batch, self._tasks))
 
     def _views(self, visit: Visit) -> Images:

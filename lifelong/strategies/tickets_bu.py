@@ -33,7 +33,7 @@ from lifelong.strategies.tickets import Tickets
 class TicketsBU(Tickets):
     """Class-incremental learning of sparse networks beside a dense one.
 
-    With A the accuracy of the dense network on the classes of all tasks met, a that of the ticket
+    With A the accuracy of the dense network on the classes of all seen tasks, a that of the ticket
     or of the network in a pruning round (its best epoch), in percentage points:
 
     - after the first task rounds of pruning end where A - a reaches `stop_drop` and `base_sparsity`
@@ -227,7 +227,7 @@ class TicketsBU(Tickets):
         return metrics.get("val/restored", last)  # of the network that is carried on
 
     def _judging(self) -> Images:
-        """Images that decide, of all tasks met."""
+        """Images that decide, of all seen tasks."""
         return Images.joined([self._judges(self._met[index]) for index in self._tasks])
 
     def _judges(self, task: Task) -> Images:

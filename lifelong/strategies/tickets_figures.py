@@ -17,7 +17,7 @@ def drawings(results: Results) -> Drawings:
     if method.get("remaining"):
         made["accuracy_against_remaining"] = Drawing(
             accuracy_against_remaining(results),
-            "Mean accuracy of the tasks met against the share of the "
+            "Mean accuracy of the seen tasks against the share of the "
             "convolutions' weights left, after each task.",
         )
         made["density_by_layer"] = Drawing(
@@ -27,7 +27,7 @@ def drawings(results: Results) -> Drawings:
     if "accuracy_dense" in results:
         made["dense_against_ticket"] = Drawing(
             dense_against_ticket(results),
-            "Mean accuracy of the tasks met of the ticket and of the dense network "
+            "Mean accuracy of the seen tasks of the ticket and of the dense network "
             "beside it; numbers: points by which the ticket is ahead.",
         )
     if any("rounds" in entry for entry in method.get("decisions", {}).values()):
@@ -40,7 +40,7 @@ def drawings(results: Results) -> Drawings:
 
 
 def accuracy_against_remaining(results: Results) -> Figure:
-    """Mean accuracy of the tasks met against the weights left, a point a stage (Tickets)."""
+    """Mean accuracy of the seen tasks against the weights left, a point a stage (Tickets)."""
     figure, axes = single(7, 3.6)
     lines: list[tuple[str, str, str | None]] = [
         ("ticket" if "accuracy_dense" in results else "network", "accuracy", "measured_with")
@@ -68,7 +68,7 @@ def accuracy_against_remaining(results: Results) -> Figure:
 
 
 def dense_against_ticket(results: Results) -> Figure:
-    """Mean accuracy of the tasks met of the ticket and of the dense network beside it."""
+    """Mean accuracy of the seen tasks of the ticket and of the dense network beside it."""
     figure, axes = single(7, 3.4)
     ends = {}
     for number, (name, key) in enumerate((("ticket", "accuracy"), ("dense", "accuracy_dense"))):
@@ -140,7 +140,7 @@ def pruning_rounds(results: Results) -> Figure:
 
 
 def _means(results: Results, key: str) -> list[tuple[int, float]]:
-    """By visit the mean accuracy of the tasks met, in percent, where it was measured."""
+    """By visit the mean accuracy of the seen tasks, in percent, where it was measured."""
     matrix = 100 * from_rows(results[key], len(results["tasks"]))
     return [(step, float(np.nanmean(row))) for step, row in enumerate(matrix) if (row == row).any()]
 

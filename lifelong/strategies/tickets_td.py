@@ -176,7 +176,7 @@ class TicketsTD(Tickets):
         return self.taught.before if self._looks_back else self.taught.now
 
     def _known(self, visit: Visit) -> list[int]:
-        """The tasks met until a visit, in the order in which they came."""
+        """The seen tasks until a visit, in the order in which they came."""
         met = dict.fromkeys(past.task.index for past in self._visits if past.number <= visit.number)
         return list(met)
 

@@ -279,7 +279,7 @@ class Experiment:
         self.strategy.eval_modes = ways
 
     def _seen(self, visit: Visit) -> list[Images]:
-        """Test images of the tasks met so far."""
+        """Test images of the seen tasks."""
         met = sorted({each.task.index for each in self.stream.visits[: visit.number]})
         return [self.stream.tasks[index].test for index in met]
 

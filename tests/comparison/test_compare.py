@@ -232,7 +232,7 @@ def test_the_best_options_of_each_method(tmp_path: Path, capsys: Any) -> None:
     assert main(["best=true", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert "batch 10, measured on validation images" in printed
-    assert "batch 10, as released, measured on validation images" in printed
+    assert "batch 10, official implementation, measured on validation images" in printed
     assert "em=paper" not in printed
 
 

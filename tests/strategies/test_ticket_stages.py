@@ -124,7 +124,7 @@ def test_a_stage_has_the_mask_that_was_found_for_it(watched: Watched, stage: int
 
 
 def answers(watched: Watched, stage: int) -> list[float]:
-    """Accuracies on all tasks met of the network that a ticket holds."""
+    """Accuracies on all seen tasks of the network that a ticket holds."""
     ticket = load_ticket(watched.tickets[stage])
     run = load_run(watched.folder, visit=len(ticket.tasks))
     ticket.into(run.strategy.network)
