@@ -20,6 +20,7 @@ from lifelong.backbones import convnet
 from lifelong.configuration.compose import composed, register
 from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead
+from lifelong.report import page
 from lifelong.transfer import (
     DeconvolvedTransferLayer,
     HardTransferLayer,
@@ -35,6 +36,13 @@ register()
 @pytest.fixture(autouse=True)
 def _one_seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run's page takes a third of its time here; it is drawn where a test asks for it."""
+    if "page" not in request.keywords:
+        monkeypatch.setattr(page, "write_report", lambda folder, trust: None)
 
 
 def small_body(shape: tuple[int, int, int] = (2, 6, 6), depth: int = 4) -> Callable[[], object]:

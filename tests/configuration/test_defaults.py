@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lifelong.report import page as report
 from tests.conftest import execute, results_of
 
 SHARED = ["logger=none", "evaluate_every=0", "trainer=cpu", "optimizer=adam", "download=false"]
@@ -66,9 +65,7 @@ def forgetting(strategy: str, options: list[str], known: dict[str, float], folde
 )
 def test_a_default_strength_does_something(
     strategy: str, options: list[str], made: Path, forgotten: dict[str, float], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     given = [*options, f"paths.data_dir={made}"]
     without = forgetting("finetune", given, forgotten, tmp_path)
     assert without > 0.1
