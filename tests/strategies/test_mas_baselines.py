@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lifelong.data import Batch
-from lifelong.networks import MultiHead, Network, OutputMatrix, SingleHead
+from lifelong.networks import IncrementalHead, MultiHead, Network, OutputMatrix, SingleHead
 from lifelong.strategies import EWC, SI, FrozenBody, LwF, Round, Strategy
 from tests.conftest import images, small_body, toy_visit
 
@@ -115,6 +115,44 @@ def test_lwf_loss_by_hand(heads: Any) -> None:
     assert not any("teacher" in name for name in names)
     strategy.train()
     assert not strategy.teacher.training
+
+
+def in_the_third_task(**options: Any) -> tuple[Any, Any, Batch]:
+    """LwF in training, the network as it was before the task, and a batch."""
+    strategy = made(LwF, **options)
+    for task in range(3):
+        strategy.begin_task(toy_visit(task))
+        strategy.double()
+        before = copy.deepcopy(strategy.network)
+        train(strategy, batches(task, 3))
+    return strategy, before, batches(2, 1)[0]
+
+
+def test_lwf_averages_over_tasks() -> None:
+    strategy, before, batch = in_the_third_task(strength=1.5, weighting="average")
+    network, x = strategy.network, batch.x
+    expected = F.cross_entropy(network.logits(x, 2), batch.y) / 3
+    for task in (0, 1):
+        wanted = (before.logits(x, task) / 2).softmax(1)
+        given = (network.logits(x, task) / 2).softmax(1)
+        expected = expected - 1.5 * (2 / 3) / 2 * (wanted * given.log()).sum(1).mean()
+    torch.testing.assert_close(strategy.training_loss(batch), expected)
+
+
+def test_lwf_over_new_classes_too() -> None:
+    """The former network gives them probability 0; the softmax of this one has them."""
+    strategy, before, batch = in_the_third_task(heads=IncrementalHead, new_classes=True)
+    old = sum(len(toy_visit(task).task.classes) for task in (0, 1))
+    wanted, given = (
+        (net.heads.scores(net.body(batch.x)) / 2) for net in (before, strategy.network)
+    )
+    assert given.shape[1] > old
+    wanted = wanted[:, :old].softmax(1)
+    expected = F.cross_entropy(strategy.network.logits(batch.x, 2), batch.y)
+    expected = expected - (wanted * given.log_softmax(1)[:, :old]).sum(1).mean()
+    torch.testing.assert_close(strategy.training_loss(batch), expected)
+    with pytest.raises(ValueError, match="new_classes=true: each task has a head of its own"):
+        made(LwF, new_classes=True)
 
 
 def test_lwf_without_strength_or_in_the_first_task_is_fine_tuning() -> None:
