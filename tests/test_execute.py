@@ -122,6 +122,7 @@ def test_resume_auto_needs_a_folder(capsys: Any) -> None:
         ["strategy=hps", "data.order=[1,2,1]", "tasks=null"],
     ],
 )
+@pytest.mark.page
 def test_uncommon_combinations_run(tmp_path: Path, options: list[str]) -> None:
     assert execute(tmp_path, *QUICK, *options) == 0
     assert results_of(tmp_path)["status"] == "finished"
@@ -169,6 +170,7 @@ def test_a_failing_method_leaves_its_report_of_what_was(
     assert results_of(tmp_path)["status"] == "finished"
 
 
+@pytest.mark.page
 def test_a_report_that_was_not_written_is_made_on_resume(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -253,6 +255,7 @@ def _cells(table: str) -> list[tuple[str, str]]:
     return list(zip(*(map(str.strip, line.split("|")) for line in (heads, row)), strict=True))
 
 
+@pytest.mark.page
 def test_accuracy_without_the_task_given(tmp_path: Path) -> None:
     """`class` measures what `both` has beside the other; training is the same."""
     options = ["data=digits", "strategy=finetune", "heads=multi", "epochs=4", "batch_size=32"]

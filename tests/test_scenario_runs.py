@@ -138,6 +138,7 @@ def test_one_head_is_held_like_the_body() -> None:
         assert names[heads] == {name for name, _ in made.network.named_parameters()}
 
 
+@pytest.mark.page
 def test_what_is_measured_beside_changes_nothing(tmp_path: Path) -> None:
     options = [*FAST, *ADAM, "strategy=er", "heads=multi", "epochs=3"]
     assert execute(tmp_path / "plain", *options) == 0

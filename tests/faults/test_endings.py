@@ -28,6 +28,7 @@ from lifelong.sweeps.study import STUDY, study_in
 from tests.conftest import execute, results_of
 from tests.processes import ROOT, Command
 
+pytestmark = pytest.mark.page
 QUICK = ["strategy=finetune", "data=digits", "data.fraction=0.2", "tasks=2", "epochs=1"]
 QUICK += ["batch_size=16", "logger=none", "trainer=cpu"]
 

@@ -305,6 +305,7 @@ def test_short_texts_that_are_endless_are_refused(tmp_path: Path) -> None:
                 reader(path)
 
 
+@pytest.mark.page
 def test_reports_are_not_made_of_what_is_damaged(whole: Path, tmp_path: Path) -> None:
     folder = copy_of(whole, tmp_path / "run")
     found = json.loads((folder / "results.json").read_text())

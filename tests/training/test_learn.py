@@ -50,6 +50,7 @@ def module() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
 
 
+@pytest.mark.page
 def test_the_same_run_as_the_command(tmp_path: Path) -> None:
     run = lifelong.learn(
         "strategy.memory=40", strategy="er", data="digits", tasks=2, lr=0.01, **FAST,
