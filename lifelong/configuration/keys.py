@@ -21,7 +21,7 @@ ROOTS = (
 )  # fmt: skip
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (
-    "transfer", "backbone", "heads", "optimizer", "schedule", "unlabeled", "deconvolution",
+    "transfer", "kind", "backbone", "heads", "optimizer", "schedule", "unlabeled", "deconvolution",
     "multi_head",
 )  # fmt: skip
 # Options that cut a source into tasks, and beside what each has an effect; files in conf/data give
@@ -67,7 +67,20 @@ def _references(value: Any) -> Iterator[str]:
 
 def reads_fidelity(config: DictConfig) -> bool:
     """Whether anything of the run departs from its paper with `fidelity=authors`."""
-    return "fidelity" in read_keys(config)
+    if "fidelity" not in read_keys(config):
+        return False
+    both = []
+    for fidelity in ("clean", "authors"):  # a value may be chosen by other things before it
+        other = config.copy()
+        other.fidelity = fidelity
+        roots = [other[key] for key in ROOTS if key in other]
+        both.append(
+            [
+                OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v
+                for v in roots
+            ]
+        )
+    return both[0] != both[1]
 
 
 def check_read(config: DictConfig, overrides: Iterable[str]) -> None:

@@ -167,6 +167,11 @@ def test_values_by_choice_name_members_that_exist() -> None:
     assert found > 60
 
 
+@pytest.mark.parametrize(("data", "departs"), [("cil_cifar10", True), ("cil_cifar100", False)])
+def test_fidelity_is_read_where_it_decides(data: str, departs: bool) -> None:
+    assert reads_fidelity(configured("strategy=tickets_td", f"data={data}")) == departs
+
+
 def test_a_copy_keeps_what_the_method_has_on_a_stream(tmp_path: Path) -> None:
     copied("er", tmp_path)
     copied("split_cub", tmp_path)

@@ -129,6 +129,7 @@ def test_options_without_effect_are_refused(name: str, option: str, idle: str, a
         ("strategy=ewc transfer=top2", "transfer"),
         ("strategy=ewc backbone.channels=[2,2,2,2] transfer.groups=[2,2]", "transfer.groups"),
         ("strategy=lasem_hps unlabeled=exemplars", "unlabeled"),
+        ("strategy=er kind=tf", "kind"),
         ("strategy=hps +deconvolution.x=1", "deconvolution.x"),
         ("strategy=hps heads=single multi_head=lifelong.networks.OutputMatrix", "multi_head"),
     ],
