@@ -69,18 +69,18 @@ def reads_fidelity(config: DictConfig) -> bool:
     """Whether anything of the run departs from its paper with `fidelity=authors`."""
     if "fidelity" not in read_keys(config):
         return False
-    both = []
-    for fidelity in ("clean", "authors"):  # a value may be chosen by other things before it
-        other = config.copy()
-        other.fidelity = fidelity
-        roots = [other[key] for key in ROOTS if key in other]
-        both.append(
-            [
-                OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v
-                for v in roots
-            ]
-        )
-    return both[0] != both[1]
+    clean, authors = (_roots(config, fidelity) for fidelity in ("clean", "authors"))
+    return clean != authors  # a value may be chosen by other things before fidelity
+
+
+def _roots(config: DictConfig, fidelity: str) -> list[Any]:
+    """The values of `ROOTS` with such a fidelity."""
+    other = config.copy()
+    other.fidelity = fidelity
+    values = [other[key] for key in ROOTS if key in other]
+    return [
+        OmegaConf.to_container(v, resolve=True) if OmegaConf.is_config(v) else v for v in values
+    ]
 
 
 def check_read(config: DictConfig, overrides: Iterable[str]) -> None:

@@ -76,7 +76,8 @@ def members(group: str, config_dir: str | None = None) -> dict[str, Member]:
         return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
     pages = FOLDER / "tables"
-    found = {name: Member(pages, name) for name in tables.rows(pages) if group == tables.GROUP}
+    rows = tables.rows(pages) if group == tables.GROUP else ()
+    found = {name: Member(pages, name) for name in rows}
     found |= {
         path.relative_to(home / group).with_suffix("").as_posix(): Member(path)
         for home in homes(config_dir)

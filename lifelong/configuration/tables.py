@@ -10,7 +10,7 @@ A page, `conf/tables/<paper>/<table>.yaml`, reads like the table of the paper:
         choose: {strategy: er}
         set: {fidelity: authors}
         cells:
-          cub: {final_accuracy: [70.73, 0.23]}
+          cub: {final_accuracy: [59.25, 0.82]}
 
 Of it comes `experiment=<paper>/cub_er`: the members that page, stream, row and cell `choose`, and
 what they `set`, the later before the earlier. A cell is what was published: figures as `[mean,
@@ -44,6 +44,7 @@ _TOLD = {  # published figures that a line tells, by their names there
 }
 
 
+@functools.cache
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
     """The experiments of all pages below a folder, by name: `title`, `note` and `config`."""
     found: dict[str, dict[str, Any]] = {}
@@ -52,7 +53,6 @@ def rows(folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-@functools.cache
 def _cells(path: Path) -> dict[str, dict[str, Any]]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with path.open(encoding="utf-8") as file:
@@ -153,7 +153,8 @@ class TableSource(ConfigSource):
         if not below:
             papers = [path.name for path in Path(self.path).glob("*/")]
             return [] if results_filter is ObjectType.CONFIG else sorted(papers)
-        names = [name.removeprefix(below) for name in rows(Path(self.path)) if below in name]
+        known = rows(Path(self.path))
+        names = [name.removeprefix(below) for name in known if name.startswith(below)]
         return [] if results_filter is ObjectType.GROUP else sorted(names)
 
     @staticmethod

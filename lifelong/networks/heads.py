@@ -207,7 +207,7 @@ class IncrementalHead(Heads):
         self.below = nn.Sequential(*list(Head(features, 1, hidden, dropout, init))[:-1])
         self.numbers: list[int] = []  # class number of each column
         self.columns: dict[int, list[int]] = {}  # of each task
-        self._orders: dict[int, tuple[int, slice | list[int]]] = {}  # for so many columns
+        self._orders: dict[int, slice | list[int]] = {}  # of columns, as each task has them
         self.outputs = outputs
         if outputs is not None and outputs < 1:
             raise ValueError(f"heads.outputs={outputs}: give a number of classes, or null")
@@ -231,6 +231,7 @@ class IncrementalHead(Heads):
                 f"{len(self.numbers)} classes; give as many, or null"
             )
         self.columns[task] = [self.numbers.index(number) for number in classes]
+        self._orders.clear()
 
     def head_for(self, task: int) -> nn.Module:
         return self
@@ -244,13 +245,12 @@ class IncrementalHead(Heads):
         return self.scores(features)[:, self._order(task)]
 
     def _order(self, task: int) -> slice | list[int]:
-        """All columns, those of the task first; put together anew when columns have come."""
-        count = self.outputs or len(self.numbers)
-        if self._orders.get(task, (0,))[0] != count:
+        """All columns, those of the task first; put together once."""
+        if task not in self._orders:
             own = self.columns[task]
-            others = sorted(set(range(count)) - set(own))
-            self._orders[task] = count, _places(own + others)
-        return self._orders[task][1]
+            others = set(range(self.outputs or len(self.numbers))) - set(own)
+            self._orders[task] = _places(own + sorted(others))
+        return self._orders[task]
 
     def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         scores = self.scores(features)

@@ -23,7 +23,7 @@ from lifelong.training.session import prepared
 if TYPE_CHECKING:
     from lifelong.finished.load import Run
 
-BASES = {"Strategy": "finetune", "LASEM": "lasem_hps", "DARTS": "darts_hps"}  # of several members
+BASES = {"Strategy": "finetune"}  # of several members
 
 
 def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any) -> Run:
@@ -57,10 +57,8 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     texts = [*_texts({k: v for k, v in members.items() if k not in objects}), *overrides]
     names = {key: _member(key, value) for key, value in objects.items()}
     base = [f"{key}={member}" for key, (member, _) in names.items() if member]
-    strategy_class = objects.get("strategy")
-    if strategy_class is None:
-        texts = renamed(texts, warnings.warn)
-    else:  # options that its member does not have
+    texts = renamed(texts, warnings.warn, own=objects)
+    if "strategy" in objects:  # options that its member does not have
         texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]
     own = None if config_dir is None else str(config_dir)
     check_no_folders([*texts])

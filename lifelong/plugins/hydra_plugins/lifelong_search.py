@@ -1,4 +1,4 @@
-"""Where Hydra looks for the sweeper of `search=`; all that it does stands in lifelong/search.py."""
+"""Where Hydra looks for the sweeper of `search=`; all that it does stands in lifelong.sweeps."""
 
 from __future__ import annotations
 
