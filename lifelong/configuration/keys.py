@@ -22,7 +22,7 @@ ROOTS = (
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (
     "transfer", "kind", "backbone", "heads", "optimizer", "schedule", "unlabeled", "deconvolution",
-    "multi_head",
+    "multi_head", "protocol.hidden", "protocol.dropout",
 )  # fmt: skip
 # Options that cut a source into tasks, and beside what each has an effect; files in conf/data give
 # many of them at once, so only those of a command are looked at.
@@ -93,14 +93,15 @@ def check_read(config: DictConfig, overrides: Iterable[str]) -> None:
     Raises:
         ValueError: the key, and the members that do not read it.
     """
-    read, overrides = {key.split(".")[0] for key in read_keys(config)}, list(overrides)
+    found, overrides = read_keys(config), list(overrides)
+    read = {*found, *(key.split(".")[0] for key in found)}
     for key in overrides:
-        group = re.split(r"[./@]", key)[0]
-        if group in UNREAD_BY_SOME and group not in read:
-            raise ValueError(
-                f"{key}: strategy={config.choices.strategy} on data={config.choices.data} does "
-                f"not read {group}; leave it out"
-            )
+        for part in (re.split(r"[./@]", key)[0], key):
+            if part in UNREAD_BY_SOME and part not in read:
+                raise ValueError(
+                    f"{key}: strategy={config.choices.strategy} on data={config.choices.data} does "
+                    f"not read {part}; leave it out"
+                )
     _check_split(config, overrides)
 
 

@@ -13,6 +13,8 @@ from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_h
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
+from lifelong.configuration.renamed import RENAMED
+
 # What Hydra itself reads of a node with a target.
 _HYDRA = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 
@@ -45,6 +47,8 @@ def _check_built(node: DictConfig, path: str) -> None:
     for key in map(str, node):
         name = f"{path}.{key}" if path else key
         if options is not None and key not in options | _HYDRA:
+            if name in RENAMED:  # in a file, whose keys are read as they stand
+                raise ValueError(f"{name}: is {RENAMED[name]} now; give it that name")
             way = f"with ~{name}" if node[key] is not None else "in a member of your own"
             raise ValueError(f"{name}: {node['_target_']} has no such option; leave it out {way}")
         if key in hints and not _holds_nodes(node[key]):

@@ -14,18 +14,12 @@ from omegaconf import OmegaConf
 from lifelong import load_run
 from lifelong.comparison import compare
 from lifelong.configuration.folders import output_folder, taken
-from lifelong.report import page as report
 from lifelong.storage.locks import LOCK, held
 from lifelong.training.loggers import group_of
 from tests.conftest import configured, execute, results_of
 
 QUICK = ["strategy=finetune", "data=digits", "data.fraction=0.2", "tasks=2", "epochs=1"]
 QUICK += ["batch_size=16", "logger=none", "trainer=cpu"]
-
-
-@pytest.fixture(autouse=True)
-def _no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
 
 
 @pytest.fixture(scope="module")

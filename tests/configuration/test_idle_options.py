@@ -206,3 +206,11 @@ def test_leaving_out_what_becomes_unlikely_needs_a_prior_that_is_learned(
         config = configured(*options[:-1], *others)
         complete(config)
         instantiate(config.strategy, _convert_="all")
+
+
+def test_an_option_that_the_backbone_does_not_take_is_refused() -> None:
+    given = ["strategy=er", "protocol.dropout=0.5"]
+    keys = [key_of(word) for word in given]
+    check_read(configured(*given, "backbone=reduced_resnet"), keys)
+    with pytest.raises(ValueError, match=r"does not read protocol\.dropout; leave it out"):
+        check_read(configured(*given, "data=digits"), keys)

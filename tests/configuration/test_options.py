@@ -25,7 +25,6 @@ from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.options import _annotations, check_options, holds
 from lifelong.data import by_class
 from lifelong.data.sources import digits
-from lifelong.report import page as report
 from tests.conftest import configured, execute
 
 QUICK = ["data=digits", "data.fraction=0.2", "tasks=2", "epochs=2", "batch_size=16", "logger=none"]
@@ -165,9 +164,8 @@ LITERALS = [  # of options with a few values: which is tried in place of the def
 
 @pytest.mark.parametrize(("member", "key"), TRAINED, ids=lambda value: str(value))
 def test_an_option_changes_what_is_learned_or_is_refused(
-    member: str, key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    member: str, key: str, tmp_path: Path, capsys: Any
 ) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     group = key.partition(".")[0]
     base = [f"{group}={member}", *QUICK, *CONTEXT.get(member, [])]
     config = configured(*base)

@@ -58,3 +58,21 @@ def test_from_python(tmp_path: Path) -> None:
             logger="none", trainer="cpu", paths={"output_dir": tmp_path / "run"},
         )  # fmt: skip
     assert run.config.heads.init == "uniform"
+
+
+def test_a_file_with_an_old_name_is_told_the_new_one(
+    tmp_path: Path, command: Callable[..., Any]
+) -> None:
+    (tmp_path / "own" / "experiment").mkdir(parents=True)
+    own = tmp_path / "own" / "experiment" / "mine.yaml"
+    own.write_text("# @package _global_\nheads: {initial: uniform}\n")
+    done = command(f"--config-dir={own.parent.parent}", "experiment=mine", "data=digits")
+    assert done.returncode == 2
+    assert "heads.initial: is heads.init now" in done.stderr
+
+
+def test_an_object_s_option_keeps_its_name() -> None:
+    notes: list[str] = []
+    given = ["strategy.share=0.3", "heads.initial=uniform"]
+    found = renamed(given, notes.append, own=["strategy"])
+    assert found == ["strategy.share=0.3", "heads.init=uniform"]

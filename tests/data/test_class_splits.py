@@ -9,7 +9,6 @@ import pytest
 
 from lifelong.data import TaskStream, by_class
 from lifelong.data.sources import digits
-from lifelong.report import page as report
 from tests.conftest import execute, results_of
 
 QUICK = ["data=digits", "epochs=1", "batch_size=16", "data.fraction=0.2", "logger=none"]
@@ -51,11 +50,6 @@ def test_labels_follow_the_order_that_is_given() -> None:
         assert one.x[one.y == 0].equal(other.x[other.y == 1])
         assert len(one.y.unique()) == 2
         assert len(other.y.unique()) == 3
-
-
-@pytest.fixture(autouse=True)
-def _no_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,12 @@ def test_si_refuses() -> None:
 
 
 @pytest.mark.parametrize("heads", [MultiHead, partial(OutputMatrix, outputs=9)])
-def test_lwf_loss_by_hand(heads: Any) -> None:
+@pytest.mark.parametrize(
+    ("weighting", "own", "each"), [("sum", 1.0, 1.5), ("average", 1 / 3, 1.5 * (1 - 1 / 3) / 2)]
+)
+def test_lwf_loss_by_hand(heads: Any, weighting: str, own: float, each: float) -> None:
     """Cross-entropy, and for each earlier head that of softened scores before and now."""
-    strategy = made(LwF, heads, strength=1.5, temperature=2.0)
+    strategy = made(LwF, heads, strength=1.5, temperature=2.0, weighting=weighting)
     train(strategy, batches(0))
     strategy.begin_task(toy_visit(1))
     strategy.double()
@@ -105,11 +108,11 @@ def test_lwf_loss_by_hand(heads: Any) -> None:
     (batch,) = batches(2, 1)
     train(strategy, batches(2, 3))
     network, x = strategy.network, batch.x
-    expected = F.cross_entropy(network.logits(x, 2), batch.y)
+    expected = own * F.cross_entropy(network.logits(x, 2), batch.y)
     for task in (0, 1):
         wanted = (before.logits(x, task) / 2).softmax(1)
         given = (network.logits(x, task) / 2).softmax(1)
-        expected = expected - 1.5 * (wanted * given.log()).sum(1).mean()
+        expected = expected - each * (wanted * given.log()).sum(1).mean()
     torch.testing.assert_close(strategy.training_loss(batch), expected)
     names = [name for name, p in strategy.named_parameters() if p.requires_grad]
     assert not any("teacher" in name for name in names)
@@ -117,31 +120,15 @@ def test_lwf_loss_by_hand(heads: Any) -> None:
     assert not strategy.teacher.training
 
 
-def in_the_third_task(**options: Any) -> tuple[Any, Any, Batch]:
-    """LwF in training, the network as it was before the task, and a batch."""
-    strategy = made(LwF, **options)
+def test_lwf_over_new_classes_too() -> None:
+    """The former network gives them probability 0; the softmax of this one has them."""
+    strategy = made(LwF, IncrementalHead, new_classes=True)
     for task in range(3):
         strategy.begin_task(toy_visit(task))
         strategy.double()
         before = copy.deepcopy(strategy.network)
         train(strategy, batches(task, 3))
-    return strategy, before, batches(2, 1)[0]
-
-
-def test_lwf_averages_over_tasks() -> None:
-    strategy, before, batch = in_the_third_task(strength=1.5, weighting="average")
-    network, x = strategy.network, batch.x
-    expected = F.cross_entropy(network.logits(x, 2), batch.y) / 3
-    for task in (0, 1):
-        wanted = (before.logits(x, task) / 2).softmax(1)
-        given = (network.logits(x, task) / 2).softmax(1)
-        expected = expected - 1.5 * (2 / 3) / 2 * (wanted * given.log()).sum(1).mean()
-    torch.testing.assert_close(strategy.training_loss(batch), expected)
-
-
-def test_lwf_over_new_classes_too() -> None:
-    """The former network gives them probability 0; the softmax of this one has them."""
-    strategy, before, batch = in_the_third_task(heads=IncrementalHead, new_classes=True)
+    (batch,) = batches(2, 1)
     old = sum(len(toy_visit(task).task.classes) for task in (0, 1))
     wanted, given = (
         (net.heads.scores(net.body(batch.x)) / 2) for net in (before, strategy.network)

@@ -14,7 +14,6 @@ from PIL import Image
 
 from lifelong.data import Images, Visit
 from lifelong.networks import MultiHead, TwoBranchNetwork
-from lifelong.report import page as report
 from lifelong.strategies import CIL
 from tests.conftest import execute, results_of, small_body, toy_task
 
@@ -81,8 +80,7 @@ def test_the_last_task_asks_for_nothing(tmp_path: Path) -> None:
     assert method.method["selected"] == {}
 
 
-def test_a_note_is_said_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
+def test_a_note_is_said_in_the_run(tmp_path: Path) -> None:
     path, folder = pool(tmp_path, 3, (1, 8, 8)), tmp_path / "run"
     options = ["data=digits", "tasks=2", "epochs=1", "batch_size=16", "data.fraction=0.2"]
     options += ["strategy=cil", "unlabeled=npz", f"unlabeled_file={path}"]

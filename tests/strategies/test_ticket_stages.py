@@ -284,7 +284,6 @@ def test_a_start_without_the_last_heads_is_refused(watched: Watched) -> None:
 def test_retraining_begins_with_the_weights_of_the_file_under_the_mask(
     watched: Watched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     options = ["strategy=retrain", f"strategy.run={watched.folder}", "strategy.visit=3"]
     options += [f"strategy.start={watched.tickets[2]}", "epochs=1"]
     assert execute(tmp_path, *SMALL, *options) == 0

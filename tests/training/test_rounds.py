@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from lifelong.report import page as report
 from lifelong.storage.checkpoint import Checkpoint
 from tests.conftest import execute, results_of
 
@@ -22,7 +21,6 @@ OPTIONS = [
 def test_resuming_between_and_within_rounds(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int
 ) -> None:
-    monkeypatch.setattr(report, "write_report", lambda folder, trust: None)
     options = [*OPTIONS, f"checkpoint_every={every}"]
     save = Checkpoint.save
     kinds = []
