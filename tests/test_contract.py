@@ -35,7 +35,7 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "den strategy.expand_above=9 strategy.l2=0.001 strategy.drift=0.05",
     "den strategy.grow=4 strategy.l1=0.0003 strategy.split_above=0.02",
     "lasem_hps strategy.prune_below=0.01",
-    "mas strategy.importance=local strategy.penalty=proximal strategy.accumulate=ema "
+    "mas strategy.importance.scope=local strategy.penalty=proximal strategy.accumulate=ema "
     "strategy.halve_below=0.9",
 ]
 SMALLER = {  # fewer configurations, exemplars or rounds than by default

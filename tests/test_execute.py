@@ -28,20 +28,24 @@ QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "logger=none", "
         (["strategy=hps", "transfer=search"], "gives 16 configurations to choose from"),
         (["strategy=finetune", "evaluate=both"], "evaluate=both: a single head"),
         (
-            ["strategy=mas", "strategy.importance_data=val", "data.validation=0"],
-            "strategy.importance_data=val: task 1 has no such images",
+            ["strategy=mas", "strategy.importance.images=val", "data.validation=0"],
+            "strategy.importance.images=val: task 1 has no such images",
         ),
         (
-            ["strategy=mas", "strategy.importance_data=tests"],
-            "strategy.importance_data: ",
+            ["strategy=mas", "strategy.importance.images=tests"],
+            "strategy.importance.images: ",
         ),
         (
-            ["strategy=mas", "strategy.importance=local", "backbone=preact_resnet18"],
-            "strategy.importance=local: body.",
+            ["strategy=mas", "strategy.importance.scope=local", "backbone=preact_resnet18"],
+            "strategy.importance.scope=local: body.",
         ),
         (
-            ["strategy=mas", "strategy.importance=local", "strategy.estimator=batched"],
-            "strategy.importance=local: has no strategy.estimator=batched",
+            [
+                "strategy=mas",
+                "strategy.importance.scope=local",
+                "strategy.importance.estimator=batched",
+            ],
+            "strategy.importance.scope=local: has no strategy.importance.estimator=batched",
         ),
         (
             ["strategy=mas", "strategy.halve_below=0.8", "optimizer_lifetime=stream"],

@@ -219,7 +219,13 @@ def test_in_the_first_visit_of_a_blurred_stream_nothing_is_held_yet(tmp_path: Pa
 
 
 def test_importances_of_each_score_where_tasks_have_unequally_many_classes(tmp_path: Path) -> None:
-    options = [*FAST, "strategy=mas", "strategy.objective=each_score", "heads=multi", "epochs=1"]
+    options = [
+        *FAST,
+        "strategy=mas",
+        "strategy.importance.objective=each_score",
+        "heads=multi",
+        "epochs=1",
+    ]
     options += ["data.classes=[[0,1],[2,3,4],[5,6]]", "data.blurry=0.3", "strategy.strength=0.1"]
     assert execute(tmp_path, *options) == 0
 

@@ -75,12 +75,25 @@ def _refuse_idle(
         ValueError: the option, its value and what would make it act.
     """
     conditions: Mapping[str, str] = getattr(target, "acts_with", {})
-    parameters = inspect.signature(target).parameters if conditions else {}
-    defaults = {name: parameter.default for name, parameter in parameters.items()}
-    values = defaults | dict(given)
+    usual = defaults(target) if conditions else {}
+    values = usual | dict(given)
     for option, condition in conditions.items():
-        if option in typed and values[option] != defaults[option] and not holds(condition, values):
+        if option in typed and values[option] != usual[option] and not holds(condition, values):
             raise without_effect(path, option, values[option], condition)
+
+
+def defaults(target: Any) -> dict[str, Any]:
+    """Of a target's options, by name; those that a constructor hands on are of its base."""
+    found: dict[str, Any] = {}
+    for owner in target.__mro__ if isinstance(target, type) else (target,):
+        made = vars(owner).get("__init__") if isinstance(owner, type) else owner
+        if made is None:
+            continue
+        parameters = inspect.signature(made).parameters.values()
+        found = {p.name: p.default for p in parameters} | found
+        if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+            break
+    return found
 
 
 def without_effect(path: str, option: str, value: Any, condition: str) -> ValueError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from lifelong.configuration.members import members
 from lifelong.configuration.overrides import key_of
@@ -13,7 +13,17 @@ RENAMED = {  # old keys, which are read until version 0.3, and the new ones
     "strategy.share": "strategy.prune_fraction",
     "heads.initial": "heads.init",
     "backbone.initial": "backbone.init",
+    "strategy.samples": "strategy.importance.samples",
+    "strategy.estimator": "strategy.importance.estimator",
+    "strategy.labels": "strategy.importance.labels",
+    "strategy.objective": "strategy.importance.objective",
+    "strategy.importance_data": "strategy.importance.images",
+    "strategy.batch_size": "strategy.importance.batch_size",
 }
+# Old keys of a value under which options of their own stand now.
+PARTS = {"strategy.importance": "strategy.importance.scope"}
+# Members of a group to which an old key belongs; other members have it still.
+OF = {"strategy.batch_size": {"ewc", "mas"}}
 
 
 def renamed(
@@ -32,24 +42,30 @@ def renamed(
     heads.initial is heads.init now; the old name goes with version 0.3
     ['+heads.init=uniform']
     """
-    theirs = {*own, *_own_groups(overrides)}
-    return [_renamed(text, theirs, note) for text in overrides]
-
-
-def _renamed(override: str, theirs: Set[str], note: Callable[[str], None]) -> str:
-    key = key_of(override)
-    for old, new in RENAMED.items():
-        is_old = key == old or key.startswith(f"{old}.")
-        if is_old and old.partition(".")[0] not in theirs:
-            now = new + key.removeprefix(old)
-            note(f"{key} is {now} now; the old name goes with version 0.3")
-            return override.replace(key, now, 1)
-    return override
-
-
-def _own_groups(overrides: Sequence[str]) -> Iterator[str]:
-    """Groups of which somebody's own member or class is chosen."""
     given = {key_of(text): text.partition("=")[2] for text in overrides}
+    theirs = {*own, *_own_groups(given)}
+    return [_renamed(text, given, theirs, note) for text in overrides]
+
+
+def _renamed(
+    override: str, given: Mapping[str, str], theirs: Set[str], note: Callable[[str], None]
+) -> str:
+    key, value = key_of(override), override.partition("=")[2]
+    if key in PARTS and not value.startswith(("{", "null")):
+        now = PARTS[key]
+    else:
+        old = next((each for each in RENAMED if f"{key}.".startswith(f"{each}.")), key)
+        now = RENAMED.get(old, old) + key.removeprefix(old)
+    group = key.partition(".")[0]
+    others = key in OF and not {*given.get(group, "").split(",")} <= OF[key] | {""}
+    if now == key or group in theirs or others:
+        return override
+    note(f"{key} is {now} now; the old name goes with version 0.3")
+    return override.replace(key, now, 1)
+
+
+def _own_groups(given: Mapping[str, str]) -> Iterator[str]:
+    """Groups of which somebody's own member or class is chosen."""
     for group in {old.partition(".")[0] for old in RENAMED}:
         chosen = set(given[group].split(",")) if group in given else set()
         if f"{group}._target_" in given or not chosen <= members(group).keys():

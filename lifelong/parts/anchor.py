@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from lifelong.networks import TaskNetwork
+
 Named = Mapping[str, nn.Parameter]
 
 
@@ -29,15 +31,10 @@ class Anchor(nn.Module):
                 self.register_buffer(f"weight_{key(name)}", p.detach().clone())
 
     def importance(self, name: str) -> Tensor:
-        return self._kept(f"importance_{key(name)}")
+        return buffer_of(self, f"importance_{key(name)}")
 
     def weight(self, name: str) -> Tensor:
-        return self._kept(f"weight_{key(name)}")
-
-    def _kept(self, name: str) -> Tensor:
-        found = self._buffers[name]  # asked in every step, where `get_buffer` takes its time
-        assert found is not None
-        return found
+        return buffer_of(self, f"weight_{key(name)}")
 
     @torch.no_grad()
     def move_to(self, named: Named) -> None:
@@ -74,6 +71,18 @@ class Anchor(nn.Module):
         torch._foreach_addcmul_(gradients, distances, importances, 2 * strength)
 
     @torch.no_grad()
+    def move_weights(self, named: Named, strengths: Mapping[str, float]) -> None:
+        """The proximal step: weights go the share c / (1 + c) of the way to the anchor.
+
+        Args:
+            named: the parameters.
+            strengths: c over the importance, by name.
+        """
+        for name, p in named.items():
+            c = strengths[name] * self.importance(name)
+            p.copy_((p + c * self.weight(name)) / (1 + c))
+
+    @torch.no_grad()
     def gradients(self, named: Named, strength: float = 1.0) -> list[Tensor]:
         """The gradient of `strength` times the penalty in each parameter."""
         distances = torch._foreach_sub(list(named.values()), [self.weight(n) for n in named])
@@ -85,3 +94,20 @@ class Anchor(nn.Module):
 def key(name: str) -> str:
     """A parameter's name as a part of a buffer's, which has no dots."""
     return name.replace(".", "__")
+
+
+def buffer_of(module: nn.Module, name: str) -> Tensor:
+    """A buffer that is there; asked in every step, where `get_buffer` takes its time."""
+    found = module._buffers[name]
+    if found is None:
+        raise KeyError(name)
+    return found
+
+
+def shared(network: TaskNetwork) -> dict[str, nn.Parameter]:
+    """The trained parameters that serve several tasks, by name: heads only where all have one."""
+    return {
+        name: p
+        for name, p in network.named_parameters()
+        if p.requires_grad and (network.shared_outputs or not name.startswith("heads."))
+    }

@@ -128,8 +128,8 @@ def local_mean(network: TaskNetwork, batches: Iterable[Batch], named: Named) -> 
         missing = named.keys() - calls.covered(once)
         if missing:
             raise ValueError(
-                f"strategy.importance=local: {min(missing)} is no weight of a layer that is used "
-                "once; give global, or a backbone of plain layers"
+                f"strategy.importance.scope=local: {min(missing)} is no weight of a layer that is "
+                "used once; give global, or a backbone of plain layers"
             )
         count += len(batch.y)
     return {name: total / max(count, 1) for name, total in totals.items()}
@@ -175,8 +175,8 @@ def _differentiate(
     except RuntimeError as error:  # an operation that PyTorch cannot vectorise
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"strategy.estimator=exact: gradients of single images cannot be taken in {min(named)} "
-            f"({reason}); give batched, or another backbone"
+            f"strategy.importance.estimator=exact: gradients of single images cannot be taken in "
+            f"{min(named)} ({reason}); give batched, or another backbone"
         ) from None
     for name, gradients in found.items():
         resized = gradients.abs() if size == "absolute" else gradients.square()

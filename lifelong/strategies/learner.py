@@ -124,10 +124,16 @@ class Learner(Answering):
             return Several(groups, self.make_optimizer)
         return self.make_optimizer(groups)
 
+    @property
+    def optimizer(self) -> Optimizer:
+        """That of the current round."""
+        if self._optimizer is None:
+            raise RuntimeError("there is an optimizer from the first round on")
+        return self._optimizer
+
     def lr_of(self, p: nn.Parameter) -> float:
         """The learning rate of a parameter that is trained, as it is now."""
-        assert self._optimizer is not None
-        first, *others = self._optimizer.param_groups
+        first, *others = self.optimizer.param_groups
         own = next((group for group in others if any(p is each for each in group["params"])), first)
         return float(own["lr"])
 

@@ -6,18 +6,17 @@ MAS (ECCV 2018).
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Unpack
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.anchor import key
-from lifelong.strategies.anchored import Anchored
+from lifelong.parts.anchor import buffer_of, key
+from lifelong.strategies.anchored import Anchored, AnchoredOptions
 from lifelong.strategies.learner import MakeOptimizer
 
 
@@ -33,9 +32,8 @@ class SI(Anchored):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         strength: lambda.
-        penalty: see `Anchored`.
-        halve_below: see `Anchored`.
         damping: xi, above 0.
+        **options: `penalty` and `halve_below`, see `Anchored`.
 
     Raises:
         ValueError: a damping that is not above 0.
@@ -48,14 +46,10 @@ class SI(Anchored):
         schedule: Schedule = constant,
         *,
         strength: float = 300.0,
-        penalty: Literal["gradient", "proximal"] = "gradient",
-        halve_below: float = 0.0,
         damping: float = 0.1,
+        **options: Unpack[AnchoredOptions],
     ) -> None:
-        super().__init__(
-            network, optimizer, schedule, strength=strength, penalty=penalty,
-            halve_below=halve_below,
-        )  # fmt: skip
+        super().__init__(network, optimizer, schedule, strength=strength, **options)
         if damping <= 0:
             raise ValueError(f"strategy.damping={damping}: give a number above 0")
         self.damping = damping
@@ -73,9 +67,7 @@ class SI(Anchored):
 
     def path(self, name: str) -> Tensor:
         """The w of a parameter."""
-        found = self._buffers[f"path_{key(name)}"]
-        assert found is not None
-        return found
+        return buffer_of(self, f"path_{key(name)}")
 
     @torch.no_grad()
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -94,7 +86,7 @@ class SI(Anchored):
             moved_by = before - p  # nothing in a step that is left out, as its gradient overflowed
             path.addcmul_(gradient.masked_fill(moved_by == 0, 0), moved_by)
 
-    def importance(self, visit: Visit, loader: DataLoader[Batch]) -> dict[str, Tensor]:
+    def importance_of(self, visit: Visit) -> dict[str, Tensor]:
         return {
             name: (
                 self.path(name) / ((p.detach() - self.anchor.weight(name)).square() + self.damping)

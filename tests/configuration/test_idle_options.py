@@ -13,10 +13,12 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 import lifelong.optim
+import lifelong.parts.fisher
+import lifelong.parts.sensitivity
 import lifelong.strategies
 from lifelong.configuration.complete import complete
 from lifelong.configuration.keys import check_read
-from lifelong.configuration.options import check_options
+from lifelong.configuration.options import check_options, defaults
 from lifelong.configuration.overrides import check_no_folders, key_of
 from tests.conftest import configured, execute
 
@@ -46,8 +48,8 @@ CASES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("expand_above=0.5", "grow=0", "grow=2"),
         ("split_above=0.5", "grow=0", "grow=2"),
     ]),
-    "EWC": ("strategy=ewc", [
-        ("batch_size=7", "estimator=exact", "estimator=batched"),
+    "Fisher": ("strategy=ewc", [
+        ("importance.batch_size=7", "importance.estimator=exact", "importance.estimator=batched"),
     ]),
     "LASEM": ("strategy=lasem_hps", [
         ("em=release", "prior=fixed", "prior=null"),
@@ -60,9 +62,11 @@ CASES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("fixed_probability=0.5", "prior=null", "prior=fixed"),
     ]),
     "MAS": ("strategy=mas", [
-        ("batch_size=7", "estimator=exact", "estimator=batched"),
         ("alpha=0.3", "accumulate=sum", "accumulate=ema"),
         ("alpha=0.3", "accumulate=running_mean", "accumulate=ema"),
+    ]),
+    "Sensitivity": ("strategy=mas", [
+        ("importance.batch_size=7", "importance.estimator=exact", "importance.estimator=batched"),
     ]),
     "TAG": ("optimizer=tag_adam strategy=finetune", [
         ("b=3.0", "weights=one", "weights=gradients"),
@@ -77,13 +81,14 @@ CASES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("neighbours=3", "unlabeled=none", "unlabeled=images"),  # as of CIL
     ]),
 }  # fmt: skip
+ROOMS = [lifelong.strategies, lifelong.optim, lifelong.parts.fisher, lifelong.parts.sensitivity]
 EVERY = [(name, *case) for name, (_, cases) in CASES.items() for case in cases]
 
 
 def tables() -> dict[str, dict[str, str]]:
     """By class the conditions that it has beside those of its bases."""
     found = {}
-    for module in (lifelong.strategies, lifelong.optim):
+    for module in ROOMS:
         for name, member in inspect.getmembers(module, inspect.isclass):
             if "acts_with" in vars(member):
                 above = getattr(member.__mro__[1], "acts_with", {})
@@ -96,7 +101,7 @@ def test_every_condition_has_a_case() -> None:
     assert tables().keys() == CASES.keys()
     for name, table in tables().items():
         seen = {option.partition("=")[0] for option, _, _ in CASES[name][1]}
-        assert table.keys() <= seen, name
+        assert table.keys() <= {option.rpartition(".")[2] for option in seen}, name
 
 
 def checked(name: str, *options: str) -> None:
@@ -118,8 +123,8 @@ def test_options_without_effect_are_refused(name: str, option: str, idle: str, a
     with pytest.raises(ValueError, match=told):
         checked(name, option, idle)
     checked(name, option, acting)
-    owner = getattr(lifelong.strategies, name, None) or getattr(lifelong.optim, name)
-    default = inspect.signature(owner).parameters[key].default
+    owner = next(getattr(room, name) for room in ROOMS if hasattr(room, name))
+    default = defaults(owner)[key.rpartition(".")[2]]
     checked(name, f"{key}={'null' if default is None else default}", idle)  # which says nothing
 
 

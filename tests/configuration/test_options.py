@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.options import _annotations, check_options, holds
+from lifelong.configuration.options import _annotations, check_options, defaults, holds
 from lifelong.data import by_class
 from lifelong.data.sources import digits
 from tests.conftest import configured, execute
@@ -68,14 +67,14 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.fixed": ["1100", "strategy.prior=fixed", "strategy.fixed=1111"],
     "strategy.fixed_probability": ["0.5", "strategy.prior=fixed", "strategy.fixed=1100"],
     "strategy.halve_below": ["0.9"],
-    "strategy.importance_data": ["val"],
-    "strategy.labels": ["predicted"],
+    "strategy.importance.images": ["val"],
+    "strategy.importance.labels": ["predicted"],
     "strategy.likelihood": ["mean"],
     "strategy.max_unlabeled": ["3"],
     "strategy.prior": ["running_mean"],
     "strategy.prune_below": ["0.5"],
     "strategy.pruning": ["[1,1]"],
-    "strategy.samples": ["5"],
+    "strategy.importance.samples": ["5"],
     "strategy.prune_fraction": ["0.6"],
     "channel_gated:strategy.sparsity": ["0.3", "strategy.sparsity_from=1"],
     "strategy.sparsity_from": ["1", "strategy.sparsity=0.1"],
@@ -85,7 +84,7 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.warmup_epochs": ["1"],
     "strategy.weighting": ["average", "tasks=3"],
     "strategy.new_classes": ["true", "heads=incremental"],
-    "strategy.batch_size": ["7"],
+    "strategy.importance.batch_size": ["7"],
     "strategy.alpha": ["0.9", "tasks=3"],
     "strategy.accumulate": ["running_mean", "tasks=3"],
     "strategy.weight_decay": ["0.1"],
@@ -186,14 +185,10 @@ def acting(config: DictConfig, key: str, given: list[str]) -> list[str]:
         return []
     values = {str(k): node[k] for k in node}
     values |= {k.rpartition(".")[2]: v for k, v in (each.split("=", 1) for each in given)}
-    if holds(condition, {**signature(target), **values}):
+    if holds(condition, {**defaults(target), **values}):
         return []
     part = re.split(" or ", condition)[0].split(" and ")
     return [f"{path}.{each.split('|')[0]}" for each in part if "!=" not in each]
-
-
-def signature(target: Any) -> dict[str, Any]:
-    return {n: p.default for n, p in inspect.signature(target).parameters.items()}
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 import lifelong
 from lifelong.configuration.compose import composed
-from lifelong.configuration.renamed import RENAMED, renamed
+from lifelong.configuration.renamed import OF, PARTS, RENAMED, renamed
 
 
 def keys(node: object, above: str = "") -> Iterator[str]:
@@ -21,10 +21,12 @@ def keys(node: object, above: str = "") -> Iterator[str]:
 
 
 def test_the_new_names_are_there_and_the_old_ones_are_not() -> None:
-    config = composed(["strategy=tickets_bu", "kind=tf", "backbone=mlp"])
-    found = set(keys(OmegaConf.to_container(config)))
-    assert set(RENAMED.values()) <= found
-    assert not RENAMED.keys() & found
+    found = set[str]()
+    for name in ("tickets_bu", "ewc", "mas"):
+        config = composed([f"strategy={name}", "kind=tf", "backbone=mlp"])
+        found |= set(keys(OmegaConf.to_container(config)))
+    assert {*RENAMED.values(), *PARTS.values()} <= found
+    assert not (RENAMED.keys() - OF.keys()) & found
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,14 @@ def test_the_new_names_are_there_and_the_old_ones_are_not() -> None:
         (["experiment=tickets/cifar10_bu", "+strategy.share=1"], "+strategy.prune_fraction=1"),
         (["strategy=mine", "strategy.share=0.3"], "strategy.share=0.3"),  # an own member
         (["strategy._target_=a.Mine", "strategy.share=0.3"], "strategy.share=0.3"),
+        (
+            ["strategy=mas", "strategy.importance=global,local"],
+            "strategy.importance.scope=global,local",
+        ),
+        (["strategy=mas", "strategy.importance={samples: 3}"], "strategy.importance={samples: 3}"),
+        (["strategy=ewc", "strategy.batch_size=7"], "strategy.importance.batch_size=7"),
+        (["strategy=cil", "strategy.batch_size=7"], "strategy.batch_size=7"),
+        (["strategy=ewc,mas", "strategy.samples=null"], "strategy.importance.samples=null"),
         (["heads.initials=uniform"], "heads.initials=uniform"),
     ],
 )

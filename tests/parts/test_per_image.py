@@ -265,7 +265,9 @@ def test_local_and_global_agree_before_a_map_that_keeps_norms() -> None:
 def test_local_refuses_what_is_no_layer() -> None:
     net = network("mixed")
     named = dict(net.body.named_parameters())
-    with pytest.raises(ValueError, match=r"strategy.importance=local: layers_.4.bias is no weight"):
+    with pytest.raises(
+        ValueError, match=r"strategy.importance.scope=local: layers_.4.bias is no weight"
+    ):
         local_mean(net, batches("mixed", 9), named)
 
 
@@ -322,7 +324,9 @@ def test_a_weight_that_is_used_in_another_way_too(how: str) -> None:
     if how in ("once", "shape"):
         local_mean(net, data, trained(net))
     else:
-        with pytest.raises(ValueError, match=r"strategy\.importance=local: \w+ is no weight"):
+        with pytest.raises(
+            ValueError, match=r"strategy\.importance\.scope=local: \w+ is no weight"
+        ):
             local_mean(net, data, trained(net))
 
 
@@ -344,5 +348,7 @@ def test_refuses_what_cannot_be_taken_image_by_image(monkeypatch: pytest.MonkeyP
     net: Any = Reused("once")
     monkeypatch.setattr(net, "logits", lambda x, task: Opaque.apply(x, net.weight))
     data = [Batch(torch.randn(3, 4), torch.zeros(3).long(), torch.zeros(3).long())]
-    with pytest.raises(ValueError, match=r"strategy\.estimator=exact: .* weight .*give batched"):
+    with pytest.raises(
+        ValueError, match=r"strategy\.importance\.estimator=exact: .* weight .*give batched"
+    ):
         image_mean(net, data, {"weight": net.weight}, squared_norm)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lifelong.data import Batch, Visit
 from lifelong.networks import MultiHead, Network, OutputMatrix
+from lifelong.parts.fisher import Fisher
 from lifelong.strategies import EWC
 from tests.conftest import small_body, toy_visit
 
@@ -25,8 +26,8 @@ HEADS = [MultiHead, partial(OutputMatrix, outputs=9)]
 
 def ewc(heads: Any, **options: Any) -> EWC:
     torch.manual_seed(3)
-    network = Network(small_body(), heads)
-    return EWC(network, SGD, strength=STRENGTH, clip=None, samples=None, **options).double()
+    network, fisher = Network(small_body(), heads), Fisher(samples=None)
+    return EWC(network, SGD, strength=STRENGTH, clip=None, importance=fisher, **options).double()
 
 
 def batch_of(visit: Visit, rows: Tensor) -> Batch:

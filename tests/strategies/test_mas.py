@@ -15,8 +15,10 @@ from torch import Tensor
 from lifelong.data import Images, Visit
 from lifelong.measures.history import HISTOGRAM
 from lifelong.networks import MultiHead, Network
+from lifelong.parts.fisher import Fisher
+from lifelong.parts.importance import Importance, statistics
+from lifelong.parts.sensitivity import Sensitivity
 from lifelong.strategies import MAS, SI, Anchored, Round
-from lifelong.strategies.anchored import importance_statistics
 from tests.conftest import execute, images, results_of, small_body, toy_task, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -76,7 +78,7 @@ def test_accumulation(accumulate: Any, expected: float) -> None:
     made = mas(accumulate=accumulate, alpha=0.5)
     name = next(iter(made.regularized_params()))
     for value in (2.0, 4.0):
-        made._new = 10
+        made.importance.count = 10
         made.accumulate_importance(name, torch.full_like(made.anchor.importance(name), value))
         made.images += 10
     assert (made.anchor.importance(name) == expected).all()
@@ -88,7 +90,7 @@ def test_importance_in_double_precision_and_of_batches_of_any_size(
     visit = toy_visit(0)
     found = []
     for pixels, precision in ((2**20, torch.float), (1, torch.float), (2**20, torch.double)):
-        monkeypatch.setattr("lifelong.strategies.mas.PIXELS", pixels)
+        monkeypatch.setattr("lifelong.parts.sensitivity.PIXELS", pixels)
         made = mas().to(precision)
         made.end_task(visit, NONE)
         found.append(importances(made))
@@ -100,14 +102,13 @@ def test_importance_in_double_precision_and_of_batches_of_any_size(
 @pytest.mark.parametrize("part", ["train", "val", "test", "train+test"])
 def test_data_and_samples(part: Any) -> None:
     visit = toy_visit(0, n=24)
-    made = mas(importance_data=part, samples=7)
-    batches = list(made._batches(made._chosen(visit)))
+    made = mas(importance=Sensitivity(images=part, samples=7))
+    batches = list(made.importance._batches(made.importance._drawn(visit)))
     assert sum(len(batch.y) for batch in batches) == 7
-    made = mas(importance_data=part)
+    made = mas(importance=Sensitivity(images=part))
     count = {"train": 24, "val": 12, "test": 12, "train+test": 36}[part]
-    assert sum(len(batch.y) for batch in made._batches(made._chosen(visit))) == count
     made.end_task(visit, NONE)
-    assert made.images == count
+    assert made.images == made.importance.count == count
 
 
 def stepped(penalty: str, by_hand: bool, strength: float = 3.0) -> list[Tensor]:
@@ -152,7 +153,7 @@ def test_without_importance_it_is_fine_tuning(tmp_path: Path) -> None:
         "plain": ["strategy=finetune"],
         "none": ["strategy=mas", "strategy.strength=0"],
         "some": ["strategy=mas", "strategy.strength=5"],
-        "local": ["strategy=mas", "strategy.importance=local"],
+        "local": ["strategy=mas", "strategy.importance.scope=local"],
     }
     found = {}
     for name, more in chosen.items():
@@ -175,7 +176,6 @@ def test_proximal_steps_hold_what_matters_and_nothing_else() -> None:
     before = p.detach().clone()
     optimizer = made.configure_optimizers()["optimizer"]
     made._trainer = None
-    made.optimizers = lambda use_pl_optimizer=False: optimizer  # type: ignore[method-assign]
     for _ in range(3):
         optimizer.zero_grad()
         made.training_loss(images(12, task=1)[torch.arange(12)]).backward()
@@ -211,14 +211,42 @@ def test_the_bound_of_stability(strength: float) -> None:
     [
         ({"strength": -1.0}, r"strategy.strength=-1.0"),
         ({"alpha": 2.0}, r"strategy.alpha=2.0"),
-        ({"samples": 0}, r"strategy.samples=0"),
-        ({"batch_size": 0}, r"strategy.batch_size=0"),
-        ({"importance_data": "nowhere"}, r"strategy.importance_data=nowhere: give train, val"),
     ],
 )
 def test_refuses(options: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         mas(**options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (Sensitivity, {"samples": 0}, "samples=0"),
+        (Sensitivity, {"batch_size": 0}, "batch_size=0"),
+        (Sensitivity, {"images": "nowhere"}, "images=nowhere: give train, val"),
+        (Fisher, {"samples": 0}, "samples=0"),
+        (Fisher, {"batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_the_importance_refuses(kind: Any, options: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"strategy\.importance.*{message}"):
+        kind(**options)
+
+
+class Halved(Importance):
+    """One's own: all weights matter by a half."""
+
+    def __call__(self, network: Any, visit: Visit, named: Any) -> dict[str, Tensor]:
+        return {name: torch.full_like(p, 0.5) for name, p in named.items()}
+
+
+def test_an_importance_of_ones_own(tmp_path: Path) -> None:
+    """Half the importance at twice the strength is the same penalty."""
+    options = ["data=digits", "tasks=2", "epochs=1", "logger=none", "strategy=l2"]
+    own = "strategy.importance._target_=tests.strategies.test_mas.Halved"
+    assert execute(tmp_path / "a", *options, "strategy.strength=2") == 0
+    assert execute(tmp_path / "b", *options, "strategy.strength=4", own) == 0
+    assert results_of(tmp_path / "a")["accuracy"] == results_of(tmp_path / "b")["accuracy"]
 
 
 def test_recomputing_is_summing_while_the_weights_stay() -> None:
@@ -242,7 +270,7 @@ def test_importance_of_a_persons_own_images(tmp_path: Path) -> None:
         Image.new("L", (8, 8), value).save(tmp_path / f"{name}.png")
     torch.manual_seed(3)
     body = small_body((1, 8, 8))
-    made = MAS(Network(body, MultiHead), SGD, importance_data=str(tmp_path))
+    made = MAS(Network(body, MultiHead), SGD, importance=Sensitivity(images=str(tmp_path)))
     task = replace(toy_task(0), train=images(6, (1, 8, 8)))
     visit = Visit(1, task, False)
     made.begin_task(visit)
@@ -327,9 +355,7 @@ def test_divergence_is_told_with_what_to_do(tmp_path: Path, capsys: Any) -> None
 
 
 def test_what_a_report_shows_of_importances() -> None:
-    found = importance_statistics(
-        {"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])}
-    )
+    found = statistics({"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])})
     assert found["zeros"] == 1
     assert found["shares"] == {"a": 1.0, "b": 0.0}
     first, last, steps = HISTOGRAM
@@ -376,7 +402,7 @@ def test_strength_is_halved_until_the_task_is_learned(method: Any) -> None:
 
 @pytest.mark.parametrize("estimator", ["exact", "batched"])
 def test_each_score_adds_up_the_gradients_of_the_scores(estimator: Any) -> None:
-    made = mas(objective="each_score", estimator=estimator, batch_size=24)
+    made = mas(importance=Sensitivity(objective="each_score", estimator=estimator, batch_size=24))
     visit = toy_visit(0)
     made.eval()
     name, p = next(iter(made.regularized_params().items()))
@@ -386,4 +412,4 @@ def test_each_score_adds_up_the_gradients_of_the_scores(estimator: Any) -> None:
         for label in range(3):
             scores = made.network.logits(visit.train[rows].x, 0)[:, label].mean()
             expected += torch.autograd.grad(scores, p)[0].abs() / len(groups)
-    torch.testing.assert_close(made.importance(visit, NONE)[name], expected)
+    torch.testing.assert_close(made.importance_of(visit)[name], expected)

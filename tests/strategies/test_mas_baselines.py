@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lifelong.data import Batch
 from lifelong.networks import IncrementalHead, MultiHead, Network, OutputMatrix, SingleHead
+from lifelong.parts.fisher import Fisher
 from lifelong.strategies import EWC, SI, FrozenBody, LwF, Round, Strategy
 from tests.conftest import images, small_body, toy_visit
 
@@ -207,7 +208,7 @@ def test_a_frozen_body_keeps_still_after_the_first_visit() -> None:
 
 @pytest.mark.parametrize("labels", ["given", "predicted", "sampled"])
 def test_ewc_labels_one_image_at_a_time(labels: str) -> None:
-    strategy = made(EWC, labels=labels, samples=None)
+    strategy = made(EWC, importance=Fisher(labels=labels, samples=None))
     strategy.eval()
     visit = toy_visit(0, n=9)
     for part in (visit.train, visit.task.val, visit.task.test):
@@ -225,7 +226,7 @@ def test_ewc_labels_one_image_at_a_time(labels: str) -> None:
         expected += torch.autograd.grad(loss, p)[0] ** 2 / len(y)
     torch.manual_seed(8)
     strategy.float().double()
-    found = strategy.importance(visit, NONE)[name]
+    found = strategy.importance_of(visit)[name]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-9)
 
 
@@ -257,14 +258,14 @@ def test_ewc_refuses() -> None:
     for options, message in (
         ({"decay": 1.5}, "strategy.decay=1.5: give a share"),
         ({"clip": 0.0}, "strategy.clip=0.0: give a norm above 0"),
-        ({"fidelity": "authors", "labels": "sampled"}, "fidelity=authors: has no strategy.labels"),
+        ({"fidelity": "authors", "decay": 0.5}, "fidelity=authors: has no strategy.importance"),
     ):
         with pytest.raises(ValueError, match=message):
             made(EWC, partial(OutputMatrix, outputs=9), **options)
 
 
 def test_ewc_of_the_survey_squares_sums() -> None:
-    strategy = made(EWC, estimator="batched", batch_size=5, samples=None).float()
+    strategy = made(EWC, importance=Fisher(estimator="batched", batch_size=5, samples=None)).float()
     strategy.eval()
     visit = toy_visit(0, n=9)
     name, p = next(iter(strategy.regularized_params().items()))
@@ -276,4 +277,4 @@ def test_ewc_of_the_survey_squares_sums() -> None:
         loss = F.cross_entropy(strategy.network.logits(batch.x, 0), batch.y, reduction="sum")
         expected += torch.autograd.grad(loss, p)[0] ** 2 / 9
     torch.manual_seed(4)
-    torch.testing.assert_close(strategy.importance(visit, NONE)[name], expected)
+    torch.testing.assert_close(strategy.importance_of(visit)[name], expected)

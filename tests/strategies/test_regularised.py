@@ -229,7 +229,6 @@ def test_recursion_of_the_authors() -> None:
     ("options", "message"),
     [
         ({"strength": -1.0}, r"strategy\.strength=-1\.0"),
-        ({"samples": 0}, r"strategy\.samples=0"),
         ({"fidelity": "authors"}, "needs heads=matrix"),
     ],
 )

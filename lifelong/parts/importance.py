@@ -1,0 +1,66 @@
+"""How much each weight matters for what was learned: what a penalty on its moves is weighed by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lifelong.data import Task, Visit
+from lifelong.measures.history import HISTOGRAM
+from lifelong.networks import TaskNetwork
+from lifelong.parts.anchor import Named
+
+
+class Importance:
+    """1 for every weight; a way to estimate it overrides `__call__`.
+
+    `strategy.importance._target_=my_file.MyImportance` holds weights by one's own.
+    """
+
+    def __call__(self, network: TaskNetwork, visit: Visit, named: Named) -> dict[str, Tensor]:
+        """The importance that weights have for a task just learned.
+
+        Args:
+            network: in evaluation mode.
+            visit: of the task.
+            named: the parameters that are held, by their names in the network.
+
+        Returns:
+            A tensor of the shape of each parameter, by name; empty where nothing is to be held.
+        """
+        return {name: torch.ones_like(p) for name, p in named.items()}
+
+    def check(self, network: TaskNetwork, tasks: Sequence[Task]) -> None:
+        """Refuses tasks and networks without such an importance, before anything is written.
+
+        Raises:
+            ValueError: the option, its value and what would do.
+        """
+
+
+def added(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Sums by name, of importances of the same parameters."""
+    return {name: reduce(torch.add, [each[name] for each in found]) for name in found[0]}
+
+
+def statistics(importances: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a report shows of a task's importances.
+
+    Returns:
+        `shares`: of each parameter in their sum; `histogram`: how many entries there are in each of
+        the equal steps of their decimal logarithm that `HISTOGRAM` (from, to, steps) says; `zeros`.
+    """
+    every = torch.cat([value.flatten() for value in importances.values()]).float().cpu()
+    sums = {name: float(value.sum()) for name, value in importances.items()}
+    total = sum(sums.values()) or 1.0
+    first, last, steps = HISTOGRAM
+    logarithms = every[every > 0].log10().clamp(first, last)
+    return {
+        "shares": {name: round(value / total, 6) for name, value in sums.items()},
+        "histogram": torch.histc(logarithms, steps, first, last).long().tolist(),
+        "zeros": int((every <= 0).sum()),
+    }
