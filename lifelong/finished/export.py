@@ -48,12 +48,12 @@ from lifelong.measures.matrix import from_rows, learned_at
 from lifelong.networks import Head, IncrementalHead, Network, OutputMatrix
 from lifelong.parts.masks import kept_entries
 from lifelong.parts.state_files import authors, joined
-from lifelong.parts.ticket import Ticket, dense, sparse
+from lifelong.parts.ticket import Found, Ticket, dense, sparse
 from lifelong.storage.checkpoint import finished_visits
 from lifelong.storage.files import SEAL, appearing, read_json, save, write_text, write_with
 from lifelong.storage.locks import remove_leftovers
 from lifelong.storage.results import visited
-from lifelong.strategies import Tickets, TicketsTD
+from lifelong.strategies import Tickets
 
 PREFIX = "tmodel."
 FORMS = ("ticket", "state", "prune", "release", "onnx")
@@ -105,22 +105,16 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
     """
     if form not in FORMS:
         raise ValueError(f"as={form}: give {', '.join(FORMS)}")
-    if not isinstance(run.strategy, Tickets):
-        raise ValueError(
-            f"{run.folder}: {run.results['strategy']} finds no tickets; give a run of tickets_td, "
-            "tickets_bu or retrain"
-        )
+    _method(run)
     if path.exists():
         raise ValueError(f"{path}: is there already; give another file")
     found, trained = _ticket(run)
-    row = from_rows(run.results[found.pop("measured")], len(run.results["tasks"]))[
-        trained.visit - 1
-    ]
+    row = from_rows(run.results[found.measured], len(run.results["tasks"]))[trained.visit - 1]
     accuracy = [value for value in row.tolist() if not math.isnan(value)]
     if round_ is not None:
         if form != "ticket":
             raise ValueError(f"as={form}: no network was trained under the mask of a pruning")
-        found, accuracy = _of_round(run, trained, round_), []
+        found, accuracy = _of_round(run, _method(trained), round_), []
     environment = read_json(run.folder / "environment.json")
     environment.pop(SEAL, None)
     provenance = {
@@ -133,8 +127,10 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
         "config": OmegaConf.to_yaml(run.config),
     }
     ticket = Ticket(
-        **found,
-        start_mask=found["mask"],
+        mask=found.mask,
+        start=found.start,
+        weights=found.weights,
+        start_mask=found.mask,
         tasks=[trained.tasks[index].description() for index in trained.strategy.classes],
         provenance=provenance,
     )
@@ -147,17 +143,15 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
     return ticket
 
 
-def _of_round(run: Run, trained: Run, number: int) -> dict[str, Any]:
+def _of_round(run: Run, strategy: Tickets, number: int) -> Found:
     """The mask after a pruning of the run's visit, and the very first weights."""
-    assert isinstance(trained.strategy, Tickets)
-    kept = trained.strategy.round_masks.get(str(run.visit), [])
+    kept = strategy.round_masks.get(str(run.visit), [])
     if not 1 <= number <= len(kept):
         raise ValueError(
             f"round {number}: {run.folder} kept {len(kept)} masks of visit {run.visit}; runs "
             "with strategy.keep_rounds=true keep all"
         )
-    first = trained.strategy.first
-    return {"mask": kept[number - 1], "start": first, "weights": first}
+    return Found(kept[number - 1], strategy.first, strategy.first, "")
 
 
 def _masked(ticket: Ticket) -> dict[str, Tensor]:
@@ -210,28 +204,36 @@ def _write_onnx(run: Run, ticket: Ticket, path: Path) -> None:
     write_with(path, lambda temporary: program.save(temporary, external_data=False))
 
 
-def _ticket(run: Run) -> tuple[dict[str, Any], Run]:
-    """What `TicketsTD.ticket_of` gives; and the run after the visit in which it was trained."""
-    strategy = run.strategy
-    assert isinstance(strategy, Tickets)
-    if not isinstance(strategy, TicketsTD):
-        mask, start = strategy.masks.packed(), strategy.start or strategy.first
-        weights = strategy.state()
-        return {"mask": mask, "start": start, "weights": weights, "measured": "accuracy"}, run
-    found = strategy.ticket_of(run.visit)
+def _ticket(run: Run) -> tuple[Found, Run]:
+    """The ticket of the run's visit; and the run after the visit in which it was trained."""
+    number = run.visit
+    found = _method(run).ticket_of(number)
     if found is not None:
         return found, run
-    number = run.visit
     if number + 1 not in finished_visits(run.folder):
         raise ValueError(
             f"visit={number}: {run.folder} finds its mask when visit {number + 1} "
             "begins, and has no checkpoint of that; runs with keep=all have them all"
         )
     later = load_run(run.folder, number + 1, trust=run.trust)
-    assert isinstance(later.strategy, TicketsTD)
-    found = later.strategy.ticket_of(run.visit)
-    assert found is not None
+    found = _method(later).ticket_of(number)
+    if found is None:
+        raise ValueError(f"visit={number}: {run.folder} holds no ticket of it")
     return found, later
+
+
+def _method(run: Run) -> Tickets:
+    """The method of a run of tickets.
+
+    Raises:
+        ValueError: it is a run of another method.
+    """
+    if not isinstance(run.strategy, Tickets):
+        raise ValueError(
+            f"{run.folder}: {run.results['strategy']} finds no tickets; give a run of tickets_td, "
+            "tickets_bu or retrain"
+        )
+    return run.strategy
 
 
 def _importances(run: Run, inner: nn.Module) -> dict[str, dict[str, Tensor]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -20,3 +21,12 @@ def put_back(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     for name, value in network.state_dict().items():
         if name in tensors and torch.is_tensor(value):
             value.copy_(tensors[name])
+
+
+@contextmanager
+def standing_in(network: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Within, the network is what `tensors_of` gave."""
+    own = tensors_of(network)
+    put_back(network, tensors)
+    yield
+    put_back(network, own)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,22 @@ from lifelong.parts.state_files import parted, read_state
 from lifelong.storage.files import load, load_error, save
 
 FORMAT = 1
+
+
+class Found(NamedTuple):
+    """A ticket as a method has it.
+
+    Attributes:
+        mask: see `Masks.packed`.
+        start: the weights from which it was trained.
+        weights: trained.
+        measured: key of the results under which its accuracies stand.
+    """
+
+    mask: dict[str, Any]
+    start: dict[str, Tensor]
+    weights: dict[str, Tensor]
+    measured: str
 
 
 @dataclass

@@ -15,7 +15,7 @@ no image of the withdrawn 80 Million Tiny Images.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Required, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +31,18 @@ from lifelong.parts.lottery_teaching import LotteryTeaching, features_of
 from lifelong.parts.memory import Exemplars
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Round, Rounds, Strategy
+
+
+class CILOptions(TypedDict, total=False):
+    """Options of `CIL` that every method takes that stands on it."""
+
+    batch_size: Required[int]
+    memory: int
+    exemplars: str
+    unlabeled: str | Origin
+    neighbours: int
+    max_unlabeled: int | None
+    temperature: float
 
 
 class CIL(Strategy):

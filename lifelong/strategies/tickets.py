@@ -6,10 +6,9 @@ Learning", ICLR 2021. Convolutions are pruned by the size of their weights, all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -19,8 +18,10 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Visit
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.copies import put_back, tensors_of
 from lifelong.parts.masks import Masks, Ranking
-from lifelong.strategies.cil import CIL
+from lifelong.parts.ticket import Found
+from lifelong.strategies.cil import CIL, CILOptions
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Round
 
@@ -28,6 +29,14 @@ ROUND_LR_SCALE = 0.01  # factor on the rate in pruning rounds
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
+
+
+class TicketsOptions(CILOptions, total=False):
+    """Options of `Tickets` that every method takes that stands on it."""
+
+    round_epochs: int
+    ranking: Ranking
+    keep_rounds: bool
 
 
 class Tickets(CIL):
@@ -66,7 +75,7 @@ class Tickets(CIL):
         round_epochs: int = 30,
         ranking: Ranking = "magnitude",
         keep_rounds: bool = False,
-        **options: Any,
+        **options: Unpack[CILOptions],
     ) -> None:
         super().__init__(network, optimizer, schedule, **options)
         self.ranking, self.keep_rounds = ranking, keep_rounds
@@ -99,9 +108,7 @@ class Tickets(CIL):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        for name, value in self.network.state_dict().items():
-            if name not in self.first and torch.is_tensor(value):
-                self.first[name] = value.detach().clone()
+        self.first = self.state() | self.first  # what is there already is that of then
 
     def _pruning_round(self, visit: Visit, name: str) -> Round:
         """Training between two prunings, which goes on from the last epoch's weights."""
@@ -137,23 +144,16 @@ class Tickets(CIL):
 
     def state(self) -> dict[str, Tensor]:
         """A copy of the network."""
-        found = self.network.state_dict().items()
-        return {name: value.detach().clone() for name, value in found if torch.is_tensor(value)}
+        return tensors_of(self.network)
 
-    @torch.no_grad()
     def take(self, tensors: Mapping[str, Tensor]) -> None:
         """Makes the network what `state` gave; what that lacks stays."""
-        for name, value in self.network.state_dict().items():
-            if name in tensors and torch.is_tensor(value):
-                value.copy_(tensors[name])
+        put_back(self.network, tensors)
 
-    @contextmanager
-    def _as(self, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-        """The network is for a while what `state` gave."""
-        own = self.state()
-        self.take(tensors)
-        yield
-        self.take(own)
+    def ticket_of(self, number: int) -> Found | None:
+        """The ticket that was found for a visit, if it is at hand; here the newest one."""
+        start = self.start or self.first
+        return Found(self.masks.packed(), start, self.state(), "accuracy")
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.masks.hold_gradients(self.prunable())
