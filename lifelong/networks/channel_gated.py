@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones import LinearLayer
 from lifelong.backbones.backbone import Layer, flat
+from lifelong.backbones.containers import ByName
 from lifelong.networks.network import MakeBackbone, MakeHeads, TaskNetwork, count
 
 Variant = Literal["paper", "release"]
@@ -105,7 +106,7 @@ class ChannelGatedNetwork(TaskNetwork):
         self.heads = heads(self.body.features)
         self.disjoint_outputs = self.heads.disjoint_outputs
         self.variant = variant
-        self.gates = nn.ModuleDict()
+        self.gates: ByName[nn.ModuleList] = ByName()
         self._inputs = _input_shapes(self.body.layers, shape)
         for number, layer in enumerate(self.body.layers):
             closed = torch.zeros(len(layer.bias), dtype=torch.bool)
@@ -140,7 +141,6 @@ class ChannelGatedNetwork(TaskNetwork):
         outputs: list[Tensor] = []
         opened: list[Tensor] = []
         gates = self.gates[str(task)]
-        assert isinstance(gates, nn.ModuleList)
         for number, (layer, gate) in enumerate(zip(self.body.layers, gates, strict=True)):
             skip = None if layer.skip is None else outputs[layer.skip]
             g = gate(x)  # (b, c_out)

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import BIAS, truncated_normal
+from lifelong.backbones.containers import ByName
 from lifelong.networks.heads import IncrementalHead
 from lifelong.networks.network import MakeBackbone, MakeHeads, TaskNetwork, count
 
@@ -103,7 +104,7 @@ class ExpandableNetwork(TaskNetwork):
             pixels, below = 1, width
         self._pixels = pixels  # of a unit of the last layer
         self.layers = nn.ModuleList(layers)
-        self.heads = nn.ModuleDict()
+        self.heads: ByName[Growing] = ByName()
         self.stamps: dict[int, list[int]] = {}
         self._first = count(self.layers)
 
@@ -111,9 +112,7 @@ class ExpandableNetwork(TaskNetwork):
         return [layer for layer in self.layers if isinstance(layer, Growing)]
 
     def head(self, task: int) -> Growing:
-        head = self.heads[str(task)]
-        assert isinstance(head, Growing)
-        return head
+        return self.heads[str(task)]
 
     @property
     def widths(self) -> list[int]:
@@ -129,14 +128,37 @@ class ExpandableNetwork(TaskNetwork):
 
     def grow(self, task: int, units: Sequence[int]) -> None:
         """Adds so many units to each layer, newly drawn, and links `task`'s head to them."""
-        below = None
+        below = self.growing()[0].weight.shape[1]
         for layer, more in zip(self.growing(), units, strict=True):
-            columns = layer.weight.shape[1] if below is None else below
-            layer.resize(len(layer.bias) + more, columns)
+            layer.resize(len(layer.bias) + more, below)
             below = len(layer.bias)
         head = self.head(task)
-        assert below is not None
         head.resize(len(head.bias), below)
+
+    @torch.no_grad()
+    def split(
+        self, task: int, units: Sequence[Tensor], old: Sequence[tuple[Tensor, Tensor]]
+    ) -> None:
+        """Doubles units: those that were there go back, their copies are as these are now.
+
+        A copy has the bias of its unit and what goes out of it, too.
+
+        Args:
+            task: whose head is linked to the copies.
+            units: of each layer the numbers of those that are doubled.
+            old: of each layer weight and bias to go back to.
+        """
+        now = self.widths
+        self.grow(task, [len(rows) for rows in units])
+        layers = [*self.growing(), self.head(task)]
+        for number, rows in enumerate(units):
+            layer, (weight, bias) = layers[number], old[number]
+            layer.weight[now[number] :] = layer.weight[rows]
+            layer.bias[now[number] :] = layer.bias[rows]
+            layer.weight[rows, : weight.shape[1]] = weight[rows]
+            layer.bias[rows] = bias[rows]
+            following = layers[number + 1]
+            following.weight[:, now[number] :] = following.weight[:, rows]
 
     def drop(self, task: int, units: Sequence[Tensor]) -> None:
         """Removes the marked units of each layer, bool over all of them."""

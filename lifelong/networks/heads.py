@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones import LinearLayer
 from lifelong.backbones.backbone import Init, initialize
+from lifelong.backbones.containers import ByName
 
 
 class Head(nn.Sequential):
@@ -62,7 +63,7 @@ class Heads(nn.Module):
         if not 0 <= dropout < 1:
             raise ValueError(f"heads.dropout={dropout}: give a probability from 0 to below 1")
         self.features, self.hidden, self.dropout = features, tuple(hidden), dropout
-        self.all = nn.ModuleDict()
+        self.all: ByName[Head] = ByName()
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         """Makes what a task of these class numbers needs; nothing for a task that has it."""
@@ -97,9 +98,7 @@ class MultiHead(Heads):
         self._make(str(task), len(classes))
 
     def head_for(self, task: int) -> Head:
-        head = self.all[str(task)]
-        assert isinstance(head, Head)
-        return head
+        return self.all[str(task)]
 
 
 class SingleHead(Heads):
@@ -127,9 +126,7 @@ class SingleHead(Heads):
         return [self(features, tasks[0])] if tasks else []
 
     def head_for(self, task: int) -> Head:
-        head = self.all["shared"]
-        assert isinstance(head, Head)
-        return head
+        return self.all["shared"]
 
 
 class OutputMatrix(Heads):

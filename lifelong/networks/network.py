@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.backbones import Body
+from lifelong.backbones.containers import ByName
 from lifelong.networks.heads import Heads
 
 MakeBackbone = Callable[[], Body]
@@ -145,7 +146,7 @@ class Independent(TaskNetwork):
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
         super().__init__()
         self.backbone, self.heads = backbone, heads
-        self.networks = nn.ModuleDict()
+        self.networks: ByName[Network] = ByName()
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         if str(task) not in self.networks:
@@ -156,9 +157,7 @@ class Independent(TaskNetwork):
             self._network(int(key)).body.freeze()
 
     def _network(self, task: int) -> Network:
-        network = self.networks[str(task)]
-        assert isinstance(network, Network)
-        return network
+        return self.networks[str(task)]
 
     def logits(self, x: Tensor, task: int) -> Tensor:
         return self._network(task).logits(x, task)

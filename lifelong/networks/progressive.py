@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import BIAS, Layer, flat, truncated_normal
+from lifelong.backbones.containers import ByName, ByNumber
 from lifelong.networks.network import (
     MakeBackbone,
     MakeHeads,
@@ -79,8 +80,8 @@ class ProgressiveNetwork(TaskNetwork):
         if reduction < 1:
             raise ValueError(f"strategy.network.reduction={reduction}: give 1 or more")
         self.backbone, self.heads, self.reduction = backbone, heads, reduction
-        self.columns = nn.ModuleDict()
-        self.laterals = nn.ModuleDict()
+        self.columns: ByName[Network] = ByName()
+        self.laterals: ByName[ByNumber[Lateral]] = ByName()
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         key = str(task)
@@ -90,15 +91,13 @@ class ProgressiveNetwork(TaskNetwork):
             column.add_task(task, classes)
             links = [Lateral(layer, earlier, self.reduction) for layer in column.body.layers[1:]]
             self.columns[key] = column
-            self.laterals[key] = nn.ModuleList(links if earlier else [])
+            self.laterals[key] = ByNumber(links if earlier else [])
         for store in (self.columns, self.laterals):
             for other, part in store.items():
                 part.requires_grad_(other == key)
 
     def column(self, task: int) -> Network:
-        column = self.columns[str(task)]
-        assert isinstance(column, Network)
-        return column
+        return self.columns[str(task)]
 
     def logits(self, x: Tensor, task: int) -> Tensor:
         learned = [int(key) for key in self.columns]  # in the order of their first visits
@@ -115,14 +114,12 @@ class ProgressiveNetwork(TaskNetwork):
         """Outputs of the layers of a column, given those of the columns before it."""
         outputs: list[Tensor] = []
         links = self.laterals[str(task)]
-        assert isinstance(links, nn.ModuleList)
         for number, layer in enumerate(self.column(task).body.layers):
             skip = None if layer.skip is None else outputs[layer.skip]
             if number == 0 or not earlier:
                 z = layer.linear(x, layer.weight, layer.bias)
             else:
                 link = links[number - 1]
-                assert isinstance(link, Lateral)
                 side = link([column[number - 1] for column in earlier])
                 # One map for the layer's own input and the reduced ones.
                 joined = torch.cat([layer.weight, link.weight], 1)

@@ -20,14 +20,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lifelong.optim.relatedness import KINDS, TINY, keep_first, latest, relatedness
 from lifelong.optim.task_optimizer import TaskOptimizer
 
 BETA1 = 0.9
 BETA2 = {"rmsprop": 0.99, "adam": 0.999}
 SHARED = ("rule", "group", "step_scope", "weights", "first_gradients", "max_history")
 RULES = ("rmsprop", "adagrad", "adam")
-WEIGHTS = ("cosine", "one", "age", "gradients")
-TINY = 1e-30  # a norm below this counts as zero
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
@@ -87,7 +86,7 @@ class TAG(TaskOptimizer):
             ("rule", rule, RULES),
             ("group", group, ("tensor", "global")),
             ("step_scope", step_scope, ("epoch", "task")),
-            ("weights", weights, WEIGHTS),
+            ("weights", weights, KINDS),
         ):
             if value not in allowed:
                 raise ValueError(f"optimizer.{name}={value}: give {' or '.join(allowed)}")
@@ -149,13 +148,13 @@ class TAG(TaskOptimizer):
                 raise ValueError(
                     f"optimizer.rule={self.rule}, weights={self.weights}, first_gradients="
                     f"{self.first_gradients}: the state was made with {RULES[rule]}, "
-                    f"{WEIGHTS[weights]}, {gradients}"
+                    f"{KINDS[weights]}, {gradients}"
                 )
         super().load_state_dict(state_dict)
 
     def _variant(self) -> tuple[int, int, int]:
         """What a state fits; in numbers, because PyTorch takes texts in a state apart."""
-        return RULES.index(self.rule), WEIGHTS.index(self.weights), self.first_gradients
+        return RULES.index(self.rule), KINDS.index(self.weights), self.first_gradients
 
     @property
     def relatedness(self) -> list[list[float]]:
@@ -269,10 +268,12 @@ class TAG(TaskOptimizer):
         squares = [s["square"] for s in states]
         finished = [len(s["squares"]) for s in states]
         if self.weights == "gradients":
-            self._keep(gradients, states)
+            keep_first(gradients, states, self.first_gradients)
         if not any(s["tasks"] for s in states):
             return [square.clone() for square in squares]
-        weights = self._weights(states, groups, max(finished))  # (tensors, tasks)
+        bs = [group["b"] for group in groups]
+        whole = self.group == "global"
+        weights = relatedness(self.weights, states, bs, max(finished), whole)  # (tensors, tasks)
         self._last = weights
         self._sum, self._steps = self._sum.to(weights.device) + weights.mean(0), self._steps + 1
         plain = self.weights in ("one", "age")
@@ -283,53 +284,9 @@ class TAG(TaskOptimizer):
         totals = []
         for state, w, square, share in zip(states, weights.unbind(), squares, own, strict=True):
             earlier = state["squares"]  # (tasks, n)
-            row = _latest(w, earlier.shape[0])
+            row = latest(w, earlier.shape[0])
             totals.append(torch.addmv(square.flatten(), earlier.t(), row, beta=share))
         return [total.view_as(square) for total, square in zip(totals, squares, strict=True)]
-
-    def _keep(self, gradients: list[Tensor], states: list[dict[str, Any]]) -> None:
-        """Keeps the first gradients of the task as directions."""
-        for gradient, state in zip(gradients, states, strict=True):
-            if len(state["gradients"]) < self.first_gradients:
-                flat = gradient.flatten()
-                unit = flat / flat.norm().clamp(min=TINY)
-                state["gradients"] = torch.cat([state["gradients"], unit[None]])
-
-    def _weights(
-        self, states: list[dict[str, Any]], groups: list[dict[str, Any]], tasks: int
-    ) -> Tensor:
-        """w_kj of each tensor and each remembered task, (tensors, tasks)."""
-        like: Tensor = states[0]["mean"]
-        if self.weights == "one":
-            return like.new_ones(len(states), tasks)
-        if self.weights == "age":  # k - j + 1 for j = k - tasks .. k - 1
-            ages = torch.arange(tasks, 0, -1, device=like.device, dtype=like.dtype) + 1
-            return ages.expand(len(states), tasks)
-        b = torch.tensor([[g["b"]] for g in groups], device=like.device, dtype=like.dtype)
-        return torch.exp(-b * self._cosines(states, tasks))
-
-    def _cosines(self, states: list[dict[str, Any]], tasks: int) -> Tensor:
-        """Cosines between the current task and each remembered one, (tensors, tasks)."""
-        if self.weights == "gradients":
-            rows = [self._gradient_cosines(s, tasks) for s in states]
-            return torch.stack(rows)
-        means: list[Tensor] = [s["mean"].flatten() for s in states]
-        dots = means[0].new_zeros(len(states), tasks)
-        for row, mean, state in zip(dots.unbind(), means, states, strict=True):
-            directions = state["directions"]  # (tasks, n)
-            torch.mv(directions, mean, out=_latest(row, directions.shape[0]))
-        norms = torch.stack(torch._foreach_norm(means))
-        if self.group == "global":
-            # u_j are of unit length in each tensor; the lengths of mu_j give their shares back.
-            lengths = torch.stack([_padded(s["lengths"], tasks) for s in states])
-            whole = lengths.square().sum(0).sqrt() * norms.square().sum().sqrt()
-            return ((dots * lengths).sum(0) / whole.clamp(min=TINY)).expand_as(dots)
-        return dots / norms.clamp(min=TINY)[:, None]
-
-    def _gradient_cosines(self, state: dict[str, Any], tasks: int) -> Tensor:
-        now = state["gradients"]  # (<= B, n)
-        cosines = torch.einsum("tbn,bn->tb", state["directions"][:, : len(now)], now)
-        return _padded(cosines.mean(1), tasks)
 
     def _move(
         self,
@@ -350,13 +307,3 @@ class TAG(TaskOptimizer):
             rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
         torch._foreach_add_(roots, [g["eps"] for g in groups])
         torch._foreach_addcdiv_(params, moves, roots, [-rate for rate in rates])
-
-
-def _latest(row: Tensor, length: int) -> Tensor:
-    """The end of a row: a parameter that joined later has fewer tasks."""
-    return row if row.shape[0] == length else row[row.shape[0] - length :]
-
-
-def _padded(row: Tensor, length: int) -> Tensor:
-    """A row with zeros before it: a parameter that joined later has fewer tasks."""
-    return row if len(row) == length else F.pad(row, (length - len(row), 0))

@@ -13,22 +13,21 @@ for all weights, perturbed around the current weights); the program mixes up rad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.backbones.backbone import flat
 from lifelong.data import Batch, Fed, Feed, Visit
 from lifelong.measures.history import append_downsampled
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.second_order import second_order
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Rounds
 from lifelong.transfer import TransferConfig, TransferNetwork
-
-RADIUS = 0.01  # of the perturbation in the second-order form, over the norm of the gradient
+from lifelong.transfer.mixed import mixed_features
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
@@ -117,9 +116,8 @@ class DARTS(Search):
         """The step of the selectors, before that of the weights."""
         if not self.searching:
             return
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
         own, feeds = batch if isinstance(batch, Fed) else (batch, {})
-        rate = optimizer.param_groups[0]["lr"]
+        optimizer, rate = self.optimizer, self.optimizer.param_groups[0]["lr"]
         optimizer.zero_grad()
         self.selectors.grad = self.selector_gradient(own, feeds.get("held_out", own), rate)
         optimizer.step()
@@ -137,25 +135,7 @@ class DARTS(Search):
         if self.order == 1:
             return torch.autograd.grad(self.mixed_loss(held_out, alpha), alpha)[0]
         weights = [p for p in self.network.parameters() if p.requires_grad]
-        before = [p.detach().clone() for p in weights]
-        step = self._weight_gradients(batch, weights)
-        _move(weights, step, -rate)
-        ahead = torch.autograd.grad(self.mixed_loss(held_out, alpha), [alpha, *weights])
-        norm = torch.stack([g.norm() for g in ahead[1:]]).norm()
-        radius = float(RADIUS / norm.clamp(min=1e-12))
-        sides = []
-        seed = int(torch.randint(2**31, ()))  # the two sides drop out the same
-        for sign in (1, -1):
-            _set(weights, before)
-            _move(weights, list(ahead[1:]), sign * radius)
-            with torch.random.fork_rng():
-                torch.manual_seed(seed)
-                sides.append(torch.autograd.grad(self.mixed_loss(batch, alpha), alpha)[0])
-        _set(weights, before)
-        return ahead[0] - rate * (sides[0] - sides[1]) / (2 * radius)
-
-    def _weight_gradients(self, batch: Batch, weights: list[nn.Parameter]) -> list[Tensor]:
-        return list(torch.autograd.grad(self.mixed_loss(batch, self.selectors.detach()), weights))
+        return second_order(self.mixed_loss, alpha, weights, batch, held_out, rate)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
@@ -168,38 +148,3 @@ class DARTS(Search):
                 epoch=report.get("seen", 0) + 1,
                 shares=[round(share, 6) for share in shares],
             )
-
-
-def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Tensor) -> Tensor:
-    """Features (b, f) of layers that mix their forms: softmax(alpha)_l weighs the two outputs.
-
-    The forms are mixed behind ReLU and before the pool; a skip is added before the ReLU.
-
-    Args:
-        network: whose `task` holds both forms of every layer.
-        x: (b, c, h, w).
-        task: index.
-        selectors: alpha, (d, 2): private, shared.
-    """
-    outputs: list[Tensor] = []
-    for layer, (private, shared) in zip(
-        network.transfer_layers(), selectors.softmax(1).unbind(), strict=True
-    ):
-        skip = 0.0 if layer.skip is None else outputs[layer.skip]
-        own = F.relu(layer.linear(x, task, False) + skip)
-        common = F.relu(layer.linear(x, task, True) + skip)
-        x = layer.template.pooled(private * own + shared * common)
-        outputs.append(x)
-    return flat(x)
-
-
-@torch.no_grad()
-def _move(weights: list[nn.Parameter], direction: list[Tensor], by: float) -> None:
-    for weight, part in zip(weights, direction, strict=True):
-        weight.add_(part, alpha=by)
-
-
-@torch.no_grad()
-def _set(weights: list[nn.Parameter], values: list[Tensor]) -> None:
-    for weight, value in zip(weights, values, strict=True):
-        weight.copy_(value)

@@ -20,7 +20,7 @@ Departures from the public program, each for the reason given:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -30,11 +30,10 @@ from torch import Tensor
 from lifelong.data import Batch, Visit
 from lifelong.networks.expandable import ExpandableNetwork, Growing
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts import units
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Round, Rounds, Strategy
 
-Values = tuple[Tensor, Tensor]  # weight and bias of a layer
-Trained = tuple[Tensor, Tensor]  # of a layer: pairs of units (u, v) and units (u,) that are trained
 DRIFTS = ("selective", "split")  # phases in which old weights are trained and held
 
 
@@ -97,7 +96,7 @@ class DEN(Strategy):
         self.output_epochs = max(1, epochs // 10)
         self.method = {"tasks": {}}
         self._phase: dict[str, Any] = {}
-        self._old: list[Values] = []  # of each layer before the task
+        self._old: list[units.Values] = []  # of each layer before the task
         self._entropy = torch.zeros(())
 
     def begin_task(self, visit: Visit) -> None:
@@ -107,7 +106,7 @@ class DEN(Strategy):
 
     def rounds(self, visit: Visit) -> Rounds:
         if len(self.classes) == 1 and self._new:
-            self._begin("train", self._everything())
+            self._begin("train")
             yield Round()
         else:
             yield from self._later_task()
@@ -118,170 +117,76 @@ class DEN(Strategy):
 
     def _later_task(self) -> Rounds:
         if self._new:
-            self._begin("output", self._output())
+            self._begin("output")
             yield Round("output", epochs=self.output_epochs)
-        self._old = self._values()
-        self._begin("selective", self._connected())
+        self._old = units.copies(self.network.growing())
+        self._begin("selective")
         metrics = yield Round("selective")
         if not self._new or not self.grow or metrics["train/cross_entropy"] <= self.expand_above:
             return
         self.network.grow(self._task, [self.grow] * len(self._old))
-        self._begin("expansion", self._involving_new())
+        self._begin("expansion")
         yield Round("expansion")
         self._drop_dead()
         self._split()
-        self._begin("split", self._everything())
+        self._begin("split")
         yield Round("split")
-
-    # Which weights and biases a phase trains, of each layer and of the task's output.
 
     def _layers(self) -> list[Growing]:
         return [*self.network.growing(), self.network.head(self._task)]
-
-    def _everything(self) -> list[Trained]:
-        return [_all(layer, True) for layer in self._layers()]
-
-    def _output(self) -> list[Trained]:
-        hidden = [_all(layer, False) for layer in self.network.growing()]
-        return [*hidden, _all(self.network.head(self._task), True)]
 
     def _widths(self) -> list[int]:
         """Units of each layer before the task."""
         return [len(bias) for _, bias in self._old]
 
-    def _involving_new(self) -> list[Trained]:
-        """From or to units that the task added, the biases of these, and the output."""
-        found, below = [], None
-        for layer, width in zip(self.network.growing(), self._widths(), strict=True):
-            pairs, units = _all(layer, False)
-            pairs[width:] = True
-            units[width:] = True
-            if below is not None:
-                pairs[:, below:] = True
-            found.append((pairs, units))
-            below = width
-        return [*found, _all(self.network.head(self._task), True)]
-
-    def _connected(self) -> list[Trained]:
-        """Between units that the task's outputs depend on, through weights not zero."""
-        own = self.network.stamps.get(self._task, self.network.widths)
-        head = self.network.head(self._task)
-        units = _nonzero(head).any(0)  # (v,) of the last layer
-        found = [(units.expand(_all(head, True)[0].shape).clone(), _all(head, True)[1])]
-        for number in reversed(range(len(own))):
-            layer = self.network.growing()[number]
-            units = F.pad(units, (0, len(layer.bias) - len(units)))
-            pairs = units[:, None].expand(layer.weight.shape[:2]).clone()
-            here = units
-            if number > 0:
-                links = _nonzero(layer) & pairs
-                links[:, own[number - 1] :] = False
-                units = links.any(0)
-                pairs &= units
-            found.append((pairs, here))
-        return found[::-1]
-
-    # What happens between phases.
-
-    def _begin(self, name: str, trained: list[Trained]) -> None:
-        """Begins a phase."""
+    def _begin(self, phase: str) -> None:
         for layer in self.network.growing():
-            layer.requires_grad_(name != "output")
-        self._phase = {"name": name, "trained": trained, "held": _copies(self._layers())}
+            layer.requires_grad_(phase != "output")
+        held = units.copies(self._layers())
+        self._phase = {"name": phase, "trained": self._trained(phase), "held": held}
 
-    def _values(self) -> list[Values]:
-        """Weights and biases of the layers as they are now."""
-        return _copies(self.network.growing())
+    def _trained(self, phase: str) -> list[units.Trained]:
+        """Which weights and biases a phase trains, of each layer and of the task's output."""
+        *layers, head = self._layers()
+        if phase == "output":
+            return [*(units.all_of(layer, False) for layer in layers), units.all_of(head)]
+        if phase == "selective":
+            own = self.network.stamps.get(self._task, self.network.widths)
+            return units.connected(layers, head, own)
+        if phase == "expansion":
+            return [*units.involving_new(layers, self._widths()), units.all_of(head)]
+        return [units.all_of(layer) for layer in self._layers()]
 
-    @torch.no_grad()
     def _drop_dead(self) -> None:
         """Removes new units whose incoming weights are all zero."""
-        dead = []
-        for layer, width in zip(self.network.growing(), self._widths(), strict=True):
-            gone = ~_nonzero(layer).any(1)
-            gone[:width] = False
-            dead.append(gone)
-        self.network.drop(self._task, dead)
+        self.network.drop(self._task, units.dead(self.network.growing(), self._widths()))
         self.best = None  # had other units
 
-    @torch.no_grad()
     def _split(self) -> None:
-        """Doubles units that moved: the old copy goes back, the new one keeps what it learned."""
-        chosen = [self._drifted(number) for number in range(len(self._old))]
-        now = self.network.widths
-        self.network.grow(self._task, [len(units) for units in chosen])
-        above = [*self.network.growing()[1:], self.network.head(self._task)]
-        for number, units in enumerate(chosen):
-            layer, (weight, bias) = self.network.growing()[number], self._old[number]
-            layer.weight[now[number] :] = layer.weight[units]
-            layer.bias[now[number] :] = layer.bias[units]
-            layer.weight[units, : weight.shape[1]] = weight[units]
-            layer.bias[units] = bias[units]
-            following = above[number]
-            following.weight[:, now[number] :] = following.weight[:, units]
-
-    def _drifted(self, number: int) -> Tensor:
-        """Units of a layer that moved too far, at most `grow`, those that moved most first."""
-        old, _ = self._old[number]
-        now = self.network.growing()[number].weight[: len(old), : old.shape[1]]
-        distance = (now - old).flatten(1).norm(dim=1)
-        order = distance.argsort(descending=True)[: self.grow]
-        chosen: Tensor = order[distance[order] > self.split_above]
-        return chosen
-
-    # What happens at every step.
+        """Doubles units that moved too far; the old copy goes back to before the task."""
+        moved = [
+            units.moved_most(layer, weight, self.grow, self.split_above)
+            for layer, (weight, _) in zip(self.network.growing(), self._old, strict=True)
+        ]
+        self.network.split(self._task, moved, self._old)
 
     def training_loss(self, batch: Batch) -> Tensor:
         loss = F.cross_entropy(self(batch.x, batch.t), batch.y)
         self._entropy += loss.detach()
-        return loss + self.l2 / 2 * self._size() + self.drift / 2 * self._distance()
-
-    def _size(self) -> Tensor:
-        """Squared norm of what the phase trains."""
-        parts = []
-        for layer, (pairs, units) in zip(self._layers(), self._phase["trained"], strict=True):
-            if layer.weight.requires_grad:
-                parts += [layer.weight * _wide(pairs, layer), layer.bias * units]
-        return torch.stack([part.square().sum() for part in parts]).sum()
-
-    def _distance(self) -> Tensor:
-        """Squared distance of old units from where they were before the task."""
+        size = units.squared_size(self._layers(), self._phase["trained"])
         if self._phase["name"] not in DRIFTS:
-            return torch.zeros((), device=self.device)
-        parts = []
-        for layer, (weight, bias) in zip(self.network.growing(), self._old, strict=True):
-            units, below = weight.shape[:2]
-            parts += [layer.weight[:units, :below] - weight, layer.bias[:units] - bias]
-        return torch.stack([part.square().sum() for part in parts]).sum()
+            return loss + self.l2 / 2 * size
+        distance = units.squared_distance(self.network.growing(), self._old)
+        return loss + self.l2 / 2 * size + self.drift / 2 * distance
 
-    @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         """Thresholds, and puts back what the phase does not train."""
-        optimizer: Any = self.optimizers(use_pl_optimizer=False)
-        rate = optimizer.param_groups[0]["lr"]
-        phase = self._phase
-        for layer, trained, held in zip(
-            self._layers(), phase["trained"], phase["held"], strict=True
-        ):
-            pairs, units = _wide(trained[0], layer), trained[1]
-            _soften(layer.weight, self.l1)
-            _soften(layer.bias, self.l1)
-            layer.weight.copy_(torch.where(pairs, layer.weight, held[0]))
-            layer.bias.copy_(torch.where(units, layer.bias, held[1]))
-        if phase["name"] == "expansion":
-            self._shrink_groups(self.group * rate)
-
-    @torch.no_grad()
-    def _shrink_groups(self, threshold: float) -> None:
-        below = None
-        for layer, width in zip(self.network.growing(), self._widths(), strict=True):
-            every = torch.ones(len(layer.bias), dtype=torch.bool, device=layer.bias.device)
-            new = every.clone()
-            new[:width] = False
-            _shrink(layer.weight[:, :below], new, threshold)
-            if below is not None:
-                _shrink(layer.weight[:, below:], every, threshold)
-            below = width
+        layers = self._layers()
+        units.soften(layers, self.l1)
+        units.put_back(layers, self._phase["trained"], self._phase["held"])
+        if self._phase["name"] == "expansion":
+            rate = self.optimizer.param_groups[0]["lr"]
+            units.shrink_groups(self.network.growing(), self._widths(), self.group * rate)
 
     def on_fit_start(self) -> None:
         """What a phase remembers may come from before the move to the device, or from a file."""
@@ -304,42 +209,3 @@ class DEN(Strategy):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self._phase, self._old = state["phase"], state["old"]
-
-
-def _all(layer: Growing, value: bool) -> Trained:
-    """Masks of all of a layer's weights and biases."""
-    device = layer.weight.device
-    return (
-        torch.full(layer.weight.shape[:2], value, device=device),
-        torch.full(layer.bias.shape, value, device=device),
-    )
-
-
-def _copies(layers: Sequence[Growing]) -> list[Values]:
-    return [(layer.weight.detach().clone(), layer.bias.detach().clone()) for layer in layers]
-
-
-def _nonzero(layer: Growing) -> Tensor:
-    """Which pairs of units are linked, (u, v)."""
-    return (
-        layer.weight.detach().flatten(2).ne(0).any(2)
-        if layer.weight.dim() > 2
-        else (layer.weight.detach() != 0)
-    )
-
-
-def _wide(mask: Tensor, layer: Growing) -> Tensor:
-    """A mask over pairs (u, v) in the shape of the weight."""
-    return mask.view(*mask.shape, *[1] * (layer.weight.dim() - 2))
-
-
-def _soften(weight: Tensor, threshold: float) -> None:
-    """Soft threshold, in place."""
-    weight.copy_(weight.sign() * (weight.abs() - threshold).clamp(min=0))
-
-
-def _shrink(weight: Tensor, rows: Tensor, threshold: float) -> None:
-    """Group soft threshold on the marked rows, in place."""
-    norms = weight[rows].flatten(1).norm(dim=1)
-    factors = (1 - threshold / norms.clamp(min=1e-30)).clamp(min=0)
-    weight[rows] *= factors.view(-1, *[1] * (weight.dim() - 1))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones import Layer
 from lifelong.backbones.backbone import truncated_normal
+from lifelong.backbones.containers import ByName
 from lifelong.networks.network import count
 from lifelong.transfer.layer import TransferLayer
 
@@ -51,6 +52,9 @@ class AdditiveTransferLayer(TransferLayer):
         threshold: with `full`, entries of tau below this count as zero outside training.
     """
 
+    shared_params: Layer
+    mapping: ByName[Part]
+
     def __init__(
         self,
         layer: Layer,
@@ -66,14 +70,10 @@ class AdditiveTransferLayer(TransferLayer):
         return self.template.reinitialized()
 
     def shared(self) -> Layer:
-        slot = self.shared_params
-        assert isinstance(slot, Layer)
-        return slot
+        return self.shared_params
 
     def part(self, task: int) -> Part:
-        own = self.mapping[str(task)]
-        assert isinstance(own, Part)
-        return own
+        return self.mapping[str(task)]
 
     def make_mapping(self) -> nn.Module:
         weight, bias = self.shared().weight.detach(), self.shared().bias.detach()

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import ConvLayer, Layer
+from lifelong.backbones.containers import ByName
 from lifelong.transfer.glorot import glorot_uniform
 from lifelong.transfer.layer import TransferLayer
 
@@ -37,6 +38,14 @@ class Unfolding(nn.Module):
         self.bias = glorot_uniform((outputs,))
 
 
+class Latent(nn.Module):
+    """What all tasks share: KB, (1, h, h, z)."""
+
+    def __init__(self, side: int, channels: int) -> None:
+        super().__init__()
+        self.latent = glorot_uniform((1, side, side, channels))
+
+
 class DeconvolvedTransferLayer(TransferLayer):
     """S_l is a latent KB (h, h, z); D = deconvolution of KB, (k, k, u); W = sum_u D_u Q_u.
 
@@ -52,6 +61,8 @@ class DeconvolvedTransferLayer(TransferLayer):
         ValueError: no sizes for the layer, or sizes that give another kernel.
     """
 
+    shared_params: Latent
+    mapping: ByName[Unfolding]
     weighs_penalty = False
 
     def __init__(
@@ -78,16 +89,14 @@ class DeconvolvedTransferLayer(TransferLayer):
         super().__init__(layer, number)
 
     def make_shared(self) -> nn.Module:
-        slot = nn.Module()
-        slot.latent = glorot_uniform((1, self.side, self.side, self.latent))
-        return slot
+        return Latent(self.side, self.latent)
 
     def make_mapping(self) -> nn.Module:
         outputs, inputs, _, _ = self.template.weight.shape
         return Unfolding(outputs, inputs, self.latent, self.kernel, self.channels)
 
     def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
-        own, latent = self._unfolding(task), self._latent()
+        own, latent = self.mapping[str(task)], self.shared_params.latent
         d = F.conv_transpose2d(  # (1, z, h, h) -> (1, u, k, k)
             latent.permute(0, 3, 1, 2),
             own.kernel.permute(3, 2, 0, 1),
@@ -105,17 +114,7 @@ class DeconvolvedTransferLayer(TransferLayer):
         """Squared norms halved, as TensorFlow's: of the latent, and of V, v and Q."""
         if not self.slot_penalty and not self.mapping_penalty:
             return None
-        own = self._unfolding(task)
-        mapped = sum(part.square().sum() for part in (own.kernel, own.offset, own.mixing))
-        squared = self._latent().square().sum()
-        return 0.5 * (self.slot_penalty * squared + self.mapping_penalty * mapped)
-
-    def _latent(self) -> Tensor:
-        latent = self.shared_params.latent
-        assert isinstance(latent, Tensor)
-        return latent
-
-    def _unfolding(self, task: int) -> Unfolding:
         own = self.mapping[str(task)]
-        assert isinstance(own, Unfolding)
-        return own
+        mapped = sum(part.square().sum() for part in (own.kernel, own.offset, own.mixing))
+        squared = self.shared_params.latent.square().sum()
+        return 0.5 * (self.slot_penalty * squared + self.mapping_penalty * mapped)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable
+from typing import Any
 
 from torch import Tensor, nn
 
 from lifelong.backbones import Layer
+from lifelong.backbones.containers import ByName
 from lifelong.networks.network import count
 
 
@@ -15,13 +17,16 @@ class TransferLayer(nn.Module):
     """Layer l of a network that shares: slot S_l, mappings M_{t,l}, private weights K_{t,l}.
 
     A kind of sharing is a subclass that says what a slot holds, what a mapping holds, and what
-    weights the two give: `make_shared`, `make_mapping`, `shared_weight`.
+    weights the two give: `make_shared`, `make_mapping`, `shared_weight`; and their types, by
+    annotations of `shared_params` and `mapping`.
 
     Args:
         layer: the layer of the body; its shape is used, and its drawing of weights.
         number: of the layer in the body, from 0.
     """
 
+    shared_params: nn.Module
+    mapping: ByName[Any]
     weighs_penalty = True  # whether a search weighs `penalty` by the layer's share
 
     def __init__(self, layer: Layer, number: int) -> None:
@@ -30,8 +35,8 @@ class TransferLayer(nn.Module):
         self._template = (layer,)  # in a tuple: not a submodule
         self.shared_params = self.make_shared()
         self.in_use = False  # whether a finished task uses the slot
-        self.private = nn.ModuleDict()
-        self.mapping = nn.ModuleDict()
+        self.private: ByName[Layer] = ByName()
+        self.mapping = ByName()
         self.before: nn.Module | None = None  # the slot as it was before a search
 
     @property
@@ -59,7 +64,6 @@ class TransferLayer(nn.Module):
         if shared:
             return self.shared_weight(task)
         own = self.private[str(task)]
-        assert isinstance(own, Layer)
         return own.weight, own.bias
 
     def linear(self, x: Tensor, task: int, shared: bool) -> Tensor:

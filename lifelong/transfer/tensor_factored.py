@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.backbones import ConvLayer, Layer
+from lifelong.backbones.containers import ByName
 from lifelong.transfer.glorot import glorot_uniform
 from lifelong.transfer.layer import TransferLayer
 
@@ -38,6 +39,14 @@ class Factors(nn.Module):
         return [self.row, self.column, self.inputs, self.outputs]
 
 
+class Core(nn.Module):
+    """What all tasks share: G, (k, k, c_in, c_out)."""
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.core = glorot_uniform(shape)
+
+
 class TensorFactoredTransferLayer(TransferLayer):
     """S_l is a core G (k, k, c_in, c_out) without bias; W = G x U1 x U2 x U3 x U4.
 
@@ -50,6 +59,9 @@ class TensorFactoredTransferLayer(TransferLayer):
         ValueError: a layer of another kind.
     """
 
+    shared_params: Core
+    mapping: ByName[Factors]
+
     def __init__(self, layer: Layer, number: int, orthogonality: float = 0.1) -> None:
         if not isinstance(layer, ConvLayer):
             raise ValueError(
@@ -60,18 +72,14 @@ class TensorFactoredTransferLayer(TransferLayer):
 
     def make_shared(self) -> nn.Module:
         outputs, inputs, rows, columns = self.template.weight.shape
-        slot = nn.Module()
-        slot.core = glorot_uniform((rows, columns, inputs, outputs))
-        return slot
+        return Core((rows, columns, inputs, outputs))
 
     def make_mapping(self) -> nn.Module:
         outputs, inputs, kernel, _ = self.template.weight.shape
         return Factors(outputs, inputs, kernel)
 
     def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
-        own = self._factors(task)
-        core = self.shared_params.core
-        assert isinstance(core, Tensor)
+        own, core = self.mapping[str(task)], self.shared_params.core
         rows, columns, inputs, outputs = core.shape
         # One dimension after the other: the cost is that of four small matrix products.
         w = core.reshape(-1, outputs) @ own.outputs  # (k k i, o')
@@ -87,11 +95,6 @@ class TensorFactoredTransferLayer(TransferLayer):
             return None
         norms = [
             torch.linalg.matrix_norm(u.T @ u - torch.eye(len(u), device=u.device, dtype=u.dtype))
-            for u in self._factors(task).factors()
+            for u in self.mapping[str(task)].factors()
         ]
         return self.orthogonality * torch.stack(norms).sum()
-
-    def _factors(self, task: int) -> Factors:
-        own = self.mapping[str(task)]
-        assert isinstance(own, Factors)
-        return own

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from lifelong.backbones import convnet
 from lifelong.data import Batch
 from lifelong.networks import ExpandableNetwork, MultiHead, Network, SingleHead
+from lifelong.networks.expandable import Growing
+from lifelong.parts import units
 from lifelong.strategies import DEN
-from lifelong.strategies.den import _shrink, _soften
 from tests.conftest import small_body, toy_visit
 
 
@@ -90,11 +91,16 @@ def test_refuses_skips() -> None:
 
 
 def test_thresholds() -> None:
-    weight = torch.tensor([[3.0, -4.0], [0.3, 0.4], [1.0, 0.0]])
-    _shrink(weight, torch.tensor([True, True, False]), 1.0)
-    torch.testing.assert_close(weight, torch.tensor([[2.4, -3.2], [0.0, 0.0], [1.0, 0.0]]))
-    _soften(weight, 0.5)
-    torch.testing.assert_close(weight, torch.tensor([[1.9, -2.7], [0.0, 0.0], [0.5, 0.0]]))
+    layer = Growing(3, 2)
+    layer.weight.data = torch.tensor([[1.0, 0.0], [0.3, 0.4], [3.0, -4.0]])
+    layer.bias.data = torch.tensor([0.2, -1.0, 0.6])
+    units.shrink_groups([layer], [1], 1.0)  # the first unit is old
+    wanted = torch.tensor([[1.0, 0.0], [0.0, 0.0], [2.4, -3.2]])
+    torch.testing.assert_close(layer.weight.detach(), wanted)
+    units.soften([layer], 0.5)
+    wanted = torch.tensor([[0.5, 0.0], [0.0, 0.0], [1.9, -2.7]])
+    torch.testing.assert_close(layer.weight.detach(), wanted)
+    torch.testing.assert_close(layer.bias.detach(), torch.tensor([0.0, -0.5, 0.1]))
 
 
 def den(**options: Any) -> DEN:
@@ -115,20 +121,20 @@ def test_connected_weights_are_found_from_the_output_down() -> None:
         last.weight[3, 2] = 1
         last.weight[0, 1] = 1  # of a unit that the output does not use
         below.weight[2, 0] = 1
-    masks, units = zip(*made._connected(), strict=True)
+    masks, taken = zip(*made._trained("selective"), strict=True)
     assert masks[5][:, 3].all()
     assert masks[5].sum() == len(masks[5])
-    assert [flags.nonzero().flatten().tolist() for flags in units[:5]] == [[], [], [0], [2], [3]]
+    assert [flags.nonzero().flatten().tolist() for flags in taken[:5]] == [[], [], [0], [2], [3]]
     assert masks[4].nonzero().tolist() == [[3, 2]]
     assert masks[3].nonzero().tolist() == [[2, 0]]
     assert masks[2].nonzero().tolist() == []
     made.network.growing()[2].weight.data[0, 1] = 1
-    assert made._connected()[2][0].nonzero().tolist() == [[0, 1]]
+    assert made._trained("selective")[2][0].nonzero().tolist() == [[0, 1]]
 
 
 def test_drifted_units_are_split() -> None:
     made = den(split_above=0.5, grow=1)
-    made._old = made._values()
+    made._old = units.copies(made.network.growing())
     layer, following = made.network.growing()[1], made.network.growing()[2]
     old = layer.weight.detach().clone()
     with torch.no_grad():
@@ -137,7 +143,8 @@ def test_drifted_units_are_split() -> None:
         layer.weight[1] += 0.001
         layer.bias[2] = 7.0
     moved, outgoing = layer.weight.detach().clone(), following.weight.detach().clone()
-    assert made._drifted(1).tolist() == [2]  # of two, the one that moved most
+    chosen = units.moved_most(layer, old, 1, 0.5)
+    assert chosen.tolist() == [2]  # of two, the one that moved most
     made._split()
     assert made.network.widths == [3, 5, 3, 4, 5]
     assert torch.equal(layer.weight[2], old[2])
@@ -150,7 +157,7 @@ def test_drifted_units_are_split() -> None:
 
 def test_new_units_without_inputs_are_removed() -> None:
     made = den()
-    made._old, widths = made._values(), made.network.widths
+    made._old, widths = units.copies(made.network.growing()), made.network.widths
     made.network.grow(1, [2, 2, 2, 2, 2])
     with torch.no_grad():
         made.network.growing()[1].weight[5] = 0
@@ -186,11 +193,10 @@ def test_expansion_leaves_old_units_alone() -> None:
     """Their biases too, which earlier tasks use; a step moves what involves new units."""
     made = den(l2=0.0)
     x, before = torch.randn(4, 2, 6, 6), made.network.logits(torch.ones(1, 2, 6, 6), 0)
-    made._old = made._values()
+    made._old = units.copies(made.network.growing())
     made.network.grow(1, [2] * 5)
-    made._begin("expansion", made._involving_new())
-    made.optimizers = lambda use_pl_optimizer=True: optimizer  # type: ignore[assignment,method-assign]
-    optimizer = made.make_optimizer([p for p in made.parameters() if p.requires_grad])
+    made._begin("expansion")
+    optimizer = made.configure_optimizers()["optimizer"]
     for _ in range(3):
         batch = Batch(x, torch.tensor([0, 1, 2, 0]), torch.ones(4).long())
         optimizer.zero_grad()
@@ -260,10 +266,10 @@ def test_every_phase_has_the_penalties_of_the_public_program() -> None:
 
 def test_vectors_into_and_out_of_new_units_shrink_as_groups() -> None:
     made = den()
-    made._old, widths = made._values(), made.network.widths
+    made._old, widths = units.copies(made.network.growing()), made.network.widths
     made.network.grow(1, [2] * 5)
     old = [layer.weight.detach().clone() for layer in made.network.growing()]
-    made._shrink_groups(0.05)
+    units.shrink_groups(made.network.growing(), widths, 0.05)
     below: int | None = None
     for layer, was, width in zip(made.network.growing(), old, widths, strict=True):
         for unit in range(len(layer.bias)):

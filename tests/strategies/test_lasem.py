@@ -16,9 +16,9 @@ from lifelong.configuration.options import check_options
 from lifelong.data import Batch
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import LASEM, Strategy
-from lifelong.strategies.lasem import first_max, posterior
 from lifelong.transfer import Pattern, every, explicit, top
 from lifelong.transfer.config import pattern_code
+from lifelong.transfer.posterior import first_max, posterior
 from tests.conftest import configured, small_body, toy_visit, transfer_network
 
 PROBABILITIES = torch.tensor([(0.5, 0.2), (0.4, 0.4), (0.9, 0.1), (0.3, 0.3)]).double()
@@ -47,10 +47,10 @@ def lasem(pattern: Pattern = every, depth: int = 4, dropout: float = 0.0, **opti
 def test_posterior_and_prior_by_hand(em: Any, posteriors: Any, priors: Any) -> None:
     strategy = lasem(depth=2, em=em)
     for q, pi in zip(posteriors, priors, strict=True):
-        found = strategy.posterior(PROBABILITIES.log().float())
+        found = strategy.prior.posterior(PROBABILITIES.log().float())
         torch.testing.assert_close(found, torch.tensor(q), rtol=0, atol=6e-5)
-        strategy.update_prior(found)
-        torch.testing.assert_close(strategy.prior, torch.tensor(pi), rtol=0, atol=6e-5)
+        strategy.prior.update(found)
+        torch.testing.assert_close(strategy.prior.pi, torch.tensor(pi), rtol=0, atol=6e-5)
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4, 5, 6])
@@ -136,15 +136,15 @@ def test_certain_posterior_is_plain_training(figures: str) -> None:
 def test_fixed_prior() -> None:
     strategy = lasem(prior="fixed", fixed="1100", fixed_probability=0.7)
     index = strategy.network.candidates.index(explicit(4, "1100")[0])
-    assert strategy.prior[index] == pytest.approx(0.7)
-    assert strategy.prior.sum() == pytest.approx(1.0)
+    assert strategy.prior.pi[index] == pytest.approx(0.7)
+    assert strategy.prior.pi.sum() == pytest.approx(1.0)
     strategy.begin_task(toy_visit())
-    before = strategy.prior.clone()
+    before = strategy.prior.pi.clone()
     lopsided = torch.zeros(16, 4)
     lopsided[3] = 50.0
-    assert torch.equal(strategy.posterior(lopsided), before)  # pi = q = this vector
+    assert torch.equal(strategy.prior.posterior(lopsided), before)  # pi = q = this vector
     steps(strategy)
-    assert torch.equal(strategy.prior, before)
+    assert torch.equal(strategy.prior.pi, before)
     assert strategy.choice() == strategy.network.candidates[index]
 
 
@@ -152,11 +152,11 @@ def test_counts_add_one_a_batch_and_begin_anew_with_a_task() -> None:
     strategy = lasem()
     strategy.begin_task(toy_visit(0))
     steps(strategy, 7)
-    assert strategy.counts.sum() == 7
-    torch.testing.assert_close(strategy.prior, (strategy.counts + 1) / (16 + 7))
+    assert strategy.prior.counts.sum() == 7
+    torch.testing.assert_close(strategy.prior.pi, (strategy.prior.counts + 1) / (16 + 7))
     strategy.network.commit(0, strategy.choice())
     strategy.begin_task(toy_visit(1))
-    assert torch.equal(strategy.prior, torch.full((16,), 1 / 16))
+    assert torch.equal(strategy.prior.pi, torch.full((16,), 1 / 16))
 
 
 def test_before_training_everything_is_shared() -> None:
@@ -218,30 +218,32 @@ def test_pruned_branches_are_not_evaluated_and_hardly_matter() -> None:
     whole = lasem()
     for strategy in (certain, whole):
         strategy.begin_task(toy_visit())
-        strategy.counts[3] = 1e9  # configuration 3 wins
-        strategy.prior.copy_((strategy.counts + 1) / (strategy.counts + 1).sum())
+        strategy.prior.counts[3] = 1e9  # configuration 3 wins
+        strategy.prior.pi.copy_((strategy.prior.counts + 1) / (strategy.prior.counts + 1).sum())
     whole.load_state_dict(certain.state_dict())
     x, labels = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
     data = Batch(x, labels, torch.zeros(4).long())
     for epoch in range(2):
-        certain._evaluate_all()
+        certain.active.begin_epoch()
         for step in range(3):
             losses = [strategy.training_loss(data) for strategy in (certain, whole)]
             torch.testing.assert_close(losses[0], losses[1], rtol=0, atol=1e-3)
-            evaluated = len(certain._tree.configs)
+            evaluated = len(certain.active.tree.configs)
             # Asked with the first batch of an epoch, of it and of the epoch before.
             assert evaluated == (1 if epoch == 1 else 16), (epoch, step)
             if epoch == 1:
-                assert certain._tree.configs == [certain.network.candidates[3]]
-    torch.testing.assert_close(certain.prior, whole.prior)
+                assert certain.active.tree.configs == [certain.network.candidates[3]]
+    torch.testing.assert_close(certain.prior.pi, whole.prior.pi)
 
 
 def test_pruning_keeps_branches_that_together_reach_the_threshold() -> None:
     strategy = lasem(depth=2, prune_below=0.1)
     strategy.begin_task(toy_visit())
-    strategy.recent.copy_(torch.tensor([1.80, 0.10, 0.08, 0.04, 2.0]))
-    strategy._prune(torch.tensor([0.9, 0.05, 0.04, 0.02]))  # .02 + .04 < .1 <= .02 + .04 + .05
-    assert [strategy.network.candidates.index(c) for c in strategy._tree.configs] == [0, 1]
+    strategy.active.recent.copy_(torch.tensor([1.80, 0.10, 0.08, 0.04, 2.0]))
+    strategy.active.decide(
+        torch.tensor([0.9, 0.05, 0.04, 0.02])
+    )  # .02 + .04 < .1 <= .02 + .04 + .05
+    assert [strategy.network.candidates.index(c) for c in strategy.active.tree.configs] == [0, 1]
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.0])
@@ -299,8 +301,8 @@ def test_a_configuration_returns_after_its_posterior_was_zero() -> None:
     log_p = torch.zeros(16, 4)
     log_p[3] = -500.0
     for _ in range(2):
-        q = strategy.posterior(log_p)
-        strategy.update_prior(q)
+        q = strategy.prior.posterior(log_p)
+        strategy.prior.update(q)
         log_p = torch.full((16, 4), -500.0)  # now the third one alone explains the batch
         log_p[3] = 0.0
     assert q[3] > 0.99

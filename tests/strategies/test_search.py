@@ -13,8 +13,8 @@ from lifelong.backbones.backbone import flat
 from lifelong.data import Batch
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import DARTS, BruteForce
-from lifelong.strategies.darts import mixed_features
 from lifelong.transfer import every, explicit, top
+from lifelong.transfer.mixed import mixed_features
 from tests.conftest import KINDS, small_body, toy_visit, transfer_network
 
 kinds = pytest.mark.parametrize("kind", list(KINDS))

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from lifelong.data import Batch
 from lifelong.networks import MultiHead
 from lifelong.strategies import APD
-from lifelong.strategies.apd import join
 from lifelong.transfer import AdditiveTransferLayer, TransferNetwork, top
+from lifelong.transfer.clusters import join
 from tests.conftest import small_body, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.01)
