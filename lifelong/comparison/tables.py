@@ -59,9 +59,7 @@ def column(metric: str) -> Metric:
     """How a metric of `COLUMNS`, or a cost, is shown."""
     if metric in MORE_COSTS:
         return Metric(metric, metric, MORE_COSTS[metric], 1, 0)
-    found = metric_of(metric)
-    assert found is not None
-    return found
+    return metric_of(metric) or Metric(metric, metric, metric, 1, 4)
 
 
 def published(group: Group, metric: str) -> tuple[float, float | None] | None:

@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.compose import FOLDER, main_file
 from lifelong.configuration.options import holds, without_effect
+from lifelong.configuration.plain import as_dict
 
 FILLED_IN = ("choices", "changed", "threads")  # notes of the run
 # What a run reads whatever it is made of; all else only if one of these refers to it.
@@ -38,16 +39,15 @@ SPLIT_ACTS_WITH = {
 
 def read_keys(config: DictConfig) -> set[str]:
     """The keys that a run reads: those of `ROOTS` and what these refer to, in turn."""
-    plain = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(plain, dict)
+    values = as_dict(config, resolve=False)
     found: set[str] = set()
-    waiting = [str(key) for key, value in plain.items() if key in ROOTS]
+    waiting = [key for key in values if key in ROOTS]
     while waiting:
         key = waiting.pop()
         if key in found:
             continue
         found.add(key)
-        value: Any = plain
+        value: Any = values
         for part in re.findall(r"[^.\[\]]+", key):
             value = value.get(part) if isinstance(value, dict) else None
         waiting += _references(value)
@@ -115,8 +115,7 @@ def check_kinds(config: DictConfig, overrides: Iterable[str]) -> None:
     Raises:
         ValueError: the key, and what would do.
     """
-    known = OmegaConf.to_container(main_file())
-    assert isinstance(known, dict)
+    known = as_dict(main_file(), resolve=False)
     for key in overrides:
         if key in FILLED_IN:
             raise ValueError(f"{key}={config[key]}: is filled in by the run; leave it out")

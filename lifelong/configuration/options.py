@@ -109,7 +109,7 @@ def holds(condition: str, values: Mapping[str, Any]) -> bool:
     """Whether a condition of `acts_with` is met by a node's values."""
 
     def met(part: str) -> bool:
-        key, sign, wanted = re.fullmatch(r"(\w+)(!?=)(.*)", part).groups()  # type: ignore[union-attr]
+        key, sign, wanted = re.split(r"(!?=)", part, maxsplit=1)
         value = "null" if values[key] is None else str(values[key])
         return (value in wanted.split("|")) == (sign == "=")
 

@@ -12,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong import errors
+from lifelong.configuration.plain import as_dict
 
 # How a run is carried out, which changes no result.
 HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads")
@@ -92,9 +93,7 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
 
 def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
     """What of a configuration matters for results, by dotted key."""
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    yield from plain_leaves(resolved)  # type: ignore[arg-type]
+    yield from plain_leaves(as_dict(config))
 
 
 def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

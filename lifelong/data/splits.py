@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -126,7 +126,7 @@ def by_class(
 
 
 def folder(
-    root: str, *, shape: Sequence[int], data_dir: str, test: float = 0.2, **split: object
+    root: str, *, shape: Sequence[int], data_dir: str, test: float = 0.2, **split: Any
 ) -> TaskStream:
     """A stream over a user's own images; the other options are those of `by_class`.
 
@@ -139,7 +139,7 @@ def folder(
         **split: options of `by_class`.
     """
     source = image_folder(root, shape=shape, cache=data_dir, test=test)
-    return by_class(source, shape=shape, **split)  # type: ignore[arg-type]
+    return by_class(source, shape=shape, **split)
 
 
 def _check_shares(fraction: float, validation: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Unpack
+from typing import Literal, Unpack, cast
 
 import numpy as np
 import torch
@@ -168,12 +168,12 @@ def _reordered(order: Tensor) -> Alter:
 def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -> TaskStream:
     if len(options["shape"]) != 3:
         raise ValueError(f"data.shape={list(options['shape'])}: give [channels, height, width]")
-    for option, right in (
-        ("fraction", 0 < options["fraction"] <= 1),
-        ("validation", 0 <= options["validation"] < 1),
+    fraction, validation = options["fraction"], options["validation"]
+    for option, value, right in (
+        ("fraction", fraction, 0 < fraction <= 1),
+        ("validation", validation, 0 <= validation < 1),
     ):
         if not right:
-            value = options[option]  # type: ignore[literal-required]
             raise ValueError(f"data.{option}={value}: give a share from 0 to 1")
     tasks: list[Task] = []
     first = 0
@@ -182,10 +182,10 @@ def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -
         tasks.append(_task(source, index, name, classes, alter, options))
         first += len(classes)
     own = WholeOptions.__annotations__.keys() - StreamOptions.__annotations__.keys()
-    left = {key: value for key, value in options.items() if key not in own}
+    left = cast(StreamOptions, {k: value for k, value in options.items() if k not in own})
     origins = dict.fromkeys(source.origin for source, _, _ in parts)
     notes = dict.fromkeys(f"{source.name}: {source.note}" for source, _, _ in parts if source.note)
-    return TaskStream(tasks, origin=", ".join(origins), note="; ".join(notes), **left)  # type: ignore[arg-type]
+    return TaskStream(tasks, origin=", ".join(origins), note="; ".join(notes), **left)
 
 
 def _task(

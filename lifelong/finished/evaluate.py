@@ -33,6 +33,7 @@ from lifelong.configuration.compose import composed
 from lifelong.configuration.mistakes import explain
 from lifelong.configuration.options import check_options
 from lifelong.configuration.overrides import quoted, readable
+from lifelong.configuration.plain import as_dict
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.errors import command, plain, reason
@@ -128,7 +129,7 @@ def _of_file(
     check_options(config)
     ticket = load_ticket(path)
     stream: TaskStream = instantiate(config.data, _convert_="all")
-    node = without_files(OmegaConf.to_container(config.strategy, resolve=True))
+    node = without_files(as_dict(config.strategy))
     strategy: Strategy = instantiate(node, _convert_="all")
     visits = stream.visits[: count or len(ticket.tasks) or None]
     for visit in visits:
@@ -151,7 +152,7 @@ def _of_file(
 
 def _stream(run: Run, data_dir: str | None) -> TaskStream:
     moved = {} if data_dir is None else {"data_dir": data_dir}
-    node = replaced(OmegaConf.to_container(run.config.data), moved)
+    node = replaced(as_dict(run.config.data, resolve=False), moved)
     try:
         check_options(OmegaConf.create(node), "data")
         stream: TaskStream = instantiate(node, _convert_="all")

@@ -46,6 +46,7 @@ from lifelong.errors import command
 from lifelong.finished.load import Run, load_run
 from lifelong.measures.matrix import from_rows, learned_at
 from lifelong.networks import Head, IncrementalHead, Network, OutputMatrix
+from lifelong.parts.anchor import Anchor
 from lifelong.parts.masks import kept_entries
 from lifelong.parts.state_files import authors, joined
 from lifelong.parts.ticket import Found, Ticket, dense, sparse
@@ -53,7 +54,7 @@ from lifelong.storage.checkpoint import finished_visits
 from lifelong.storage.files import SEAL, appearing, read_json, save, write_text, write_with
 from lifelong.storage.locks import remove_leftovers
 from lifelong.storage.results import visited
-from lifelong.strategies import Tickets
+from lifelong.strategies import Anchored, Tickets
 
 PREFIX = "tmodel."
 FORMS = ("ticket", "state", "prune", "release", "onnx")
@@ -238,11 +239,11 @@ def _method(run: Run) -> Tickets:
 
 def _importances(run: Run, inner: nn.Module) -> dict[str, dict[str, Tensor]]:
     names = {id(p): f"{PREFIX}{name}" for name, p in inner.named_parameters()}
-    anchor = getattr(run.strategy, "anchor", None)
+    anchor = run.strategy.anchor if isinstance(run.strategy, Anchored) else Anchor()
     return {
         names[id(p)]: {
-            "omega": anchor.importance(name).cpu().clone(),  # type: ignore[union-attr]
-            "init_val": anchor.weight(name).cpu().clone(),  # type: ignore[union-attr]
+            "omega": anchor.importance(name).cpu().clone(),
+            "init_val": anchor.weight(name).cpu().clone(),
         }
         for name, p in run.strategy.network.named_parameters()
         if name in run.importances and id(p) in names
@@ -259,16 +260,19 @@ def _head(run: Run, task: int) -> dict[str, Tensor]:
     heads = network.heads
     head = heads.head_for(task)
     columns = slice(None)
-    layers = list(head) if isinstance(head, Head) else []
-    if isinstance(heads, OutputMatrix):
-        layers, columns = [*heads.below, heads.output], heads.columns[task]
     if isinstance(heads, IncrementalHead):
         raise ValueError(
             f"{run.folder}: heads=incremental has one head for all tasks, which does not fit this "
             "layout"
         )
-    *hidden, output = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
-    found = {"fc.weight": output.weight[columns], "fc.bias": output.bias[columns]}  # type: ignore[index]
+    if isinstance(heads, OutputMatrix):
+        layers, output, columns = list(heads.below), heads.output, heads.columns[task]
+    elif isinstance(head, Head):
+        layers, output = list(head)[:-1], head.output
+    else:
+        raise ValueError(f"{run.folder}: heads of one's own have no place in this layout")
+    hidden = [layer for layer in layers if not isinstance(layer, nn.Dropout)]
+    found = {"fc.weight": output.weight[columns], "fc.bias": output.bias[columns]}
     for number, layer in enumerate(hidden):
         found |= {f"hidden.{number}.{key}": value for key, value in layer.state_dict().items()}
     return {name: value.detach().cpu().clone() for name, value in found.items()}

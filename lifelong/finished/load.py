@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lifelong import errors
 from lifelong.configuration.compose import register
+from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import check
 from lifelong.data import Images, Task, Visit
@@ -81,7 +82,7 @@ class Run:
         register()
         self.config = read_config(folder / "config.yaml")
         if not trust:
-            check(OmegaConf.to_container(self.config, resolve=True), folder)
+            check(as_dict(self.config), folder)
         if backbone is not None:
             given.keep("backbone", backbone, OmegaConf.select(self.config, "backbone.digest"))
         self.results: dict[str, Any] = read_results(folder, ("evaluate",))
@@ -245,7 +246,7 @@ def _restored(config: DictConfig, saved: Checkpoint) -> tuple[Strategy, dict[int
 
 
 def _built(config: DictConfig) -> Strategy:
-    node = OmegaConf.to_container(config.strategy, resolve=True)
+    node = as_dict(config.strategy)
     strategy: Strategy = instantiate(without_files(node), _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
     return strategy

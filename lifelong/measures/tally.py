@@ -22,7 +22,8 @@ class Tally:
     """
 
     def __init__(self, measures: Mapping[str, MakeMeasure] | None = None) -> None:
-        self.makers: dict[str, MakeMeasure] = {ACCURACY: Accuracy, **(measures or {})}
+        self.makers: Mapping[str, MakeMeasure] = measures or {}
+        self.right: dict[int, Accuracy] = {}  # of each task
         self.of: dict[int, dict[str, Measure]] = {}  # measures of each task
 
     def update(self, prediction: Prediction, target: Tensor, t: Tensor) -> None:
@@ -36,7 +37,9 @@ class Tally:
         tasks = t.unique().tolist()
         for task in tasks:
             if task not in self.of:
-                self.of[task] = {name: make() for name, make in self.makers.items()}
+                self.right[task] = Accuracy()
+                others = {name: make() for name, make in self.makers.items()}
+                self.of[task] = {ACCURACY: self.right[task], **others}
             part, own = prediction, target
             if len(tasks) > 1:
                 rows = torch.nonzero(t == task)[:, 0].to(target.device)
@@ -46,12 +49,7 @@ class Tally:
 
     def counts(self) -> dict[int, tuple[int, int]]:
         """Right answers and images of each task."""
-        found = {}
-        for task, measures in sorted(self.of.items()):
-            accuracy = measures[ACCURACY]
-            assert isinstance(accuracy, Accuracy)
-            found[task] = int(accuracy.right), accuracy.total
-        return found
+        return {task: (int(of.right), of.total) for task, of in sorted(self.right.items())}
 
     def mean(self) -> float:
         """Share of right answers over all images, in [0, 1]."""
@@ -65,5 +63,4 @@ class Tally:
         return {
             name: {task: measures[name].compute() for task, measures in sorted(self.of.items())}
             for name in self.makers
-            if name != ACCURACY
         }

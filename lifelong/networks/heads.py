@@ -8,6 +8,7 @@ answers without it (class-incremental); where all have the same, `SingleHead` (d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,11 @@ class Head(nn.Sequential):
             initialize(output.weight, output.bias, init)
         super().__init__(nn.Dropout(dropout), *body, output)
         self.classes = classes
+
+    @property
+    def output(self) -> nn.Linear:
+        """The last layer."""
+        return cast(nn.Linear, self[-1])
 
 
 class Heads(nn.Module):
@@ -153,7 +159,7 @@ class OutputMatrix(Heads):
         super().__init__(features, hidden, dropout, init)
         whole = Head(features, outputs, hidden, dropout, init)
         self.below = nn.Sequential(*list(whole)[:-1])
-        self.output: nn.Linear = whole[-1]  # type: ignore[assignment]
+        self.output = whole.output
         self.columns: dict[int, slice] = {}
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:

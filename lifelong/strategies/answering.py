@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 
 from lifelong.data import Batch, Fed, Task
 from lifelong.measures import Prediction, Tally
@@ -180,9 +180,7 @@ class Answering(LightningModule):
 
     def compile_body(self, backend: str) -> None:
         """Has the body compiled for training steps; all else goes on uncompiled."""
-        body = self.network.body
-        assert isinstance(body, nn.Module)
-        body.compile(backend=backend)
+        self.network.get_submodule("body").compile(backend=backend)
         self._compiled = True
 
     def uncompiled(self) -> AbstractContextManager[Any]:
@@ -194,10 +192,11 @@ class Answering(LightningModule):
     ) -> Batch | Fed:
         """Moves pixels and labels; tasks and rows stay on the CPU."""
         if isinstance(batch, Fed):
-            parts = {name: self._moved(part, device) for name, part in batch.feeds.items()}
-            return Fed(self._moved(batch.batch, device), parts)
-        return self._moved(batch, device)
+            parts = {name: self.on_device(part, device) for name, part in batch.feeds.items()}
+            return Fed(self.on_device(batch.batch, device), parts)
+        return self.on_device(batch, device)
 
     @staticmethod
-    def _moved(batch: Batch, device: torch.device) -> Batch:
+    def on_device(batch: Batch, device: torch.device) -> Batch:
+        """A batch with pixels and labels on a device."""
         return batch._replace(x=batch.x.to(device), y=batch.y.to(device))

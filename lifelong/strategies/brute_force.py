@@ -96,7 +96,7 @@ class BruteForce(Search):
         if not self._compares:
             yield Round()
             return
-        self._start = self._state()
+        self._start = self._kept = self._state()
         accuracies: list[float] = []
         for candidate in self.network.candidates:
             self._restore(self._start)
@@ -105,7 +105,6 @@ class BruteForce(Search):
             accuracies.append(metrics["val/best"])
             if accuracies.index(max(accuracies)) == len(accuracies) - 1:
                 self._kept = self._state()
-        assert self._kept is not None
         self._restore(self._kept)
         best = accuracies.index(max(accuracies))
         self.network.configs[visit.task.index] = self.network.candidates[best]

@@ -123,9 +123,8 @@ class LwF(Strategy):
         yield Round()
 
     def training_loss(self, batch: Batch) -> Tensor:
-        if not self._earlier or not self.strength:
+        if self.teacher is None or not self._earlier or not self.strength:
             return super().training_loss(batch)
-        assert self.teacher is not None
         network = self.network
         features = network.body(batch.x)  # (b, f)
         with torch.no_grad():

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.keys import reads_fidelity
 from lifelong.configuration.options import check_options
+from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import digest_of
 from lifelong.data import TaskStream
 from lifelong.data.seeds import derive
@@ -59,7 +60,7 @@ def assemble(
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
-    strategy.groups = OmegaConf.to_container(config.optimizer_groups or OmegaConf.create())  # type: ignore[assignment]
+    strategy.groups = as_dict(config.optimizer_groups)
     strategy.eval_modes = _ways(strategy, stream, config.evaluate)
     strategy.measures = _measures(config)
     refuse(strategy, stream, config)
@@ -167,7 +168,7 @@ def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) ->
     record.measured_on = config.measure_on
     record.eval_mode = "class" if config.evaluate == "class" else "task"
     if config.published is not None:
-        record.published = OmegaConf.to_container(config.published)  # type: ignore[assignment]
+        record.published = as_dict(config.published)
     record.images = {"origin": stream.origin, "checksum": stream.checksum()}
     if stream.note:
         record.images["note"] = stream.note

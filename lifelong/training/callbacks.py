@@ -126,9 +126,7 @@ class Anytime(Callback):
         strategy.before_answers()
         with trainer.precision_plugin.forward_context():
             for batch in self.loader:
-                moved = strategy.transfer_batch_to_device(batch, strategy.device, 0)
-                assert isinstance(moved, Batch)
-                strategy.measure(moved, tallies)
+                strategy.measure(strategy.on_device(batch, strategy.device), tallies)
         strategy.train()
         self.record.add_steps(self.visit, steps, tallies[strategy.eval_modes[0]])
         self.seconds += time.perf_counter() - begun

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import SEEDS, digest_of
 from lifelong.storage.checkpoint import finished_visits
 from lifelong.storage.files import write_text
@@ -143,9 +144,7 @@ def wandb(
     logger.checkpoints = checkpoints
     for metric in ("accuracy/*", "accuracy_class/*", "accuracy_task/*", "metrics/*"):
         logger.experiment.define_metric(metric, step_metric="visit")
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    logger.log_hyperparams({str(key): value for key, value in resolved.items()})
+    logger.log_hyperparams(as_dict(config))
     return logger
 
 
