@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
     from lifelong.data import Visit as Visit
-    from lifelong.data import altered as altered
     from lifelong.data import by_class as by_class
     from lifelong.data import folder as folder
     from lifelong.data import folders as folders
+    from lifelong.data import noisy_permuted as noisy_permuted
     from lifelong.data import permuted as permuted
     from lifelong.data import rotated as rotated
     from lifelong.data import sequence as sequence
@@ -79,6 +79,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import MAS as MAS
     from lifelong.strategies import SI as SI
     from lifelong.strategies import Anchored as Anchored
+    from lifelong.strategies import ArchitectureSearch as ArchitectureSearch
     from lifelong.strategies import BruteForce as BruteForce
     from lifelong.strategies import ChannelGated as ChannelGated
     from lifelong.strategies import FrozenBody as FrozenBody
@@ -86,7 +87,6 @@ if TYPE_CHECKING:
     from lifelong.strategies import LwF as LwF
     from lifelong.strategies import Retrain as Retrain
     from lifelong.strategies import Round as Round
-    from lifelong.strategies import Search as Search
     from lifelong.strategies import Strategy as Strategy
     from lifelong.strategies import Tickets as Tickets
     from lifelong.strategies import TicketsBU as TicketsBU
@@ -122,7 +122,7 @@ _NAMES = {
         "permuted",
         "rotated",
         "sequence",
-        "altered",
+        "noisy_permuted",
     ),
     "lifelong.backbones": (
         "AlexNet",
@@ -181,7 +181,7 @@ _NAMES = {
         "LwF",
         "Retrain",
         "Round",
-        "Search",
+        "ArchitectureSearch",
         "Strategy",
         "Tickets",
         "TicketsBU",

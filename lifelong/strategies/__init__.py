@@ -3,6 +3,7 @@
 from lifelong.strategies.agem import AGEM
 from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.apd import APD
+from lifelong.strategies.architecture_search import ArchitectureSearch
 from lifelong.strategies.brute_force import BruteForce
 from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.cil import CIL
@@ -16,7 +17,6 @@ from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
 from lifelong.strategies.retrain import Retrain
-from lifelong.strategies.search import Search
 from lifelong.strategies.si import SI
 from lifelong.strategies.strategy import Round, Strategy
 from lifelong.strategies.tickets import Tickets
@@ -35,6 +35,7 @@ __all__ = [
     "MAS",
     "SI",
     "Anchored",
+    "ArchitectureSearch",
     "BruteForce",
     "ChannelGated",
     "FrozenBody",
@@ -42,7 +43,6 @@ __all__ = [
     "LwF",
     "Retrain",
     "Round",
-    "Search",
     "Strategy",
     "Tickets",
     "TicketsBU",

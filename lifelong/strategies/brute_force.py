@@ -18,8 +18,8 @@ import torch
 
 from lifelong.data import Visit
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.architecture_search import ArchitectureSearch
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Rounds
 from lifelong.transfer import TransferConfig, TransferLayer, TransferNetwork
 from lifelong.transfer.config import pattern_code
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
 
 
-class BruteForce(Search):
+class BruteForce(ArchitectureSearch):
     """Trains every configuration for every task; of equally good ones the first is chosen.
 
     Args:
@@ -42,7 +42,7 @@ class BruteForce(Search):
     modifies_earlier_tasks = False
     needs_validation = True
     refuses: Mapping[str, str] = {
-        **Search.refuses,
+        **ArchitectureSearch.refuses,
         "optimizer_lifetime": "every candidate begins with a new optimizer; give task",
         "online": "it trains several times on the images of a task",
     }
@@ -78,7 +78,7 @@ class BruteForce(Search):
         """See `Strategy.drawings`."""
         from lifelong.strategies.brute_force_figures import drawings
 
-        return Search.drawings(results) | drawings(results)
+        return ArchitectureSearch.drawings(results) | drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         new = visit.task.index not in self.classes

@@ -23,8 +23,8 @@ from lifelong.data import Batch, Fed, Feed, Visit
 from lifelong.measures.history import append_downsampled
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.second_order import second_order
+from lifelong.strategies.architecture_search import ArchitectureSearch
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.search import Search
 from lifelong.strategies.strategy import Round, Rounds
 from lifelong.transfer import TransferConfig, TransferNetwork
 from lifelong.transfer.mixed import mixed_features
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
 
 
-class DARTS(Search):
+class DARTS(ArchitectureSearch):
     """Learns how much each layer is shared, and rounds that to shared or private.
 
     Args:
@@ -49,7 +49,7 @@ class DARTS(Search):
     """
 
     refuses: Mapping[str, str] = {
-        **Search.refuses,
+        **ArchitectureSearch.refuses,
         "optimizer_groups": "its look-ahead takes one learning rate for all weights",
         "float16": "the step of the selectors is taken without a scaler; give bf16-mixed",
     }
@@ -80,7 +80,7 @@ class DARTS(Search):
         """See `Strategy.drawings`."""
         from lifelong.strategies.darts_figures import drawings
 
-        return Search.drawings(results) | drawings(results)
+        return ArchitectureSearch.drawings(results) | drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

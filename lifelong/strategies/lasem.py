@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Visit
 from lifelong.measures.history import append_downsampled
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.architecture_search import ArchitectureSearch
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.search import Search
 from lifelong.transfer import TransferConfig, TransferNetwork
 from lifelong.transfer.config import pattern_code
 from lifelong.transfer.posterior import (
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
 
 
-class LASEM(Search):
+class LASEM(ArchitectureSearch):
     """Learns with each task which layers it shares (selective layer transfer).
 
     Every mini-batch: E-step, the posterior over configurations from the prior and the likelihood of
@@ -123,7 +123,7 @@ class LASEM(Search):
         """See `Strategy.drawings`."""
         from lifelong.strategies.lasem_figures import drawings
 
-        return Search.drawings(results) | drawings(results)
+        return ArchitectureSearch.drawings(results) | drawings(results)
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)

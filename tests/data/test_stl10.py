@@ -12,8 +12,8 @@ import torch
 from hydra.utils import instantiate
 
 from lifelong.configuration.complete import complete
-from lifelong.data import TaskStream, altered
-from lifelong.data.altered import designs
+from lifelong.data import TaskStream, noisy_permuted
+from lifelong.data.noisy_permuted import designs
 from lifelong.data.sources import stl10
 from lifelong.data.sources.source import Source
 from tests.conftest import configured
@@ -86,7 +86,7 @@ def streamed(*overrides: str, data: str = "stl10", source: Source | None = None)
     config = configured(f"data={data}", "strategy=hps", "data.shape=[3,2,2]", *overrides)
     complete(config)
     options = instantiate({k: v for k, v in config.data.items() if k not in ("_target_", "source")})
-    return altered(source or small(), **options)
+    return noisy_permuted(source or small(), **options)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ _ANGLES = {1: 360, 2: 180, 3: 120, 4: 90, 5: 60, 6: 60, 7: 45, 8: 45, 9: 30, 10:
 Alter = Callable[[Tensor], Tensor]  # (n, c, h, w) uint8
 
 
-class WholeOptions(StreamOptions):
+class SequenceOptions(StreamOptions):
     """Options of every stream of whole data sets.
 
     Attributes:
@@ -42,12 +42,12 @@ class WholeOptions(StreamOptions):
     seed: int
 
 
-def sequence(sources: Sequence[Source], **options: Unpack[WholeOptions]) -> TaskStream:
+def sequence(sources: Sequence[Source], **options: Unpack[SequenceOptions]) -> TaskStream:
     """One data set after the other, each with its own classes.
 
     Args:
         sources: the data sets.
-        **options: see `WholeOptions`.
+        **options: see `SequenceOptions`.
 
     Raises:
         ValueError: options out of range, images that cannot be brought to the shape.
@@ -63,7 +63,7 @@ def folders(
     data_dir: str,
     test: float = 0.2,
     crop: bool = True,
-    **options: Unpack[WholeOptions],
+    **options: Unpack[SequenceOptions],
 ) -> TaskStream:
     """A user's own image folders as tasks, one after the other.
 
@@ -73,7 +73,7 @@ def folders(
         data_dir: folder of the data sets, and for the prepared copies.
         test: share of test images where a folder has no test part, in (0, 1).
         crop: keep the aspect ratio, see `image_folder`.
-        **options: see `WholeOptions`.
+        **options: see `SequenceOptions`.
     """
     if isinstance(roots, str):
         raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
@@ -97,7 +97,7 @@ def rotated(
     angles: Sequence[float] | None = None,
     fidelity: Literal["clean", "authors"] = "clean",
     design_seed: int = 0,
-    **options: Unpack[WholeOptions],
+    **options: Unpack[SequenceOptions],
 ) -> TaskStream:
     """The same images in every task, turned counter-clockwise; each task has classes of its own.
 
@@ -108,7 +108,7 @@ def rotated(
             `fidelity=authors` a random share of d is taken off each, as in TAG's program.
         fidelity: see above.
         design_seed: of those shares.
-        **options: see `WholeOptions`.
+        **options: see `SequenceOptions`.
     """
     _check_tasks(tasks)
     if angles is not None and len(angles) != tasks:
@@ -122,7 +122,7 @@ def rotated(
 
 
 def permuted(
-    source: Source, *, tasks: int, design_seed: int = 0, **options: Unpack[WholeOptions]
+    source: Source, *, tasks: int, design_seed: int = 0, **options: Unpack[SequenceOptions]
 ) -> TaskStream:
     """The same images in every task, their pixels in another order; the first task as they are.
 
@@ -130,7 +130,7 @@ def permuted(
         source: the images.
         tasks: number of tasks.
         design_seed: of the orders.
-        **options: see `WholeOptions`.
+        **options: see `SequenceOptions`.
     """
     _check_tasks(tasks)
     pixels = int(np.prod(options["shape"][-2:]))
@@ -165,7 +165,7 @@ def _reordered(order: Tensor) -> Alter:
     return lambda x: x.flatten(2)[:, :, order].view_as(x)
 
 
-def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -> TaskStream:
+def _stream(parts: Sequence[tuple[Source, str, Alter]], options: SequenceOptions) -> TaskStream:
     if len(options["shape"]) != 3:
         raise ValueError(f"data.shape={list(options['shape'])}: give [channels, height, width]")
     fraction, validation = options["fraction"], options["validation"]
@@ -181,7 +181,7 @@ def _stream(parts: Sequence[tuple[Source, str, Alter]], options: WholeOptions) -
         classes = tuple(range(first, first + len(source.classes)))
         tasks.append(_task(source, index, name, classes, alter, options))
         first += len(classes)
-    own = WholeOptions.__annotations__.keys() - StreamOptions.__annotations__.keys()
+    own = SequenceOptions.__annotations__.keys() - StreamOptions.__annotations__.keys()
     left = cast(StreamOptions, {k: value for k, value in options.items() if k not in own})
     origins = dict.fromkeys(source.origin for source, _, _ in parts)
     notes = dict.fromkeys(f"{source.name}: {source.note}" for source, _, _ in parts if source.note)
@@ -194,7 +194,7 @@ def _task(
     name: str,
     classes: tuple[int, ...],
     alter: Alter,
-    options: WholeOptions,
+    options: SequenceOptions,
 ) -> Task:
     rows = np.arange(len(source.train_labels))
     np.random.default_rng(derive(options["seed"], "images", index)).shuffle(rows)

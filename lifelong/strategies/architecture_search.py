@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
 
 
-class Search(Strategy):
+class ArchitectureSearch(Strategy):
     """Decides for each task which layers it shares; at the end of the task the choice is final.
 
     While a task is learned it is evaluated under the choice so far. A task that is visited again
@@ -53,7 +53,7 @@ class Search(Strategy):
     @staticmethod
     def drawings(results: Results) -> Drawings:
         """See `Strategy.drawings`."""
-        from lifelong.strategies.search_figures import drawings
+        from lifelong.strategies.architecture_search_figures import drawings
 
         return drawings(results)
 

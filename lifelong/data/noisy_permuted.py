@@ -37,7 +37,7 @@ class Design:
     channels: tuple[int, ...]
 
 
-def altered(
+def noisy_permuted(
     source: Source,
     *,
     shape: Sequence[int],
