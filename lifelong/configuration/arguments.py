@@ -59,7 +59,10 @@ class Argument:
 
 
 def parse(
-    arguments: Sequence[str], known: Mapping[str, Argument], places: Sequence[str] = ()
+    arguments: Sequence[str],
+    known: Mapping[str, Argument],
+    places: Sequence[str] = (),
+    others: bool = False,
 ) -> dict[str, Any]:
     """The values of all options of a command, and under "" what else stands there.
 
@@ -67,6 +70,7 @@ def parse(
         arguments: of the command.
         known: its options.
         places: options that are given by their place, too: texts without a sign of equality.
+        others: whether options of other commands may stand there, too.
 
     Raises:
         ValueError: an unknown option, or a value that it does not take.
@@ -80,7 +84,7 @@ def parse(
         name, sign, value = text.partition("=")
         if sign and name in known:
             found[name] = known[name].of(name, value)
-        elif sign and name.isidentifier():
+        elif sign and name.isidentifier() and not others:
             like = get_close_matches(name, known, 1, 0.6)
             ways = f"did you mean {like[0]}?" if like else f"give {', '.join(known)}"
             raise ValueError(f"{text}: there is no such option; {ways}")

@@ -1,15 +1,5 @@
 """`lifelong evaluate run=FOLDER`: measures a run's network after any of its visits.
 
-    run=FOLDER     of the run; its data set is read as the run read it
-    visit=3        after the third visit of the stream; default: the last finished one. Runs with
-                   keep=all have them all, others the last two
-    part=test      images that are asked: test, val or train
-    evaluate=class class or task (with the task given); default: as in the run
-    data_dir=DIR   where the data sets lie now; default: as in the run
-    device=cpu     or cuda
-    trust=true     builds all that config.yaml names, such as a method of your own; else only
-                   parts of lifelong and of PyTorch
-
 The network answers for the seen tasks until that visit and is asked about them alone.
 
 `lifelong evaluate file=FILE data=STREAM [visit=3] [OVERRIDE ...]` measures the weights in
@@ -20,7 +10,8 @@ those of `lifelong run`; nothing in the file is run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from hydra.errors import HydraException
@@ -28,6 +19,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from lifelong.configuration.arguments import Argument, page, parse
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
 from lifelong.configuration.mistakes import explain
@@ -40,23 +32,21 @@ from lifelong.errors import command, plain, reason
 from lifelong.finished.load import Run, load_run, replaced, without_files
 from lifelong.measures import Tally
 from lifelong.parts.ticket import load_ticket
-from lifelong.strategies import Strategy
+from lifelong.strategies import Strategy, Tickets
 from lifelong.strategies.answering import EvalMode
 
 OPTIONS = {
-    "run": None,
-    "file": None,
-    "visit": None,
-    "part": "test",
-    "evaluate": None,
-    "data_dir": None,
-    "device": "cpu",
-    "trust": "false",
+    "run": Argument("folder of a run, may be given by its place", folder=True),
+    "file": Argument("of weights, in place of a run, see above", folder=True),
+    "visit": Argument("after that visit (keep=all has all); default: the last", number=True),
+    "part": Argument("images that are asked", "test", ("test", "val", "train")),
+    "evaluate": Argument(
+        "with the task given or not; default: as the run", None, ("task", "class")
+    ),
+    "data_dir": Argument("where the data sets lie now; default: as in the run", folder=True),
+    "device": Argument("that computes", "cpu", ("cpu", "cuda")),
+    "trust": Argument("build what config.yaml names, such as a method of your own", "false"),
 }
-CHOICES = {
-    "part": ("test", "val", "train"), "evaluate": (None, "task", "class"),
-    "trust": ("true", "false"),
-}  # fmt: skip
 
 
 def evaluate(
@@ -85,33 +75,17 @@ def evaluate(
     return found
 
 
-def _given(arguments: Sequence[str]) -> tuple[dict[str, str], list[str]]:
-    """Our own options, and overrides of the configuration."""
-    for argument in arguments:
-        if "=" not in argument:
-            raise ValueError(f"{argument}: is no option=value; a run is given as run={argument}")
-    given = dict(argument.partition("=")[::2] for argument in arguments)
-    own = {name: value for name, value in given.items() if name in OPTIONS}
-    rest = [f"{name}={value}" for name, value in given.items() if name not in OPTIONS]
-    for name, value in given.items():
-        if not value or (name not in OPTIONS and "file" not in own):
-            raise ValueError(f"{name}={value}: give {', '.join(f'{key}=..' for key in OPTIONS)}")
-    options = {**OPTIONS, **own}
-    _check(options)
-    return options, rest  # type: ignore[return-value]
-
-
-def _check(options: Mapping[str, str | None]) -> None:
-    if (options["run"] is None) == (options["file"] is None):
+def _given(arguments: Sequence[str]) -> dict[str, Any]:
+    """The options, and under "" the overrides that a file of weights needs."""
+    of_file = any(argument.startswith("file=") for argument in arguments)
+    given = parse(arguments, OPTIONS, () if of_file else ("run",), others=of_file)
+    if (given["run"] is None) == (given["file"] is None):
         raise ValueError("run=: give the folder of a run, or file= and a file of weights")
-    for name, known in CHOICES.items():
-        if options[name] not in known:
-            ways = " or ".join(str(each) for each in known if each is not None)
-            raise ValueError(f"{name}={options[name]}: give {ways}")
-    if options["visit"] is not None and not str(options["visit"]).isdigit():
-        raise ValueError(f"visit={options['visit']}: give the number of a visit, from 1")
-    if options["device"] != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device={options['device']}: no GPU is there; give cpu")
+    if given[""] and not of_file:
+        raise ValueError(f"{given[''][0]}: give {', '.join(f'{name}=..' for name in OPTIONS)}")
+    if given["device"] != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device={given['device']}: no GPU is there; give cpu")
+    return given
 
 
 def _of_file(
@@ -167,27 +141,26 @@ def _stream(run: Run, data_dir: str | None) -> TaskStream:
 def main(arguments: Sequence[str]) -> int:
     """The command line; gives the exit status."""
     if {"-h", "--help"} & set(arguments):
-        print(__doc__)
+        print(page(__doc__ or "", OPTIONS))
         return 0
     return command(lambda: _evaluated(arguments))
 
 
 def _evaluated(arguments: Sequence[str]) -> int:
-    given, overrides = _given(arguments)
-    visit = None if given["visit"] is None else int(given["visit"])
+    given = _given(arguments)
     remaining: float | None = None
     if given["file"] is not None:
         what, by_class = given["file"], given["evaluate"] != "task"
         strategy, tasks, remaining = _of_file(
-            what, visit, overrides, given["data_dir"], given["device"]
+            what, given["visit"], given[""], given["data_dir"], given["device"]
         )
     else:
-        run = load_run(given["run"], visit, given["device"], given["trust"] == "true")
+        run = load_run(given["run"], given["visit"], given["device"], given["trust"])
         by_class = (given["evaluate"] or run.results["evaluate"]) == "class"
         stream = _stream(run, given["data_dir"])
         strategy, tasks = run.strategy, [stream.tasks[index] for index in sorted(run.tasks)]
         what = f"{run.folder}, after visit {run.visit}"
-        if hasattr(strategy, "masks"):
+        if isinstance(strategy, Tickets):
             remaining = strategy.masks.remaining()
     if by_class and not strategy.supports_class_incremental():
         raise ValueError(

@@ -332,7 +332,7 @@ def test_a_run_measures_both_chains(folder: Path) -> None:
 def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = results_of(folder)
     for stage in (1, 2):
-        assert evaluate.main([f"run={folder}", f"visit={stage}"]) == 0
+        assert evaluate.main([str(folder), f"visit={stage}"]) == 0
         shown = capsys.readouterr().out
         for value in results["accuracy"][stage - 1][:stage]:
             assert f"{100 * value:6.2f} %" in shown
@@ -341,10 +341,10 @@ def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture
         assert len(shown.splitlines()) == stage + 3
     for wrong, message in (
         ("visit=3", r"visit=3: .* has 1, 2"),
-        ("visit=x", "visit=x: give the number"),
+        ("visit=x", "visit=x: give a whole number"),
         ("part=all", "part=all: give test or val or train"),
         ("evaluate=both", "evaluate=both: give task or class"),
-        ("nonsense=1", "nonsense=1: give run=.., file=.., visit=.."),
+        ("nonsense=1", "nonsense=1: there is no such option; give run, file, visit"),
     ):
         assert evaluate.main([f"run={folder}", wrong]) == 2
         assert re.search(message, capsys.readouterr().err)
