@@ -126,6 +126,14 @@ class Body(nn.Module):
     Attributes:
         features: length of the output of one image.
         frozen: modules whose weights are never trained.
+
+    >>> import torch
+    >>> class Flat(Body):
+    ...     features = 64
+    ...     def forward(self, x):
+    ...         return x.flatten(1)
+    >>> Flat()(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 64])
     """
 
     features: int
@@ -150,7 +158,13 @@ class Body(nn.Module):
 
 
 class Backbone(Body, nn.Sequential):
-    """Layers in the order of the data; the output is flat."""
+    """Layers in the order of the data; the output is flat.
+
+    >>> from lifelong import mlp
+    >>> body = mlp((1, 8, 8), [32, 16])
+    >>> len(body.layers), body.features
+    (2, 16)
+    """
 
     def __init__(self, layers: Iterable[Layer], features: int) -> None:
         nn.Sequential.__init__(self, *layers)

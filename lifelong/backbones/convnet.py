@@ -91,6 +91,10 @@ def convnet(
 
     Raises:
         ValueError: lists of different lengths.
+
+    >>> body = convnet((3, 32, 32), channels=[8, 16], pools=[2, 2])
+    >>> body.features
+    1024
     """
     sizes = [kernels] * len(channels) if isinstance(kernels, int) else list(kernels)
     sources = [None] * len(channels) if skips is None else list(skips)
@@ -119,6 +123,9 @@ def resnet17(shape: Sequence[int]) -> Backbone:
 
     A 2 x 2 pool follows the stem and the first layer of the first block with 128, 256 and 512
     channels. Only blocks that keep their channel count add the output of the layer before them.
+
+    >>> len(resnet17((3, 32, 32)).layers)
+    17
     """
     blocks = [64, 64, 128, 128, 256, 256, 512, 512]
     channels, pools, skips = [64], [2], [None]  # type: tuple[list[int], list[int], list[int | None]]

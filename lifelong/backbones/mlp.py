@@ -56,6 +56,9 @@ def mlp(
 
     Raises:
         ValueError: no layer, or options out of range.
+
+    >>> mlp((1, 28, 28), [256, 128]).features
+    128
     """
     if not widths:
         raise ValueError("backbone.widths=[]: give the width of at least one layer")

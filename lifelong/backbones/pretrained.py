@@ -24,6 +24,9 @@ class ResNet18(Body):
 
     Raises:
         ValueError: images of another kind; weights that cannot be had or do not fit.
+
+    >>> ResNet18((3, 32, 32), weights="none").features
+    512
     """
 
     not_loaded: ClassVar[dict[str, str]] = {"weights": "none"}
@@ -53,6 +56,10 @@ class AlexNet(Body):
 
     Raises:
         ValueError: images of another kind; weights that cannot be had or do not fit.
+
+    >>> body = AlexNet((3, 64, 64), weights="none", freeze_layers=5)
+    >>> body.features
+    4096
     """
 
     not_loaded: ClassVar[dict[str, str]] = {"weights": "none"}

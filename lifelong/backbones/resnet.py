@@ -59,6 +59,11 @@ class ReducedResNet(Body):
         shape: (c, h, w) of an image.
         width: w, channels of the stem and the first stage.
         dropout: probability of dropping an entry behind each batch-norm of a block.
+
+    >>> import torch
+    >>> body = ReducedResNet((3, 32, 32), width=4)
+    >>> body(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 32])
     """
 
     def __init__(self, shape: Sequence[int], width: int = 20, dropout: float = 0.0) -> None:
@@ -125,6 +130,11 @@ class PreActivationResNet18(Body):
     Args:
         shape: (c, h, w) of an image.
         width: w.
+
+    >>> import torch
+    >>> body = PreActivationResNet18((3, 32, 32), width=8)
+    >>> body(torch.zeros(2, 3, 32, 32)).shape
+    torch.Size([2, 64])
     """
 
     def __init__(self, shape: Sequence[int], width: int = 64) -> None:

@@ -26,6 +26,13 @@ class Feed:
             checkpoint holds is there again. Without images the feed is left out.
         batch_size: images of a batch; None for that of the round.
         augment: draw the training augmentation of the images; else they come as in tests.
+
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> Feed(visit.train, batch_size=8, augment=False).batch_size
+    8
     """
 
     images: Images | Callable[[], Images]

@@ -69,6 +69,12 @@ def noisy_permuted(
 
     Raises:
         ValueError: options that do not fit the source, by name.
+
+    >>> from lifelong.data.sources import digits
+    >>> stream = noisy_permuted(digits(), shape=(1, 8, 8), tasks=3, classes_per_task=2,
+    ...                         fraction=0.5, validation=0.2, name="noisy", batch_size=8)
+    >>> [len(task.classes) for task in stream.tasks]
+    [2, 2, 2]
     """
     if tuple(shape) != source.shape:
         raise ValueError(

@@ -51,6 +51,12 @@ def sequence(sources: Sequence[Source], **options: Unpack[SequenceOptions]) -> T
 
     Raises:
         ValueError: options out of range, images that cannot be brought to the shape.
+
+    >>> from lifelong.data.sources import digits
+    >>> stream = sequence([digits(), digits()], shape=(1, 8, 8), fraction=1.0,
+    ...                   validation=0.1, standardize="none", seed=0, name="mine", batch_size=32)
+    >>> [len(task.classes) for task in stream.tasks]
+    [10, 10]
     """
     if not sources:
         raise ValueError("data.sources=[]: give at least one data set")
@@ -74,6 +80,20 @@ def folders(
         test: share of test images where a folder has no test part, in (0, 1).
         crop: keep the aspect ratio, see `image_folder`.
         **options: see `SequenceOptions`.
+
+    >>> from PIL import Image
+    >>> root = getfixture("tmp_path") / "pets"
+    >>> for name in ("cat", "dog"):
+    ...     for number in range(10):
+    ...         path = root / name / f"{number}.png"
+    ...         path.parent.mkdir(parents=True, exist_ok=True)
+    ...         Image.new("L", (8, 8), 20 * number).save(path)
+    >>> data_dir = str(getfixture("tmp_path") / "data")
+    >>> stream = folders([str(root)], data_dir=data_dir, shape=(1, 8, 8), fraction=1.0,
+    ...                  validation=0.2, standardize="none", seed=0, name="pets", batch_size=4)
+    pets: ...
+    >>> stream.tasks[0].name
+    'pets'
     """
     if isinstance(roots, str):
         raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
@@ -109,6 +129,12 @@ def rotated(
         fidelity: see above.
         design_seed: of those shares.
         **options: see `SequenceOptions`.
+
+    >>> from lifelong.data.sources import digits
+    >>> stream = rotated(digits(), tasks=2, angles=[0, 90], shape=(1, 8, 8), fraction=1.0,
+    ...                  validation=0.1, standardize="none", seed=0, name="mine", batch_size=32)
+    >>> len(stream)
+    2
     """
     _check_tasks(tasks)
     if angles is not None and len(angles) != tasks:
@@ -131,6 +157,12 @@ def permuted(
         tasks: number of tasks.
         design_seed: of the orders.
         **options: see `SequenceOptions`.
+
+    >>> from lifelong.data.sources import digits
+    >>> stream = permuted(digits(), tasks=3, shape=(1, 8, 8), fraction=1.0,
+    ...                   validation=0.1, standardize="none", seed=0, name="mine", batch_size=32)
+    >>> len(stream.tasks[2].classes)
+    10
     """
     _check_tasks(tasks)
     pixels = int(np.prod(options["shape"][-2:]))

@@ -77,6 +77,11 @@ def by_class(
 
     Raises:
         ValueError: options that do not fit the source, by name.
+
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> [task.classes for task in stream.tasks]
+    [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     """
     if tuple(shape) != source.shape:
         raise ValueError(
@@ -137,6 +142,20 @@ def folder(
         data_dir: folder for the prepared copy.
         test: share of test images where the folder has no test part, in (0, 1).
         **split: options of `by_class`.
+
+    >>> from PIL import Image
+    >>> root = getfixture("tmp_path") / "pets"
+    >>> for name in ("cat", "dog"):
+    ...     for number in range(10):
+    ...         path = root / name / f"{number}.png"
+    ...         path.parent.mkdir(parents=True, exist_ok=True)
+    ...         Image.new("L", (8, 8), 20 * number).save(path)
+    >>> data_dir = str(getfixture("tmp_path") / "data")
+    >>> stream = folder(str(root), shape=(1, 8, 8), data_dir=data_dir, tasks=1, name="pets",
+    ...                 batch_size=4)
+    pets: ...
+    >>> stream.tasks[0].class_names
+    ('cat', 'dog')
     """
     source = image_folder(root, shape=shape, cache=data_dir, test=test)
     return by_class(source, shape=shape, **split)

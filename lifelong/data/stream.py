@@ -67,6 +67,12 @@ class TaskStream(LightningDataModule):
     Raises:
         ValueError: a batch larger than a task, an order or limit that does not fit the tasks,
             shared labels of tasks with unequally many classes.
+
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> len(stream), stream.tasks[2].classes, stream.visits[4].is_last
+    (5, (4, 5), True)
     """
 
     def __init__(

@@ -22,6 +22,11 @@ class Batch(NamedTuple):
 
     `t` and `row` stay on the CPU: which layers and heads are used, and what a memory keeps, is
     decided there, without waiting for the device.
+
+    >>> import torch
+    >>> batch = Batch(torch.zeros(2, 1, 8, 8), torch.tensor([0, 1]), torch.tensor([3, 3]))
+    >>> batch.x.shape, batch.t.tolist()
+    (torch.Size([2, 1, 8, 8]), [3, 3])
     """
 
     x: Tensor  # (b, c, h, w) float
@@ -47,6 +52,11 @@ class Images(Dataset[Batch]):
         transform: of the pixels of every batch before they are normalised; draws nothing.
         augment: of training batches in its place, which draws anew for each image.
         dtype: of the pixels of every batch, which are normalised in 32 bits.
+
+    >>> import torch
+    >>> images = Images(torch.zeros(9, 1, 8, 8), torch.arange(9), torch.zeros(9).long())
+    >>> images[torch.tensor([4, 2])].y
+    tensor([4, 2])
     """
 
     def __init__(
@@ -151,6 +161,11 @@ class Task:
         val: images that are held out of the training.
         test: images that no method sees.
         class_names: of each label.
+
+    >>> import torch
+    >>> part = Images(torch.zeros(6, 1, 8, 8), torch.arange(6) % 2, torch.zeros(6).long())
+    >>> Task(0, "task 1", (4, 7), train=part, val=part, test=part).classes
+    (4, 7)
     """
 
     index: int

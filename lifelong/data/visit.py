@@ -18,6 +18,12 @@ class Visit:
         is_last: whether the stream ends with it.
         mixed: the images that are trained on, where they are not those of the task alone.
         others: tasks that some of these are of, beside the one that is learned.
+
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> [visit.task.classes for visit in stream]
+    [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     """
 
     number: int

@@ -51,6 +51,15 @@ def load_run(
 
     Raises:
         ValueError: no run there, no such visit, an unreadable file; something else to be built.
+
+    >>> from lifelong import learn, load_run
+    >>> folder = getfixture("tmp_path") / "run"
+    >>> done = learn("trainer.threads=1", strategy="finetune", data="digits", tasks=1, epochs=1,
+    ...              logger="none", paths={"output_dir": folder})
+    finetune on digits, seed 1: ...
+    >>> run = load_run(folder)
+    >>> run.accuracy.shape
+    (1, 1)
     """
     return Run(Path(folder).expanduser(), visit, torch.device(device), trust, backbone)
 
@@ -65,6 +74,15 @@ class Run:
         visit: number of the one after which the weights are those of `strategy`.
         tasks: those met until then, by index; without images.
         strategy: the method with network and state, in evaluation mode.
+
+    >>> from lifelong import learn, load_run
+    >>> folder = getfixture("tmp_path") / "run"
+    >>> done = learn("trainer.threads=1", strategy="finetune", data="digits", tasks=1, epochs=1,
+    ...              logger="none", paths={"output_dir": folder})
+    finetune on digits, seed 1: ...
+    >>> run = load_run(folder)
+    >>> run.accuracy.shape
+    (1, 1)
     """
 
     def __init__(

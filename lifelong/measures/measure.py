@@ -19,6 +19,24 @@ class Measure:
     A subclass overrides `update` and `compute`; `conf/measure` has one member for each. A number
     becomes a matrix of visits and tasks in results.json, and its mean over the tasks at the end
     `final_<name>`; a table is kept of the latest visit.
+
+    >>> import torch
+    >>> class Sure(Measure):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.sums = []
+    ...     def update(self, prediction, target):
+    ...         self.sums.append(prediction.scores.softmax(1).amax(1).mean())
+    ...     def compute(self):
+    ...         return float(torch.stack(self.sums).mean())
+    >>> from lifelong import Prediction
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> target = torch.tensor([4, 7, 4])
+    >>> measure = Sure()
+    >>> measure.update(answers, target)
+    >>> round(measure.compute(), 3)
+    0.855
     """
 
     def update(self, prediction: Prediction, target: Tensor) -> None:
@@ -36,7 +54,18 @@ class Measure:
 
 
 class Accuracy(Measure):
-    """Right answers, counted: `right` of `total`. Every run has it."""
+    """Right answers, counted: `right` of `total`. Every run has it.
+
+    >>> import torch
+    >>> from lifelong import Prediction
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> target = torch.tensor([4, 7, 4])
+    >>> measure = Accuracy()
+    >>> measure.update(answers, target)
+    >>> round(measure.compute(), 3)
+    0.667
+    """
 
     def __init__(self) -> None:
         self.right: Tensor | int = 0  # on the device of the answers: asked for once, at the end
@@ -51,7 +80,18 @@ class Accuracy(Measure):
 
 
 class Loss(Measure):
-    """Cross-entropy: mean of - log probability of the image's class, in nats."""
+    """Cross-entropy: mean of - log probability of the image's class, in nats.
+
+    >>> import torch
+    >>> from lifelong import Prediction
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> target = torch.tensor([4, 7, 4])
+    >>> measure = Loss()
+    >>> measure.update(answers, target)
+    >>> round(measure.compute(), 3)
+    1.163
+    """
 
     def __init__(self) -> None:
         self.sum: Tensor | float = 0.0
@@ -72,6 +112,16 @@ class CalibrationError(Measure):
         bins: equal intervals of the confidence.
         norm: `l1` expected, `l2` root mean square, `max` largest gap between accuracy and
             confidence.
+
+    >>> import torch
+    >>> from lifelong import Prediction
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> target = torch.tensor([4, 7, 4])
+    >>> measure = CalibrationError()
+    >>> measure.update(answers, target)
+    >>> round(measure.compute(), 3)
+    0.447
     """
 
     def __init__(self, bins: int = 15, norm: Literal["l1", "l2", "max"] = "l1") -> None:
@@ -91,7 +141,18 @@ class CalibrationError(Measure):
 
 
 class Confusion(Measure):
-    """How many images of each class (by its number) were answered with each class."""
+    """How many images of each class (by its number) were answered with each class.
+
+    >>> import torch
+    >>> from lifelong import Prediction
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> target = torch.tensor([4, 7, 4])
+    >>> measure = Confusion()
+    >>> measure.update(answers, target)
+    >>> measure.compute()
+    {'4': {'4': 1, '7': 1}, '7': {'7': 1}}
+    """
 
     def __init__(self) -> None:
         self.pairs: list[Tensor] = []
@@ -108,7 +169,18 @@ class Confusion(Measure):
 
 
 class AccuracyOfClasses(Confusion):
-    """Share of right answers for each class, by its number."""
+    """Share of right answers for each class, by its number.
+
+    >>> import torch
+    >>> from lifelong import Prediction
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> target = torch.tensor([4, 7, 4])
+    >>> measure = AccuracyOfClasses()
+    >>> measure.update(answers, target)
+    >>> measure.compute()
+    {'4': 0.5, '7': 1.0}
+    """
 
     def compute(self) -> dict[str, float]:  # type: ignore[override]
         rows = super().compute()

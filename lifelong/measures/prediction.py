@@ -16,6 +16,12 @@ class Prediction(NamedTuple):
 
     A class may have several columns (one under each of several heads): then the highest counts, and
     for probabilities their sum.
+
+    >>> import torch
+    >>> scores = torch.tensor([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+    >>> answers = Prediction(scores, torch.tensor([4, 7]).expand(3, 2))
+    >>> answers.of(torch.tensor([2])).classes
+    tensor([[4, 7]])
     """
 
     scores: Tensor  # (b, k) logits; -inf where a column is not among the answers

@@ -92,6 +92,15 @@ class ChannelGatedNetwork(TaskNetwork):
     Attributes:
         fixed: for each layer the channels (c_out,) whose kernels are fixed; `kept` holds those
             kernels and biases.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, convnet
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = ChannelGatedNetwork(body, MultiHead, (1, 8, 8))
+    >>> network.add_task(0, [0, 1])
+    >>> network.logits(torch.zeros(3, 1, 8, 8), 0).shape
+    torch.Size([3, 2])
     """
 
     def __init__(

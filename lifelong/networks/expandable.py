@@ -71,6 +71,14 @@ class ExpandableNetwork(TaskNetwork):
 
     Attributes:
         stamps: widths of the layers when a task was learned, by task.
+
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, mlp
+    >>> network = ExpandableNetwork(partial(mlp, (1, 8, 8), [16, 8]), MultiHead)
+    >>> network.add_task(0, [0, 1])
+    >>> network.grow(0, [2, 1])
+    >>> network.widths
+    [18, 9]
     """
 
     def __init__(

@@ -98,7 +98,15 @@ class Heads(nn.Module):
 
 
 class MultiHead(Heads):
-    """A head for every task: the task is known when the network is asked."""
+    """A head for every task: the task is known when the network is asked.
+
+    >>> import torch
+    >>> heads = MultiHead(16)
+    >>> heads.add_task(0, [0, 1])
+    >>> heads.add_task(1, [2, 3, 4])
+    >>> heads(torch.zeros(2, 16), 1).shape
+    torch.Size([2, 3])
+    """
 
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         self._make(str(task), len(classes))
@@ -112,6 +120,12 @@ class SingleHead(Heads):
 
     Raises:
         ValueError: a task with another number of classes.
+
+    >>> heads = SingleHead(16)
+    >>> for task in range(2):
+    ...     heads.add_task(task, [0, 1])
+    >>> heads.head_for(0) is heads.head_for(1)
+    True
     """
 
     disjoint_outputs = False
@@ -146,6 +160,12 @@ class OutputMatrix(Heads):
 
     Raises:
         ValueError: tasks with more classes than there are columns.
+
+    >>> heads = OutputMatrix(16, outputs=10)
+    >>> heads.add_task(0, [0, 1])
+    >>> heads.add_task(1, [2, 3, 4])
+    >>> heads.columns[1]
+    slice(2, 5, None)
     """
 
     def __init__(
@@ -194,6 +214,13 @@ class IncrementalHead(Heads):
 
     Raises:
         ValueError: more classes than `outputs`.
+
+    >>> import torch
+    >>> heads = IncrementalHead(16)
+    >>> heads.add_task(0, [0, 1])
+    >>> heads.add_task(1, [2, 3])
+    >>> heads(torch.zeros(2, 16), 1).shape  # the classes of all seen tasks compete
+    torch.Size([2, 4])
     """
 
     shared_outputs = True

@@ -25,6 +25,17 @@ class TaskNetwork(nn.Module):
         disjoint_outputs: whether the logits of different tasks stand for different classes.
         one_pass: whether one pass through a body answers for all tasks.
         shared_outputs: whether the same output weights answer for all tasks, see `Heads`.
+
+    >>> import torch
+    >>> class Mean(TaskNetwork):
+    ...     def add_task(self, task, classes):
+    ...         self.classes = len(classes)
+    ...     def logits(self, x, task):
+    ...         return x.mean((1, 2, 3))[:, None].expand(-1, self.classes)
+    >>> network = Mean()
+    >>> network.add_task(0, [0, 1])
+    >>> network(torch.zeros(3, 1, 8, 8), torch.zeros(3).long()).shape
+    torch.Size([3, 2])
     """
 
     num_candidates = 1
@@ -103,6 +114,14 @@ class Network(TaskNetwork):
     Args:
         backbone: makes the body.
         heads: makes the heads for a number of features.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> network.add_task(0, [0, 1, 2])
+    >>> network.logits(torch.zeros(4, 1, 8, 8), 0).shape
+    torch.Size([4, 3])
     """
 
     one_pass = True
@@ -141,6 +160,14 @@ class Independent(TaskNetwork):
     Args:
         backbone: makes a body.
         heads: makes heads for a number of features.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, mlp
+    >>> network = Independent(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> network.add_task(0, [0, 1])
+    >>> network.logits(torch.zeros(4, 1, 8, 8), 0).shape
+    torch.Size([4, 2])
     """
 
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:

@@ -73,6 +73,14 @@ class ProgressiveNetwork(TaskNetwork):
         backbone: makes a body.
         heads: makes heads for a number of features.
         reduction: rho, 1 or more: how narrow the lateral links are, see `Lateral`.
+
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, mlp
+    >>> network = ProgressiveNetwork(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> for task in range(2):
+    ...     network.add_task(task, [0, 1])
+    >>> list(network.columns)
+    ['0', '1']
     """
 
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads, reduction: int = 1) -> None:

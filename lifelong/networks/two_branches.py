@@ -18,6 +18,15 @@ class TwoBranchNetwork(Network):
 
     Raises:
         ValueError: heads that do not tell the classes of different tasks apart.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, mlp
+    >>> network = TwoBranchNetwork(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> network.add_task(0, [0, 1])
+    >>> features = network.body(torch.zeros(3, 1, 8, 8))
+    >>> network.auxiliary_scores(features, [0])[0].shape
+    torch.Size([3, 2])
     """
 
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:

@@ -25,6 +25,15 @@ class TensorFlowRMSProp(Optimizer):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> import torch
+    >>> w = torch.nn.Parameter(torch.ones(3))
+    >>> optimizer = TensorFlowRMSProp([w], lr=0.1)
+    >>> w.grad = torch.ones(3)
+    >>> optimizer.step()
+    >>> w
+    Parameter containing:
+    tensor([0.9000, 0.9000, 0.9000], requires_grad=True)
     """
 
     def __init__(

@@ -59,6 +59,16 @@ class TAG(TaskOptimizer):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> import torch
+    >>> w = torch.nn.Parameter(torch.ones(3))
+    >>> optimizer = TAG([w], lr=0.01)
+    >>> w.grad = torch.ones(3)
+    >>> optimizer.step()
+    >>> optimizer.end_task()
+    >>> optimizer.step()
+    >>> [[round(value, 3) for value in task] for task in optimizer.relatedness]
+    [[0.007]]
     """
 
     grown = ("directions", "lengths", "squares")

@@ -16,6 +16,24 @@ class TaskOptimizer(Optimizer):
         grown: entries of a parameter's state, (tasks, ...), which get a row in each `end_task`;
             rows never change, but the oldest may go. Checkpoints write each row once. Such a state
             counts the tasks of the stream in `tasks`.
+
+    >>> import torch
+    >>> class Slower(TaskOptimizer):
+    ...     def step(self, closure=None):
+    ...         for group in self.param_groups:
+    ...             for p in group["params"]:
+    ...                 p.data.add_(p.grad, alpha=-group["lr"])
+    ...     def end_task(self):
+    ...         for group in self.param_groups:
+    ...             group["lr"] /= 2
+    >>> w = torch.nn.Parameter(torch.ones(3))
+    >>> optimizer = Slower([w], {"lr": 0.5})
+    >>> optimizer.end_task()
+    >>> w.grad = torch.ones(3)
+    >>> optimizer.step()
+    >>> w
+    Parameter containing:
+    tensor([0.7500, 0.7500, 0.7500], requires_grad=True)
     """
 
     grown: ClassVar[tuple[str, ...]] = ()

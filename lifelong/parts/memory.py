@@ -43,6 +43,23 @@ class Memory(nn.Module):
         tasks: of each slot, (slots,), -1 where it is empty.
         rows: place of the slot's image among its task's training images, (slots,).
         extras: tensors by name, (slots, ..), what was added beside the images.
+
+    >>> import torch
+    >>> class First(Memory):
+    ...     def places(self, batch):
+    ...         self.grow(len(batch.y) if not len(self.tasks) else 0)
+    ...         full = len(self) > 0
+    ...         return [None if full else slot for slot in range(len(batch.y))]
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> memory = First()
+    >>> memory.begin_task(visit)
+    >>> memory.add(visit.train[torch.arange(8)], seen_at=torch.arange(8))
+    >>> batch, extras = memory.sample(3)
+    >>> batch.x.shape, extras["seen_at"].shape
+    (torch.Size([3, 1, 8, 8]), torch.Size([3]))
     """
 
     def __init__(self) -> None:
@@ -192,6 +209,17 @@ class Reservoir(Memory):
         size: images kept.
         batchwise: draw for all images of a batch with the count before it, as TAG's released
             program does, which is uniform only roughly; else image by image, exactly.
+
+    >>> import torch
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> memory = Reservoir(5)
+    >>> memory.begin_task(visit)
+    >>> memory.add(visit.train[torch.arange(0, 200, 3)])
+    >>> len(memory)
+    5
     """
 
     def __init__(self, size: int, batchwise: bool = False) -> None:
@@ -218,6 +246,17 @@ class RingBuffer(Memory):
 
     Args:
         per_class: images kept of a class.
+
+    >>> import torch
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> memory = RingBuffer(1)
+    >>> memory.begin_task(visit)
+    >>> memory.add(visit.train[torch.arange(0, 200, 3)])
+    >>> len(memory)
+    2
     """
 
     def __init__(self, per_class: int) -> None:
@@ -261,6 +300,17 @@ class Balanced(Memory):
 
     Args:
         size: images kept.
+
+    >>> import torch
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> memory = Balanced(4)
+    >>> memory.begin_task(visit)
+    >>> memory.add(visit.train[torch.arange(0, 200, 3)])
+    >>> len(memory)
+    4
     """
 
     def __init__(self, size: int) -> None:
@@ -308,6 +358,17 @@ class Exemplars(Memory):
 
     Attributes:
         checksums: of the training images of each task that some are of, by its index.
+
+    >>> import torch
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> memory = Exemplars()
+    >>> memory.begin_task(visit)
+    >>> memory.keep(visit.task, torch.tensor([3, 5, 8]))
+    >>> len(memory.images([0]))
+    3
     """
 
     def __init__(self) -> None:

@@ -95,6 +95,13 @@ def load_ticket(path: str | Path) -> Ticket:
 
     Raises:
         ValueError: no such file, or no ticket.
+
+    >>> import torch
+    >>> mask = torch.tensor([[1.0, 0.0]])
+    >>> file = getfixture("tmp_path") / "weights.pth"
+    >>> torch.save({"stem.weight_orig": torch.ones(1, 2), "stem.weight_mask": mask}, file)
+    >>> load_ticket(file).remaining
+    0.5
     """
     place = Path(path).expanduser()
     if not place.exists():

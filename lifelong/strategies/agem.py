@@ -34,6 +34,21 @@ class AGEM(Strategy):
         augment_memory: draw the stream's training augmentation anew for images of the memory; else
             they are shown as in tests.
         fidelity: `clean` or `authors`, see above.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import AGEM, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = AGEM(network, partial(SGD, lr=0.1), per_class=10)
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> loss = method.training_loss(visit.train[torch.arange(32)])
+    >>> loss.shape
+    torch.Size([])
     """
 
     refuses: Mapping[str, str] = {

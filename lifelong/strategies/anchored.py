@@ -53,6 +53,19 @@ class Anchored(Halving):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import Anchored, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = Anchored(network, partial(SGD, lr=0.1), strength=0.01, penalty="proximal")
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> for visit in stream.visits[:2]:
+    ...     method.begin_task(visit)
+    >>> method.penalty_active
+    True
     """
 
     refuses: Mapping[str, str] = {

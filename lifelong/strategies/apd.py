@@ -47,6 +47,17 @@ class APD(Strategy):
         weight_decay: of tau, mask and, for the first task, S; only `full`.
         cluster_every: tasks between two joinings of parts; only `full`. 0 for never.
         cluster_range: entries of tau that differ by less than this within a cluster are joined.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import APD, MultiHead, convnet
+    >>> from lifelong.transfer import AdditiveTransferLayer, TransferNetwork, explicit
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> kind = partial(AdditiveTransferLayer, variant="release")
+    >>> network = TransferNetwork(body, MultiHead, kind, partial(explicit, layers="11"))
+    >>> method = APD(network, partial(SGD, lr=0.1), variant="release")
+    >>> method.method
+    {'variant': 'release', 'drift': 0.0}
     """
 
     acts_with: ClassVar[dict[str, str]] = {

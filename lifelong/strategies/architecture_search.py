@@ -22,6 +22,25 @@ class ArchitectureSearch(Strategy):
 
     While a task is learned it is evaluated under the choice so far. A task that is visited again
     trains on in its configuration.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import ArchitectureSearch, MultiHead, convnet
+    >>> from lifelong.transfer import HardTransferLayer, TransferNetwork, every
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TransferNetwork(body, MultiHead, HardTransferLayer, every)
+    >>> class First(ArchitectureSearch):
+    ...     def choice(self):
+    ...         return self.network.candidates[0]
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method = First(network, partial(SGD, lr=0.1))
+    >>> method.begin_task(visit)
+    >>> method.end_task(visit, [])
+    >>> network.configs[0]
+    (True, True)
     """
 
     modifies_earlier_tasks = True

@@ -37,6 +37,16 @@ class BruteForce(ArchitectureSearch):
         schedule: see `Strategy`; every candidate begins at the same epoch of it.
         first_task: what the first task shares before the second is met: `none` or `all`. With
             `none` its own weights become the shared ones, which only hard sharing can do.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import BruteForce, MultiHead, convnet
+    >>> from lifelong.transfer import HardTransferLayer, TransferNetwork, every
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TransferNetwork(body, MultiHead, HardTransferLayer, every)
+    >>> method = BruteForce(network, partial(SGD, lr=0.1))
+    >>> method.method["configurations"]
+    ['11', '01', '10', '00']
     """
 
     modifies_earlier_tasks = False

@@ -43,6 +43,21 @@ class ChannelGated(Strategy):
         sparsity_from: epochs of a task before that term counts; only `paper`.
         fix_above: `paper`: a channel is fixed if it fires for a larger share of the validation
             images (of the training images where there are none), in [0, 1).
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import ChannelGated, ChannelGatedNetwork, MultiHead, convnet
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = ChannelGatedNetwork(body, MultiHead, (1, 8, 8))
+    >>> method = ChannelGated(network, partial(SGD, lr=0.1))
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> network.logits(visit.train[torch.arange(4)].x, 0).shape
+    torch.Size([4, 2])
     """
 
     acts_with: ClassVar[dict[str, str]] = {

@@ -46,6 +46,21 @@ class DARTS(ArchitectureSearch):
 
     Raises:
         ValueError: candidates that are not all configurations.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import DARTS, MultiHead, convnet
+    >>> from lifelong.transfer import HardTransferLayer, TransferNetwork, every
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TransferNetwork(body, MultiHead, HardTransferLayer, every)
+    >>> method = DARTS(network, partial(SGD, lr=0.1), order=2)
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> method.choice()
+    (False, False)
     """
 
     refuses: Mapping[str, str] = {

@@ -57,6 +57,19 @@ class DEN(Strategy):
         expand_above: cross-entropy in training above which units are added.
         grow: units added to each layer, and most units split in each.
         split_above: distance that a unit's incoming weights may move before it is split.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import DEN, ExpandableNetwork, MultiHead, mlp
+    >>> network = ExpandableNetwork(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = DEN(network, partial(SGD, lr=0.1), epochs=10, grow=4)
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> for visit in stream.visits[:2]:
+    ...     method.begin_task(visit)
+    >>> next(method.rounds(visit)).name
+    'output'
     """
 
     refuses: Mapping[str, str] = {

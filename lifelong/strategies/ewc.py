@@ -49,6 +49,21 @@ class EWC(Anchored):
             not to cut it.
         halve_below: see `Anchored`.
         fidelity: `clean` or `authors`, see above; the latter needs heads=matrix.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import EWC, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> from lifelong.parts.fisher import Fisher
+    >>> method = EWC(network, partial(SGD, lr=0.1), strength=20.0, importance=Fisher(samples=100))
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> method.end_task(visit, [])
+    >>> sorted(method.anchor.names)
+    ['body.0.bias', 'body.0.weight', 'heads.all.0.1.bias', 'heads.all.0.1.weight']
     """
 
     importance: Fisher

@@ -20,6 +20,19 @@ class FrozenBody(Strategy):
         network: see `Strategy`.
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import FrozenBody, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = FrozenBody(network, partial(SGD, lr=0.1))
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> for visit in stream.visits[:2]:
+    ...     method.begin_task(visit)
+    >>> any(p.requires_grad for p in network.body.parameters())
+    False
     """
 
     def __init__(

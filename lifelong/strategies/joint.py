@@ -14,6 +14,19 @@ class Joint(Strategy):
 
     The protocol's epochs are passes over the images of all tasks, so that each task takes as many
     steps as in sequential training.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import Joint, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = Joint(network, partial(SGD, lr=0.1))
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> for visit in stream:
+    ...     method.begin_task(visit)
+    >>> len(next(method.rounds(visit)).train), len(visit.train)
+    (1205, 237)
     """
 
     refuses: Mapping[str, str] = {

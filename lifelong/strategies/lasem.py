@@ -67,6 +67,25 @@ class LASEM(ArchitectureSearch):
         prune_below: configurations whose posteriors sum to less than this are left out, in [0, 1).
             Which those are is asked anew with the first batch of every epoch, of that batch and of
             the epoch before. 0 evaluates all configurations on every batch.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import LASEM, MultiHead, convnet
+    >>> from lifelong.transfer import HardTransferLayer, TransferNetwork, every
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TransferNetwork(body, MultiHead, HardTransferLayer, every)
+    >>> method = LASEM(network, partial(SGD, lr=0.1))
+    >>> method.method["configurations"]
+    ['11', '01', '10', '00']
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> loss = method.training_loss(visit.train[torch.arange(32)])
+    >>> method.prior.counts.sum()
+    tensor(1.)
     """
 
     acts_with: ClassVar[dict[str, str]] = {

@@ -46,6 +46,21 @@ class LwF(Strategy):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import LwF, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = LwF(network, partial(SGD, lr=0.1), temperature=2.0)
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> for visit in stream.visits[:2]:
+    ...     method.begin_task(visit)
+    >>> loss = method.training_loss(visit.train[torch.arange(32)])
+    >>> method.teacher is None
+    False
     """
 
     network: Network

@@ -43,6 +43,21 @@ class MAS(Anchored):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import MAS, MultiHead, Network, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> from lifelong.parts.sensitivity import Sensitivity
+    >>> method = MAS(network, partial(SGD, lr=0.1), importance=Sensitivity(scope="local"))
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> method.end_task(visit, [])
+    >>> sorted(method.anchor.names), method.images
+    (['body.0.bias', 'body.0.weight'], 242)
     """
 
     acts_with: ClassVar[dict[str, str]] = {"alpha": "accumulate=ema"}

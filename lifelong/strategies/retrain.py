@@ -43,6 +43,15 @@ class Retrain(Tickets):
 
     Raises:
         ValueError: files that are missing or do not fit.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import Retrain, MultiHead, TwoBranchNetwork, convnet
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TwoBranchNetwork(body, MultiHead)
+    >>> method = Retrain(network, partial(SGD, lr=0.1), batch_size=64, run="outputs/first", visit=2)
+    >>> method.method["retrained"]["mask"]
+    'run'
     """
 
     def __init__(

@@ -37,6 +37,19 @@ class SI(Anchored):
 
     Raises:
         ValueError: a damping that is not above 0.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import MultiHead, Network, SI, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> method = SI(network, partial(SGD, lr=0.1), strength=300.0, damping=0.1)
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> sorted(method.regularized_params())
+    ['body.0.bias', 'body.0.weight']
     """
 
     def __init__(

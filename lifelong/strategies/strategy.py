@@ -39,6 +39,9 @@ class Round:
         restore_best: whether `restore_best` holds for this round; else the last epoch is kept.
         score_on: images on which the trained network is evaluated; `score` of the metrics is the
             accuracy on them.
+
+    >>> Round("fine", epochs=3, lr_scale=0.1, restore_best=False).name
+    'fine'
     """
 
     name: str = "train"
@@ -81,6 +84,23 @@ class Strategy(Learner):
         refuses: for each of `devices`, `accumulate_grad_batches`, `optimizer_lifetime` (of the
             stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`,
             `online`, `shared_classes` that the method cannot do, the reason.
+
+    >>> import torch
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import MultiHead, Network, Strategy, mlp
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> class Halved(Strategy):
+    ...     def training_loss(self, batch):
+    ...         return super().training_loss(batch) / 2
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method = Halved(network, partial(SGD, lr=0.1))
+    >>> method.begin_task(visit)
+    >>> method.training_loss(visit.train[torch.arange(32)]).shape
+    torch.Size([])
     """
 
     modifies_earlier_tasks: bool = False

@@ -59,6 +59,15 @@ class Tickets(CIL):
         first: the network as it was made, each task's heads as they were added.
         start: the network as it was when the last training under a ticket's mask began.
         start_mask: what `start` holds of the kernels, see `Masks.packed`; empty for all.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import Tickets, MultiHead, TwoBranchNetwork, convnet
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TwoBranchNetwork(body, MultiHead)
+    >>> method = Tickets(network, partial(SGD, lr=0.1), batch_size=64, ranking="layerwise")
+    >>> method.masks.remaining()
+    1.0
     """
 
     refuses: Mapping[str, str] = {

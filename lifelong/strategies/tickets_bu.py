@@ -53,6 +53,20 @@ class TicketsBU(PruningRounds):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import TicketsBU, MultiHead, TwoBranchNetwork, convnet
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TwoBranchNetwork(body, MultiHead)
+    >>> method = TicketsBU(network, partial(SGD, lr=0.1), batch_size=64, prune_fraction=0.5)
+    >>> from lifelong import by_class
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> visit = stream.visits[0]
+    >>> method.begin_task(visit)
+    >>> next(method.rounds(visit)).name
+    'dense'
     """
 
     def __init__(

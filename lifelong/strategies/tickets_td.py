@@ -49,6 +49,15 @@ class TicketsTD(Tickets):
 
     Raises:
         ValueError: shares out of range.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import TicketsTD, MultiHead, TwoBranchNetwork, convnet
+    >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
+    >>> network = TwoBranchNetwork(body, MultiHead)
+    >>> method = TicketsTD(network, partial(SGD, lr=0.1), batch_size=64, pruning="1,2")
+    >>> method.pruning
+    [[0.2], [0.2, 0.2]]
     """
 
     acts_with: ClassVar[dict[str, str]] = Tickets.acts_with | {"rewind_epoch": "rewind=late"}
