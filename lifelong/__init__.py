@@ -62,11 +62,14 @@ if TYPE_CHECKING:
     from lifelong.optim import TAG as TAG
     from lifelong.optim import TaskOptimizer as TaskOptimizer
     from lifelong.optim import TensorFlowRMSProp as TensorFlowRMSProp
+    from lifelong.parts.fisher import Fisher as Fisher
+    from lifelong.parts.importance import Importance as Importance
     from lifelong.parts.memory import Balanced as Balanced
     from lifelong.parts.memory import Exemplars as Exemplars
     from lifelong.parts.memory import Memory as Memory
     from lifelong.parts.memory import Reservoir as Reservoir
     from lifelong.parts.memory import RingBuffer as RingBuffer
+    from lifelong.parts.sensitivity import Sensitivity as Sensitivity
     from lifelong.parts.ticket import load_ticket as load_ticket
     from lifelong.strategies import AGEM as AGEM
     from lifelong.strategies import APD as APD
@@ -102,6 +105,9 @@ _NAMES = {
     ),
     "lifelong.comparison.rows": ("results",),
     "lifelong.parts.ticket": ("load_ticket",),
+    "lifelong.parts.fisher": ("Fisher",),
+    "lifelong.parts.importance": ("Importance",),
+    "lifelong.parts.sensitivity": ("Sensitivity",),
     "lifelong.parts.memory": (
         "Balanced",
         "Exemplars",

@@ -30,6 +30,17 @@ class Fisher(Importance):
 
     Raises:
         ValueError: a value out of range.
+
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, Network, by_class, mlp
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead).eval()
+    >>> network.add_task(0, [0, 1])
+    >>> named = dict(network.named_parameters())
+    >>> found = Fisher(samples=50, labels="predicted")(network, stream.visits[0], named)
+    >>> all(bool((value >= 0).all()) for value in found.values())
+    True
     """
 
     acts_with: ClassVar[dict[str, str]] = {"batch_size": "estimator=batched"}

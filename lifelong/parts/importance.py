@@ -19,6 +19,13 @@ class Importance:
     """1 for every weight; a way to estimate it overrides `__call__`.
 
     `strategy.importance._target_=my_file.MyImportance` holds weights by one's own.
+
+    >>> import torch
+    >>> class Size(Importance):
+    ...     def __call__(self, network, visit, named):
+    ...         return {name: p.detach().abs() for name, p in named.items()}
+    >>> Size()(None, None, {"w": torch.nn.Parameter(torch.tensor([-2.0, 1.0]))})
+    {'w': tensor([2., 1.])}
     """
 
     def __call__(self, network: TaskNetwork, visit: Visit, named: Named) -> dict[str, Tensor]:

@@ -51,6 +51,17 @@ class Sensitivity(Importance):
     Raises:
         ValueError: a value out of range; no images; a local importance where the layers are not
             plain.
+
+    >>> from functools import partial
+    >>> from lifelong import MultiHead, Network, by_class, mlp
+    >>> from lifelong.data.sources import digits
+    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead).eval()
+    >>> network.add_task(0, [0, 1])
+    >>> named = dict(network.named_parameters())
+    >>> found = Sensitivity(objective="absolute_sum")(network, stream.visits[0], named)
+    >>> found["body.0.weight"].shape
+    torch.Size([16, 64])
     """
 
     not_loaded: ClassVar[dict[str, str]] = {"images": "train"}
