@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -63,17 +63,13 @@ class Fisher(Importance):
         self.labels = labels
 
     def __call__(self, network: TaskNetwork, visit: Visit, named: Named) -> dict[str, Tensor]:
-        rows = self.rows(visit)
+        rows = torch.randperm(len(visit.train))[: self.samples]
         size = self.batch_size if self.estimator == "batched" else AT_ONCE
         drawn = to_dtype_of((visit.train[part] for part in rows.split(size)), named)
         batches = (self._labelled(network, batch) for batch in drawn)
         if self.estimator == "batched":
             return squares_of_sums(network, batches, named, len(rows))
         return image_mean(network, batches, named, cross_entropy, "square")
-
-    def rows(self, visit: Visit) -> Tensor:
-        """The training images that are drawn, (n,)."""
-        return torch.randperm(len(visit.train))[: self.samples]
 
     @torch.no_grad()
     def _labelled(self, network: TaskNetwork, batch: Batch) -> Batch:
@@ -97,29 +93,3 @@ def squares_of_sums(
             if gradient is not None:
                 totals[name] += gradient.square() / images
     return totals
-
-
-def squares_under_next_task(network: Any, batch: Batch, named: Named) -> dict[str, Tensor]:
-    """G^2, G of the mean loss of one batch under the next task's columns: TAG's released program.
-
-    Args:
-        network: with an `OutputMatrix`.
-        batch: of one task.
-        named: parameters by their names in the network.
-
-    Returns:
-        By name; empty behind the last columns, where nothing is learned that it could hold.
-    """
-    own = network.heads.columns[int(batch.t[0])]
-    scores = network.heads.output(network.heads.below(network.body(batch.x)))  # (b, K)
-    following = scores[:, own.stop : own.stop + own.stop - own.start]
-    if not following.shape[1]:
-        return {}
-    # The true class lies outside: softmax over the next task's columns, less the true one.
-    true = scores.gather(1, (batch.y + own.start)[:, None])[:, 0]
-    loss = (following.logsumexp(1) - true).mean()
-    gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-    return {
-        name: torch.zeros_like(p) if gradient is None else gradient.square()
-        for (name, p), gradient in zip(named.items(), gradients, strict=True)
-    }

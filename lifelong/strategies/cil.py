@@ -78,16 +78,8 @@ class CIL(Strategy):
     >>> body = partial(convnet, (1, 8, 8), [4, 8], [2, 2])
     >>> network = TwoBranchNetwork(body, MultiHead)
     >>> method = CIL(network, partial(SGD, lr=0.1), batch_size=64, memory=20)
-    >>> from lifelong import by_class
-    >>> from lifelong.data.sources import digits
-    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
-    >>> visit = stream.visits[0]
-    >>> method.begin_task(visit)
-    >>> next(method.rounds(visit)).feeds
-    {}
-    >>> method.end_task(visit, [])
-    >>> len(method.kept.images([0]))
-    40
+    >>> method.method
+    {'unlabeled': 'none', 'selected': {}}
     """
 
     not_loaded: ClassVar[dict[str, str]] = {"unlabeled": "none"}

@@ -153,11 +153,11 @@ class LASEM(ArchitectureSearch):
         super().on_train_epoch_start()
         self.prior.entropy.zero_()
         self.active.begin_epoch()
-        if self.searching and self.reset_each_epoch:
+        if self.network.searching and self.reset_each_epoch:
             self.prior.restart()
 
     def training_loss(self, batch: Batch) -> Tensor:
-        if not self.searching:
+        if not self.network.searching:
             return super().training_loss(batch)
         heads, task = self.network.heads, self._task
         rows, number = self.active.rows, len(self.active.tree.configs)
@@ -182,7 +182,7 @@ class LASEM(ArchitectureSearch):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        if not self.searching:
+        if not self.network.searching:
             return
         spread, batches = self.prior.entropy
         mean_entropy = spread / batches.clamp(min=1)
@@ -197,6 +197,6 @@ class LASEM(ArchitectureSearch):
         )
 
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
-        if self.searching:
+        if self.network.searching:
             self.report()["final_prior"] = self.prior.pi.tolist()
         super().end_task(visit, loader)
