@@ -24,26 +24,28 @@ OPTIONS = {"config_dir": Argument("a folder of members of one's own", folder=Tru
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a group: a file, or a row of a page of a published table.
+    """A member of a group: a file, or a row of a page.
 
     Attributes:
         path: of the file or of the folder of pages.
-        row: its name, of a row.
+        row: its group and name, of a row.
     """
 
     path: Path
-    row: str | None = None
+    row: tuple[str, str] | None = None
 
     def text(self) -> str:
         """As a file of its own."""
         if self.row is None:
             return self.path.read_text(encoding="utf-8")
-        return tables.text(self.row, tables.rows(self.path)[self.row])
+        group, name = self.row
+        return tables.text(name, tables.rows(self.path, group)[name], group)
 
     def summary(self) -> str:
         """The first comment that says what it is."""
         if self.row is not None:
-            return tables.line(tables.rows(self.path)[self.row])
+            group, name = self.row
+            return tables.line(tables.rows(self.path, group)[name])
         lines = self.text().splitlines()
         said = (line for line in lines if line.startswith("#") and "@package" not in line)
         return next(said, "").lstrip("# ").strip()
@@ -76,8 +78,7 @@ def members(group: str, config_dir: str | None = None) -> dict[str, Member]:
         return [part.zfill(4) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
     pages = FOLDER / "tables"
-    rows = tables.rows(pages) if group == tables.GROUP else ()
-    found = {name: Member(pages, name) for name in rows}
+    found = {name: Member(pages, (group, name)) for name in tables.rows(pages, group)}
     found |= {
         path.relative_to(home / group).with_suffix("").as_posix(): Member(path)
         for home in homes(config_dir)

@@ -17,6 +17,9 @@ what they `set`, the later before the earlier. A cell is what was published: fig
 deviation]`, a text in their place, or nothing. Where it differs from its row, it says so under
 `choose`, `set` and `title`.
 `members` is the pattern of the names, `{stream}_{row}` by default, and `name` that of the method.
+
+`conf/tables/<group>.yaml` has members of a group that differ in little: `title` and `config` of
+each.
 """
 
 from __future__ import annotations
@@ -44,20 +47,30 @@ _TOLD = {  # published figures that a line tells, by their names there
 }
 
 
+Row = dict[str, Any]  # `title`, `note` and `config`
+
+
 @functools.cache
-def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    """The experiments of all pages below a folder, by name: `title`, `note` and `config`."""
-    found: dict[str, dict[str, Any]] = {}
+def rows(folder: Path, group: str = GROUP) -> dict[str, Row]:
+    """The members of a group on the pages of a folder, by name; none for most groups."""
+    if group != GROUP:
+        page = folder / f"{group}.yaml"
+        return {n: {"note": None, **row} for n, row in _read(page).items()} if page.exists() else {}
+    found: dict[str, Row] = {}
     for path in sorted(folder.glob("*/*.yaml")):
         found |= _cells(path)
     return found
 
 
-def _cells(path: Path) -> dict[str, dict[str, Any]]:
+def _read(path: Path) -> dict[str, Any]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     with path.open(encoding="utf-8") as file:
-        page = yaml.load(file, loader)
-    found = {}
+        found: dict[str, Any] = yaml.load(file, loader)
+    return found
+
+
+def _cells(path: Path) -> dict[str, Row]:
+    page, found = _read(path), {}
     for row_key, row in page["rows"].items():
         for stream_key, cell in row["cells"].items():
             stream = page["streams"][stream_key]
@@ -110,55 +123,61 @@ def line(row: Mapping[str, Any]) -> str:
     return "; ".join([str(row["title"]), *notes])
 
 
-def text(name: str, row: Mapping[str, Any]) -> str:
+def text(name: str, row: Mapping[str, Any], group: str = GROUP) -> str:
     """A row as a file of its own."""
-    head = f"# @package _global_\n# {line(row)}\n#   python -m lifelong.run experiment={name}\n"
+    head = f"# {line(row)}\n#   python -m lifelong.run {group}={name}\n"
+    head = "# @package _global_\n" * (group == GROUP) + head
     body: str = yaml.safe_dump(row["config"], sort_keys=False, default_flow_style=None)
     return head + body
 
 
 class TableSource(ConfigSource):
-    """Serves the rows of a folder of pages to Hydra, as files of `experiment/`."""
+    """Serves the rows of a folder of pages to Hydra, as files of their groups."""
 
     @staticmethod
     def scheme() -> str:
         return "tables"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        name = self._name(config_path)
-        if name not in rows(Path(self.path)):
+        group, name = self._parted(config_path)
+        found = rows(Path(self.path), group)
+        if name not in found:
             raise ConfigLoadError(f"{config_path}: no page has such a row")
         return ConfigResult(
-            config=OmegaConf.create(rows(Path(self.path))[name]["config"]),
+            config=OmegaConf.create(found[name]["config"]),
             path=self.full_path(),
             provider=self.provider,
-            header={"package": "_global_"},
+            header={"package": "_global_" if group == GROUP else None},
         )
 
     def is_group(self, config_path: str) -> bool:
-        group, _, paper = config_path.strip("/").partition("/")
-        return not group or (group == GROUP and (not paper or (Path(self.path) / paper).is_dir()))
+        group, paper = self._parted(config_path)
+        if group == GROUP:
+            return not paper or (Path(self.path) / paper).is_dir()
+        return not group or (not paper and bool(rows(Path(self.path), group)))
 
     def is_config(self, config_path: str) -> bool:
-        name = self._name(config_path)
-        return "/" in name and name in rows(Path(self.path))
+        group, name = self._parted(config_path)
+        return name in rows(Path(self.path), group)
 
     def available(self) -> bool:
         return Path(self.path).is_dir()
 
     def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
-        below = f"{config_path.strip('/')}/".removeprefix(f"{GROUP}/")
-        if config_path in ("", "/"):
-            return [] if results_filter is ObjectType.CONFIG else [GROUP]
-        if not below:
-            papers = [path.name for path in Path(self.path).glob("*/")]
-            return [] if results_filter is ObjectType.CONFIG else sorted(papers)
-        known = rows(Path(self.path))
-        names = [name.removeprefix(below) for name in known if name.startswith(below)]
-        return [] if results_filter is ObjectType.GROUP else sorted(names)
+        group, below = self._parted(config_path)
+        inside = sorted(path.name for path in Path(self.path).glob("*/"))
+        pages = sorted(path.stem for path in Path(self.path).glob("*.yaml"))
+        groups = [GROUP, *pages] if not group else inside if group == GROUP and not below else []
+        known = rows(Path(self.path), group) if group and not groups else {}
+        start = f"{below}/" if below else ""
+        names = [name.removeprefix(start) for name in known if name.startswith(start)]
+        return [
+            *(groups if results_filter is not ObjectType.CONFIG else []),
+            *(sorted(names) if results_filter is not ObjectType.GROUP else []),
+        ]
 
     @staticmethod
-    def _name(config_path: str) -> str:
-        """Of a path of Hydra's; empty for one that is no experiment's."""
+    def _parted(config_path: str) -> tuple[str, str]:
+        """Group and name of a path of Hydra's."""
         group, _, name = config_path.strip("/").partition("/")
-        return name.removesuffix(".yaml") if group == GROUP else ""
+        return group, name.removesuffix(".yaml")
