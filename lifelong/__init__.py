@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lifelong.data import Task as Task
     from lifelong.data import TaskStream as TaskStream
     from lifelong.data import Visit as Visit
+    from lifelong.data import arrays as arrays
     from lifelong.data import by_class as by_class
     from lifelong.data import folder as folder
     from lifelong.data import folders as folders
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from lifelong.data import permuted as permuted
     from lifelong.data import rotated as rotated
     from lifelong.data import sequence as sequence
+    from lifelong.data.sources import from_arrays as from_arrays
+    from lifelong.data.sources import materialize as materialize
     from lifelong.finished.load import Run as Run
     from lifelong.finished.load import load_run as load_run
     from lifelong.measures import Accuracy as Accuracy
@@ -122,6 +125,7 @@ _NAMES = {
         "Task",
         "TaskStream",
         "Visit",
+        "arrays",
         "by_class",
         "folder",
         "folders",
@@ -130,6 +134,7 @@ _NAMES = {
         "sequence",
         "noisy_permuted",
     ),
+    "lifelong.data.sources": ("from_arrays", "materialize"),
     "lifelong.backbones": (
         "AlexNet",
         "Backbone",

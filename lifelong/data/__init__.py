@@ -3,7 +3,7 @@
 from lifelong.data.feed import Fed, Feed
 from lifelong.data.noisy_permuted import noisy_permuted
 from lifelong.data.sequences import folders, permuted, rotated, sequence
-from lifelong.data.splits import by_class, folder
+from lifelong.data.splits import arrays, by_class, folder
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.unlabeled import HeldOut, unlabeled
@@ -18,6 +18,7 @@ __all__ = [
     "Task",
     "TaskStream",
     "Visit",
+    "arrays",
     "by_class",
     "folder",
     "folders",

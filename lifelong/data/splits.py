@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lifelong.data.normalisation import Standardize, standardized
 from lifelong.data.seeds import derive
+from lifelong.data.sources.arrays import array_file, from_arrays
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.source import Source
 from lifelong.data.stream import StreamOptions, TaskStream
@@ -24,9 +25,10 @@ _RELEASE_COUNTS = {(500, 50): (41, 9)}
 
 
 def by_class(
-    source: Source,
+    source: Source | Any,
+    y: Any = None,
     *,
-    shape: Sequence[int],
+    shape: Sequence[int] | None = None,
     classes: Sequence[Sequence[int | str]] | str | None = None,
     tasks: int | None = None,
     shuffle_classes: bool = False,
@@ -49,8 +51,9 @@ def by_class(
     the class takes the first images of both pools, so a class that recurs brings the same images.
 
     Args:
-        source: the images.
-        shape: (c, h, w) that the images must have.
+        source: the images; or an array of them, see `lifelong.data.sources.from_arrays`.
+        y: labels of an array of images.
+        shape: (c, h, w) that the images must have; null for what they have.
         classes: class numbers or names of each task in label order; or a text file with a class
             number a line, in the order in which they are met; or null. `tasks` is given with the
             last two.
@@ -78,15 +81,13 @@ def by_class(
     Raises:
         ValueError: options that do not fit the source, by name.
 
-    >>> from lifelong.data.sources import digits
-    >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
+    >>> from sklearn.datasets import load_digits
+    >>> bunch = load_digits()
+    >>> stream = by_class(bunch.images / 16, bunch.target, tasks=5)
     >>> [task.classes for task in stream.tasks]
     [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     """
-    if tuple(shape) != source.shape:
-        raise ValueError(
-            f"data.shape={list(shape)}: the images of {source.name} are {list(source.shape)}"
-        )
+    source = _source(source, y, shape)
     drawn = derive(seed if class_seed is None else class_seed, "classes")
     groups = _groups(source, classes, tasks, drawn if shuffle_classes else None)
     groups = _cut_groups(groups, classes_per_task)
@@ -127,7 +128,19 @@ def by_class(
         made.append(
             Task(index, f"task {index + 1}", tuple(group), sets[0], sets[1], sets[2], names)
         )
+    stream.setdefault("name", source.name)
     return TaskStream(made, origin=source.origin, note=source.note, **stream)
+
+
+def _source(source: Any, y: Any, shape: Sequence[int] | None) -> Source:
+    if not isinstance(source, Source) and y is None:
+        raise ValueError("y: give the labels of the images, by_class(images, labels, ...)")
+    found: Source = source if isinstance(source, Source) else from_arrays((source, y))
+    if shape is not None and tuple(shape) != found.shape:
+        raise ValueError(
+            f"data.shape={list(shape)}: the images of {found.name} are {list(found.shape)}"
+        )
+    return found
 
 
 def folder(
@@ -158,6 +171,30 @@ def folder(
     ('cat', 'dog')
     """
     source = image_folder(root, shape=shape, cache=data_dir, test=test)
+    return by_class(source, shape=shape, **split)
+
+
+def arrays(
+    file: str, *, shape: Sequence[int], data_dir: str, test: float = 0.2, **split: Any
+) -> TaskStream:
+    """A stream over the images in a .npz file; the other options are those of `by_class`.
+
+    Args:
+        file: with arrays x_train and y_train, and maybe x_test and y_test, see `from_arrays`.
+        shape: (c, h, w) to which images are brought.
+        data_dir: folder for the prepared copy.
+        test: share of test images where the file has no test part, in (0, 1).
+        **split: options of `by_class`.
+
+    >>> import numpy as np
+    >>> file = getfixture("tmp_path") / "mine.npz"
+    >>> np.savez(file, x=np.zeros((40, 8, 8), np.uint8), y=np.arange(40) % 4)
+    >>> stream = arrays(str(file), shape=(1, 8, 8), data_dir=str(file.parent), tasks=2,
+    ...                 batch_size=8)
+    >>> [task.classes for task in stream.tasks]
+    [(0, 1), (2, 3)]
+    """
+    source = array_file(file, shape=shape, cache=data_dir, test=test)
     return by_class(source, shape=shape, **split)
 
 

@@ -25,8 +25,8 @@ MOST_VISITS = 100_000  # of a stream
 class StreamOptions(TypedDict):
     """Options of `TaskStream` that every maker of streams hands on."""
 
-    name: str
-    batch_size: int
+    name: NotRequired[str]
+    batch_size: NotRequired[int]
     shuffle_seed: NotRequired[int]
     drop_last: NotRequired[bool]
     order: NotRequired[Sequence[int] | None]
@@ -79,8 +79,8 @@ class TaskStream(LightningDataModule):
         self,
         tasks: Sequence[Task],
         *,
-        name: str,
-        batch_size: int,
+        name: str = "stream",
+        batch_size: int = 32,
         shuffle_seed: int = 0,
         drop_last: bool = False,
         order: Sequence[int] | None = None,

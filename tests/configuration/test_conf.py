@@ -29,8 +29,10 @@ MEMBERS = [
 NEEDED = {
     ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
     ("transfer", "code"): ["transfer.code=10"],
+    ("data", "arrays"): ["data.file=mine.npz"],
     ("data", "folder"): ["data.root=images"],
     ("data", "folders"): ["data.roots=[one,two]"],
+    ("data", "torchvision"): ["data.name=MNIST"],
     ("unlabeled", "folder"): ["unlabeled_folder=images"],
     ("unlabeled", "npz"): ["unlabeled_file=images.npz"],
     ("strategy", "retrain"): ["strategy.run=outputs/run", "strategy.visit=2"],

@@ -1,7 +1,9 @@
 """Data sets: functions that return uint8 images, labels and class names."""
 
+from lifelong.data.sources.arrays import array_file, from_arrays
 from lifelong.data.sources.cifar import cifar10, cifar100, cifar_swap
 from lifelong.data.sources.cub import cub
+from lifelong.data.sources.datasets import materialize, torchvision_set
 from lifelong.data.sources.digits import digits
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.mini_imagenet import mini_imagenet
@@ -14,13 +16,16 @@ from lifelong.data.sources.tiny_imagenet import tiny_imagenet
 
 __all__ = [
     "Source",
+    "array_file",
     "cifar10",
     "cifar100",
     "cifar_swap",
     "cub",
     "digits",
     "fashion_mnist",
+    "from_arrays",
     "image_folder",
+    "materialize",
     "mini_imagenet",
     "mnist",
     "notmnist",
@@ -29,4 +34,5 @@ __all__ = [
     "stl10_unlabeled",
     "svhn",
     "tiny_imagenet",
+    "torchvision_set",
 ]

@@ -35,16 +35,11 @@ def pixels(
     Raises:
         ValueError: not a readable image, too large, or of values without a range.
     """
-    channels, height, width = shape
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as file:
-                image = _seen(file, "L" if channels == 1 else "RGB", name)
-                if image.size != (width, height):
-                    bring = ImageOps.fit if crop else Image.Image.resize
-                    image = bring(image, (width, height), Image.Resampling.BILINEAR)
-                found = np.asarray(image)
+                return array_of(_seen(file, "L" if shape[0] == 1 else "RGB", name), shape, crop)
     except UnidentifiedImageError:
         reason = "empty" if not content else "of no known kind"
         raise ValueError(f"{name} is not a readable image ({reason})") from None
@@ -54,7 +49,17 @@ def pixels(
         if str(error).startswith(name):
             raise
         raise ValueError(f"{name} is not a readable image ({error})") from None
-    return found.reshape(height, width, channels).transpose(2, 0, 1)
+
+
+def array_of(image: Image.Image, shape: Sequence[int], crop: bool = False) -> NDArray[np.uint8]:
+    """An image in the mode that it has or is brought to, as an array of a shape (c, h, w)."""
+    channels, height, width = shape
+    mode = "L" if channels == 1 else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    if image.size != (width, height):
+        bring = ImageOps.fit if crop else Image.Image.resize
+        image = bring(image, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(image).reshape(height, width, channels).transpose(2, 0, 1)
 
 
 def _seen(file: Image.Image, mode: str, name: str) -> Image.Image:

@@ -1,0 +1,202 @@
+"""Images in arrays: from Python, or in a file of NumPy's (.npz)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from zipfile import is_zipfile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lifelong.data.sources.archive import DAMAGED
+from lifelong.data.sources.pixels import brought
+from lifelong.data.sources.source import Source, prepared
+from lifelong.errors import check_named
+
+# Names that arrays have in files, by part: those of Keras' mnist.npz, of MedMNIST, and their like.
+IMAGES = {
+    "train": ("x_train", "X_train", "train_images", "train_x", "x", "X", "images", "data"),
+    "test": ("x_test", "X_test", "test_images", "test_x"),
+    "val": ("x_val", "X_val", "val_images", "val_x", "x_valid", "valid_images"),
+}
+LABELS = {
+    "train": ("y_train", "train_labels", "train_y", "y", "labels", "targets", "label"),
+    "test": ("y_test", "test_labels", "test_y"),
+    "val": ("y_val", "val_labels", "val_y", "y_valid", "valid_labels"),
+}
+CHANNELS = (1, 3)
+Part = tuple[Any, Any]  # images and labels
+
+
+def from_arrays(
+    train: Part,
+    test: Part | None = None,
+    val: Part | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    test_share: float = 0.2,
+    name: str = "arrays",
+) -> Source:
+    """A source of images in memory.
+
+    Args:
+        train: images and labels. Images are (n, h, w), (n, h, w, c) or (n, c, h, w) with 1 or 3
+            channels, in uint8 or as fractions from 0 to 1; arrays or tensors. Labels (n,) or (n, 1)
+            are whole numbers or texts; classes are numbered in their order.
+        test: likewise; None: `test_share` of the images of each class, evenly.
+        val: likewise, images for validation.
+        classes: names of the classes, in the order of the labels.
+        test_share: see `test`, in (0, 1).
+        name: of the source.
+
+    Raises:
+        ValueError: arrays of another kind, labels that the training images do not have.
+
+    >>> import numpy as np
+    >>> source = from_arrays((np.zeros((10, 8, 8), np.uint8), ["cat", "dog"] * 5))
+    >>> source.classes, source.shape, len(source.test_labels)
+    (('cat', 'dog'), (1, 8, 8), 2)
+    """
+    images, labels = uint8(train[0], name), np.asarray(train[1]).reshape(-1)
+    known, number = np.unique(labels, return_inverse=True)
+    if classes is not None and len(classes) != len(known):
+        raise ValueError(f"{name}: has {len(known)} labels and {len(classes)} names of classes")
+    names = tuple(map(str, known if classes is None else classes))
+    if test is None:
+        held_out = drawn_evenly(number, test_share, names, name)
+        tested = images[held_out], number[held_out]
+        images, number = images[~held_out], number[~held_out]
+    else:
+        tested = uint8(test[0], name), _numbers(test[1], known, name)
+    own = () if val is None else (uint8(val[0], name), _numbers(val[1], known, name))
+    return Source(name, images, number.astype(np.int64), *tested, names, name, *own)
+
+
+def array_file(
+    file: str | Path,
+    *,
+    shape: Sequence[int],
+    cache: str | Path,
+    test: float = 0.2,
+    option: str = "data.file",
+) -> Source:
+    """The images in a .npz file, brought to a shape; nothing in it is unpickled.
+
+    Args:
+        file: holds arrays such as `x_train`, `y_train`, `x_test`, `y_test`, see `from_arrays`.
+        shape: (c, h, w), to which the images are brought.
+        cache: folder whose `.cache` holds the prepared copy.
+        test: share of each class, where there is no test part.
+        option: what errors call `file`.
+
+    Raises:
+        ValueError: no such file, or arrays of another kind.
+    """
+    path = Path(file).expanduser()
+    check_named(option, str(file))
+    if not path.is_file():
+        raise ValueError(f"{option}={file}: no such file; give one of numpy.savez")
+    if not is_zipfile(path):
+        raise ValueError(f"{option}={file}: is no file of numpy.savez")
+
+    def read() -> Source:
+        try:
+            parts = {part: _pair(content, part) for part in IMAGES}
+        except (ValueError, OSError, EOFError, *DAMAGED) as error:  # pickled objects, say
+            raise ValueError(f"{option}={file}: {error}") from None
+        if parts["train"] is None:
+            raise ValueError(
+                f"{option}={file}: holds {', '.join(content) or 'nothing'}; give arrays x_train "
+                "and y_train, and maybe x_test and y_test, x_val and y_val"
+            )
+        found = from_arrays(
+            parts["train"], parts["test"], parts["val"], test_share=test, name=path.stem
+        )
+        return reshaped(found, shape)
+
+    key = f"arrays-{path.stem}-{'x'.join(map(str, shape))}-{test}"
+    with np.load(path, allow_pickle=False) as content:
+        return prepared(key, path, Path(cache), read)
+
+
+def reshaped(source: Source, shape: Sequence[int]) -> Source:
+    """A source whose images are brought to (c, h, w)."""
+    if tuple(shape) == source.shape:
+        return source
+
+    def bring(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return brought(images, shape, source.name).contiguous().numpy() if len(images) else images
+
+    return Source(
+        source.name, bring(source.train_images), source.train_labels, bring(source.test_images),
+        source.test_labels, source.classes, source.origin, bring(source.val_images),
+        source.val_labels, source.note,
+    )  # fmt: skip
+
+
+def uint8(images: Any, name: str) -> NDArray[np.uint8]:
+    """Images as uint8 (n, c, h, w).
+
+    Raises:
+        ValueError: another number of dimensions or channels, or values without a range.
+    """
+    found = np.asarray(images)
+    if found.ndim == 3:
+        found = found[:, None]
+    elif found.ndim == 4 and found.shape[3] in CHANNELS and found.shape[1] not in CHANNELS:
+        found = found.transpose(0, 3, 1, 2)
+    if found.ndim != 4 or found.shape[1] not in CHANNELS:
+        raise ValueError(
+            f"{name}: the images are {list(np.shape(images))}; give (n, h, w), or four dimensions "
+            "with 1 or 3 channels"
+        )
+    if found.dtype == np.uint8:
+        return np.ascontiguousarray(found)
+    if not np.issubdtype(found.dtype, np.floating) and found.dtype != np.bool_:
+        raise ValueError(f"{name}: the images are {found.dtype}; give uint8, or fractions 0 to 1")
+    low, high = (float(found.min()), float(found.max())) if found.size else (0.0, 0.0)
+    if not 0 <= low <= high <= 1:
+        raise ValueError(
+            f"{name}: the images have values from {low:g} to {high:g}; give fractions from 0 to 1, "
+            "or uint8"
+        )
+    return np.ascontiguousarray(np.rint(255 * found.astype(np.float64)).astype(np.uint8))
+
+
+def drawn_evenly(
+    labels: NDArray[np.int64], share: float, classes: Sequence[str], name: str
+) -> NDArray[np.bool_]:
+    """Which images are for testing: a share of each class, evenly in their order, (n,).
+
+    Raises:
+        ValueError: a share out of range, or a class that it does not divide.
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"data.test={share}: give a share between 0 and 1")
+    found = np.zeros(len(labels), dtype=np.bool_)
+    for label, called in enumerate(classes):
+        rows = np.flatnonzero(labels == label)
+        if not 0 < int(len(rows) * share) < len(rows):
+            raise ValueError(
+                f"{name}: class {called!r} has {len(rows)} images, which data.test={share} does "
+                "not divide into training and test images; give more, or another data.test"
+            )
+        places = np.arange(len(rows))
+        found[rows] = ((places + 1) * share).astype(int) > (places * share).astype(int)
+    return found
+
+
+def _numbers(labels: Any, known: NDArray[Any], name: str) -> NDArray[np.int64]:
+    given = np.asarray(labels).reshape(-1)
+    unknown = np.setdiff1d(given, known)
+    if len(unknown):
+        raise ValueError(f"{name}: no training image has the label {unknown[0]}")
+    return np.searchsorted(known, given).astype(np.int64)
+
+
+def _pair(content: Mapping[str, Any], part: str) -> Part | None:
+    images = next((content[key] for key in IMAGES[part] if key in content), None)
+    labels = next((content[key] for key in LABELS[part] if key in content), None)
+    return None if images is None or labels is None else (images, labels)
