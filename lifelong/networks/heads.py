@@ -79,6 +79,10 @@ class Heads(nn.Module):
         """The module whose parameters serve `task`."""
         raise NotImplementedError
 
+    def own_parameters(self, task: int) -> list[nn.Parameter]:
+        """Parameters that get a gradient from images of `task` alone."""
+        return []
+
     def _make(self, key: str, classes: int) -> None:
         if key not in self.all:
             self.all[key] = Head(self.features, classes, self.hidden, self.dropout, self.init)
@@ -113,6 +117,9 @@ class MultiHead(Heads):
 
     def head_for(self, task: int) -> Head:
         return self.all[str(task)]
+
+    def own_parameters(self, task: int) -> list[nn.Parameter]:
+        return list(self.all[str(task)].parameters())
 
 
 class SingleHead(Heads):

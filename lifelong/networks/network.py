@@ -52,6 +52,11 @@ class TaskNetwork(nn.Module):
         """
         raise NotImplementedError
 
+    def own_parameters(self, task: int) -> list[nn.Parameter]:
+        """Parameters of the heads that get a gradient from images of `task` alone."""
+        heads = getattr(self, "heads", None)
+        return heads.own_parameters(task) if isinstance(heads, Heads) else []
+
     def logits(self, x: Tensor, task: int) -> Tensor:  # (b, c, h, w) -> (b, k)
         """Class scores under one task."""
         raise NotImplementedError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from typing import Any, ClassVar
 
 from torch import nn
@@ -81,6 +81,35 @@ def extend(optimizer: Optimizer, named: Named, groups: Groups) -> None:
     for group in grouped(new, groups):
         own = [one for one in optimizer.param_groups if one.get("part") == group["part"]]
         own[0]["params"].extend(group["params"]) if own else optimizer.add_param_group(group)
+
+
+class Shelf:
+    """Parameters that an optimizer passes over for a while, as they get no gradient.
+
+    A loop over all parameters in every step would else grow with the tasks. Their state stays.
+
+    Args:
+        optimizer: of which they are taken.
+        idle: identities of the parameters.
+    """
+
+    def __init__(self, optimizer: Optimizer, idle: Set[int]) -> None:
+        self.optimizer, self.idle = optimizer, idle
+        self._whole = [group["params"] for group in optimizer.param_groups]
+        self.shut()
+
+    def shut(self) -> None:
+        """Takes them out."""
+        for group, whole in zip(self.optimizer.param_groups, self._whole, strict=True):
+            group["params"] = [p for p in whole if id(p) not in self.idle]
+            for p in whole:
+                if id(p) in self.idle:
+                    p.grad = None
+
+    def open(self) -> None:
+        """Puts them back, in their places."""
+        for group, whole in zip(self.optimizer.param_groups, self._whole, strict=True):
+            group["params"] = whole
 
 
 def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:

@@ -7,7 +7,7 @@ a factor 1/2; the anchor are the weights at the end of the task before.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,7 @@ class Anchored(Halving):
     True
     """
 
+    steps_own_heads: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "half_precision": "importances and anchors need 32 bits; give a mixed precision",
@@ -89,6 +90,7 @@ class Anchored(Halving):
         self.importance, self.anchor = importance or Importance(), Anchor()
         self.method = {"strength": strength, "importances": {}}
         self._regularized: dict[str, nn.Parameter] = {}  # of the current task
+        self._awake: dict[str, nn.Parameter] = {}  # those that may get a gradient
 
     def regularized_params(self) -> dict[str, nn.Parameter]:
         """The parameters that are held, by name in the network."""
@@ -114,7 +116,7 @@ class Anchored(Halving):
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        self._regularized = self.regularized_params()
+        self._regularized = self._awake = self.regularized_params()
         self.anchor.extend(self._regularized)
 
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
@@ -127,6 +129,11 @@ class Anchored(Halving):
             self.method["importances"][str(visit.number)] = statistics(found)
         self.train()
         self.update_anchor()
+
+    def on_train_start(self) -> None:
+        """Leaves out of the steps what the round gives no gradient."""
+        idle = {id(p) for p in self.idle_parameters()}
+        self._awake = {name: p for name, p in self._regularized.items() if id(p) not in idle}
 
     def update_anchor(self) -> None:
         """Makes the weights as they are now those to hold to."""
@@ -143,7 +150,7 @@ class Anchored(Halving):
 
     def moved(self) -> dict[str, nn.Parameter]:
         """What is held and has a gradient in this step; the rest, other heads, stays as it is."""
-        return {name: p for name, p in self._regularized.items() if p.grad is not None}
+        return {name: p for name, p in self._awake.items() if p.grad is not None}
 
     def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
         if self.penalty_active and self.proximal:
@@ -156,7 +163,7 @@ class Anchored(Halving):
         momentum = float(self.optimizer.param_groups[0].get("momentum", 0))
         highest = (
             self.lr_of(p) * float(self.anchor.importance(name).max())
-            for name, p in self._regularized.items()
+            for name, p in self._awake.items()
         )
         return self.strength * max(highest, default=0.0) / (1 + momentum)
 

@@ -15,7 +15,7 @@ after task k.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,7 @@ class EWC(Anchored):
     {'strength': 20.0, 'importances': {}, 'fidelity': 'clean'}
     """
 
+    steps_own_heads: ClassVar[bool] = True
     importance: Fisher
 
     def __init__(

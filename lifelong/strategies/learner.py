@@ -17,6 +17,7 @@ from lifelong.optim.schedules import Schedule, constant
 from lifelong.optim.several import Several
 from lifelong.optim.task_optimizer import (
     Groups,
+    Shelf,
     TaskOptimizer,
     extend,
     grouped,
@@ -65,6 +66,7 @@ class Learner(Answering):
         self.groups: Groups = {}
         self.lifetime: Lifetime = "task"
         self._optimizer: Optimizer | None = None
+        self._shelf: Shelf | None = None  # of it
         self._goes_on = False  # whether it is that of a checkpoint inside a round
         self._loss = torch.zeros(())
 
@@ -103,8 +105,11 @@ class Learner(Answering):
         if self._optimizer is None or (self.lifetime != "stream" and not self._goes_on):
             self._optimizer = self._made(trained)
         else:
+            if self._shelf is not None:
+                self._shelf.open()
             extend(self._optimizer, trained, self.groups)
         self._goes_on = False
+        self._shelf = Shelf(self._optimizer, {id(p) for p in self.idle_parameters()})
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])
         first = self.scheduled
@@ -114,6 +119,10 @@ class Learner(Answering):
             lambda epoch: self.schedule(first + epoch) if lr_scale is None else lr_scale,
         )
         return {"optimizer": self._optimizer, "lr_scheduler": scheduler}
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        """Parameters that no batch of the round gives a gradient."""
+        return []
 
     def _made(self, named: Mapping[str, nn.Parameter]) -> Optimizer:
         """A new optimizer of some parameters."""
@@ -141,7 +150,12 @@ class Learner(Answering):
         """The optimizer's state by parameter name."""
         if self._optimizer is None:
             return {}
-        return state_by_name(self._optimizer, dict(self.named_parameters()))
+        if self._shelf is not None:
+            self._shelf.open()
+        found = state_by_name(self._optimizer, dict(self.named_parameters()))
+        if self._shelf is not None:
+            self._shelf.shut()
+        return found
 
     def take_optimizer(self, states: dict[str, Any] | None) -> None:
         """Goes on with the optimizer of a checkpoint, see `optimizer_state`.
@@ -152,7 +166,7 @@ class Learner(Answering):
         named = dict(self.named_parameters())
         known = {name: named[name] for name in states or {} if name in named}
         if states and known:
-            self._optimizer = self._made(known)
+            self._optimizer, self._shelf = self._made(known), None
             load_by_name(self._optimizer, known, states)
             self._goes_on = True
 

@@ -60,6 +60,7 @@ class MAS(Anchored):
     (['body.0.bias', 'body.0.weight'], 242)
     """
 
+    steps_own_heads: ClassVar[bool] = True
     acts_with: ClassVar[dict[str, str]] = {"alpha": "accumulate=ema"}
     importance: Sensitivity
 

@@ -6,7 +6,7 @@ MAS (ECCV 2018).
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 import torch
 from torch import Tensor
@@ -51,6 +51,8 @@ class SI(Anchored):
     >>> sorted(method.regularized_params())
     ['body.0.bias', 'body.0.weight']
     """
+
+    steps_own_heads: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Feed, Images, Task, Visit
@@ -73,6 +73,8 @@ class Strategy(Learner):
     Attributes:
         current: index of the task that is learned.
         visit: number of the visit.
+        trained_tasks: indices of the tasks of its images; several where boundaries are blurred.
+        serves_others: whether the current round has other images than the visit's.
         best: accuracy on the validation images, epoch and tensors of the best epoch of the last
             round; a method that goes back to an earlier round puts back that one's.
         notes: for the person who watches, see `tell`.
@@ -81,6 +83,8 @@ class Strategy(Learner):
         searches_architecture: whether the method decides between configurations of a network.
         needs_validation: whether the method cannot do without validation images.
         trains_on_validation: whether it learns from validation images.
+        steps_own_heads: whether steps on images of some tasks move no heads of others; then the
+            optimizer passes over these. It holds for a class that says so, not for those below it.
         refuses: for each of `devices`, `accumulate_grad_batches`, `optimizer_lifetime` (of the
             stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`,
             `online`, `shared_classes` that the method cannot do, the reason.
@@ -107,6 +111,7 @@ class Strategy(Learner):
     searches_architecture: ClassVar[bool] = False
     needs_validation: bool = False
     trains_on_validation: bool = False
+    steps_own_heads: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         "devices": "batches are cut on one device; run several seeds side by side instead",
         "accumulate_grad_batches": "methods act on every batch; give a larger batch_size instead",
@@ -123,6 +128,8 @@ class Strategy(Learner):
             )
         self.current = -1
         self.visit = 0
+        self.trained_tasks: set[int] = set()
+        self.serves_others = False
         self.best: dict[str, Any] | None = None
         self.notes: list[str] = []
 
@@ -136,10 +143,16 @@ class Strategy(Learner):
     def begin_task(self, visit: Visit) -> None:
         """Prepares for a task; also replayed for earlier tasks before a checkpoint is loaded."""
         self.began, self.current = self.scheduled, visit.task.index
-        self.visit = visit.number
+        self.visit, self.trained_tasks = visit.number, {task.index for task in visit.tasks}
         for task in (*visit.others, visit.task):
             self.classes[task.index] = task.classes
             self.network.add_task(task.index, task.classes)
+
+    def idle_parameters(self) -> list[nn.Parameter]:
+        if not vars(type(self)).get("steps_own_heads") or self.serves_others:
+            return []
+        others = [task for task in self.classes if task not in self.trained_tasks]
+        return [p for task in others for p in self.network.own_parameters(task)]
 
     def rounds(self, visit: Visit) -> Rounds:
         """The trainings of a task: `metrics = yield Round(...)` runs one and hands its metrics.

@@ -158,6 +158,7 @@ class Experiment:
             epochs - self.restore_best if self.restore_best and now.restore_best else math.inf
         )
         self.strategy.lr_scale = now.lr_scale
+        self.strategy.serves_others = now.train is not None or bool(now.feeds)
         validation = Validation(first, best, curve, late_from, late)
 
         def save(done: int, trainer: Trainer) -> None:
