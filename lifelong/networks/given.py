@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lifelong.backbones import Body
+from lifelong.backbones import Wrapped
 from lifelong.data import TaskStream
 from lifelong.data.transforms import Transform
 
@@ -64,33 +64,16 @@ def given(
     return Given(found, shape)
 
 
-class Given(Body):
-    """A copy of a module as a body: what it gives is made flat.
+class Given(Wrapped):
+    """A copy of a module as a body.
 
     Args:
         module: from images (b, c, h, w) to features, of any shape.
         shape: of an image, (c, h, w).
-
-    Raises:
-        ValueError: the module does not take such images.
     """
 
     def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
-        super().__init__()
-        self.module = copy.deepcopy(module)
-        training = self.module.training
-        try:
-            with torch.no_grad():
-                self.features = int(self.module.eval()(torch.zeros(1, *shape)).numel())
-        except Exception as error:  # of the module's own
-            raise ValueError(
-                f"backbone: {type(module).__name__} does not take images {list(shape)} ({error})"
-            ) from None
-        self.module.train(training)
-
-    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
-        features: Tensor = self.module(x)
-        return features.flatten(1)
+        super().__init__(copy.deepcopy(module), shape)
 
 
 def _digest(module: nn.Module) -> int:

@@ -1,0 +1,53 @@
+"""Modules of others as bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.backbones.backbone import Body
+
+
+class Wrapped(Body):
+    """A module as a body: what it gives is made flat.
+
+    Args:
+        module: from images (b, c, h, w) to features, of any shape.
+        shape: of an image, (c, h, w).
+        fixed: whether it keeps its weights, and the statistics of its batch-norm, for ever.
+
+    Raises:
+        ValueError: the module does not take such images.
+
+    >>> Wrapped(nn.Conv2d(3, 4, 3), (3, 8, 8)).features
+    144
+    """
+
+    def __init__(self, module: nn.Module, shape: Sequence[int], fixed: bool = False) -> None:
+        super().__init__()
+        self.module, self.fixed = module, fixed
+        training = module.training
+        try:
+            with torch.no_grad():
+                self.features = int(module.eval()(torch.zeros(1, *shape)).numel())
+        except Exception as error:  # of the module's own
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"backbone: {type(module).__name__} does not take images {list(shape)} ({reason})"
+            ) from None
+        module.train(training)
+        self.frozen = (module,) if fixed else ()
+        self.freeze()
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.fixed:
+            self.module.eval()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        features: Tensor = self.module(x)
+        return features.flatten(1)
