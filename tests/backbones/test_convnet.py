@@ -1,20 +1,18 @@
-"""Shapes, pooling, initialisation and sizes of the bodies (LASEM spec, checks 13 and 14)."""
+"""Shapes, pooling, initialisation and sizes of convolutional bodies (LASEM spec, checks 13, 14)."""
 
 from __future__ import annotations
 
 import math
-from functools import partial
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 
-from lifelong.backbones import Backbone, ConvLayer, ResNet18, convnet, mlp, resnet17
+from lifelong.backbones import Backbone, ConvLayer, convnet, resnet17
 from lifelong.backbones.convnet import max_pool_same
 from lifelong.networks import Network
+from tests.backbones.counts import parameters, size
 from tests.conftest import configured
 
 OFFICE = {
@@ -33,10 +31,6 @@ def sizes(body: Backbone, x: torch.Tensor) -> list[int]:
         outputs.append(x)
         found.append(x.shape[-1])
     return found
-
-
-def parameters(module: torch.nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def body_of(name: str) -> tuple[Backbone, Network]:
@@ -136,12 +130,6 @@ def test_weights_do_not_depend_on_the_memory_layout() -> None:
     assert torch.equal(first.reinitialized().weight, first.weight)
 
 
-def test_mlp() -> None:
-    body = mlp((1, 4, 4), [5, 6])
-    assert body(torch.randn(3, 1, 4, 4)).shape == (3, 6)
-    assert parameters(body) == 16 * 5 + 5 + 5 * 6 + 6
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -156,75 +144,28 @@ def test_refusals(options: dict[str, object], message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "backbone", "tensors", "count"),
-    [  # TAG spec, section 2
-        ("split_cifar100", "reduced_resnet", 48, 496_680),
-        ("split_mini_imagenet", "reduced_resnet", 48, 544_680),
-        ("split_cub", "resnet18 backbone.weights=none", 62, 11_279_112),
-        ("rotated_mnist", "mlp256", 6, 292_452),
+    ("name", "convolutions", "linear"),
+    [
+        ("vgg9_small", 334_016, [(128, 2048), (128, 128)]),
+        ("vgg9_base", 1_145_408, [(512, 4096), (512, 512)]),
+        ("vgg9_wide", 4_500_864, [(512, 8192), (512, 512)]),
+        ("vgg22_deep", 4_280_704, [(512, 4096), (512, 512)]),
     ],
 )
-def test_networks_of_the_tag_paper(data: str, backbone: str, tensors: int, count: int) -> None:
-    chosen, *more = backbone.split()
-    config = configured(f"data={data}", "strategy=finetune", *more)
-    assert config.backbone == configured(f"data={data}", f"backbone={chosen}", *more).backbone
-    network = instantiate(config.strategy, _convert_="all").network
-    assert len(list(network.parameters())) == tensors
-    assert parameters(network) == count
-    network.add_task(0, range(5))
-    x = torch.randn(2, *config.data.shape)
-    assert network.eval()(x, torch.zeros(2, dtype=torch.long)).shape == (2, 5)
+def test_vgg(name: str, convolutions: int, linear: list[tuple[int, int]]) -> None:
+    config = configured("data=tiny_imagenet_10", f"backbone={name}", "augment=none")
+    body = instantiate(config.backbone, _convert_="all")()
+    found = [layer for layer in body.layers if layer.weight.dim() == 4]
+    assert size(*(p for layer in found for p in layer.parameters())) == convolutions
+    assert [tuple(layer.weight.shape) for layer in body.layers if layer not in found] == linear
+    assert body(torch.zeros(2, 3, 64, 64)).shape == (2, linear[-1][0]) == (2, body.features)
+    assert all(not layer.bias.any() for layer in body.layers)
 
 
-def test_a_uniform_start_is_that_of_pytorch() -> None:
-    torch.manual_seed(0)
-    body = mlp((1, 8, 8), [200], init="uniform")
-    weight = body.layers[0].weight.detach()
-    assert float(weight.abs().max()) == pytest.approx(1 / 8, rel=0.01)
-    assert float(weight.std()) == pytest.approx(1 / 8 / math.sqrt(3), rel=0.02)
-    assert float(body.layers[0].bias.detach().abs().max()) <= 1 / 8
-
-
-def test_dropout_of_fully_connected_layers() -> None:
-    body = mlp((1, 8, 8), [2000], dropout=0.25)
-    x = torch.rand(4, 1, 8, 8)
-    kept = body.eval()(x)
-    dropped = body.train()(x)
-    share = float(((dropped == 0) & (kept > 0)).sum() / (kept > 0).sum())
-    assert share == pytest.approx(0.25, abs=0.03)
-    alive = dropped > 0
-    torch.testing.assert_close(dropped[alive], kept[alive] / 0.75)
-    with pytest.raises(ValueError, match=r"backbone.dropout=1.0"):
-        mlp((1, 8, 8), [5], dropout=1.0)
-
-
-def test_weights_from_a_file(tmp_path: Path) -> None:
-    make = partial(ResNet18, (3, 32, 32))
-    one = make(weights="none")
-    with_output = {**one.body.state_dict(), "fc.weight": torch.ones(10, 512), "fc.bias": None}
-    torch.save(with_output, tmp_path / "weights.pth")
-    other = make(weights=str(tmp_path / "weights.pth"))
-    x = torch.randn(2, 3, 32, 32)
-    assert torch.equal(one.eval()(x), other.eval()(x))
-    assert one.features == one(x).shape[1] == 512
-
-
-def test_weights_that_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from torchvision.models import ResNet18_Weights
-
-    def offline(*_: Any, **__: Any) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(ResNet18_Weights, "get_state_dict", offline)
-    (tmp_path / "broken.pth").write_bytes(b"no weights")
-    torch.save({"layer": torch.ones(1)}, tmp_path / "other.pth")
-    for weights, message in (
-        ("imagenet", r"backbone.weights=imagenet: .*no route to host.* or none for new weights"),
-        (f"{tmp_path}/missing.pth", "missing.pth: not a readable file of a state dict"),
-        (f"{tmp_path}/broken.pth", "broken.pth: not a readable file of a state dict"),
-        (f"{tmp_path}/other.pth", "other.pth: does not fit"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            ResNet18((3, 32, 32), weights)
-    with pytest.raises(ValueError, match=r"data.shape=.1, 32, 32.: this backbone needs three"):
-        ResNet18((1, 32, 32), "none")
+def test_linear_layers_on_convolutions_and_dropout() -> None:
+    body = convnet((2, 6, 6), [3, 4], [1, 2], widths=[5, 6], dropout=0.5, init="uniform")
+    x = torch.randn(4, 2, 6, 6)
+    assert body.features == 6
+    assert not torch.equal(body(x), body(x))
+    body.eval()
+    assert torch.equal(body(x), body(x))

@@ -1,8 +1,7 @@
-"""Tensor factors and deconvolutions against their formulas (LASEM spec, checks 9 and 10)."""
+"""Deconvolutions against their formulas (LASEM spec, check 10)."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import pytest
@@ -11,61 +10,10 @@ import torch.nn.functional as F
 
 from lifelong.backbones import ConvLayer, LinearLayer
 from lifelong.transfer import DeconvolvedTransferLayer, TensorFactoredTransferLayer
-from lifelong.transfer.glorot import glorot_uniform
-from tests.conftest import configured, transfer_network
+from tests.conftest import configured
+from tests.transfer.layers import factored
 
 CONV4 = [(32, 3), (32, 32), (64, 32), (64, 64)]  # outputs, inputs
-
-
-def factored(outputs: int = 4, inputs: int = 3, **options: Any) -> TensorFactoredTransferLayer:
-    layer = TensorFactoredTransferLayer(ConvLayer(inputs, outputs), 0, **options)
-    layer.add_task(0, [True])
-    return layer.double()
-
-
-def test_factors_give_the_einsum() -> None:
-    layer = factored()
-    own, core = layer.mapping["0"], layer.shared_params.core
-    expected = torch.einsum(
-        "abio,ax,by,ij,op->xyjp", core, own.row, own.column, own.inputs, own.outputs
-    )
-    weight, bias = layer.shared_weight(0)
-    torch.testing.assert_close(weight.permute(2, 3, 1, 0), expected, rtol=0, atol=1e-12)
-    assert bias is own.bias
-
-
-def test_identity_factors_give_the_core_and_no_penalty() -> None:
-    layer = factored()
-    with torch.no_grad():
-        for factor in layer.mapping["0"].factors():
-            factor.copy_(torch.eye(len(factor)))
-    weight, _ = layer.shared_weight(0)
-    assert torch.equal(weight.permute(2, 3, 1, 0), layer.shared_params.core)
-    assert layer.penalty(0) == 0
-
-
-def test_penalty_by_hand_and_its_gradient() -> None:
-    layer = factored(orthogonality=0.3)
-    expected = 0.0
-    for factor in layer.mapping["0"].factors():
-        difference = factor.T @ factor - torch.eye(len(factor))
-        expected += float((difference**2).sum().sqrt().detach())
-    penalty = layer.penalty(0)
-    assert penalty.item() == pytest.approx(0.3 * expected)
-    penalty.backward()
-    assert layer.shared_params.core.grad is None
-    assert all(factor.grad.any() for factor in layer.mapping["0"].factors())
-    assert factored(orthogonality=0.0).penalty(0) is None
-
-
-def test_lasem_weighs_the_penalty_by_the_posterior() -> None:
-    network = transfer_network(lambda depth: [(True,) * depth], kind="tensor_factored")
-    network.add_task(0, range(3))
-    single = [layer.penalty(0).item() for layer in network.transfer_layers()]
-    assert network.penalty(0).item() == pytest.approx(sum(single), rel=1e-6)
-    shares = torch.tensor([0.1, 0.0, 0.5, 1.0])
-    expected = sum(share * value for share, value in zip(shares.tolist(), single, strict=True))
-    assert network.weighted_penalty(0, shares).item() == pytest.approx(expected, rel=1e-6)
 
 
 def deconvolved(
@@ -134,20 +82,6 @@ def test_parameters_of_the_paper() -> None:
     assert counts["unfolding"] == [5816, 59_600, 149_632, 318_376]
     assert counts["factors"] == [1083, 2098, 5202, 8274]
     assert counts["core"] == [864, 9216, 18_432, 36_864]
-
-
-@pytest.mark.parametrize(
-    ("shape", "fans"),
-    [((7,), (7, 7)), ((4, 5), (4, 5)), ((3, 3, 6, 5), (54, 45)), ((1, 2, 2, 16), (4, 64))],
-)
-def test_glorot_bounds(shape: tuple[int, ...], fans: tuple[int, int]) -> None:
-    if shape == (1, 2, 2, 16):  # h h z inputs: the receptive field is 1 x h
-        fans = (2 * 2, 2 * 16)
-    bound = math.sqrt(6 / sum(fans))
-    values = torch.cat([glorot_uniform(shape).detach().flatten() for _ in range(400)])
-    assert values.abs().max() <= bound
-    assert values.abs().max() > 0.98 * bound
-    assert float(values.mean()) == pytest.approx(0, abs=0.05 * bound)
 
 
 def test_nominal_penalty() -> None:

@@ -1,4 +1,4 @@
-"""Options of the optimizer by words of parameters' names."""
+"""Optimizers that outlive a task, and options by words of parameters' names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,24 @@ from lifelong.networks import MultiHead, Network
 from lifelong.optim import TAG
 from lifelong.strategies import MAS, Strategy
 from tests.conftest import execute, small_body, toy_visit
+from tests.strategies.optimizing import optimizer_of, strategy
 from tests.test_contract import FAST, assert_resumes
+
+
+def test_an_optimizer_with_a_memory_is_told_of_epochs_and_tasks() -> None:
+    made = strategy(partial(TAG, lr=0.1, rule="adam"))
+    made.lifetime = "stream"
+    optimizer = optimizer_of(made)
+    for parameter in made.parameters():
+        parameter.grad = torch.ones_like(parameter)
+    optimizer.step()
+    state = optimizer.state[next(made.parameters())]
+    assert state["step"] == 1
+    made.on_train_epoch_start()
+    assert (state["step"], state["tasks"]) == (0, 0)
+    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
+    assert state["tasks"] == 1
+
 
 GROUPS = {"bias": {"lr": 0.0}, "heads": {"lr": 0.5, "weight_decay": 0.1}}
 
@@ -97,91 +114,6 @@ def test_several_rules_resume_bit_equal(tmp_path: Path, lifetime: str) -> None:
     ]
     given += ["optimizer_groups={heads:{rule:Adam,lr:0.01},bias:{rule:Adagrad,lr:0.02}}"]
     assert_resumes(tmp_path, given, 5)
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "group", "message"),
-    [
-        ("sgd", "{rule:Adm,lr:0.1}", "optimizer_groups.heads.rule=Adm: give a class of torch"),
-        ("sgd", "{rule:Optimizer,lr:0.1}", "rule=Optimizer: give a class of torch.optim"),
-        ("sgd", "{rule:LBFGS,lr:0.1}", "rule=LBFGS: give a class of torch.optim"),
-        ("sgd", "{rule:Adam}", "optimizer_groups.heads.lr: another rule needs a learning rate"),
-        ("sgd", "{rule:Adam,lr:0.1,momentum:0.9}", "heads.momentum: the optimizer has amsgrad"),
-        ("tag_rmsprop", "{rule:Adam,lr:0.1}", "rule=Adam: TAG steps all parameters"),
-    ],
-)
-def test_rules_that_are_none(
-    tmp_path: Path, optimizer: str, group: str, message: str, capsys: Any
-) -> None:
-    given = [*FAST, "strategy=finetune", f"optimizer={optimizer}"]
-    assert execute(tmp_path, *given, f"optimizer_groups={{heads:{group}}}") == 2
-    assert message in capsys.readouterr().err
-
-
-RULES: dict[str, tuple[Any, float]] = {
-    "heads": (torch.optim.Adam, 0.02),
-    "bias": (torch.optim.Adagrad, 0.3),
-    "": (torch.optim.SGD, 0.1),
-}
-
-
-class Twins:
-    """A copy of each parameter with an optimizer of its own."""
-
-    def __init__(self) -> None:
-        self.all: dict[str, torch.nn.Parameter] = {}
-        self.optimizers: dict[str, torch.optim.Optimizer] = {}
-
-    def meet(self, network: Network) -> None:
-        for name, p in network.named_parameters():
-            if name not in self.all:
-                rule, rate = RULES[group_of(name)]
-                self.all[name] = torch.nn.Parameter(p.detach().clone())
-                self.optimizers[name] = rule([self.all[name]], lr=rate)
-
-    def step(self, network: Network, epoch: int) -> None:
-        for name, p in network.named_parameters():
-            self.all[name].grad = None if p.grad is None else p.grad.clone()
-            rate = RULES[group_of(name)][1] * halved(epoch)
-            self.optimizers[name].param_groups[0]["lr"] = rate
-            self.optimizers[name].step()
-
-
-def group_of(name: str) -> str:
-    return "heads" if "heads." in name else "bias" if name.endswith("bias") else ""
-
-
-def test_groups_of_other_rules_are_stepped_by_them() -> None:
-    """As by optimizers of their own, with their schedules, across tasks."""
-    network, twins = Network(small_body(), MultiHead), Twins()
-    made = Strategy(network, partial(torch.optim.SGD, lr=0.1), halved)
-    made.groups = {"heads": {"rule": "Adam", "lr": 0.02}, "bias": {"rule": "Adagrad", "lr": 0.3}}
-    made.lifetime = "stream"
-    for epoch in range(4):
-        visit = toy_visit(epoch // 2)
-        if epoch % 2 == 0:
-            made.begin_task(visit)
-            twins.meet(network)
-            found = made.configure_optimizers()
-        for _ in range(3):
-            found["optimizer"].zero_grad()
-            made.training_loss(visit.train[torch.arange(8)]).backward()
-            twins.step(network, epoch)
-            found["optimizer"].step()
-        made.scheduled += 1
-        found["lr_scheduler"].step()
-    for name, p in network.named_parameters():
-        torch.testing.assert_close(p.data, twins.all[name].data, rtol=0, atol=0)
-
-
-def halved(epoch: int) -> float:
-    return 0.5**epoch
-
-
-def test_of_tag_all_groups_have_one_rule() -> None:
-    params = [{"params": [torch.nn.Parameter(torch.zeros(2))], "rule": "adam"}]
-    with pytest.raises(ValueError, match=r"optimizer\.rule=adam: all groups have one"):
-        TAG(params, lr=0.1, rule="rmsprop")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from torch import Tensor
 from lifelong import load_run, load_ticket
 from lifelong.configuration.complete import complete
 from lifelong.finished import export
-from lifelong.parts.masks import kept_entries
+from lifelong.parts.masks import Masks, kept_entries
 from lifelong.report import page as report
 from lifelong.strategies import TicketsTD
 from tests.conftest import configured, execute, results_of
@@ -296,3 +296,11 @@ def test_retraining_begins_with_the_weights_of_the_file_under_the_mask(
     assert heads
     for name in heads:
         assert torch.equal(method.start[name], start[name]), name
+
+
+def test_a_foreign_file_is_no_ticket(tmp_path: Path) -> None:
+    torch.save({"format": 0}, tmp_path / "other")
+    with pytest.raises(ValueError, match="not a ticket that this version reads"):
+        load_ticket(tmp_path / "other")
+    masks = Masks({"0.weight": torch.nn.Parameter(torch.ones(3, 5, 3, 3))})
+    assert masks.remaining() == 1
