@@ -13,6 +13,8 @@ import torch
 from lifelong.backbones import AlexNet, ResNet18
 from lifelong.data import Visit
 from lifelong.networks import MultiHead, Network
+from lifelong.parts.fisher import Fisher
+from lifelong.parts.sensitivity import Sensitivity
 from lifelong.strategies import EWC, MAS
 from tests.backbones.counts import size
 from tests.conftest import images, toy_task
@@ -79,14 +81,19 @@ def test_alexnet(alexnet: Path) -> None:
             AlexNet(**({"shape": (3, 64, 64), "weights": "none"} | options))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", [partial(MAS, importance_data="val"), EWC])
+@pytest.mark.parametrize(
+    "method",
+    [
+        partial(MAS, importance=Sensitivity(images="val", samples=2)),
+        partial(EWC, importance=Fisher(samples=2)),
+    ],
+)
 def test_frozen_layers_keep_still_and_have_no_importance(method: Any) -> None:
     """Three frozen convolutions over two tasks; the other two change."""
     torch.manual_seed(1)
     made = method(
         Network(partial(AlexNet, (3, 64, 64), "none", freeze_layers=3), MultiHead),
         partial(torch.optim.SGD, lr=0.05),
-        samples=2,
     )
     before = {name: p.detach().clone() for name, p in made.network.named_parameters()}
     frozen = [f"body.body.features.{number}." for number in (0, 3, 6)]
