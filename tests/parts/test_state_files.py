@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
+from torch.nn.utils import prune
 
-from lifelong.parts.state_files import read_state
+from lifelong.parts.state_files import joined, parted, read_state
 
 
 class Touch:
@@ -27,3 +29,18 @@ def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:
     with suppress(ValueError):  # it is refused, or passed over
         assert list(read_state(tmp_path / "evil.pt")) == ["conv1.weight"]
     assert not (tmp_path / "ran").exists()
+
+
+def test_masks_of_pruned_weights_are_parted_and_joined() -> None:
+    """As torch.nn.utils.prune writes them: `_orig` and `_mask` of each weight."""
+    layer = nn.Linear(3, 2)
+    whole = layer.weight.detach().clone()
+    kept = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    prune.custom_from_mask(layer, "weight", kept)
+    weights, masks = parted(layer.state_dict())
+    assert weights.keys() == {"weight", "bias"}
+    assert torch.equal(weights["weight"], whole)
+    assert {name: value.tolist() for name, value in masks.items()} == {"weight": kept.tolist()}
+    again = joined(weights, masks)
+    assert again.keys() == layer.state_dict().keys()
+    assert all(torch.equal(again[name], value) for name, value in layer.state_dict().items())
