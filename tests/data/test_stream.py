@@ -1,3 +1,5 @@
+"""Streams of tasks: their batches, their order, shared labels and blurred boundaries."""
+
 from __future__ import annotations
 
 from typing import Any

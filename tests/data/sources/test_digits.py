@@ -1,3 +1,5 @@
+"""The digits that come with scikit-learn."""
+
 import numpy as np
 
 from lifelong.data.sources import digits
