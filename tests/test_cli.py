@@ -11,8 +11,8 @@ import pytest
 
 from lifelong import __version__, cli
 from lifelong.cli import COMMANDS
-from lifelong.configuration.completion import SHELLS, words
-from lifelong.configuration.members import groups, members
+from lifelong.configuration.completion import SHELLS
+from lifelong.configuration.members import members
 from tests.processes import ROOT
 
 
@@ -82,30 +82,6 @@ def test_a_member_is_copied_to_be_changed(tmp_path: Path, capsys: Any) -> None:
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     assert "lifelong.strategies.ER" in made.stdout
-
-
-def test_lines_are_completed(tmp_path: Path) -> None:
-    def after(line: str) -> list[str]:
-        return words(line, list(COMMANDS))
-
-    assert after("lifelong ") == list(COMMANDS)
-    assert after("lifelong com") == ["compare", "completion"]
-    assert after("lifelong list exp") == ["experiment"]
-    assert {"strategy=", "seed=", "paths.output_dir="} <= set(after("lifelong run "))
-    assert after("lifelong run strategy=ew") == ["strategy=ewc"]
-    assert after("lifelong run -m strategy=er,ew") == ["strategy=er,ewc"]
-    assert after("lifelong run experiment=tag/cub_e") == [
-        f"experiment={name}" for name in members("experiment") if name.startswith("tag/cub_e")
-    ]
-    assert "strategy.em=" in after("lifelong run strategy=lasem_hps strategy.")
-    assert "strategy.optimizer=" not in after("lifelong run strategy=lasem_hps strategy.")
-    assert after("lifelong run evaluate=c") == ["evaluate=class"]
-    assert after("lifelong compare x") == []
-    (tmp_path / "strategy").mkdir()
-    (tmp_path / "strategy" / "mine.yaml").write_text("a: 1\n")
-    for sign in ("=", " "):
-        assert after(f"lifelong run --config-dir{sign}{tmp_path} strategy=mi") == ["strategy=mine"]
-    assert "tables" not in groups()
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from tests import wandb_file
-from tests.data.test_cifar100 import official
+from tests.data.sources.test_cifar import official
 from tests.processes import ROOT, fresh
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

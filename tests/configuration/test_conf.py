@@ -13,12 +13,11 @@ from omegaconf import OmegaConf
 
 from lifelong.comparison.tables import COLUMNS, TIMES, WEIGHTS_LEFT
 from lifelong.configuration.complete import complete
-from lifelong.configuration.compose import FOLDER, composed
+from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.help import GROUPS, guide
 from lifelong.configuration.keys import reads_fidelity
-from lifelong.configuration.members import copied, members
+from lifelong.configuration.members import members
 from lifelong.configuration.options import check_options
-from lifelong.configuration.stored import differences
 from tests.conftest import configured
 
 MEMBERS = [
@@ -169,22 +168,6 @@ def test_values_by_choice_name_members_that_exist() -> None:
     assert found > 60
 
 
-@pytest.mark.parametrize(("data", "departs"), [("cil_cifar10", True), ("cil_cifar100", False)])
-def test_fidelity_is_read_where_it_decides(data: str, departs: bool) -> None:
-    assert reads_fidelity(configured("strategy=tickets_td", f"data={data}")) == departs
-
-
-def test_a_copy_keeps_what_the_method_has_on_a_stream(tmp_path: Path) -> None:
-    copied("er", tmp_path)
-    copied("split_cub", tmp_path)
-    given = ["strategy=my_er", "data=my_split_cub", "optimizer=adam", "backbone=conv_small"]
-    config = composed(given, str(tmp_path))
-    complete(config)
-    assert (config.strategy.memory, config.lr) == (200, 0.0001)
-    config = composed(["strategy=my_er", "data=digits"], str(tmp_path))
-    assert config.strategy.memory == 100
-
-
 def test_guide_names_every_choice() -> None:
     page = guide(FOLDER)
     for group, member in [*MEMBERS, *(("search", name) for name in members("search"))]:
@@ -199,70 +182,3 @@ def test_files_are_short() -> None:
     for path in files:
         pages = (FOLDER / "tables") in path.parents
         assert len(path.read_text().splitlines()) <= (330 if pages else 75), path
-
-
-def test_protocol_of_the_pair() -> None:
-    config = configured("strategy=lasem_hps", "data=cifar100")
-    complete(config)
-    assert (config.epochs, config.batch_size, config.lr) == (2000, 10, 1e-4)
-    assert config.schedule == {
-        "_target_": "lifelong.optim.inverse_time", "_partial_": True, "decay": 0.00025,
-    }  # fmt: skip
-    assert config.optimizer._target_ == "lifelong.optim.TensorFlowRMSProp"
-    assert config.backbone.channels == [32, 32, 64, 64]
-    assert config.heads.hidden == [64]
-    assert config.heads._target_ == "lifelong.networks.MultiHead"
-    assert configured("strategy=finetune", "data=cifar100").heads._target_.endswith("SingleHead")
-    config = configured("strategy=hps", "data=cifar100", "epochs=5", "backbone=conv6", "lr=0.1")
-    complete(config)
-    assert (config.epochs, config.batch_size, config.lr) == (5, 10, 0.1)
-    assert len(config.backbone.channels) == 6
-
-
-@pytest.mark.parametrize(
-    ("override", "message"),
-    [
-        ("epochs=-1", "epochs=-1: give a whole number, 1 or more"),
-        ("epochs=1.5", "epochs=1.5"),
-        ("batch_size=0", "batch_size=0: give a whole number, 1 or more"),
-        ("seed=abc", "seed=abc: give a whole number, 0 or more"),
-        ("lr=0", "lr=0: give a learning rate above 0"),
-        ("tasks=0", "tasks=0"),
-        ("keep=some", "keep=some: give latest or all"),
-        ("evaluate=never", "evaluate=never: give task or both"),
-        ("download=maybe", "download=maybe: give True or False"),
-        ("data.seed=x", "data.seed=x"),
-        ("data=folder", "data.root is not given"),
-    ],
-)
-def test_values_at_the_top_level(override: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
-        complete(configured(override))
-
-
-def test_null_is_the_protocol() -> None:
-    config = configured("epochs=null")
-    complete(config)
-    assert config.epochs == config.protocol.epochs
-
-
-def test_differences_name_what_would_change_results() -> None:
-    old, new = configured("epochs=3"), configured("epochs=4", "logger=none", "keep=all")
-    for config in (old, new):
-        complete(config)
-    old.paths.data_dir = "elsewhere"
-    assert differences(old, new) == ["epochs: was 3, is now 4"]
-    assert differences(old, old) == []
-
-
-@pytest.mark.parametrize(
-    ("options", "key"),
-    [
-        (["data=folder"], "data.root"),
-        (["strategy=retrain"], "strategy.visit"),
-        (["strategy=cil", "unlabeled=npz"], "unlabeled_file"),
-    ],
-)
-def test_what_must_be_given_is_asked_for(options: list[str], key: str) -> None:
-    with pytest.raises(ValueError, match=f"{re.escape(key)} is not given"):
-        complete(configured(*options))

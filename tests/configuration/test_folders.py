@@ -13,9 +13,8 @@ from omegaconf import OmegaConf
 
 from lifelong import load_run
 from lifelong.comparison import compare
-from lifelong.configuration.folders import output_folder, taken
+from lifelong.configuration.folders import output_folder, run_folder, taken
 from lifelong.storage.locks import LOCK, held
-from lifelong.training.loggers import group_of
 from tests.conftest import configured, execute, results_of
 
 QUICK = ["strategy=finetune", "data=digits", "data.fraction=0.2", "tasks=2", "epochs=1"]
@@ -156,10 +155,10 @@ def test_a_refusal_leaves_no_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def test_wandb_averages_runs_that_differ_by_seeds_alone() -> None:
-    """Whatever their folders are called."""
-    plain = configured("data=digits", "strategy=ewc")
-    for alike in (["seed=2"], ["seeds.init=5", "data.seed=9"], ["paths.output_dir=wb1"]):
-        assert group_of(configured("data=digits", "strategy=ewc", *alike)) == group_of(plain)
-    for other in (["strategy.strength=7"], ["lr=0.1"], ["evaluate=both"], ["data.tasks=2"]):
-        assert group_of(configured("data=digits", "strategy=ewc", *other)) != group_of(plain)
+def test_different_values_have_different_folders() -> None:
+    name = run_folder
+    assert name("seed=1,strategy=hps") == "seed=1_strategy=hps"
+    assert name("experiment=tag/cifar100_er") == "experiment=tag_cifar100_er"
+    groups = ("classes=[[0,1,2],[3,4]]", "classes=[[0,1],[2,3,4]]", "root=/a/b", "root=/a_b")
+    assert len({name(text) for text in groups}) == 4
+    assert name("lr=" + "1" * 200) != name("lr=" + "1" * 201)

@@ -17,9 +17,7 @@ import lifelong.parts.fisher
 import lifelong.parts.sensitivity
 import lifelong.strategies
 from lifelong.configuration.complete import complete
-from lifelong.configuration.keys import check_read
 from lifelong.configuration.options import check_options, defaults
-from lifelong.configuration.overrides import check_no_folders, key_of
 from tests.conftest import configured, execute
 
 # By class, its member, and for each option what makes it idle, how it reads, and what makes it act.
@@ -128,43 +126,6 @@ def test_options_without_effect_are_refused(name: str, option: str, idle: str, a
     checked(name, f"{key}={'null' if default is None else default}", idle)  # which says nothing
 
 
-@pytest.mark.parametrize(
-    ("options", "key"),
-    [
-        ("strategy=ewc transfer=top2", "transfer"),
-        ("strategy=ewc backbone.channels=[2,2,2,2] transfer.groups=[2,2]", "transfer.groups"),
-        ("strategy=lasem_hps unlabeled=exemplars", "unlabeled"),
-        ("strategy=er kind=tf", "kind"),
-        ("strategy=hps +deconvolution.x=1", "deconvolution.x"),
-        ("strategy=hps heads=single multi_head=lifelong.networks.OutputMatrix", "multi_head"),
-    ],
-)
-def test_groups_that_the_run_does_not_read_are_refused(options: str, key: str) -> None:
-    keys = [key_of(word) for word in options.split()]
-    config = configured(*(word for word in options.split() if key != key_of(word)))
-    strategy = options.split()[0].partition("=")[2]
-    config.choices = {"strategy": strategy, "data": "digits"}
-    group = key.split(".")[0]
-    message = f"{key}: strategy={strategy} on data=digits does not read {group}; leave it out"
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        check_read(config, keys)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        "strategy=hps transfer=top2",
-        "strategy=lasem_hps transfer.groups=[2,2] backbone.channels=[2,2,2,2]",
-        "strategy=cil unlabeled=exemplars",
-        "strategy=lasem_dfcnn deconvolution=[[2,2,3,3]]",
-        "strategy=ewc heads=multi multi_head=lifelong.networks.OutputMatrix optimizer=adam",
-        "strategy=ewc schedule=inverse_time heads.hidden=[5]",
-    ],
-)
-def test_groups_that_the_run_reads_are_taken(options: str) -> None:
-    check_read(configured(*options.split()), [key_of(word) for word in options.split()])
-
-
 QUICK = ["data=digits", "tasks=2", "epochs=1", "batch_size=32", "logger=none", "trainer=cpu"]
 
 
@@ -190,14 +151,6 @@ def test_options_of_the_trainer_that_the_run_decides_are_refused(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("key", ["run.dir", "sweep.dir", "sweep.subdir", "output_subdir"])
-def test_folders_of_hydra_are_refused(key: str) -> None:
-    told = rf"^hydra\.{key}=out: runs do not go by it; give paths\.output_dir"
-    with pytest.raises(ValueError, match=told):
-        check_no_folders(["strategy=hps,finetune", f"hydra.{key}=out"])
-    check_no_folders(["strategy=hps,finetune", "hydra.job.chdir=false"])
-
-
 def test_leaving_out_what_becomes_unlikely_needs_a_prior_that_is_learned(
     tmp_path: Path, capsys: Any
 ) -> None:
@@ -211,11 +164,3 @@ def test_leaving_out_what_becomes_unlikely_needs_a_prior_that_is_learned(
         config = configured(*options[:-1], *others)
         complete(config)
         instantiate(config.strategy, _convert_="all")
-
-
-def test_an_option_that_the_backbone_does_not_take_is_refused() -> None:
-    given = ["strategy=er", "protocol.dropout=0.5"]
-    keys = [key_of(word) for word in given]
-    check_read(configured(*given, "backbone=reduced_resnet"), keys)
-    with pytest.raises(ValueError, match=r"does not read protocol\.dropout; leave it out"):
-        check_read(configured(*given, "data=digits"), keys)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.keys import check_added
 from lifelong.configuration.mistakes import explain
-from tests.conftest import configured
 
 
 @pytest.mark.parametrize(
@@ -88,26 +85,3 @@ def test_a_mistake_ends_before_anything_is_read(
     assert (found.returncode, found.stdout) == (status, "")
     assert found.stderr.startswith(message)
     assert len(found.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("keys", "right"),
-    [
-        (["epoch"], False), (["stategy.lr"], False), (["trainer.max_epochs"], True),
-        (["strategy.weight"], True), (["experiment"], True), (["hydra.job.name"], True),
-    ],
-)  # fmt: skip
-def test_keys_that_are_added(keys: list[str], right: bool) -> None:
-    config = configured("strategy=finetune")
-    if right:
-        check_added(config, keys)
-    else:
-        with pytest.raises(ValueError, match=f"^.{keys[0]}: nothing reads {keys[0].split('.')[0]}"):
-            check_added(config, keys)
-
-
-def test_a_key_that_is_referred_to_may_be_added() -> None:
-    """Such as a body of one's own that the strategy's network takes."""
-    config: Any = configured("strategy=finetune", "+mine.width=3", "backbone.channels=[8,8,8,8]")
-    config.strategy.network.backbone = "${mine}"
-    check_added(config, ["mine.width"])

@@ -102,9 +102,9 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
 }
 # Options of other tests, which need other files: of another run, and weights that are fetched.
 ELSEWHERE = {
-    "retrain": "tests/strategies/test_tickets_bu.py",
-    "alexnet.weights": "tests/backbones/test_mas_bodies.py",
-    "resnet18.weights": "tests/backbones/test_mas_bodies.py",
+    "retrain": "tests/strategies/test_retrain.py",
+    "alexnet.weights": "tests/backbones/test_pretrained.py",
+    "resnet18.weights": "tests/backbones/test_pretrained.py",
 }
 
 

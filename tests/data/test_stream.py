@@ -1,8 +1,13 @@
+"""Streams of tasks: their batches, their order, shared labels and blurred boundaries."""
+
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 import torch
 
-from lifelong.data import Images, TaskStream
+from lifelong.data import Task, TaskStream
 from lifelong.data.feed import ShuffledBatchSampler
 from tests.conftest import images, toy_task
 
@@ -59,25 +64,6 @@ def test_visits() -> None:
     assert len(made.tasks) == 2
 
 
-def test_normalisation_of_a_batch() -> None:
-    x = torch.randint(0, 256, (6, 2, 3, 3), dtype=torch.uint8)
-    mean, std = torch.tensor([10.0, 20.0]), torch.tensor([2.0, 4.0])
-    made = Images(x, torch.arange(6), torch.zeros(6).long(), mean, std)
-    rows = torch.tensor([4, 1])
-    batch = made[rows]
-    expected = (x[rows].float() - mean.view(2, 1, 1)) / std.view(2, 1, 1)
-    torch.testing.assert_close(batch.x, expected)
-    assert batch.y.tolist() == [4, 1]
-
-
-def test_joined_images_stay_on_their_device() -> None:
-    """On the meta device, which computes nothing but says where a tensor is."""
-    part = images(4).to(torch.device("meta"))
-    joined = Images.joined([part, part])
-    assert {t.device.type for t in (joined.x, joined.y, joined.scale, joined.shift)} == {"meta"}
-    assert joined[torch.arange(3)].x.device.type == "meta"
-
-
 def test_checksum_tells_streams_apart() -> None:
     torch.manual_seed(1)
     first = stream()
@@ -86,11 +72,75 @@ def test_checksum_tells_streams_apart() -> None:
     assert stream().checksum() != first.checksum()
 
 
-def test_joined_images_keep_their_own_normalisation() -> None:
-    parts = [images(4, task=0), images(3, task=1)]
-    parts[1].scale = parts[1].scale * 2
-    joined = Images.joined(parts)
-    batch = joined[torch.arange(7)]
-    assert torch.equal(batch.x[:4], parts[0][torch.arange(4)].x)
-    assert torch.equal(batch.x[4:], parts[1][torch.arange(3)].x)
-    assert batch.t.tolist() == [0, 0, 0, 0, 1, 1, 1]
+def of_four(**options: Any) -> TaskStream:
+    tasks = [toy_task(index, n=20 + index) for index in range(4)]
+    return TaskStream(tasks, **({"name": "toy", "batch_size": 5, "shuffle_seed": 1} | options))
+
+
+def places(made: TaskStream) -> list[list[tuple[int, int]]]:
+    """Task and row of the training images of each visit."""
+    return [
+        list(zip(visit.train.t.tolist(), visit.train.row.tolist(), strict=True)) for visit in made
+    ]
+
+
+def test_shared_labels() -> None:
+    made = of_four(labels="shared")
+    assert [task.classes for task in made.tasks] == [(0, 1, 2)] * 4
+    assert torch.equal(made.tasks[2].train.y, of_four().tasks[2].train.y)
+    four = Task(4, "birds", tuple(range(4)), *(images(12, classes=4, task=4) for _ in range(3)))
+    with pytest.raises(ValueError, match=r"labels=shared: task 1 has 3 classes and birds 4"):
+        TaskStream([toy_task(0), four], name="toy", batch_size=5, labels="shared")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_blurred_boundaries_show_each_image_once(share: float) -> None:
+    found = places(of_four(blurry=share))
+    every = [place for visit in found for place in visit]
+    assert sorted(every) == sorted(place for visit in places(of_four()) for place in visit)
+    for index, visit in enumerate(found):
+        own = sum(task == index for task, _ in visit)
+        assert own == 20 + index - round(share * (20 + index))
+        others = [sum(task == other for task, _ in visit) for other in range(4) if other != index]
+        assert max(others) - min(others) <= 1 + (share > 0.1)  # evenly, up to the tasks' sizes
+    assert found == places(of_four(blurry=share))
+    assert found != places(of_four(blurry=share, shuffle_seed=2))
+
+
+def test_images_of_other_tasks_are_those_of_their_tasks() -> None:
+    made = of_four(blurry=0.3, order=[2, 1, 2], test_transform=None)
+    visit = made.visits[0]
+    assert [task.index for task in visit.tasks] == [1, 0]
+    for place in range(len(visit.train)):
+        task, row = int(visit.train.t[place]), int(visit.train.row[place])
+        assert torch.equal(visit.train.x[place], made.tasks[task].train.x[row])
+        assert visit.train.y[place] == made.tasks[task].train.y[row]
+    made.serve(visit)
+    batches = list(made.train_dataloader())
+    assert any(len(batch.t.unique()) == 2 for batch in batches)
+    assert sum(len(batch.y) for batch in batches) == len(visit.train)
+
+
+def test_what_is_refused() -> None:
+    for share in (-0.1, 1.0):
+        with pytest.raises(ValueError, match=r"data\.blurry=.*: give a share from 0 to below 1"):
+            of_four(blurry=share)
+    with pytest.raises(ValueError, match=r"data\.blurry=0\.5: there is one task alone"):
+        of_four(blurry=0.5, limit=1)
+    with pytest.raises(ValueError, match=r"batch_size=18: task 2 of toy has only \d+ training"):
+        of_four(blurry=0.9, order=[1, 2, 2, 2, 2], batch_size=18)
+
+
+def test_the_order_of_the_tasks_is_drawn() -> None:
+    found = {seed: [task.name for task in of_four(order_seed=seed).tasks] for seed in range(6)}
+    assert len({tuple(names) for names in found.values()}) > 2
+    made = of_four(order_seed=3)
+    assert sorted(name[-2] for name in found[3]) == ["1", "2", "3", "4"]  # task 2 (given as 1)
+    assert found[3] == [task.name for task in of_four(order_seed=3).tasks]
+    for index, task in enumerate(made.tasks):
+        assert task.index == index
+        assert task.train.t.unique().tolist() == task.test.t.unique().tolist() == [index]
+        same = of_four().tasks[int(task.name[-2]) - 1]
+        assert task.name.startswith(f"task {index + 1} ")
+        assert task.classes == same.classes
+        assert len(task.train) == len(same.train)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,10 @@ from hydra.utils import instantiate
 
 from lifelong.configuration.compose import FOLDER
 from lifelong.data import HeldOut, Images, unlabeled
-from lifelong.data.sources import Source, cifar_swap, digits, stl10_unlabeled
-from tests.conftest import configured, execute, results_of
+from lifelong.data.sources import Source, digits, image_folder
+from lifelong.data.transforms import Pad
+from tests.conftest import configured, execute, images, results_of
+from tests.data.plain_files import plain, write_folder
 
 
 def like(shape: tuple[int, ...] = (3, 8, 8)) -> Images:
@@ -67,41 +68,6 @@ def test_array_files_that_are_none(tmp_path: Path) -> None:
             unlabeled(tmp_path / name, like())
 
 
-def test_the_unlabeled_images_of_stl10(tmp_path: Path) -> None:
-    folder = tmp_path / "stl10_binary"
-    folder.mkdir()
-    images = np.random.default_rng(0).integers(0, 256, (7, 3, 96, 96), np.uint8)
-    (folder / "unlabeled_X.bin").write_bytes(images.transpose(0, 1, 3, 2).tobytes())
-    whole = stl10_unlabeled(tmp_path, size=96, download=False)
-    assert np.array_equal(whole.train_images, images)
-    small = stl10_unlabeled(tmp_path, download=False)
-    assert small.train_images.shape == (7, 3, 32, 32)
-    assert abs(small.train_images.mean() - images.mean()) < 1
-    with tarfile.open(tmp_path / "stl10_binary.tar.gz", "w:gz") as archive:
-        archive.add(folder, "stl10_binary")
-    (folder / "unlabeled_X.bin").unlink()
-    folder.rmdir()
-    packed = stl10_unlabeled(tmp_path, download=False)
-    assert np.array_equal(packed.train_images, small.train_images)
-    with pytest.raises(ValueError, match="size=97: give the height of an image, 1 to 96"):
-        stl10_unlabeled(tmp_path, size=97)
-    other = tmp_path / "other" / "stl10_binary"
-    other.mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"unlabeled_X\.bin.* is missing"):
-        stl10_unlabeled(tmp_path / "other", download=False)
-    (other / "unlabeled_X.bin").write_bytes(b"\x01" * 99)
-    with pytest.raises(ValueError, match="ends within an image"):
-        stl10_unlabeled(tmp_path / "other", download=False)
-
-
-def test_the_other_cifar() -> None:
-    with pytest.raises(ValueError, match="digits is no stream of CIFAR"):
-        cifar_swap("digits", "data")
-    for name, other in (("cil_cifar10", "cifar100"), ("cil_cifar100", "cifar10")):
-        with pytest.raises(ValueError, match=f"{other}: no images"):
-            cifar_swap(name, "/nowhere", download=False)
-
-
 def test_held_out_digits_teach(tmp_path: Path, capsys: Any) -> None:
     options = ["data=digits", "strategy=cil", "tasks=2", "epochs=2", "batch_size=64"]
     options += ["logger=none", "strategy.memory=10", "unlabeled=heldout_classes"]
@@ -129,3 +95,34 @@ def test_every_member_of_the_group_names_a_pool(tmp_path: Path) -> None:
             continue
         with pytest.raises(Exception, match="no images in"):
             instantiate(pool)
+
+
+def test_unlabeled_images_of_a_person(tmp_path: Path) -> None:
+    for place in ("a.png", "deep/er/b.png"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(plain(100, (6, 6)))
+    like = images(5, (3, 6, 6), task=2)
+    like.scale, like.shift = torch.full((3, 1, 1), 0.01), torch.full((3, 1, 1), -0.5)
+    found = unlabeled(tmp_path, like)
+    batch = found[torch.arange(2)]
+    assert len(found) == 2
+    assert batch.t.tolist() == [2, 2]
+    torch.testing.assert_close(batch.x[:, 0], torch.full((2, 6, 6), 0.5))
+    like.transform = Pad(2)
+    assert unlabeled(tmp_path, like)[torch.arange(2)].x.shape == (2, 3, 10, 10)
+    like.transform = None
+    source = image_folder(tmp_path_with_classes(tmp_path), shape=(3, 12, 12), cache=tmp_path)
+    assert unlabeled(source, like).x.shape[1:] == (3, 6, 6)
+    for wrong, message in ((tmp_path / "no", "no such folder"), (empty(tmp_path), "no images")):
+        with pytest.raises(ValueError, match=message):
+            unlabeled(wrong, like)
+
+
+def tmp_path_with_classes(folder: Path) -> Path:
+    write_folder(folder / "classes", 2)
+    return folder / "classes"
+
+
+def empty(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"

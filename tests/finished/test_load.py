@@ -1,35 +1,19 @@
-"""Runs read back, and the export of a run."""
+"""Runs read back."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 
 from lifelong import load_run
-from lifelong.finished import export
-from lifelong.finished.load import Run, _built
+from lifelong.finished.load import _built
 from lifelong.strategies import Strategy
 from tests.conftest import execute, results_of
-
-OPTIONS = ["data=digits", "tasks=3", "batch_size=32", "logger=none", "epochs=2"]
-MAS = [*OPTIONS, "strategy=mas", "optimizer=sgd", "lr=0.05", "data.fraction=0.3"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("run")
-    assert execute(made, *MAS, "keep=all") == 0
-    return made
-
-
-def images(run: Run, task: int) -> Any:
-    return instantiate(run.config.data, _convert_="all").tasks[task].test
+from tests.finished.small_run import OPTIONS, images
 
 
 @pytest.mark.parametrize("visit", [1, 2, 3, None])
@@ -77,61 +61,6 @@ def test_refuses(folder: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             wrong()
-
-
-@pytest.mark.parametrize("heads", ["multi", "matrix"])
-def test_the_exported_layout_holds_the_same_network(
-    folder: Path, tmp_path: Path, heads: str
-) -> None:
-    if heads == "matrix":
-        folder = tmp_path / "matrix"
-        assert execute(folder, *MAS, "heads=matrix") == 0
-    assert export.main([str(folder), str(tmp_path / "out")]) == 0
-    models = tmp_path / "out" / "models"
-    run = load_run(folder)
-    shared = torch.load(models / "shared_model.pth", weights_only=True)
-    body = run.body
-    with torch.no_grad():
-        for p in body.parameters():
-            p.zero_()
-    body.load_state_dict({name.removeprefix("tmodel."): value for name, value in shared.items()})
-    again = load_run(folder)
-    for task in range(3):
-        head = torch.load(models / f"Task_{task + 1}" / "head.pth", weights_only=True)
-        test = images(run, task)
-        with torch.no_grad():
-            features = body(test[torch.arange(len(test))].x)
-        hidden = [key.split(".")[1] for key in head if key.startswith("hidden.")]
-        for number in sorted(set(hidden), key=int):
-            weight, bias = (head[f"hidden.{number}.{part}"] for part in ("weight", "bias"))
-            features = torch.relu(features @ weight.T + bias)
-        scores = features @ head["fc.weight"].T + head["fc.bias"]
-        torch.testing.assert_close(scores, again.scores(test.x, task))
-        assert (models / f"Task_{task + 1}" / "classes.txt").read_text() == "2\n"
-        kept = float((models / f"Task_{task + 1}" / "performance.txt").read_text())
-        assert kept == results_of(folder)["accuracy"][task][task]
-    with (models / "reg_params.pickle").open("rb") as file:
-        kept = pickle.load(file)  # as the released program's loader does
-    assert kept.keys() == shared.keys()
-    for name, value in again.importances.items():
-        exported = kept["tmodel." + name.removeprefix("body.")]
-        assert torch.equal(exported["omega"], value)
-        assert torch.equal(exported["init_val"], again.strategy.anchor.weight(name))
-
-
-def test_export_refuses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export.main([]) == 2
-    assert capsys.readouterr().err.startswith("error: give the folder of a run, and")
-    assert export.main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 2
-    assert "holds no run" in capsys.readouterr().err
-    other = tmp_path / "hps"
-    assert execute(other, *OPTIONS, "strategy=hps", "tasks=1", "epochs=1") == 0
-    assert export.main([str(other), str(tmp_path / "out")]) == 2
-    assert "error:" in capsys.readouterr().err
-    assert not (tmp_path / "out").exists()
-    assert export.main([str(folder), str(tmp_path / "out")]) == 0
-    assert export.main([str(folder), str(tmp_path / "out")]) == 2
-    assert "is there already" in capsys.readouterr().err
 
 
 class Weighted(Strategy):

@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
-
-import pytest
 import torch
 import torch.nn.functional as F
 
-from lifelong.networks import ChannelGatedNetwork, MultiHead
-from lifelong.strategies import ChannelGated
-from lifelong.strategies.channel_gated import openness
-from tests.conftest import small_body, toy_visit
-
-
-def network(variant: Any = "release", tasks: int = 1) -> ChannelGatedNetwork:
-    made = ChannelGatedNetwork(small_body(), partial(MultiHead, hidden=[5]), (2, 6, 6), variant)
-    for task in range(tasks):
-        made.add_task(task, range(3))
-    return made
-
-
-def test_sparsity_of_softmax_gates_is_constant() -> None:
-    made = network()
-    _, gates = made.gated(torch.randn(7, 2, 6, 6), 0)
-    value = openness(gates)
-    expected = sum(1 / width for width in (3, 4, 3, 4)) / 4
-    assert value.item() == pytest.approx(expected, rel=1e-6)
-    gradients = torch.autograd.grad(value, list(made.gates.parameters()))
-    assert max(float(gradient.abs().max()) for gradient in gradients) < 1e-6
+from tests.networks.gated import network
 
 
 def test_gates_multiply_the_pooled_outputs() -> None:
@@ -83,20 +59,6 @@ def test_fixed_kernels_stay_and_free_ones_are_drawn_anew() -> None:
     made.fix(1, torch.tensor([False, True, False, False]))
     assert torch.equal(made.weight(1)[0][[0, 2]], before[[0, 2]])
     assert made.fixed_1.tolist() == [True, True, True, False]
-
-
-def test_what_fires_on_validation_images_is_fixed() -> None:
-    made = network("paper", tasks=0)
-    strategy = ChannelGated(made, torch.optim.SGD, variant="paper", fix_above=0.5)  # type: ignore[arg-type]
-    visit = toy_visit()
-    strategy.begin_task(visit)
-    with torch.no_grad():
-        gate = made.gates["0"][0].second
-        gate.weight.zero_()
-        gate.bias.copy_(torch.tensor([1.0, -1.0, 1.0]))
-    strategy.end_task(visit, [])  # type: ignore[arg-type]
-    assert made.fixed_0.tolist() == [True, False, True]
-    assert strategy.method["fixed_channels"]["1"][0] == pytest.approx(2 / 3, abs=1e-5)
 
 
 def test_gates_of_earlier_tasks_are_frozen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -94,3 +95,73 @@ def test_classes_that_compete(heads: type, tasks: list[tuple[int, ...]], groups:
     assert len(found) == groups
     assert sum(part.shape[1] for part in found) == len({n for task in tasks for n in task})
     assert made.network.heads.softmax_groups(features, []) == []
+
+
+def test_a_head_survives_a_second_visit() -> None:
+    network = Network(small_body(), MultiHead)
+    network.add_task(0, range(3))
+    before = network.heads.head_for(0)
+    network.add_task(1, range(3))
+    network.add_task(0, range(3))
+    assert network.heads.head_for(0) is before
+
+
+def test_a_single_head_refuses_another_number_of_classes() -> None:
+    network = Network(small_body(), SingleHead)
+    network.add_task(0, range(3))
+    network.add_task(1, range(3))
+    assert network.heads.head_for(0) is network.heads.head_for(1)
+    with pytest.raises(ValueError, match=r"heads=single: task 3 has 2 classes and the head 3"):
+        network.add_task(2, range(2))
+
+
+def test_dropout_out_of_range() -> None:
+    with pytest.raises(ValueError, match=r"heads\.dropout=1\.0"):
+        MultiHead(3, dropout=1.0)
+
+
+def test_a_matrix_gives_each_task_its_own_columns() -> None:
+    network = Network(small_body(), partial(OutputMatrix, outputs=9, hidden=[5]))
+    for task in (0, 1, 2):
+        network.add_task(task, range(3))
+    network.add_task(1, range(3))  # a second visit
+    x, y = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
+    matrix = network.heads
+    whole = matrix.output(matrix.below(network.body(x)))
+    torch.testing.assert_close(network.logits(x, 1), whole[:, 3:6])
+    masked = torch.full_like(whole, -1e11)
+    masked[:, 3:6] = whole[:, 3:6]
+    loss = F.cross_entropy(network.logits(x, 1), y)
+    torch.testing.assert_close(loss, F.cross_entropy(masked, y + 3))
+    loss.backward()
+    gradient = matrix.output.weight.grad
+    assert not gradient[:3].any()
+    assert not gradient[6:].any()
+    assert gradient[3:6].any()
+    with pytest.raises(ValueError, match=r"heads\.outputs=9: the tasks up to number 4 have 11"):
+        network.add_task(3, range(2))
+
+
+def test_columns_come_back_when_tasks_are_met_again() -> None:
+    one, two = (Network(small_body(), partial(OutputMatrix, outputs=9)) for _ in range(2))
+    for network in (one, two):
+        network.add_task(0, range(2))
+        network.add_task(1, range(3))
+    two.load_state_dict(one.state_dict())
+    x = torch.randn(4, 2, 6, 6)
+    for task in (0, 1):
+        assert torch.equal(one.logits(x, task), two.logits(x, task))
+
+
+@pytest.mark.parametrize("heads", [MultiHead, SingleHead, partial(OutputMatrix, outputs=7)])
+@pytest.mark.parametrize("initial", ["truncated_normal", "uniform", "kaiming"])
+def test_heads_start_as_asked(heads: Any, initial: str) -> None:
+    made = heads(400, init=initial)
+    made.add_task(0, range(7))
+    parameters = list(made.parameters())
+    expected = {"truncated_normal": 0.2, "uniform": None, "kaiming": 0.0}[initial]
+    if expected is None:
+        assert 0 < parameters[-1].abs().max() <= 1 / 20
+        assert 0.045 < parameters[0].abs().max() <= 1 / 20
+    else:
+        assert (parameters[-1] == expected).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +9,9 @@ import pytest
 import torch
 
 from lifelong.finished.load import load_run
-from lifelong.networks import MultiHead, Network
-from lifelong.optim import TAG, inverse_time
+from lifelong.optim import TAG
 from lifelong.storage.checkpoint import Checkpoint, latest
-from lifelong.strategies import Strategy
-from tests.conftest import differences, execute, results_of, small_body, toy_visit
+from tests.conftest import differences, execute, results_of
 from tests.test_contract import FAST, Killed, die_at
 
 OPTIONS = [
@@ -129,50 +126,6 @@ def test_lifetimes_differ(tmp_path: Path) -> None:
         found.append(state["network.body.0.weight"])
     assert not torch.equal(found[0], found[1])
     assert not torch.equal(found[1], found[2])
-
-
-def strategy(make: Any, **options: Any) -> Strategy:
-    made = Strategy(Network(small_body(), partial(MultiHead, hidden=[5])), make, **options)
-    made.begin_task(toy_visit(0))
-    return made
-
-
-def optimizer_of(made: Strategy) -> torch.optim.Optimizer:
-    optimizer: torch.optim.Optimizer = made.configure_optimizers()["optimizer"]
-    return optimizer
-
-
-def test_an_optimizer_of_the_stream_takes_in_new_heads_and_keeps_its_rate() -> None:
-    schedule = partial(inverse_time, decay=0.5)
-    made = strategy(partial(torch.optim.Adam, lr=0.1), schedule=schedule)
-    made.lifetime = "stream"
-    first = optimizer_of(made)
-    made.scheduled = 2
-    made.begin_task(toy_visit(1))
-    again = optimizer_of(made)
-    assert again is first
-    held = [p for group in again.param_groups for p in group["params"]]
-    assert {id(p) for p in held} == {id(p) for p in made.parameters()}
-    assert len(held) == len(list(made.parameters()))
-    # 0.1 / (1 + 0.5 * 2) at the third epoch of the stream, however often it was set up; one group.
-    assert [group["lr"] for group in again.param_groups] == [pytest.approx(0.05)]
-    made.lifetime = "task"
-    assert optimizer_of(made) is not first
-
-
-def test_an_optimizer_with_a_memory_is_told_of_epochs_and_tasks() -> None:
-    made = strategy(partial(TAG, lr=0.1, rule="adam"))
-    made.lifetime = "stream"
-    optimizer = optimizer_of(made)
-    for parameter in made.parameters():
-        parameter.grad = torch.ones_like(parameter)
-    optimizer.step()
-    state = optimizer.state[next(made.parameters())]
-    assert state["step"] == 1
-    made.on_train_epoch_start()
-    assert (state["step"], state["tasks"]) == (0, 0)
-    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
-    assert state["tasks"] == 1
 
 
 @pytest.mark.parametrize(

@@ -1,74 +1,43 @@
-"""Anchors, and gradients of single images against one backward pass each."""
+"""Importances of one's own, and what a report shows of them."""
 
 from __future__ import annotations
 
-from functools import partial
+from pathlib import Path
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
+from torch import Tensor
 
-from lifelong.data import Batch
-from lifelong.networks import MultiHead, Network
-from lifelong.parts.anchor import Anchor
-from lifelong.parts.per_image import cross_entropy, image_mean
-from tests.conftest import small_body
+from lifelong.data import Visit
+from lifelong.measures.history import HISTOGRAM
+from lifelong.parts.importance import Importance, statistics
+from tests.conftest import execute, results_of
 
 
-def test_penalty_and_its_gradient() -> None:
-    parameters = {"a.b": nn.Parameter(torch.randn(3, 2)), "c": nn.Parameter(torch.randn(4))}
-    anchor = Anchor()
-    anchor.extend(parameters)
-    assert anchor.penalty(parameters) == 0
-    for name in parameters:
-        anchor.importance(name).copy_(torch.rand_like(parameters[name]))
-    before = {name: p.detach().clone() for name, p in parameters.items()}
-    with torch.no_grad():
-        for p in parameters.values():
-            p.add_(torch.randn_like(p))
-    expected = sum(
-        (anchor.importance(name) * (p - before[name]) ** 2).sum() for name, p in parameters.items()
-    )
-    penalty = anchor.penalty(parameters)
-    torch.testing.assert_close(penalty, expected)
-    gradients = torch.autograd.grad(penalty, list(parameters.values()))
-    for found, exact in zip(anchor.gradients(parameters), gradients, strict=True):
-        torch.testing.assert_close(found, exact)
-    anchor.move_to(parameters)
-    assert anchor.penalty(parameters) == 0
+class Halved(Importance):
+    """One's own: all weights matter by a half."""
+
+    def __call__(self, network: Any, visit: Visit, named: Any) -> dict[str, Tensor]:
+        return {name: torch.full_like(p, 0.5) for name, p in named.items()}
 
 
-def test_later_parameters_have_no_importance() -> None:
-    anchor, first = Anchor(), {"a": nn.Parameter(torch.ones(2))}
-    anchor.extend(first)
-    anchor.importance("a").fill_(3.0)
-    both = first | {"b": nn.Parameter(torch.ones(2))}
-    anchor.extend(both)
-    both["b"].data.add_(5.0)
-    assert anchor.penalty(both) == 0
-    both["a"].data.add_(1.0)
-    assert anchor.penalty(both) == 6
+def test_an_importance_of_ones_own(tmp_path: Path) -> None:
+    """Half the importance at twice the strength is the same penalty."""
+    options = ["data=digits", "tasks=2", "epochs=1", "logger=none", "strategy=l2"]
+    own = "strategy.importance._target_=tests.parts.test_importance.Halved"
+    assert execute(tmp_path / "a", *options, "strategy.strength=2") == 0
+    assert execute(tmp_path / "b", *options, "strategy.strength=4", own) == 0
+    assert results_of(tmp_path / "a")["accuracy"] == results_of(tmp_path / "b")["accuracy"]
 
 
-def test_squares_of_single_images() -> None:
-    network = Network(small_body(), partial(MultiHead, hidden=[5]))
-    for task in (0, 1):
-        network.add_task(task, range(3))
-    network.eval()
-    x, y, t = torch.randn(7, 2, 6, 6), torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.ones(7).long()
-    named = dict(network.named_parameters())
-    expected = {name: torch.zeros_like(p) for name, p in named.items()}
-    for row in range(7):
-        loss = F.cross_entropy(network.logits(x[row : row + 1], 1), y[row : row + 1])
-        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        for name, gradient in zip(named, gradients, strict=True):
-            if gradient is not None:
-                expected[name] += gradient**2 / 7
-    for parts in ([7], [3, 4]):
-        batches = [
-            Batch(*group)
-            for group in zip(x.split(parts), y.split(parts), t.split(parts), strict=True)
-        ]
-        found = image_mean(network, batches, named, cross_entropy, "square")
-        for name, value in expected.items():
-            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-9)
+def test_what_a_report_shows_of_importances() -> None:
+    found = statistics({"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])})
+    assert found["zeros"] == 1
+    assert found["shares"] == {"a": 1.0, "b": 0.0}
+    first, last, steps = HISTOGRAM
+    edges = torch.linspace(first, last, steps + 1)
+    counts = torch.tensor(found["histogram"])
+    assert counts.sum() == 3
+    assert counts[0] == 1  # below the lowest
+    for value in (-3.0, 1.0):
+        assert counts[int((edges <= value).sum()) - 1] == 1

@@ -352,3 +352,27 @@ def test_refuses_what_cannot_be_taken_image_by_image(monkeypatch: pytest.MonkeyP
         ValueError, match=r"strategy\.importance\.estimator=exact: .* weight .*give batched"
     ):
         image_mean(net, data, {"weight": net.weight}, squared_norm)
+
+
+def test_squares_of_single_images() -> None:
+    network = Network(small_body(), partial(MultiHead, hidden=[5]))
+    for task in (0, 1):
+        network.add_task(task, range(3))
+    network.eval()
+    x, y, t = torch.randn(7, 2, 6, 6), torch.tensor([0, 1, 2, 0, 1, 2, 0]), torch.ones(7).long()
+    named = dict(network.named_parameters())
+    expected = {name: torch.zeros_like(p) for name, p in named.items()}
+    for row in range(7):
+        loss = F.cross_entropy(network.logits(x[row : row + 1], 1), y[row : row + 1])
+        gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+        for name, gradient in zip(named, gradients, strict=True):
+            if gradient is not None:
+                expected[name] += gradient**2 / 7
+    for parts in ([7], [3, 4]):
+        batches = [
+            Batch(*group)
+            for group in zip(x.split(parts), y.split(parts), t.split(parts), strict=True)
+        ]
+        found = image_mean(network, batches, named, cross_entropy, "square")
+        for name, value in expected.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-9)

@@ -1,4 +1,4 @@
-"""Dense class-incremental learning (Tickets spec, 1.6, 3.1 and 11.8 to 11.13)."""
+"""Dense class-incremental learning (Tickets spec, 1.6, 3.1 and 11.8 to 11.11)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lifelong.data import Images, Visit
 from lifelong.data.transforms import RandomCrop
 from lifelong.networks import MultiHead, SingleHead, TwoBranchNetwork
 from lifelong.parts.distillation import distillation
-from lifelong.parts.exemplars import herded
 from lifelong.strategies import CIL
 from tests.conftest import execute, results_of, small_body, toy_task, toy_visit
 
@@ -53,19 +52,6 @@ def feeds(method: CIL, visit: Visit) -> dict[str, Images]:
     (now,) = method.rounds(visit)
     found = {name: feed.images for name, feed in now.feeds.items()}
     return {name: made() if callable(made) else made for name, made in found.items()}
-
-
-def test_distillation_and_its_gradient() -> None:
-    """T (softmax(u/T) - softmax(z/T)) / batch; at T = 2 four times the softened cross-entropy."""
-    u = torch.randn(5, 4, dtype=torch.double, requires_grad=True)
-    z = torch.randn(5, 4, dtype=torch.double)
-    kd = 2.0**2 * distillation(u, z, 2.0)
-    p, q = (z / 2).softmax(1), (u / 2).softmax(1)
-    torch.testing.assert_close(kd, -4 * (p * q.log()).sum(1).mean())
-    (gradient,) = torch.autograd.grad(kd, u)
-    torch.testing.assert_close(gradient, 2 * (q - p).detach() / 5, rtol=0, atol=1e-12)
-    same = distillation(u, u.detach(), 2.0)
-    assert torch.autograd.grad(same, u)[0].abs().max() < 1e-12
 
 
 def test_a_step_by_hand() -> None:
@@ -193,20 +179,6 @@ def test_views_are_frozen_and_the_teacher_answered_on_them(unlabeled: str, tmp_p
     again.begin_task(visit)
     again.load_state_dict(method.state_dict())
     assert torch.equal(again._views(visit).x, first.x)
-
-
-def test_herding_is_the_definition() -> None:
-    features = torch.randn(20, 6, dtype=torch.double)
-    mean, found = features.mean(0), list[int]()
-    for number in range(1, 8):
-        best = min(
-            (row for row in range(20) if row not in found),
-            key=lambda row: float(
-                (mean - (features[found].sum(0) + features[row]) / number).norm()
-            ),
-        )
-        found.append(best)
-    assert herded(features, 7).tolist() == found
 
 
 def test_the_classes_of_all_tasks_are_learned(tmp_path: Path) -> None:

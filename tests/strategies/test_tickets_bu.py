@@ -1,89 +1,22 @@
-"""Bottom-up tickets, retraining, tickets as files (Tickets spec, 6, 7, 11.6, 11.7, 11.14)."""
+"""Bottom-up tickets (Tickets spec, 6, 11.6, 11.7)."""
 
 from __future__ import annotations
 
 import copy
 import re
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from lifelong import load_run, load_ticket
-from lifelong.finished import evaluate, export
-from lifelong.networks import MultiHead, TwoBranchNetwork
-from lifelong.parts.masks import Masks
-from lifelong.strategies import Round, TicketsBU
-from tests.conftest import execute, results_of, small_body, toy_visit
+from lifelong import load_run
+from lifelong.finished import evaluate
+from lifelong.strategies import TicketsBU
+from tests.conftest import results_of, toy_visit
+from tests.strategies.bottom_up import after, driven, made, prunings
 
-SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
 NONE: Any = []  # instead of a loader that is not used
-
-
-def made(**options: Any) -> TicketsBU:
-    torch.manual_seed(3)
-    values = {"batch_size": 48, "memory": 4, "unlabeled": "exemplars"} | options
-    return TicketsBU(TwoBranchNetwork(small_body(), MultiHead), SGD, **values)
-
-
-def driven(method: TicketsBU, index: int, *accuracies: float, last: float = 0.9) -> list[Round]:
-    """The rounds of a task whose trainings have these accuracies, and `last` when they are through.
-
-    Weights move a little in each, as masks allow.
-    """
-    visit = toy_visit(index)
-    method.begin_task(visit)
-    rounds, given, seen = method.rounds(visit), iter(accuracies), []
-    now = next(rounds)
-    while True:
-        seen.append(now)
-        with torch.no_grad():
-            for p in method.network.parameters():
-                p.add_(0.02 * torch.randn_like(p))
-            method.on_train_batch_end(None, visit.train[torch.arange(2)], 0)
-        accuracy = next(given, last)
-        try:
-            now = rounds.send({"val/best": accuracy, "score": accuracy})
-        except StopIteration:
-            break
-    method.end_task(visit, NONE)
-    return seen
-
-
-def prunings(rounds: list[Round]) -> int:
-    return sum(now.name.startswith("pruning") for now in rounds)
-
-
-def after(total: int, count: int, share: float = 0.2) -> int:
-    left = total
-    for _ in range(count):
-        left -= round(share * left)
-    return left
-
-
-def test_first_task_prunes_at_least_to_the_base_whatever_the_accuracy() -> None:
-    """The 90 % line is crossed by the eleventh pruning, which is taken back."""
-    method = made()
-    rounds = driven(method, 0, 0.9, last=0.1)
-    assert prunings(rounds) == 11
-    total = len(method.ticket.flat())
-    assert method.ticket.kept() == after(total, 10)
-    assert method.method["decisions"]["1"]["accuracy_fell_in_round"] == 1
-    assert [now.name for now in rounds][-1] == "retrained ticket"
-    assert {now.restore_best for now in rounds if now.name.startswith("pruning")} == {False}
-
-
-@pytest.mark.parametrize(("fails", "kept"), [(17, 16), (99, 26)])
-def test_first_task_prunes_until_the_accuracy_falls_or_the_cap(fails: int, kept: int) -> None:
-    method = made()
-    accuracies = [0.9, *([0.9] * (fails - 1)), *([0.88] if fails < 27 else [])]
-    rounds = driven(method, 0, *accuracies)
-    assert prunings(rounds) == min(fails, 26)
-    total = len(method.ticket.flat())
-    assert method.ticket.kept() == after(total, kept)
-    assert method.method["remaining"]["1"] == round(method.ticket.kept() / total, 6)
 
 
 @pytest.mark.parametrize(
@@ -207,34 +140,6 @@ def test_published_sizes() -> None:
     assert round(100 * grown / total, 4) == 3.1085
 
 
-@pytest.mark.parametrize(
-    ("drop", "base", "rounds", "kept"),
-    [
-        (2.0, 50.0, 3, 3),  # the new pruning reaches the base: stops without training it
-        (2.1, 50.0, 3, 3),
-        (1.9, 50.0, 6, 6),  # the accuracy never falls: the cap
-        (5.0, 10.0, 1, 1),  # at once, and the first pruning is kept nevertheless
-    ],
-)
-def test_growing_ends(drop: float, base: float, rounds: int, kept: int) -> None:
-    method = made(most_rounds=6, base_sparsity=base)
-    method.ticket.set_flat(torch.zeros_like(method.ticket.flat()))
-    visit = toy_visit(0)
-    method.begin_task(visit)
-    growing = method._regrown(visit, 0.9)
-    next(growing)
-    count = 1
-    while True:
-        try:
-            growing.send({"val/best": 0.9 - drop / 100})
-        except StopIteration:
-            break
-        count += 1
-    assert count == rounds == len(method.method["decisions"]["1"]["rounds"])
-    total = len(method.ticket.flat())
-    assert method.ticket.kept() == after(total, kept)
-
-
 def test_the_dense_chain_goes_on_and_teaches() -> None:
     """The ticket leaves no trace in it: stage 2 begins from dense weights, which also answer U."""
     method = made(most_rounds=2, base_sparsity=10)
@@ -265,52 +170,6 @@ def test_the_dense_chain_goes_on_and_teaches() -> None:
     for name, p in method.prunable().items():
         wanted = start[f"body.{name}"] * method.ticket.keep[name]
         assert torch.equal(p.detach(), wanted)
-
-
-def test_deciding_on_test_images_is_asked_for_and_said() -> None:
-    method = made(decide_on="test", most_rounds=2, base_sparsity=0)
-    visit = toy_visit(0)
-    method.begin_task(visit)
-    rounds = method.rounds(visit)
-    dense = next(rounds)
-    assert dense.score_on is not None
-    assert torch.equal(dense.score_on.x, visit.task.test.x)
-    assert dense.val is None  # the best epoch is that on validation images all the same
-    pruned = rounds.send({"val/best": 0.1, "score": 0.9})
-    assert method.method["decisions"]["1"]["dense"] == 0.9
-    assert torch.equal(pruned.val.x, visit.task.test.x)  # type: ignore[union-attr]
-    assert method.method["decide_on"] == "test"
-    method = made()
-    method.begin_task(visit)
-    assert next(method.rounds(visit)).score_on is None
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"prune_fraction": 1.0}, r"strategy\.prune_fraction=1\.0"),
-        ({"most_rounds": 0}, r"strategy\.most_rounds=0"),
-        ({"base_sparsity": 101.0}, r"strategy\.base_sparsity=101"),
-    ],
-)
-def test_refuses(options: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        made(**options)
-
-
-SMALL = ["data=digits", "epochs=3", "batch_size=64", "optimizer=adam", "lr=0.003", "logger=none"]
-SMALL += ["unlabeled=exemplars"]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two tasks, all stages kept."""
-    path = tmp_path_factory.mktemp("bu")
-    options = ["strategy=tickets_bu", "tasks=2", "keep=all", "strategy.round_epochs=1"]
-    options += ["strategy.memory=20"]
-    options += ["strategy.most_rounds=3", "strategy.prune_fraction=0.4", "strategy.decide_on=test"]
-    assert execute(path, *SMALL, *options) == 0
-    return path
 
 
 def test_a_run_measures_both_chains(folder: Path) -> None:
@@ -348,78 +207,3 @@ def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture
     ):
         assert evaluate.main([f"run={folder}", wrong]) == 2
         assert re.search(message, capsys.readouterr().err)
-
-
-def test_a_ticket_is_exported_loaded_and_trained_once_more(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    file = tmp_path / "second.ticket"
-    assert export.main(["ticket=true", str(folder), str(file)]) == 0
-    assert "% of the weights" in capsys.readouterr().out
-    assert export.main(["ticket=true", str(folder), str(file)]) == 2
-    assert "is there already" in capsys.readouterr().err
-    ticket, run = load_ticket(file), load_run(folder)
-    strategy: Any = run.strategy
-    assert ticket.remaining == strategy.masks.remaining()
-    assert [task["classes"] for task in ticket.tasks] == [t.classes for t in run.tasks.values()]
-    assert ticket.provenance["visit"] == 2
-    assert ticket.provenance["decide_on"] == "test"
-    assert ticket.provenance["accuracy"] == results_of(folder)["accuracy"][1]
-    for name, value in ticket.weights.items():
-        assert torch.equal(value, strategy.state()[name])
-    for name, kept in strategy.masks.keep.items():
-        start = strategy.start[f"body.{name}"] * kept
-        assert torch.equal(ticket.start[f"body.{name}"], start)
-    network = load_run(folder).strategy.network
-    ticket.into(network, trained=False)
-    assert not torch.equal(network.body.layers[1].weight, strategy.network.body.layers[1].weight)
-    ticket.into(network)
-    for one, other in zip(network.parameters(), strategy.network.parameters(), strict=True):
-        assert torch.equal(one, other)
-    accuracies = []
-    retrain = [*SMALL, "strategy=retrain", f"strategy.run={folder}", "strategy.visit=2"]
-    for index, options in enumerate((
-        ["strategy.start=before"],
-        [f"strategy.mask={file}", f"strategy.start={file}"],
-        [],
-    )):  # fmt: skip
-        assert execute(tmp_path / str(index), *retrain, *options) == 0
-        results = results_of(tmp_path / str(index))
-        assert results["method"]["remaining"]["2"] == round(ticket.remaining, 6)
-        assert results["accuracy"][0] == [None, None]
-        accuracies.append(results["accuracy"][1])
-    assert accuracies[0] == accuracies[1] != accuracies[2]
-    first: Any = load_run(tmp_path / "2").strategy
-    assert first.start.keys() == strategy.first.keys()
-    for name, value in strategy.first.items():
-        kept = first.masks.keep.get(name.removeprefix("body."), torch.ones(()))
-        assert torch.equal(first.start[name], value * kept), name
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["strategy.visit=3"], "holds no checkpoint of task 3, only of the visits 1, 2"),
-        (["strategy.visit=2", "data.seed=9"], "had other training images for task 1"),
-        (["strategy.visit=2", "data.shuffle_classes=true"], "learned other tasks"),
-        (["strategy.visit=2", "tasks=1"], "strategy.visit=2: the stream has 1 tasks"),
-        (["strategy.visit=2", "strategy.mask=nowhere"], "nowhere: no such file"),
-        (["strategy.visit=2", "strategy.start=nowhere"], "nowhere: no such file"),
-        (["strategy.visit=2", "unlabeled=none"], "unlabeled: none; the run in"),
-        (["strategy.visit=2", "backbone=conv4"], "has other weights, body."),
-    ],
-)
-def test_retraining_refuses(
-    folder: Path, tmp_path: Path, options: list[str], message: str, capsys: Any
-) -> None:
-    given = [*SMALL, "strategy=retrain", f"strategy.run={folder}", *options]
-    assert execute(tmp_path, *given) == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_foreign_file_is_no_ticket(tmp_path: Path) -> None:
-    torch.save({"format": 0}, tmp_path / "other")
-    with pytest.raises(ValueError, match="not a ticket that this version reads"):
-        load_ticket(tmp_path / "other")
-    masks = Masks({"0.weight": torch.nn.Parameter(torch.ones(3, 5, 3, 3))})
-    assert masks.remaining() == 1

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from rich.console import Console
 
 from lifelong.comparison import compare
 from lifelong.configuration.compose import FOLDER, register
-from lifelong.configuration.folders import run_folder
-from lifelong.sweeps.plan import Plan, plan
-from lifelong.sweeps.standing import note_failure, sweep_status
-from lifelong.sweeps.watch import SweepMonitor, assign_gpu
+from lifelong.sweeps.plan import plan
+from lifelong.sweeps.standing import sweep_status
 from tests.conftest import results_of
 from tests.processes import Command, fresh
+from tests.sweeps.searched import LOG
 
 QUICK = ["data=digits", "tasks=2", "epochs=2", "batch_size=32", "data.fraction=0.3", "logger=none"]
 
@@ -52,64 +46,6 @@ def test_plans() -> None:
         plan(["lr=interval(0,1)"])
     with pytest.raises(ValueError, match=r"paths.output_dir=a,b: a sweep has one folder"):
         plan(["paths.output_dir=a,b"])
-
-
-def test_different_values_have_different_folders() -> None:
-    name = run_folder
-    assert name("seed=1,strategy=hps") == "seed=1_strategy=hps"
-    assert name("experiment=tag/cifar100_er") == "experiment=tag_cifar100_er"
-    groups = ("classes=[[0,1,2],[3,4]]", "classes=[[0,1],[2,3,4]]", "root=/a/b", "root=/a_b")
-    assert len({name(text) for text in groups}) == 4
-    assert name("lr=" + "1" * 200) != name("lr=" + "1" * 201)
-
-
-def written(folder: Path, name: str, status: str, final: float | None = None) -> None:
-    (folder / name).mkdir(parents=True)
-    (folder / name / "config.yaml").write_text("")
-    results = {"status": status, "metrics": {"final_accuracy": final}}
-    (folder / name / "results.json").write_text(json.dumps(results))
-
-
-def test_what_a_sweep_tells(tmp_path: Path) -> None:
-    made = Plan(tmp_path, 4, (), parallel=False)
-    written(tmp_path, "a", "finished", 0.5)
-    out = io.StringIO()
-    with SweepMonitor(made, Console(file=out, width=200)):
-        written(tmp_path, "b", "finished", 0.75)
-        written(tmp_path, "c", "running")
-        note_failure(tmp_path / "d", "batch_size=9: too many\nmore")
-    told = out.getvalue()
-    assert "b: final accuracy 75.0 %; 2 of 4 done" in told
-    assert "2 runs finished (1 of them before), 1 failed" in told
-    assert "failed: d: batch_size=9: too many\n" in told
-    assert "the same command goes on" in told
-    assert sweep_status(tmp_path).running == ["c"]
-    note_failure(tmp_path / "d", None)
-    assert not (tmp_path / "failures").exists()
-
-
-@pytest.mark.parametrize("text", ["name=x[/b]: no", "layers=[1, 0]: give 4", "a [red]b", "x:cat:y"])
-def test_texts_of_a_sweep_are_no_markup(tmp_path: Path, text: str, capsys: Any) -> None:
-    """A reason, which has a person's own value in it, is printed as it is."""
-    with SweepMonitor(Plan(tmp_path, 2, (), parallel=False)):
-        note_failure(tmp_path / "d", text)
-    assert f"failed: d: {text}\n" in capsys.readouterr().out
-
-
-def test_gpus_in_turn() -> None:
-    def given(number: int, launcher: str = "joblib", **env: str) -> dict[str, str]:
-        settings: Any = SimpleNamespace(
-            runtime=SimpleNamespace(choices={"hydra/launcher": launcher}),
-            job=SimpleNamespace(num=number),
-        )
-        assign_gpu(settings, env)
-        return env
-
-    assert given(0, CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "4"
-    assert given(3, CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "7"
-    assert given(3, CUDA_VISIBLE_DEVICES="4,7", LIFELONG_GPU="4")["CUDA_VISIBLE_DEVICES"] == "4,7"
-    assert given(3, "basic", CUDA_VISIBLE_DEVICES="4,7")["CUDA_VISIBLE_DEVICES"] == "4,7"
-    assert given(1, CUDA_VISIBLE_DEVICES="4") == {"CUDA_VISIBLE_DEVICES": "4"}
 
 
 def started(folder: Path, *arguments: str, session: bool = False) -> Command:
@@ -215,3 +151,17 @@ def test_the_batch_script_of_a_cluster(tmp_path: Path) -> None:
     )  # fmt: skip
     for line in ("--partition=gpu", "--time=600", "--gpus-per-node=1", "--cpus-per-task=4"):
         assert f"#SBATCH {line}\n" in script
+
+
+def test_a_search_of_one_name_has_one_folder() -> None:
+    made = plan(["search=tpe", LOG, "search.trials=5", "seed=1,2"])
+    more = plan(["search=tpe", LOG, "search.trials=50", "seed=1,2"])
+    assert made is not None
+    assert more is not None
+    assert made.folder == more.folder
+    assert made.searches
+    assert made.total is None
+    assert "hydra/sweeper=search" in made.overrides()
+    other = plan(["search=random", LOG, "seed=1,2"])
+    assert other is not None
+    assert other.folder != made.folder

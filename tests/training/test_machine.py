@@ -11,8 +11,6 @@ import pytest
 import torch
 
 from lifelong.configuration.complete import complete
-from lifelong.sweeps.plan import plan
-from lifelong.sweeps.watch import SweepMonitor
 from lifelong.training import machine
 from tests.conftest import configured, execute
 from tests.processes import ROOT
@@ -111,19 +109,6 @@ def test_an_accelerator_that_is_not_there(
     assert told.startswith(f"error: trainer.accelerator={name}: ")
     assert "trainer=auto" in told
     assert told.count("\n") == 1
-
-
-def test_runs_that_begin_at_once_share_the_cores(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "cores", lambda: 8)
-    monkeypatch.setenv(machine.LIMIT, "")
-    monkeypatch.delenv(machine.LIMIT)
-    given = ["seed=1,2", f"paths.output_dir={tmp_path}", "hydra/launcher=submitit_local"]
-    made = plan(given)
-    assert made is not None
-    with SweepMonitor(made):
-        assert os.environ[machine.LIMIT] == "4"
 
 
 def test_the_first_line_comes_before_torch() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lifelong.measures import Prediction, Tally
+from lifelong.measures import Tally
 from lifelong.training.record import PEAK, TEST, Record
+from tests.measures.predicted import answered
 
 
 def tally(*counts: tuple[int, int]) -> Tally:
@@ -21,12 +22,6 @@ def tally(*counts: tuple[int, int]) -> Tally:
     return made
 
 
-def answered(made: Tally, right: torch.Tensor, t: torch.Tensor) -> None:
-    scores = torch.stack([1.0 - right.float(), right.float()], 1)
-    classes = torch.tensor([0, 1]).expand(len(t), 2)
-    made.update(Prediction(scores, classes), torch.ones(len(t)).long(), t)
-
-
 def record() -> Record:
     made = Record("method", "stream", 1, [0, 1], ["task 1", "task 2"])
     made.images = {"train": [3, 3]}
@@ -36,21 +31,6 @@ def record() -> Record:
     made.add(2, PEAK, tally((0, 0), (20, 20)))
     made.parameters = [10, 20]
     return made
-
-
-def test_counts_are_exact_for_uneven_batches() -> None:
-    """64 right answers and 8 wrong ones are 0.889, not the mean of two batches."""
-    made = Tally()
-    answered(made, torch.ones(64, dtype=torch.bool), torch.zeros(64, dtype=torch.long))
-    answered(made, torch.zeros(8, dtype=torch.bool), torch.zeros(8, dtype=torch.long))
-    assert made.counts() == {0: (64, 72)}
-    assert made.mean() == pytest.approx(64 / 72)
-
-
-def test_batches_of_several_tasks_are_told_apart() -> None:
-    made = Tally()
-    answered(made, torch.tensor([True, False, True]), torch.tensor([1, 0, 1]))
-    assert made.counts() == {0: (0, 1), 1: (2, 2)}
 
 
 def test_matrix_and_metrics() -> None:

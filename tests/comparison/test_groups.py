@@ -1,0 +1,161 @@
+"""Which runs are averaged, and what tells the others apart."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifelong.comparison.compare import main
+from lifelong.comparison.groups import best, curves, differing, grouped, refer
+from lifelong.comparison.runs import read
+from lifelong.comparison.tables import grids
+from tests.comparison.finished_runs import added, groups_in, run
+
+
+@pytest.mark.parametrize(
+    ("changes", "config"),
+    [
+        ({"data": "other"}, {}),
+        ({"tasks": ["a"], "visits": [1], "accuracy": [[0.5]]}, {}),
+        ({"fidelity": "authors"}, {}),
+        ({"measured_on": "validation"}, {}),
+        ({"evaluate": "class"}, {}),
+        ({"method": {"unlabeled": "stl10"}}, {}),
+        ({"images": {"train": [5, 5], "test": [2, 2]}}, {}),
+        ({}, {"epochs: 3": "epochs: 4"}),
+    ],
+)
+def test_what_is_not_comparable_is_not_averaged(
+    tmp_path: Path, changes: dict[str, Any], config: dict[str, str]
+) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5, **changes)
+    text = (tmp_path / "2" / "config.yaml").read_text()
+    for old, new in config.items():
+        text = text.replace(old, new)
+    (tmp_path / "2" / "config.yaml").write_text(text)
+    found = groups_in(tmp_path)
+    assert [len(group.runs) for group in found] == [1, 1]
+    assert len(grids(found)) == 2
+    assert not any(grid.tests for grid in grids(found))
+
+
+def test_runs_with_other_options_are_rows_of_their_own(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5)
+    run(tmp_path / "3", "ours", 1, 0.3, em="release")
+    found = groups_in(tmp_path, tmp_path / "1")  # a folder named twice counts once
+    assert [(group.label, len(group.runs)) for group in found] == [
+        ("ours strategy.em=paper", 2),
+        ("ours strategy.em=release", 1),
+    ]
+    assert differing(found) == ["strategy.em"]
+    (grid,) = grids(found)
+    assert grid.options[0] == ["method", "strategy.em"]
+
+
+def test_members_of_groups_tell_rows_apart_before_options(tmp_path: Path) -> None:
+    for number, rate in ((1, 0.1), (2, 0.2)):
+        run(tmp_path / str(number), "ours", 1, 0.4, em=rate)
+        path = tmp_path / str(number) / "config.yaml"
+        path.write_text(path.read_text() + f"choices: {{optimizer: kind{number}, data: toy}}\n")
+    assert [g.label for g in groups_in(tmp_path)] == [
+        "ours optimizer=kind1",
+        "ours optimizer=kind2",
+    ]
+
+
+def test_by_refuses_to_average_what_differs(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 2, 0.5, em="release")
+    assert main([str(tmp_path), "by=lr"]) == 2
+    error = capsys.readouterr().err
+    assert "are not averaged: strategy.em is paper and release; add strategy.em to by" in error
+    assert not (tmp_path / "comparison.csv").exists()
+    assert main([str(tmp_path), "by=strategy.em,lr"]) == 0
+
+
+def test_a_copy_of_a_run_does_not_count_twice(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "2", "ours", 1, 0.4)
+    assert [len(group.runs) for group in groups_in(tmp_path)] == [1]
+    run(tmp_path / "3", "ours", 1, 0.41)
+    assert main([str(tmp_path)]) == 2
+    assert "the same options and seeds gave different results" in capsys.readouterr().err
+
+
+def test_the_best_options_of_each_method(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4, measured_on="validation")
+    run(tmp_path / "2", "ours", 2, 0.5, measured_on="validation")
+    run(tmp_path / "3", "ours", 1, 0.46, em="release", measured_on="validation")
+    run(tmp_path / "4", "theirs", 1, 0.3, measured_on="validation", fidelity="authors")
+    assert {group.label for group in best(groups_in(tmp_path))} == {
+        "ours strategy.em=release", "theirs"
+    }  # fmt: skip
+    assert main(["best=true", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "batch 10, measured on validation images" in printed
+    assert "batch 10, official implementation, measured on validation images" in printed
+    assert "em=paper" not in printed
+
+
+def test_the_same_number_in_another_order_is_the_same(tmp_path: Path) -> None:
+    for seed, text in ((1, "b: {x: 100, y: 2}\n"), (2, "b: {y: 2.0, x: 100.0}\n")):
+        run(tmp_path / str(seed), "ours", seed, 0.5)
+        added(tmp_path / str(seed), text)
+    assert [len(group.runs) for group in groups_in(tmp_path)] == [2]
+
+
+def test_by_a_member_of_a_group(tmp_path: Path) -> None:
+    for number, member in enumerate(("top1", "top2")):
+        run(tmp_path / member, "ours", 1, 0.5, em=number)
+        added(tmp_path / member, f"choices: {{transfer: {member}}}\n")
+    runs, _, _ = read([tmp_path])
+    assert [g.label for g in grouped(runs, ["transfer"])] == [
+        "ours transfer=top1", "ours transfer=top2"
+    ]  # fmt: skip
+    with pytest.raises(ValueError, match="by=transfr: no run has such an option"):
+        grouped(runs, ["transfr"])
+
+
+def test_curves_of_what_else_is_the_same(tmp_path: Path, capsys: Any) -> None:
+    for number in (1, 2):
+        run(tmp_path / f"t{number}", "ours", 1, 0.5, em=number)
+        run(tmp_path / f"v{number}", "ours", 1, 0.6, em=number, measured_on="validation")
+    found = curves(groups_in(tmp_path), "strategy.em")
+    assert {name: [value for value, _ in points] for name, points in found.items()} == {
+        "ours, toy, measured_on=test": [1, 2], "ours, toy, measured_on=validation": [1, 2]
+    }  # fmt: skip
+    assert main([str(tmp_path), "figure=strategy.em", "best=true"]) == 2
+    assert "figure: draws all runs" in capsys.readouterr().err
+    for folder in tmp_path.iterdir():
+        content = json.loads((folder / "results.json").read_text())
+        content["metrics"]["forgetting"] = None
+        (folder / "results.json").write_text(json.dumps(content))
+    assert main([str(tmp_path), "figure=strategy.em"]) == 0
+
+
+def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: Any) -> None:
+    """By hand: each task when learned and at the end, less the mean of two reference runs."""
+    rows = [[0.5, None], [0.4, 0.7]]
+    run(tmp_path / "ours" / "1", "ours", 1, 0.55, accuracy=rows)
+    for seed, ends in ((1, [0.8, 0.9]), (2, [0.6, 0.9])):
+        values = [[None, None], ends]
+        run(tmp_path / "joint" / str(seed), "joint", seed, 0.8, accuracy=values)
+    out = tmp_path / "out"
+    given = [str(tmp_path / "ours"), f"out={out}", f"reference={tmp_path / 'joint'}"]
+    assert main(given) == 0
+    runs = read([tmp_path / "ours"])[0]
+    refer(runs, groups_in(tmp_path / "joint"))
+    [grid] = grids(grouped(runs))
+    row = dict(zip(grid.heads, grid.rows[0], strict=True))
+    assert row["intransigence %, joint"] == f"{50 * (0.7 - 0.5 + 0.9 - 0.7):.1f}"
+    assert row["knowledge transfer %, joint"] == f"{50 * (0.4 - 0.7 + 0.7 - 0.9):.1f}"
+    assert "knowledge_transfer_joint" in (out / "comparison.csv").read_text()
+    run(tmp_path / "other" / "1", "ours", 1, 0.5, data="birds")
+    assert main([str(tmp_path / "other"), *given[1:]]) == 2
+    told = capsys.readouterr().err
+    assert f"reference: no run of it has learned the tasks of {tmp_path / 'other'}" in told

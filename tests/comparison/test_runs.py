@@ -1,0 +1,36 @@
+"""Folders of runs, read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lifelong.comparison.compare import main
+from lifelong.comparison.runs import read
+from tests.comparison.finished_runs import run
+
+
+def test_runs_without_results_are_told(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "done", "ours", 1, 0.5)
+    (tmp_path / "killed").mkdir()
+    for name in ("config.yaml", "environment.json"):
+        (tmp_path / "killed" / name).write_text("{}")
+    (tmp_path / "failures").mkdir()
+    (tmp_path / "failures" / "lr=-1.txt").write_text("lr=-1: give more")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign" / "results.json").write_text("[]")
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().err
+    assert f"not finished: {tmp_path / 'killed'}\n" in told
+    assert f"not finished: {tmp_path / 'lr=-1'}\n" in told
+    assert "foreign" not in told
+    assert main([str(tmp_path / "killed")]) == 2
+    assert "holds no finished run, 1 others" in capsys.readouterr().err
+
+
+def test_results_of_an_earlier_version_are_told(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.5, visits=[0, 1])
+    _, _, damaged = read([tmp_path])
+    assert "was written by an earlier version, which numbered tasks from 0" in "".join(
+        damaged.values()
+    )

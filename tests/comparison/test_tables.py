@@ -1,0 +1,110 @@
+"""Groups of runs as tables of text, beside what was published."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lifelong.comparison.compare import main
+from lifelong.comparison.tables import grids, latex, markdown, tidy
+from tests.comparison.finished_runs import groups_in, run
+
+
+def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.40)
+    run(tmp_path / "2", "ours", 2, 0.42)
+    run(tmp_path / "3", "theirs", 1, 0.3)
+    run(tmp_path / "4", "theirs", 2, 0.9, status="failed")
+    assert main([str(tmp_path), "against=paper"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[0] == "toy: 2 tasks, 3 epochs, batch 10"
+    accuracy = "41.0 +- 1.4 [28.3, 53.7]"  # t(1) = 12.706, deviation 1.414
+    assert lines[4] == (
+        f"| `ours` | 2 | {accuracy} | {accuracy} | {accuracy} | 39.3 +- 0.1 | +1.7 "
+        "| 5.0 +- 0.0 [5.0, 5.0] | 0.900 +- 0.000 [0.900, 0.900] | 1,234 "
+        "| 7 +- 0 [7, 7] |"
+    )
+    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | - | - | 5.0 | 0.900 | 1,234 | 7 |"
+    assert f"not finished: {tmp_path / '4'}\n" in captured.err
+    table = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
+    peak = next(row for row in table if (row["method"], row["metric"]) == ("ours", "peak_accuracy"))
+    assert [float(peak[key]) for key in ("mean", "deviation", "published", "difference")] == (
+        pytest.approx([41.0, math.sqrt(2), 39.3, 1.7])
+    )
+    assert float(peak["ci95_high"]) == pytest.approx(41 + 12.7062 * 1, abs=1e-3)
+    assert (tmp_path / "comparison.md").read_text() in captured.out
+    assert main([str(tmp_path)]) == 0
+    assert "39.3" not in capsys.readouterr().out
+    config = tmp_path / "2" / "config.yaml"
+    config.write_text(config.read_text() + "changed: [epochs=3, tasks=2]\n")
+    assert main([str(tmp_path), "against=paper"]) == 0
+    note = "ours: the published figures are not of epochs=3 tasks=2"
+    assert f"\n{note}\n" in capsys.readouterr().out
+    assert note in (tmp_path / "comparison.html").read_text()
+    assert f"% {note}\n" in (tmp_path / "comparison.tex").read_text()
+
+
+def test_times_and_weights_left_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    """Seconds, the ratio to the method that the paper names, and shares of weights by task."""
+    for seed, seconds in ((1, 30.0), (2, 50.0)):
+        run(tmp_path / f"brute {seed}", "brute", seed, 0.4, seconds={"train": seconds})
+        run(tmp_path / f"ours {seed}", "ours", seed, 0.4, seconds={"train": seconds / 5})
+        left = {"remaining": {"1": 0.8, "2": 0.5 + seed / 100}}
+        run(tmp_path / f"tickets {seed}", "tickets", seed, 0.4, method=left)
+    for name, published in (
+        ("brute", "{relative_time: [6.55, ours]}"),
+        ("ours", "{seconds: [70200, null]}"),
+        ("tickets", "{weights_left: [80, 64, 32.77]}"),
+    ):
+        for config in tmp_path.glob(f"{name} *"):
+            path = config / "config.yaml"
+            text = path.read_text()
+            old = next(line for line in text.splitlines() if line.startswith("published"))
+            path.write_text(text.replace(old, f"published: {published}"))
+    assert main([str(tmp_path), "against=paper"]) == 0
+    told = capsys.readouterr().out
+    assert "| seconds of training | published seconds | time over another's |" in told
+    assert "| - | 5.00 of ours, published 6.55 |" in told
+    assert "| 70200 | - |" in told
+    note = "tickets: % of weights left after each task, (published): "
+    assert note + "80.00 (80.00), 51.50 (64.00), - (32.77)" in told
+    assert note in (tmp_path / "comparison.html").read_text()
+    assert main([str(tmp_path)]) == 0
+    assert "70200" not in capsys.readouterr().out
+
+
+def test_validation_is_not_put_beside_the_published(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.5, measured_on="validation")
+    assert main([str(tmp_path), "against=paper"]) == 0
+    assert "39.3" not in capsys.readouterr().out
+
+
+def test_latex_is_escaped(tmp_path: Path) -> None:
+    run(tmp_path / "1", "my_method", 1, 0.40)
+    run(tmp_path / "2", "my_method", 2, 0.42)
+    found = latex(grids(groups_in(tmp_path)))
+    assert r"my\_method & 2 & $41.0 \pm 1.4$ [28.3, 53.7]" in found
+    assert r"final \%" in found
+    assert found.count(r"\begin{tabular}") == found.count(r"\end{tabular}") == 1
+    assert "my_method" in markdown(grids(groups_in(tmp_path)))
+    assert tidy([]).count("\n") == 1
+
+
+def test_orders_are_averaged_and_the_worst_and_best_are_told(tmp_path: Path) -> None:
+    for order, final in ((1, 0.5), (2, 0.8), (3, 0.6)):
+        folder = tmp_path / str(order)
+        run(folder, "ours", 1, final)
+        config = (folder / "config.yaml").read_text()
+        (folder / "config.yaml").write_text(config.replace("{}", f"{{order_seed: {order}}}"))
+    [group] = groups_in(tmp_path)
+    assert len(group.runs) == 3
+    [note] = grids([group])[0].notes
+    assert (
+        "over 3 orders: worst 50.0 % (data.order_seed=1), best 80.0 % (data.order_seed=2)" in note
+    )

@@ -1,0 +1,129 @@
+"""The page about a run."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from lifelong.report import page
+from lifelong.strategies import MAS
+
+CONFIG = "strategy: {_target_: lifelong.strategies.MAS, strength: '<1&'}\n"
+CONFIG += "optimizer: {}\ndata: {}\npaths: {}\n"
+RESULTS: dict[str, Any] = {
+    "strategy": "a<b>", "data": "toy", "seed": 3, "status": "running", "tasks": ["one", "<two>"],
+    "visits": [2, 1], "accuracy": [[None, 0.5], [0.875, 0.25]], "parameters": 12345,
+    "accuracy_class": [[None, 0.4], [0.5, 0.125]],
+    "metrics": {"final_accuracy": 0.5625, "forgetting": 0.25, "forgetting_ratio": 0.5},
+    "seconds": {"train": 7.25}, "peak_accuracy_of_task": [0.9, None],
+    "images": {"train": [24, 30]}, "validation": {"1": {}}, "method": {},
+}  # fmt: skip
+
+
+class Cells(HTMLParser):
+    """The rows of all tables, and what a browser would fetch."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows, self.fetched, self.inside = list[list[str]](), list[str](), False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.fetched += [value for key, value in attrs if key in ("src", "href")]
+        if tag == "tr":
+            self.rows.append([])
+        self.inside = tag in ("td", "th")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.rows[-1].append(data)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = False
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "results.json").write_text(json.dumps({**RESULTS, **changes}))
+    (folder / "config.yaml").write_text(CONFIG)
+    (folder / "environment.json").write_text('{"python": "<3>"}')
+    return folder
+
+
+@pytest.mark.page
+def test_a_page_holds_all_that_a_run_found_and_asks_no_network(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = written(tmp_path / "run")
+    assert page.main([str(folder)]) == 0
+    assert capsys.readouterr().out == f"{folder}/report.html\n"
+    text = (folder / "report.html").read_text()
+    found = Cells(text)
+    assert ["task", "when learned", "peak", "at the end", "at the end, class-incremental",
+            "training images"] in found.rows  # fmt: skip
+    assert ["one", "87.5 %", "90.0 %", "87.5 %", "50.0 %", "24"] in found.rows
+    assert ["<two>", "50.0 %", "-", "25.0 %", "12.5 %", "30"] in found.rows
+    assert ["forgetting ratio", "0.500"] in found.rows
+    assert ["parameters kept", "12,345"] in found.rows
+    assert ["seconds: train", "7.2"] in found.rows
+    names = {path.stem for path in (folder / "figures").glob("*.png")}
+    assert names == {"accuracy_matrix", "accuracy_curves", "accuracy_matrix_class",
+                     "accuracy_curves_class", "forgetting_by_task"}  # fmt: skip
+    assert len(found.fetched) == len(names)
+    assert all(link.startswith("data:image/png;base64,") for link in found.fetched)
+    assert set(re.findall(r'alt="(\w+)"', text)) == names
+    assert "<title>a&lt;b&gt; on toy, seed 3</title>" in text
+    assert "a<b>" not in text
+    assert "&lt;1&amp;" in text  # of the configuration
+    assert "crosses" not in text  # of what no paper published
+
+
+def test_a_card_for_each_headline_that_was_measured() -> None:
+    text = page._cards(RESULTS)
+    assert re.findall(r"<b>(.*?)</b>", text) == ["56.2 %", "25.0 %", "0.500"]
+    assert page._cards({"metrics": {"final_accuracy": None}}) == '<div class="cards"></div>'
+
+
+def test_configurations_that_were_chosen_stand_beside_their_tasks() -> None:
+    searched = {**RESULTS, "method": {"tasks": {"2": {"chosen": "1100"}}}}
+    rows = Cells(page._table(searched)).rows
+    assert rows[0][-1] == "configuration"
+    assert rows[2][-1] == "1100"
+
+
+@pytest.mark.page
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"metrics": {"final_accuracy": "high"}}, "is damaged, or of something else"),
+        ({"images": {}}, "is damaged, or of another version"),
+        ({"peak_accuracy_of_task": [0.5]}, "do not fit"),
+    ],
+)
+def test_damage_is_told_and_no_page_is_made(
+    tmp_path: Path, changes: dict[str, Any], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = written(tmp_path / "run", **changes)
+    assert page.main([str(folder)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {folder}/results.json: ")
+    assert message in told
+    assert not (folder / "report.html").exists()
+    assert page.main([]) == 2
+    assert "FOLDER: give that of a run" in capsys.readouterr().err
+
+
+def test_figures_of_ones_own_methods_need_trust() -> None:
+    def made(target: str, trust: bool) -> list[Any]:
+        config = OmegaConf.create({"strategy": {"_target_": target}, "optimizer": None})
+        return page._made_by(config, trust)
+
+    assert made("lifelong.strategies.MAS", False) == [MAS]
+    assert made("tests.pruning.Pruning", False) == []
+    assert [each.__name__ for each in made("tests.pruning.Pruning", True)] == ["Pruning"]
