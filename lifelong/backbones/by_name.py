@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -52,10 +53,11 @@ class Timm(Wrapped):
         usual = timm.get_pretrained_cfg(name)
         if usual is not None and usual.fixed_input_size:
             given.setdefault("img_size", (height, width))
-        if isinstance(pretrained, str):
-            given["pretrained_cfg_overlay"] = {"state_dict": read_state(pretrained)}
+        state = read_state(pretrained) if isinstance(pretrained, str) else None
         try:
-            module = timm.create_model(name, pretrained=bool(pretrained), **given)
+            module = timm.create_model(name, pretrained=pretrained is True, **given)
+            if state is not None:
+                _load(module, state)
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
         super().__init__(module, shape, fixed)
@@ -105,6 +107,16 @@ class Torchvision(Wrapped):
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
         super().__init__(module, shape, fixed)
+
+
+def _load(module: Any, state: State) -> None:
+    """Gives a network of timm the weights of a file, as timm itself converts them."""
+    convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    state = state if convert is None else convert(state, module)
+    outputs = module.default_cfg.get("classifier") or ()
+    outputs = (outputs,) if isinstance(outputs, str) else tuple(outputs)
+    ends = tuple(f"{output}." for output in outputs)
+    module.load_state_dict({n: v for n, v in state.items() if not n.startswith(ends)})
 
 
 def read_state(file: str) -> State:

@@ -59,7 +59,7 @@ def words(line: str, commands: Sequence[str]) -> list[str]:
         commands: names of all commands.
     """
     before = line.split()
-    last = "" if line[-1:].isspace() else before.pop()
+    last = "" if not before or line[-1:].isspace() else before.pop()
     if len(before) < 2:
         return _beginning(last, commands) if before else []
     if before[1] == "list":

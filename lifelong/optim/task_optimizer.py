@@ -91,16 +91,19 @@ class Shelf:
     Args:
         optimizer: of which they are taken.
         idle: identities of the parameters.
+
+    Attributes:
+        whole: all parameters of each group.
     """
 
     def __init__(self, optimizer: Optimizer, idle: Set[int]) -> None:
         self.optimizer, self.idle = optimizer, idle
-        self._whole = [group["params"] for group in optimizer.param_groups]
+        self.whole = [group["params"] for group in optimizer.param_groups]
         self.shut()
 
     def shut(self) -> None:
         """Takes them out."""
-        for group, whole in zip(self.optimizer.param_groups, self._whole, strict=True):
+        for group, whole in zip(self.optimizer.param_groups, self.whole, strict=True):
             group["params"] = [p for p in whole if id(p) not in self.idle]
             for p in whole:
                 if id(p) in self.idle:
@@ -108,7 +111,7 @@ class Shelf:
 
     def open(self) -> None:
         """Puts them back, in their places."""
-        for group, whole in zip(self.optimizer.param_groups, self._whole, strict=True):
+        for group, whole in zip(self.optimizer.param_groups, self.whole, strict=True):
             group["params"] = whole
 
 

@@ -28,5 +28,7 @@ def standing_in(network: nn.Module, tensors: Mapping[str, Tensor]) -> Iterator[N
     """Within, the network is what `tensors_of` gave."""
     own = tensors_of(network)
     put_back(network, tensors)
-    yield
-    put_back(network, own)
+    try:
+        yield
+    finally:
+        put_back(network, own)

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
@@ -171,7 +172,8 @@ def _differentiate(
 
     of_images = vmap(grad(of_image), in_dims=(None, 0, 0), chunk_size=CHUNK)
     try:
-        found = of_images(values, batch.x, batch.y)
+        with sdpa_kernel(SDPBackend.MATH):  # the attention that can be vectorised
+            found = of_images(values, batch.x, batch.y)
     except RuntimeError as error:  # an operation that PyTorch cannot vectorise
         reason = str(error).splitlines()[0]
         raise ValueError(
@@ -179,7 +181,8 @@ def _differentiate(
             f"{min(named)} ({reason}); give batched, or another backbone"
         ) from None
     for name, gradients in found.items():
-        resized = gradients.abs() if size == "absolute" else gradients.square()
+        sizes = gradients.detach()
+        resized = sizes.abs() if size == "absolute" else sizes.square()
         totals[name] += resized.sum(0)
 
 

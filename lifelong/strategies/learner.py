@@ -142,9 +142,11 @@ class Learner(Answering):
 
     def lr_of(self, p: nn.Parameter) -> float:
         """The learning rate of a parameter that is trained, as it is now."""
-        first, *others = self.optimizer.param_groups
-        own = next((group for group in others if any(p is each for each in group["params"])), first)
-        return float(own["lr"])
+        groups = self.optimizer.param_groups
+        whole = [group["params"] for group in groups] if self._shelf is None else self._shelf.whole
+        others = zip(groups[1:], whole[1:], strict=True)
+        own = (group for group, params in others if any(p is each for each in params))
+        return float(next(own, groups[0])["lr"])
 
     def optimizer_state(self) -> dict[str, Any]:
         """The optimizer's state by parameter name."""

@@ -31,3 +31,7 @@ def test_lines_are_completed(tmp_path: Path) -> None:
     for sign in ("=", " "):
         assert after(f"lifelong run --config-dir{sign}{tmp_path} strategy=mi") == ["strategy=mine"]
     assert "tables" not in groups()
+
+
+def test_an_empty_line_has_no_ends() -> None:
+    assert words("", ["run"]) == []

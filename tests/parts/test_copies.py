@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -59,3 +60,12 @@ def test_other_tensors_stand_in_for_a_while() -> None:
         assert torch.equal(made(x), answers)
     assert torch.equal(made(x), later)
     assert not torch.equal(later, answers)
+
+
+def test_the_network_is_back_after_an_error() -> None:
+    network = nn.Linear(1, 1)
+    other = tensors_of(network)
+    nn.init.constant_(network.weight, 5.0)
+    with pytest.raises(ValueError, match="stop"), standing_in(network, other):
+        raise ValueError("stop")
+    assert network.weight.item() == 5

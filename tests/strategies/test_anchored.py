@@ -108,7 +108,7 @@ def test_the_bound_of_stability(strength: float) -> None:
     made.begin_task(toy_visit(0))
     made.begin_task(toy_visit(1))
     named = {"w": torch.nn.Parameter(torch.tensor([1.0], dtype=torch.double))}
-    made._regularized = named
+    made._regularized = made._awake = named
     made.anchor.extend(named)
     made.anchor.importance("w").fill_(2.0)
     made.anchor.weight("w").zero_()

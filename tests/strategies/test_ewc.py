@@ -151,7 +151,14 @@ def test_ewc_refuses_values_out_of_range() -> None:
     for options, message in (
         ({"decay": 1.5}, "strategy.decay=1.5: give a share"),
         ({"clip": 0.0}, "strategy.clip=0.0: give a norm above 0"),
-        ({"fidelity": "authors", "decay": 0.5}, "fidelity=authors: has no strategy.importance"),
+        (
+            {"fidelity": "authors", "decay": 0.5},
+            "has no strategy.mode=online or strategy.decay=0.5",
+        ),
+        (
+            {"fidelity": "authors", "importance": Fisher(labels="sampled")},
+            "fidelity=authors: has no strategy.importance.labels=sampled",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             made(EWC, partial(OutputMatrix, outputs=9), **options)
