@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from lifelong.backbones import AlexNet as AlexNet
     from lifelong.backbones import Backbone as Backbone
     from lifelong.backbones import Body as Body
+    from lifelong.backbones import Module as Module
     from lifelong.backbones import PreActivationResNet18 as PreActivationResNet18
     from lifelong.backbones import ReducedResNet as ReducedResNet
     from lifelong.backbones import ResNet18 as ResNet18
+    from lifelong.backbones import Timm as Timm
+    from lifelong.backbones import Torchvision as Torchvision
+    from lifelong.backbones import Wrapped as Wrapped
     from lifelong.backbones import convnet as convnet
     from lifelong.backbones import mlp as mlp
     from lifelong.backbones import resnet17 as resnet17
@@ -139,9 +143,13 @@ _NAMES = {
         "AlexNet",
         "Backbone",
         "Body",
+        "Module",
         "PreActivationResNet18",
         "ReducedResNet",
         "ResNet18",
+        "Timm",
+        "Torchvision",
+        "Wrapped",
         "convnet",
         "mlp",
         "resnet17",

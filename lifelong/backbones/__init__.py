@@ -6,7 +6,7 @@ from lifelong.backbones.convnet import ConvLayer, convnet, resnet17
 from lifelong.backbones.mlp import LinearLayer, mlp
 from lifelong.backbones.pretrained import AlexNet, ResNet18
 from lifelong.backbones.resnet import PreActivationResNet18, ReducedResNet
-from lifelong.backbones.wrapped import Wrapped
+from lifelong.backbones.wrapped import Module, Wrapped
 
 __all__ = [
     "AlexNet",
@@ -15,6 +15,7 @@ __all__ = [
     "ConvLayer",
     "Layer",
     "LinearLayer",
+    "Module",
     "PreActivationResNet18",
     "ReducedResNet",
     "ResNet18",

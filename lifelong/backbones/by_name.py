@@ -30,6 +30,9 @@ class Timm(Wrapped):
     Raises:
         ValueError: timm is not installed; no such network; weights that cannot be had or do not
             fit; images that it does not take.
+
+    >>> Timm((3, 32, 32), "test_resnet").features
+    96
     """
 
     not_loaded: ClassVar[dict[str, Any]] = {"pretrained": False}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import torch
@@ -51,3 +52,28 @@ class Wrapped(Body):
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
         features: Tensor = self.module(x)
         return features.flatten(1)
+
+
+class Module(Wrapped):
+    """A module of one's own as a body.
+
+    Args:
+        shape: of an image, (c, h, w).
+        module: makes it; is handed `shape` if it has an option of that name.
+        fixed: see `Wrapped`.
+
+    Raises:
+        ValueError: what it makes is no module, or does not take such images.
+
+    >>> Module((3, 8, 8), lambda: nn.Conv2d(3, 4, 3)).features
+    144
+    """
+
+    def __init__(
+        self, shape: Sequence[int], module: Callable[..., nn.Module], fixed: bool = False
+    ) -> None:
+        asks = "shape" in inspect.signature(module).parameters
+        made = module(shape=tuple(shape)) if asks else module()
+        if not isinstance(made, nn.Module):
+            raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
+        super().__init__(made, shape, fixed)

@@ -28,6 +28,9 @@ MEMBERS = [
 NEEDED = {
     ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
     ("transfer", "code"): ["transfer.code=10"],
+    ("backbone", "module"): ["backbone.module._target_=torch.nn.Flatten"],
+    ("backbone", "timm"): ["backbone.name=test_resnet", "data.shape=[3,32,32]"],
+    ("backbone", "torchvision"): ["backbone.name=mobilenet_v3_small", "data.shape=[3,32,32]"],
     ("data", "arrays"): ["data.file=mine.npz"],
     ("data", "folder"): ["data.root=images"],
     ("data", "folders"): ["data.roots=[one,two]"],
