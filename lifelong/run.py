@@ -39,6 +39,8 @@ from lifelong.training.session import Session, prepared
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that is gone
 
+AGAIN = 0.02  # seconds after which a lost signal is sent again
+
 
 class Stopped(BaseException):
     """The user or the system asked the run to end; the argument is the signal's number."""
@@ -243,11 +245,26 @@ def _signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]
     nohup = signal.getsignal(numbers[-1]) is signal.SIG_IGN  # asked to outlive its terminal
     heeded = numbers[:-1] if nohup else numbers
     before = {number: signal.signal(number, handler) for number in heeded}
+    lost, sys.unraisablehook = sys.unraisablehook, _again(sys.unraisablehook)
     try:
         yield
     finally:
+        sys.unraisablehook = lost
         for number, old in before.items():
             signal.signal(number, old)
+
+
+def _again(otherwise: Callable[[Any], object]) -> Callable[[Any], object]:
+    """Sends a signal once more that came where exceptions are lost, such as in a `__del__`."""
+
+    def hook(unraisable: Any) -> None:
+        stopped = unraisable.exc_value
+        if isinstance(stopped, Stopped):  # not here, where it would be lost again
+            threading.Timer(AGAIN, os.kill, (os.getpid(), stopped.args[0])).start()
+        else:
+            otherwise(unraisable)
+
+    return hook
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ QUICK = ["strategy=finetune", "data=digits", "logger=none", "trainer=cpu"]
 def called(*arguments: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["run", *arguments])
+        patch.setenv("HYDRA_FULL_ERROR", "0")  # which it sets for itself
         with pytest.raises(SystemExit) as end:
             run.main()
     return int(end.value.code or 0)
@@ -107,3 +109,24 @@ def test_signals_are_handled_for_a_while() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
     assert caught == [signal.SIGTERM]
     assert {name: signal.getsignal(getattr(signal, name)) for name in run.ENDING} == before
+
+
+def test_a_signal_where_exceptions_are_lost_comes_again() -> None:
+    class Ending:
+        """An object during whose removal a signal arrives."""
+
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    hook = sys.unraisablehook
+
+    def waiting() -> None:
+        with run._signals(run._stop):
+            Ending()
+            time.sleep(5)
+
+    with pytest.raises(run.Stopped) as stopped:
+        waiting()
+    assert stopped.value.args == (signal.SIGTERM,)
+    assert sys.unraisablehook is hook

@@ -29,6 +29,9 @@ FILES = sorted((FOLDER / "backbone").glob("*.yaml"))
 SMALLEST: dict[str, tuple[Shape, dict[str, Any]]] = {  # of each target: images, options
     "AlexNet": ((3, 63, 63), {"weights": "none"}),
     "ResNet18": ((3, 32, 32), {"weights": "none"}),
+    "Timm": ((3, 32, 32), {"name": "test_resnet"}),
+    "Torchvision": ((3, 32, 32), {"name": "mobilenet_v3_small"}),
+    "Module": ((1, 1, 1), {"module": {"_target_": "torch.nn.Flatten", "_partial_": True}}),
     "ReducedResNet": ((1, 25, 25), {"width": 1}),
     "PreActivationResNet18": ((1, 1, 1), {"width": 1}),
     "convnet": ((1, 1, 1), {"channels": 1, "widths": 1}),
@@ -41,7 +44,7 @@ def body_of(file: Path, shape: Shape) -> Body:
     """The body of a member, as narrow as it can be."""
     node: Any = OmegaConf.merge({"protocol": {"dropout": 0.0}}, OmegaConf.load(file)).backbone
     for key, value in SMALLEST[node._target_.rpartition(".")[2]][1].items():
-        if key in node:
+        if key in list(node.keys()):  # also one that a person has to give
             node[key] = [value] * len(node[key]) if OmegaConf.is_list(node[key]) else value
     node.shape = list(shape)
     body: Body = instantiate(node, _convert_="all")()

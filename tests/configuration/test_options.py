@@ -102,6 +102,9 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
 }
 # Options of other tests, which need other files: of another run, and weights that are fetched.
 ELSEWHERE = {
+    "module": "tests/backbones/test_wrapped.py",
+    "timm": "tests/backbones/test_by_name.py",
+    "torchvision": "tests/backbones/test_by_name.py",
     "retrain": "tests/strategies/test_retrain.py",
     "alexnet.weights": "tests/backbones/test_pretrained.py",
     "resnet18.weights": "tests/backbones/test_pretrained.py",
@@ -299,7 +302,7 @@ STREAMS: dict[str, list[str]] = {  # another value of each option of a stream, a
     "data.online": ["true"],
     "data.drop_last": ["true"],
 }
-GIVEN = {"data.name", "data.shape", "data.source"}  # of the images themselves
+GIVEN = {"data.name", "data.shape", "data.source", "data.y"}  # of the images themselves
 
 
 def without_test() -> Any:
