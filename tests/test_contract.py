@@ -51,6 +51,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "
     "strategy.prune_fraction=0.3 batch_size=64",
 }
+EPOCHS = {"tickets_bu": 6, "tickets_td": 6, "den": 7}  # others: 12
 FORGETS = ("finetune",)
 ON_ALL_IMAGES = (  # to learn enough
     "channel_gated", "den", "dfcnn", "frozen_body", "mas", "si", "tickets_bu", "tickets_td",
@@ -84,7 +85,8 @@ def chosen(strategy: str) -> list[str]:
 @each_learner
 @pytest.mark.page
 def test_learns_and_goes_on_with_a_task_met_before(tmp_path: Path, strategy: str) -> None:
-    options = [*QUICK, "data.order=[1,2,3,1]", "epochs=12", *ADAM, *chosen(strategy), "tasks=4"]
+    epochs = f"epochs={EPOCHS.get(strategy.split()[0], 12)}"
+    options = [*QUICK, "data.order=[1,2,3,1]", epochs, *ADAM, *chosen(strategy), "tasks=4"]
     if strategy.split()[0] not in ON_ALL_IMAGES:
         options += ["data.fraction=0.6"]
     assert execute(tmp_path, *options) == 0
@@ -119,24 +121,29 @@ def die_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(Checkpoint, "save", save_and_die)
 
 
-@each_way
-def test_resumes_bit_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str) -> None:
-    """Killed after its first checkpoints, in the middle, and just before the end of a task that was
-    met before."""
-    whole, stops = tmp_path / "whole", list[Path]()
-    options = [*FAST, "data.order=[1,2,3,1]", "tasks=4", "epochs=3", "checkpoint_every=2"]
-    options += ["resume=auto", *chosen(strategy)]
+def stopped_everywhere(folder: Path, options: list[str]) -> tuple[Path, list[Path]]:
+    """A whole run, and what a kill after each of its checkpoints would leave."""
+    whole, stops = folder / "whole", list[Path]()
     save = Checkpoint.save
 
-    def save_and_copy(self: Checkpoint, folder: Path, keep: str) -> None:
-        """What is on the disk is what a kill would leave."""
-        save(self, folder, keep)
-        stops.append(tmp_path / f"after_{len(stops) + 1}")
-        shutil.copytree(folder, stops[-1])
+    def save_and_copy(self: Checkpoint, place: Path, keep: str) -> None:
+        save(self, place, keep)
+        stops.append(folder / f"after_{len(stops) + 1}")
+        shutil.copytree(place, stops[-1])
 
-    with monkeypatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Checkpoint, "save", save_and_copy)
         assert execute(whole, *options) == 0
+    return whole, stops
+
+
+@each_way
+def test_resumes_bit_equal(tmp_path: Path, strategy: str) -> None:
+    """Killed after its first checkpoints, in the middle, and just before the end of a task that was
+    met before."""
+    options = [*FAST, "data.order=[1,2,3,1]", "tasks=4", "epochs=3", "checkpoint_every=2"]
+    options += ["resume=auto", *chosen(strategy)]
+    whole, stops = stopped_everywhere(tmp_path, options)
     count = len(stops)
     early = 1 + WAYS.index(strategy) % 2  # inside the first task or at its end
     for after in sorted({early, (count + 1) // 2, count - 1} & set(range(1, count))):

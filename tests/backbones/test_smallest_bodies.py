@@ -45,7 +45,8 @@ def body_of(file: Path, shape: Shape) -> Body:
     node: Any = OmegaConf.merge({"protocol": {"dropout": 0.0}}, OmegaConf.load(file)).backbone
     for key, value in SMALLEST[node._target_.rpartition(".")[2]][1].items():
         if key in list(node.keys()):  # also one that a person has to give
-            node[key] = [value] * len(node[key]) if OmegaConf.is_list(node[key]) else value
+            now = OmegaConf.select(node, key)
+            node[key] = [value] * len(now) if OmegaConf.is_list(now) else value
     node.shape = list(shape)
     body: Body = instantiate(node, _convert_="all")()
     return body

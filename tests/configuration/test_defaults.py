@@ -31,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     patterns = draw.normal(size=(6, 7, 7)).repeat(4, 1).repeat(4, 2)
     classes = np.einsum("cp,phw->chw", draw.normal(size=(10, 6)), patterns)
     classes = 128 + 60 * classes / np.abs(classes).std()
-    for part, count in (("train", 300), ("t10k", 50)):
+    for part, count in (("train", 150), ("t10k", 50)):
         labels = np.tile(np.arange(10), count)
         images = classes[labels] + draw.normal(size=(len(labels), 28, 28)) * 120
         for kind, array in (("images-idx3", images.clip(0, 255)), ("labels-idx1", labels)):
