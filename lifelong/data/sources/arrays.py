@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lifelong.data.sources.archive import DAMAGED
 from lifelong.data.sources.pixels import brought
-from lifelong.data.sources.source import Source, prepared
+from lifelong.data.sources.source import Source, evenly, prepared
 from lifelong.errors import check_named
 
 # Names that arrays have in files, by part: those of Keras' mnist.npz, of MedMNIST, and their like.
@@ -59,18 +59,25 @@ def from_arrays(
     >>> source.classes, source.shape, len(source.test_labels)
     (('cat', 'dog'), (1, 8, 8), 2)
     """
-    images, labels = uint8(train[0], name), np.asarray(train[1]).reshape(-1)
+    images, labels = _checked(train, name, "training")
     known, number = np.unique(labels, return_inverse=True)
     if classes is not None and len(classes) != len(known):
         raise ValueError(f"{name}: has {len(known)} labels and {len(classes)} names of classes")
     names = tuple(map(str, known if classes is None else classes))
-    if test is None:
-        held_out = drawn_evenly(number, test_share, names, name)
+    others = [
+        None
+        if part is None
+        else _numbered(_checked(part, name, title, images.shape[1:]), known, name)
+        for part, title in ((test, "test"), (val, "validation"))
+    ]
+    tested, own = others[0], others[1] or ()
+    if tested is None:
+        held_out = np.zeros(len(number), dtype=np.bool_)
+        for label, called in enumerate(names):
+            rows = np.flatnonzero(number == label)
+            held_out[rows] = evenly(len(rows), test_share, f"{name}: class {called!r}")
         tested = images[held_out], number[held_out]
         images, number = images[~held_out], number[~held_out]
-    else:
-        tested = uint8(test[0], name), _numbers(test[1], known, name)
-    own = () if val is None else (uint8(val[0], name), _numbers(val[1], known, name))
     return Source(name, images, number.astype(np.int64), *tested, names, name, *own)
 
 
@@ -165,35 +172,31 @@ def uint8(images: Any, name: str) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.rint(255 * found.astype(np.float64)).astype(np.uint8))
 
 
-def drawn_evenly(
-    labels: NDArray[np.int64], share: float, classes: Sequence[str], name: str
-) -> NDArray[np.bool_]:
-    """Which images are for testing: a share of each class, evenly in their order, (n,).
-
-    Raises:
-        ValueError: a share out of range, or a class that it does not divide.
-    """
-    if not 0 < share < 1:
-        raise ValueError(f"data.test={share}: give a share between 0 and 1")
-    found = np.zeros(len(labels), dtype=np.bool_)
-    for label, called in enumerate(classes):
-        rows = np.flatnonzero(labels == label)
-        if not 0 < int(len(rows) * share) < len(rows):
-            raise ValueError(
-                f"{name}: class {called!r} has {len(rows)} images, which data.test={share} does "
-                "not divide into training and test images; give more, or another data.test"
-            )
-        places = np.arange(len(rows))
-        found[rows] = ((places + 1) * share).astype(int) > (places * share).astype(int)
-    return found
+def _checked(
+    part: Part, name: str, title: str, shape: tuple[int, ...] | None = None
+) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+    """Images in uint8 and labels (n,), as many of the one as of the other."""
+    images, labels = uint8(part[0], name), np.asarray(part[1]).reshape(-1)
+    if len(images) != len(labels) or not len(images):
+        raise ValueError(f"{name}: {len(images)} {title} images but {len(labels)} labels")
+    if labels.dtype.kind in "fc":
+        raise ValueError(f"{name}: the labels are {labels.dtype}; give whole numbers or texts")
+    if shape is not None and images.shape[1:] != shape:
+        raise ValueError(
+            f"{name}: the {title} images are {list(images.shape[1:])} and those for training "
+            f"{list(shape)}; give images of one shape"
+        )
+    return images, labels
 
 
-def _numbers(labels: Any, known: NDArray[Any], name: str) -> NDArray[np.int64]:
-    given = np.asarray(labels).reshape(-1)
-    unknown = np.setdiff1d(given, known)
+def _numbered(
+    part: tuple[NDArray[np.uint8], NDArray[Any]], known: NDArray[Any], name: str
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """A part whose labels are numbers of the classes of the training images."""
+    unknown = np.setdiff1d(part[1], known)
     if len(unknown):
         raise ValueError(f"{name}: no training image has the label {unknown[0]}")
-    return np.searchsorted(known, given).astype(np.int64)
+    return part[0], np.searchsorted(known, part[1]).astype(np.int64)
 
 
 def _pair(content: Mapping[str, Any], part: str) -> Part | None:

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.markup import escape
 from rich.progress import track
 
+from lifelong.configuration.options import defaults
 from lifelong.data.sources.arrays import Part, from_arrays, uint8
 from lifelong.data.sources.decoding import array_of
 from lifelong.data.sources.pixels import brought
@@ -67,18 +68,18 @@ def materialize(
     dataset: training images ...
     (3, 4, 4)
     """
-    parts = [
+    images, labels = _read(train, shape, name, "training")
+    others = [
         None if dataset is None else _read(dataset, shape, name, title)
-        for dataset, title in ((train, "training"), (test, "test"), (val, "validation"))
+        for dataset, title in ((test, "test"), (val, "validation"))
     ]
-    first = parts[0] or ((), ())
     own = getattr(train, "classes", None) if classes is None else classes
     names = None
-    if own is not None and np.issubdtype(np.asarray(first[1]).dtype, np.integer):
-        present = np.unique(first[1])
-        if present.min() >= 0 and present.max() < len(own):
+    if own is not None and np.issubdtype(labels.dtype, np.integer):
+        present = np.unique(labels)
+        if all(0 <= number < len(own) for number in present):
             names = [str(own[number]) for number in present]
-    return from_arrays(first, parts[1], parts[2], classes=names, test_share=test_share, name=name)
+    return from_arrays((images, labels), *others, classes=names, test_share=test_share, name=name)
 
 
 def torchvision_set(
@@ -108,7 +109,10 @@ def torchvision_set(
     """
     kind = _kind(name)
     official = _Official(kind, Path(data_dir).expanduser(), download, dict(options or {}))
-    parts = {part: official.part(part) for part in SPLITS}
+    try:
+        parts = official.parts()
+    except TypeError as error:  # of its arguments
+        raise ValueError(f"data.name={name}: {error}; give data.source.options") from None
     if parts["train"] is None:
         raise ValueError(f"data.name={name}: has no training part; give data.source.options")
     sizes = "-".join(str(len(part)) for part in parts.values() if part is not None)
@@ -140,21 +144,30 @@ class _Official:
 
     def __init__(self, kind: Any, folder: Path, download: bool, given: dict[str, Any]) -> None:
         self.kind, self.folder, self.given = kind, folder, given
-        self.takes = inspect.signature(kind).parameters
+        self.takes = defaults(kind)
         self.download = download and "download" in self.takes
 
-    def part(self, name: str) -> Any:
-        """A part; None where there is none of that name."""
+    def parts(self) -> dict[str, Any]:
+        """Each part; None where there is none of that name. No split is two parts."""
         if "train" in self.takes and "train" not in self.given:
-            return None if name == "val" else self._made(train=name == "train")
+            return {"train": self._made(train=True), "test": self._made(train=False), "val": None}
         if "split" not in self.takes or "split" in self.given:
-            return self._made() if name == "train" else None
-        for split in SPLITS[name]:
+            return {"train": self._made(), "test": None, "val": None}
+        taken: set[str] = set()
+        return {part: self._of_split(splits, taken) for part, splits in SPLITS.items()}
+
+    def _of_split(self, splits: Sequence[str], taken: set[str]) -> Any:
+        for split in splits:
+            if split in taken:
+                continue
             try:
-                return self._made(split=split)
+                made = self._made(split=split)
             except ValueError as error:
                 if "split" not in str(error):  # torchvision refuses the value
                     raise
+                continue
+            taken.add(split)
+            return made
         return None
 
     def _made(self, **options: Any) -> Any:

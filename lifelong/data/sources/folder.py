@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from lifelong.data.sources.decoding import pixels
-from lifelong.data.sources.source import Source, prepared
+from lifelong.data.sources.source import Source, evenly, prepared
 from lifelong.data.sources.tree import ENDINGS, open_tree, same_text, told
 from lifelong.errors import check_named
 
@@ -130,18 +130,12 @@ def _look_beside(paths: Sequence[PurePosixPath], root: Path, passed_over: Counte
 
 def _divided(parts: Files, depth: int, share: float, root: Path) -> Files:
     """The parts, a share of each class of the training images being for testing."""
-    if not 0 < share < 1:
-        raise ValueError(f"data.test={share}: give a share between 0 and 1")
     train: list[PurePosixPath] = []
     test: list[PurePosixPath] = []
     for name, files in _by_class(parts["train"], depth).items():
-        if not 0 < int(len(files) * share) < len(files):
-            raise ValueError(
-                f"{root}: class {name!r} has {len(files)} images, which data.test={share} does not "
-                "divide into training and test images; give more, or another data.test"
-            )
-        for row, path in enumerate(files):
-            (test if int((row + 1) * share) > int(row * share) else train).append(path)
+        held_out = evenly(len(files), share, f"{root}: class {name!r}")
+        for path, tests in zip(files, held_out, strict=True):
+            (test if tests else train).append(path)
     return {**parts, "train": train, "test": test}
 
 

@@ -73,6 +73,32 @@ class Source:
         return len(self.val_labels) > 0
 
 
+def evenly(count: int, share: float, whose: str) -> NDArray[np.bool_]:
+    """Which of some images, in their order, are for testing where there is no test part.
+
+    Args:
+        count: of the images of a class.
+        share: of them, in (0, 1).
+        whose: images they are, for messages.
+
+    Raises:
+        ValueError: a share out of range, or one that leaves no images on either side.
+
+    >>> evenly(5, 0.4, "class 'cat'").tolist()
+    [False, False, True, False, True]
+    """
+    if not 0 < share < 1:
+        raise ValueError(f"data.test={share}: give a share between 0 and 1")
+    if not 0 < int(count * share) < count:
+        raise ValueError(
+            f"{whose} has {count} images, which data.test={share} does not divide into training "
+            "and test images; give more, or another data.test"
+        )
+    places = np.arange(count)
+    chosen: NDArray[np.bool_] = ((places + 1) * share).astype(int) > (places * share).astype(int)
+    return chosen
+
+
 def prepared(
     key: str,
     origin: Path,

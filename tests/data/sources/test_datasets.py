@@ -128,3 +128,51 @@ def test_splits_are_found_by_their_usual_names(
         "Parted", shape=(3, 6, 5), data_dir=tmp_path, options={"split": "train"}, test=0.25
     )
     assert (len(whole.train_labels), len(whole.test_labels)) == (10, 2)
+
+
+class TwoSplits(Parted):
+    """A data set of two splits, of which the second is the only one to test on."""
+
+    def __init__(self, root: str, split: str = "train") -> None:
+        super().__init__(root, verify_str_arg(split, "split", ("train", "val")))
+
+
+class Halves(torchvision.datasets.VisionDataset):
+    """A data set of two halves."""
+
+    def __init__(self, root: str, train: bool = True) -> None:
+        super().__init__(root)
+        self.count = 12 if train else 4
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Any:
+        return Image.fromarray(PIXELS[index]), index % 2
+
+
+class Letters(Halves):
+    """As EMNIST: `split` is no part, and `train` goes to its base."""
+
+    def __init__(self, root: str, split: str, **options: Any) -> None:
+        verify_str_arg(split, "split", ("letters", "digits"))
+        super().__init__(root, **options)
+
+
+def test_no_split_is_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Test images would else be validation images, too."""
+    monkeypatch.setattr(torchvision.datasets, "TwoSplits", TwoSplits, raising=False)
+    source = torchvision_set("TwoSplits", shape=(3, 6, 5), data_dir=tmp_path)
+    assert len(source.test_labels) == 4
+    assert not source.has_validation
+
+
+def test_options_that_a_class_hands_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchvision.datasets, "Letters", Letters, raising=False)
+    source = torchvision_set(
+        "Letters", shape=(3, 6, 5), data_dir=tmp_path, options={"split": "letters"}
+    )
+    assert (len(source.train_labels), len(source.test_labels)) == (12, 4)
+    for options, message in (({}, "split"), ({"split": "letters", "splt": 1}, "splt")):
+        with pytest.raises(ValueError, match=f"data.name=Letters: .*{message}.* give data.source"):
+            torchvision_set("Letters", shape=(3, 6, 5), data_dir=tmp_path, options=options)
