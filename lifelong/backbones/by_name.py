@@ -16,100 +16,128 @@ from lifelong.storage import files
 State = dict[str, Any]
 
 
-class Timm(Wrapped):
-    """A network of timm (PyTorch Image Models), by its name.
+class Named(Wrapped):
+    """A network of a library, by its name; a subclass says how it is made.
 
     Args:
-        shape: (c, h, w) of an image; networks for images of one size are built for this one.
-        name: such as `resnet26`, `vit_tiny_patch16_224`, `convnext_atto`.
-        pretrained: weights to begin with: `false` for new ones, `true` for timm's, which are
+        shape: (c, h, w) of an image.
+        name: of the network.
+        pretrained: weights to begin with: `false` for new ones, `true` for the library's, which are
             fetched once, or a file of a state dict (.safetensors, .pth).
         fixed: see `Wrapped`.
         options: further arguments of the network, such as `{drop_path_rate: 0.1}`.
 
     Raises:
-        ValueError: timm is not installed; no such network; weights that cannot be had or do not
-            fit; images that it does not take.
+        ValueError: no such network; weights that cannot be had or do not fit; images that it does
+            not take.
+    """
+
+    not_loaded: ClassVar[dict[str, Any]] = {"pretrained": False}
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        name: str,
+        pretrained: bool | str = False,
+        fixed: bool = False,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        known = self.known()
+        if name.partition(".")[0] not in known:  # behind a dot stands which of timm's weights
+            near = " or ".join(get_close_matches(name, known, 3, 0.5)) or "another"
+            library = type(self).__name__.lower()
+            raise ValueError(f"backbone.name={name}: {library} has no such network; give {near}")
+        state = read_state(pretrained) if isinstance(pretrained, str) else None
+        try:
+            module = self.made(tuple(shape), name, pretrained is True, state, dict(options or {}))
+        except Exception as error:  # of many kinds: no network, arguments, weights
+            raise _failed(name, pretrained, error) from None
+        super().__init__(module, shape, fixed)
+
+    @staticmethod
+    def known() -> Sequence[str]:
+        """Names of the library's networks."""
+        raise NotImplementedError
+
+    @staticmethod
+    def made(
+        shape: tuple[int, ...], name: str, fetch: bool, state: State | None, given: dict[str, Any]
+    ) -> nn.Module:
+        """The network without its output layer.
+
+        Args:
+            shape: see above.
+            name: see above.
+            fetch: whether it has the library's weights.
+            state: the weights of a file; None for none.
+            given: further arguments.
+        """
+        raise NotImplementedError
+
+
+class Timm(Named):
+    """A network of timm (PyTorch Image Models), by its name; see `Named`.
+
+    Networks for images of one size are built for the stream's.
+
+    Raises:
+        ValueError: see `Named`; timm is not installed.
 
     >>> Timm((3, 32, 32), "test_resnet").features
     96
     """
 
-    not_loaded: ClassVar[dict[str, Any]] = {"pretrained": False}
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        name: str,
-        pretrained: bool | str = False,
-        fixed: bool = False,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    @staticmethod
+    def known() -> Sequence[str]:
         try:
             import timm
         except ImportError:
             raise ValueError("backbone=timm: needs timm; pip install 'lifelong[timm]'") from None
-        channels, height, width = shape
-        if not timm.is_model(name):
-            raise ValueError(f"backbone.name={name}: {_told('timm', name, timm.list_models())}")
-        given: dict[str, Any] = {"num_classes": 0, "in_chans": channels, **(options or {})}
+        return timm.list_models()
+
+    @staticmethod
+    def made(
+        shape: tuple[int, ...], name: str, fetch: bool, state: State | None, given: dict[str, Any]
+    ) -> nn.Module:
+        import timm
+
         usual = timm.get_pretrained_cfg(name)
         if usual is not None and usual.fixed_input_size:
-            given.setdefault("img_size", (height, width))
-        state = read_state(pretrained) if isinstance(pretrained, str) else None
-        try:
-            module = timm.create_model(name, pretrained=pretrained is True, **given)
-            if state is not None:
-                _load(module, state)
-        except Exception as error:  # of many kinds: no network, arguments, weights
-            raise _failed(name, pretrained, error) from None
-        super().__init__(module, shape, fixed)
+            given.setdefault("img_size", shape[1:])
+        options = {"num_classes": 0, "in_chans": shape[0], **given}
+        module: nn.Module = timm.create_model(name, pretrained=fetch, **options)
+        if state is not None:
+            _load(module, state)
+        return module
 
 
-class Torchvision(Wrapped):
-    """A network of torchvision, by its name; its last linear map is left out.
-
-    Args:
-        shape: (c, h, w) of an image, with three channels.
-        name: such as `resnet18`, `mobilenet_v3_small`, `swin_t`.
-        pretrained: see `Timm`; `true` for torchvision's newest.
-        fixed: see `Wrapped`.
-        options: further arguments of the network, such as `{image_size: 32}` of `vit_b_16`.
-
-    Raises:
-        ValueError: see `Timm`.
+class Torchvision(Named):
+    """A network of torchvision, by its name, without its last linear map; see `Named`.
 
     >>> Torchvision((3, 32, 32), "mobilenet_v3_small").features
     1024
     """
 
-    not_loaded: ClassVar[dict[str, Any]] = {"pretrained": False}
-
-    def __init__(
-        self,
-        shape: Sequence[int],
-        name: str,
-        pretrained: bool | str = False,
-        fixed: bool = False,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
+    @staticmethod
+    def known() -> Sequence[str]:
         from torchvision import models
 
-        known = models.list_models(module=models)
-        if name not in known:
-            raise ValueError(f"backbone.name={name}: {_told('torchvision', name, known)}")
-        try:
-            weights = models.get_model_weights(name).DEFAULT if pretrained is True else None
-            module = models.get_model(name, weights=weights, **(options or {}))
-            output = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
-            module.set_submodule(output, nn.Identity())
-            if isinstance(pretrained, str):
-                state = read_state(pretrained)
-                kept = {n: v for n, v in state.items() if not n.startswith(f"{output}.")}
-                module.load_state_dict(kept)
-        except Exception as error:  # of many kinds: no network, arguments, weights
-            raise _failed(name, pretrained, error) from None
-        super().__init__(module, shape, fixed)
+        return models.list_models(module=models)  # type: ignore[no-any-return]
+
+    @staticmethod
+    def made(
+        shape: tuple[int, ...], name: str, fetch: bool, state: State | None, given: dict[str, Any]
+    ) -> nn.Module:
+        from torchvision import models
+
+        weights = models.get_model_weights(name).DEFAULT if fetch else None
+        module: nn.Module = models.get_model(name, weights=weights, **given)
+        output = [n for n, part in module.named_modules() if isinstance(part, nn.Linear)][-1]
+        module.set_submodule(output, nn.Identity())
+        if state is not None:
+            kept = {n: v for n, v in state.items() if not n.startswith(f"{output}.")}
+            module.load_state_dict(kept)
+        return module
 
 
 def _load(module: Any, state: State) -> None:
@@ -150,8 +178,6 @@ def read_state(file: str) -> State:
 
 
 def _failed(name: str, pretrained: bool | str, error: Exception) -> ValueError:
-    if str(error).startswith("backbone."):
-        return ValueError(str(error))
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     if isinstance(pretrained, str):
         return ValueError(f"backbone.pretrained={pretrained}: does not fit {name} ({reason})")
@@ -161,8 +187,3 @@ def _failed(name: str, pretrained: bool | str, error: Exception) -> ValueError:
             "file of a state dict, or false for new weights"
         )
     return ValueError(f"backbone.name={name}: cannot be built as asked ({reason})")
-
-
-def _told(library: str, name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, 3, 0.5)
-    return f"{library} has no such network; give {' or '.join(near) or 'another'}"

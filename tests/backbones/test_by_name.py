@@ -34,6 +34,9 @@ def test_features_are_those_of_timm(name: str) -> None:
     assert torch.equal(body(x), theirs(x))
     assert body(x).shape == (2, body.features)
     assert Timm((1, 48, 32), name).features == body.features
+    assert (
+        Timm(SHAPE, f"{name}.r160_in1k").features == body.features
+    )  # which weights, by timm's tag
 
 
 def test_weights_from_files(tmp_path: Path) -> None:
