@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -89,7 +88,7 @@ def _values(key: str) -> list[str]:
 
 def _keys(start: str, given: Sequence[str], own: str | None) -> list[str]:
     """Groups and options, and those of members once their group's name is there."""
-    top = _of_file(FOLDER / "config.yaml")
+    top = _of_text((FOLDER / "config.yaml").read_text(encoding="utf-8"))
     found = [f"{name}=" for name in groups(own)]
     for key, value in top.items():
         if key not in ("defaults", "hydra"):
@@ -106,9 +105,9 @@ def _keys(start: str, given: Sequence[str], own: str | None) -> list[str]:
 def _options(group: str, member: str | None, own: str | None) -> list[str]:
     """Options of a member, and of those that it builds on."""
     chosen = members(group, own).get(member or "")
-    if chosen is None or chosen.row is not None:
+    if chosen is None:
         return []
-    content = _of_file(chosen.path)
+    content = _of_text(chosen.text())
     found = content.get(group, {} if "@package _global_" in chosen.text() else content)
     names = [
         str(name)
@@ -128,8 +127,8 @@ def _is_made(value: Any) -> bool:
     )
 
 
-def _of_file(path: Path) -> Mapping[str, Any]:
-    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+def _of_text(text: str) -> Mapping[str, Any]:
+    found = yaml.safe_load(text)
     return found if isinstance(found, dict) else {}
 
 

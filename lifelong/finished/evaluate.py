@@ -44,7 +44,7 @@ OPTIONS = {
         "with the task given or not; default: as the run", None, ("task", "class")
     ),
     "data_dir": Argument("where the data sets lie now; default: as in the run", folder=True),
-    "device": Argument("that computes", "cpu", ("cpu", "cuda")),
+    "device": Argument("that computes: cpu, cuda, cuda:1", "cpu"),
     "trust": Argument("build what config.yaml names, such as a method of your own", "false"),
 }
 

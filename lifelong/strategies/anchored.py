@@ -132,7 +132,7 @@ class Anchored(Halving):
 
     def on_train_start(self) -> None:
         """Leaves out of the steps what the round gives no gradient."""
-        idle = {id(p) for p in self.idle_parameters()}
+        idle = self.idle
         self._awake = {name: p for name, p in self._regularized.items() if id(p) not in idle}
 
     def update_anchor(self) -> None:

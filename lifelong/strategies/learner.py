@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, Literal
 
 import torch
@@ -139,6 +139,11 @@ class Learner(Answering):
         if self._optimizer is None:
             raise RuntimeError("there is an optimizer from the first round on")
         return self._optimizer
+
+    @property
+    def idle(self) -> Set[int]:
+        """Identities of the parameters that it passes over in this round."""
+        return frozenset[int]() if self._shelf is None else self._shelf.idle
 
     def lr_of(self, p: nn.Parameter) -> float:
         """The learning rate of a parameter that is trained, as it is now."""

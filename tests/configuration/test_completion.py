@@ -35,3 +35,8 @@ def test_lines_are_completed(tmp_path: Path) -> None:
 
 def test_an_empty_line_has_no_ends() -> None:
     assert words("", ["run"]) == []
+
+
+def test_options_of_a_member_on_a_page() -> None:
+    line = "lifelong run transfer={} transfer.l"
+    assert words(line.format("top2"), ["run"]) == words(line.format("all"), ["run"]) != []

@@ -202,6 +202,7 @@ def test_any_stage_is_measured_again(folder: Path, capsys: pytest.CaptureFixture
         ("visit=3", r"visit=3: .* has 1, 2"),
         ("visit=x", "visit=x: give a whole number"),
         ("part=all", "part=all: give test or val or train"),
+        ("device=cuda:1", "device=cuda:1: no GPU is there; give cpu"),
         ("evaluate=both", "evaluate=both: give task or class"),
         ("nonsense=1", "nonsense=1: there is no such option; give run, file, visit"),
     ):
