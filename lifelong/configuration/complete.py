@@ -70,7 +70,7 @@ def complete(config: DictConfig) -> None:
             f"checkpoint_every={config.checkpoint_every}: give a multiple of "
             f"evaluate_every={config.evaluate_every}"
         )
-    _take_threads(config)
+    _take_handling(config)
 
 
 def _take_texts(config: DictConfig) -> None:
@@ -85,14 +85,18 @@ def _take_texts(config: DictConfig) -> None:
             errors.check_named(key, value)
 
 
-def _take_threads(config: DictConfig) -> None:
-    """Moves `trainer.threads`, which no Trainer knows and no result depends on, to the top."""
+def _take_handling(config: DictConfig) -> None:
+    """Moves to the top what no Trainer knows and no result depends on."""
     threads = config.trainer.get("threads", "auto")
+    graphs = config.trainer.get("cuda_graphs", False)
     if threads != "auto":
         _check_whole("trainer.threads", threads, 1)
+    if not isinstance(graphs, bool):
+        raise ValueError(f"trainer.cuda_graphs={graphs}: give true or false")
     with open_dict(config):
-        config.threads = threads
-        config.trainer.pop("threads", None)
+        config.threads, config.cuda_graphs = threads, graphs
+        for key in ("threads", "cuda_graphs"):
+            config.trainer.pop(key, None)
 
 
 def _check_evaluation(config: DictConfig) -> None:

@@ -13,7 +13,7 @@ from lifelong.configuration.compose import FOLDER, main_file
 from lifelong.configuration.options import holds, without_effect
 from lifelong.configuration.plain import as_dict
 
-FILLED_IN = ("choices", "changed", "threads")  # notes of the run
+FILLED_IN = ("choices", "changed", "threads", "cuda_graphs")  # notes of the run
 # What a run reads whatever it is made of; all else only if one of these refers to it.
 ROOTS = (
     "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",

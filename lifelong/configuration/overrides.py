@@ -9,7 +9,7 @@ from lifelong.configuration.stored import HANDLING
 
 UNNAMED = (*HANDLING, "hydra")
 # Of a search that goes on in its folder, and how a run is computed.
-GOING_ON = ("search.trials", "search.at_once", "trainer.threads")
+GOING_ON = ("search.trials", "search.at_once", "trainer.threads", "trainer.cuda_graphs")
 FOLDERS = {"hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.output_subdir"}
 
 

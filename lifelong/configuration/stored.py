@@ -15,7 +15,9 @@ from lifelong import errors
 from lifelong.configuration.plain import as_dict
 
 # How a run is carried out, which changes no result.
-HANDLING = ("paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads")
+HANDLING = (
+    "paths", "resume", "logger", "keep", "checkpoint_every", "download", "threads", "cuda_graphs",
+)  # fmt: skip
 # What may differ between the two parts of a resumed run; the others only say what is known of it.
 IGNORED_ON_RESUME = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -11,7 +12,7 @@ from torch import Generator, Tensor
 from torch.utils.data import Dataset, Sampler
 
 from lifelong.data.seeds import derive
-from lifelong.data.task import Batch, Images
+from lifelong.data.task import Batch, Images, Rows
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,8 @@ class Served(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, indices: Tensor) -> Batch:
-        return self.images.get_batch(indices, self.transform, self.generator)
+    def __getitem__(self, rows: Rows) -> Batch:
+        return self.images.get_batch(rows, self.transform, self.generator)
 
 
 class ServedTogether(Dataset[Fed]):
@@ -74,16 +75,27 @@ class ServedTogether(Dataset[Fed]):
     def __init__(self, main: Dataset[Batch], feeds: Mapping[str, Dataset[Batch]]) -> None:
         self.main, self.feeds = main, feeds
 
-    def __getitem__(self, drawn: tuple[Tensor, Mapping[str, Tensor]]) -> Fed:
+    def __getitem__(self, drawn: tuple[Rows, Mapping[str, Rows]]) -> Fed:
         rows, others = drawn
         return Fed(self.main[rows], {name: self.feeds[name][own] for name, own in others.items()})
 
 
-class ShuffledBatchSampler(Sampler[Tensor]):
-    """Batches of shuffled indices; the order is a function of `seed` and the epoch alone."""
+class ShuffledBatchSampler(Sampler[Rows]):
+    """Batches of shuffled indices; the order is a function of `seed` and the epoch alone.
 
-    def __init__(self, size: int, batch_size: int, drop_last: bool, seed: int, first_epoch: int):
-        self.size, self.batch_size, self.drop_last = size, batch_size, drop_last
+    It goes to the device of the images at once, not batch by batch.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        batch_size: int,
+        drop_last: bool,
+        seed: int,
+        first_epoch: int,
+    ) -> None:
+        self.size, self.device = len(images), images.x.device
+        self.batch_size, self.drop_last = batch_size, drop_last
         self.seed, self.first_epoch, self.epoch = seed, first_epoch, first_epoch
         self.noise = Generator()  # for augmentations; begins anew with each epoch
 
@@ -95,23 +107,26 @@ class ShuffledBatchSampler(Sampler[Tensor]):
         whole, rest = divmod(self.size, self.batch_size)
         return whole + (rest > 0 and not self.drop_last)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        generator = self._begun()
-        order = torch.randperm(self.size, generator=generator)
-        return iter(order.split(self.batch_size)[: len(self)])
+    def __iter__(self) -> Iterator[Rows]:
+        return islice(self._drawn(self._begun()), len(self))
 
-    def endless(self) -> Iterator[Tensor]:
+    def endless(self) -> Iterator[Rows]:
         """As `iter`, shuffled again whenever all were drawn."""
         generator = self._begun()
         while True:
-            yield from torch.randperm(self.size, generator=generator).split(self.batch_size)
+            yield from self._drawn(generator)
+
+    def _drawn(self, generator: Generator) -> Iterator[Rows]:
+        order = torch.randperm(self.size, generator=generator)
+        here = order.to(self.device)
+        return map(Rows, order.split(self.batch_size), here.split(self.batch_size))
 
     def _begun(self) -> Generator:
         self.noise.manual_seed(derive(self.seed, self.epoch, "transform"))
         return Generator().manual_seed(derive(self.seed, self.epoch))
 
 
-class Together(Sampler[tuple[Tensor, dict[str, Tensor]]]):
+class Together(Sampler[tuple[Rows, dict[str, Rows]]]):
     """Batches of a training set, and with each one of every feed."""
 
     def __init__(
@@ -127,7 +142,7 @@ class Together(Sampler[tuple[Tensor, dict[str, Tensor]]]):
     def __len__(self) -> int:
         return len(self.main)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    def __iter__(self) -> Iterator[tuple[Rows, dict[str, Rows]]]:
         others = {name: sampler.endless() for name, sampler in self.feeds.items()}
         for rows in self.main:
             yield rows, {name: next(drawn) for name, drawn in others.items()}

@@ -193,9 +193,8 @@ class TaskStream(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Training batches; with feeds, `Fed`."""
-        size = len(self._train)
         main = ShuffledBatchSampler(
-            size, self._batch, self.drop_last, self._epoch_seed, self._first_epoch
+            self._train, self._batch, self.drop_last, self._epoch_seed, self._first_epoch
         )
         train = Served(self._train, True, main.noise)
         samplers, served = dict[str, ShuffledBatchSampler](), dict[str, Served]()
@@ -204,9 +203,7 @@ class TaskStream(LightningDataModule):
             if len(images):
                 seed = derive(self._epoch_seed, "feed", name)
                 batch = feed.batch_size or self._batch
-                samplers[name] = ShuffledBatchSampler(
-                    len(images), batch, False, seed, self._first_epoch
-                )
+                samplers[name] = ShuffledBatchSampler(images, batch, False, seed, self._first_epoch)
                 served[name] = Served(images, feed.augment, samplers[name].noise)
         if not served:
             return _loader(train, main)

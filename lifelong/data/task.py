@@ -35,6 +35,13 @@ class Batch(NamedTuple):
     row: Tensor = NO_ROWS  # (b,) place among the training images of the task, on the CPU
 
 
+class Rows(NamedTuple):
+    """Indices of images: for what is kept on the CPU, and the same where the images lie."""
+
+    host: Tensor  # (b,)
+    here: Tensor  # (b,)
+
+
 class Images(Dataset[Batch]):
     """The labelled images of one split of one task, in memory; indexed by many indices at once.
 
@@ -83,13 +90,17 @@ class Images(Dataset[Batch]):
 
     def __getitem__(self, indices: Tensor) -> Batch:
         """The images at `indices` (int64, on the CPU), normalised on the device they live on."""
-        return self.get_batch(indices, self.transform, NO_CHANCE)
+        return self.get_batch(self.rows(indices), self.transform, NO_CHANCE)
+
+    def rows(self, indices: Tensor) -> Rows:
+        """Indices on the CPU, there and where the images lie."""
+        return Rows(indices, indices.to(self.x.device))
 
     def get_batch(
-        self, indices: Tensor, transform: Transform | None, generator: torch.Generator
+        self, rows: Rows, transform: Transform | None, generator: torch.Generator
     ) -> Batch:
         """As `images[indices]` under another transform."""
-        here = indices.to(self.x.device)
+        indices, here = rows
         x = self.x[here].float()
         if transform is not None:
             x = transform(x, generator)

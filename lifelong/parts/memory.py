@@ -136,7 +136,7 @@ class Memory(nn.Module):
             slots = slots[torch.randperm(len(slots))[:number]]
         kept = self.kept()
         transform = kept.augment if augment and kept.augment is not None else kept.transform
-        batch = kept.get_batch(slots, transform, torch.default_generator)
+        batch = kept.get_batch(kept.rows(slots), transform, torch.default_generator)
         found = {}
         for name, values in self.extras.items():
             self.extras[name] = values = values.to(batch.x.device)

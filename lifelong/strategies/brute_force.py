@@ -12,7 +12,7 @@ Departure from the released program: all candidates of a task start from the sam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, ClassVar, Literal, TYPE_CHECKING
 
 import torch
 
@@ -49,6 +49,7 @@ class BruteForce(ArchitectureSearch):
     ['11', '01', '10', '00']
     """
 
+    capturable: ClassVar[bool] = True
     modifies_earlier_tasks = False
     needs_validation = True
     refuses: Mapping[str, str] = {

@@ -60,6 +60,7 @@ class EWC(Anchored):
     """
 
     steps_own_heads: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     importance: Fisher
 
     def __init__(

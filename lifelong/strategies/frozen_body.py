@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Self
 
 from lifelong.data import Visit
 from lifelong.networks import Network
@@ -34,6 +34,8 @@ class FrozenBody(Strategy):
     >>> any(p.requires_grad for p in network.body.parameters())
     False
     """
+
+    capturable: ClassVar[bool] = True
 
     def __init__(
         self, network: Network, optimizer: MakeOptimizer, schedule: Schedule = constant

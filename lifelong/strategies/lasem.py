@@ -13,6 +13,7 @@ Departures from the released program:
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -97,6 +98,7 @@ class LASEM(ArchitectureSearch):
         "fixed_probability": "prior=fixed",
     }
 
+    capturable: ClassVar[bool] = True
     sharing: Tensor
 
     def __init__(
@@ -155,6 +157,11 @@ class LASEM(ArchitectureSearch):
         self.active.begin_epoch()
         if self.network.searching and self.reset_each_epoch:
             self.prior.restart()
+
+    def step_kind(self) -> Hashable | None:
+        if not self.network.searching:
+            return ()
+        return tuple(self.active.tree.configs) if self.active.decided else None
 
     def training_loss(self, batch: Batch) -> Tensor:
         if not self.network.searching:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterable, Mapping, Set
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from lifelong.optim.task_optimizer import (
     state_by_name,
 )
 from lifelong.strategies.answering import Answering
+from lifelong.strategies.recorded import RecordedSteps
 
 
 class Diverged(ArithmeticError):
@@ -50,10 +51,16 @@ class Learner(Answering):
         lifetime: how long an optimizer's state lasts: an `epoch`, a `task` (each round begins
             anew), or the `stream`.
         lr_scale: a constant factor on the learning rate in the current round; None: the schedule.
+        recorded: records and replays training steps; None: each is computed as it comes.
+        capturable: whether a step does the same work on every batch of a kind, see `step_kind`, on
+            tensors that stay where they are, and asks none for its values; then it may be recorded.
+            It holds for a class that says so, not for those below it.
         epochs_trained, steps_trained: since the begin of the stream.
         scheduled: epochs that the schedule has gone through.
         began: so many of these when the current task began.
     """
+
+    capturable: ClassVar[bool] = False
 
     def __init__(
         self, network: TaskNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
@@ -68,6 +75,8 @@ class Learner(Answering):
         self._optimizer: Optimizer | None = None
         self._shelf: Shelf | None = None  # of it
         self._goes_on = False  # whether it is that of a checkpoint inside a round
+        self.recorded: RecordedSteps | None = None
+        self._replayed = False  # whether the gradients of the step are in place already
         self._loss = torch.zeros(())
 
     def training_loss(self, batch: Batch, *_: Any, **feeds: Any) -> Tensor:
@@ -83,10 +92,42 @@ class Learner(Answering):
 
     def training_step(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
         whole = batch if isinstance(batch, Fed) else Fed(batch, {})
-        loss = self.training_loss(whole.batch, **whole.feeds)
+        loss = self._replay(whole)
+        if loss is None:
+            loss = self.training_loss(whole.batch, **whole.feeds)
         self._loss += loss.detach()
         self.steps_trained += 1
         return loss
+
+    def _replay(self, whole: Fed) -> Tensor | None:
+        """The loss of a step that is recorded; its gradients are in place then."""
+        loss = None
+        if self.recorded is not None and (kind := self.step_kind()) is not None:
+            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            loss = self.recorded(
+                whole, kind, trained, lambda fed: self.training_loss(fed.batch, **fed.feeds)
+            )
+        self._replayed = loss is not None
+        return loss
+
+    def step_kind(self) -> Hashable | None:
+        """What decides, beside the shapes of a batch and its task, what a training step does.
+
+        None for a step that cannot be recorded.
+        """
+        return ()
+
+    def is_capturable(self) -> bool:
+        """Whether training steps may be recorded."""
+        return bool(vars(type(self)).get("capturable"))
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        if not self._replayed:
+            optimizer.zero_grad()
+
+    def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
+        if not self._replayed:
+            loss.backward(*args, **kwargs)
 
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1
@@ -109,6 +150,8 @@ class Learner(Answering):
                 self._shelf.open()
             extend(self._optimizer, trained, self.groups)
         self._goes_on = False
+        if self.recorded is not None:
+            self.recorded.forget()
         self._shelf = Shelf(self._optimizer, {id(p) for p in self.idle_parameters()})
         for group in self._optimizer.param_groups:  # the schedule counts from the stream's begin
             group["lr"] = group.get("initial_lr", group["lr"])

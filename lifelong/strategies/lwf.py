@@ -7,7 +7,7 @@ and no importance is kept.
 from __future__ import annotations
 
 import copy
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,7 @@ class LwF(Strategy):
     False
     """
 
+    capturable: ClassVar[bool] = True
     network: Network
 
     def __init__(

@@ -61,6 +61,7 @@ class MAS(Anchored):
     """
 
     steps_own_heads: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     acts_with: ClassVar[dict[str, str]] = {"alpha": "accumulate=ema"}
     importance: Sensitivity
 

@@ -53,6 +53,7 @@ class SI(Anchored):
     """
 
     steps_own_heads: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
 
     def __init__(
         self,

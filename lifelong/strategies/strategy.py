@@ -112,6 +112,7 @@ class Strategy(Learner):
     needs_validation: bool = False
     trains_on_validation: bool = False
     steps_own_heads: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         "devices": "batches are cut on one device; run several seeds side by side instead",
         "accumulate_grad_batches": "methods act on every batch; give a larger batch_size instead",

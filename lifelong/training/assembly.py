@@ -23,6 +23,7 @@ from lifelong.storage.files import sealed, write_json, write_text
 from lifelong.storage.results import checksum
 from lifelong.strategies import Strategy
 from lifelong.strategies.answering import EvalMode
+from lifelong.strategies.recorded import RecordedSteps, cuda_graph
 from lifelong.training.experiment import Experiment
 from lifelong.training.provenance import environment
 from lifelong.training.record import Record
@@ -65,6 +66,8 @@ def assemble(
     strategy.measures = _measures(config)
     refuse(strategy, stream, config)
     _compile(strategy, config.compile)
+    if config.cuda_graphs:
+        strategy.recorded = RecordedSteps(cuda_graph)
     make_trainer = instantiate(config.trainer, _convert_="all")
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)

@@ -58,6 +58,10 @@ def check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]
             f"trainer.accelerator={asked}: nothing of that name here that PyTorch "
             f"{torch.__version__} can use; give trainer=cpu, or trainer=auto for what is there"
         ) from None
+    if config.cuda_graphs and trainer.strategy.root_device.type != "cuda":
+        raise ValueError(
+            "trainer.cuda_graphs=true: there is no GPU that PyTorch can use; leave it out"
+        )
     if machine.device(config) == "GPU" and trainer.strategy.root_device.type == "cpu":
         return [f"there is a GPU that PyTorch {torch.__version__} cannot use; this is on the CPU"]
     return []
@@ -81,6 +85,7 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         ("optimizer_lifetime", "optimizer_lifetime", strategy.lifetime == "stream"),
         ("optimizer_groups", "optimizer_groups", bool(strategy.groups)),
         ("compile", "compile", config.compile is not False),
+        ("trainer.cuda_graphs", "cuda_graphs", config.cuda_graphs),
         ("data.blurry", "blurry", stream.blurry > 0),
         ("data.online", "online", stream.online),
     ]
@@ -89,11 +94,16 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         own = "its network keeps weights of each task's own"
         lasts_not = f"{own}, so what is compiled would not last"
         refuses = {"blurry": own, "compile": lasts_not, **refuses}
+    if not strategy.is_capturable():
+        refuses = {"cuda_graphs": "its steps are not alike, or look at values", **refuses}
+    if config.cuda_graphs and (precision.startswith("16") or config.compile is not False):
+        other = f"compile={config.compile}" if config.compile else f"trainer.precision={precision}"
+        raise ValueError(f"trainer.cuda_graphs=true: does not go with {other}; leave out either")
     for option, kind, asked in wanted:
         reason = refuses.get(kind)
         if asked and reason is not None:
             raise ValueError(
-                f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
+                f"{option}={_value(config, option)}: {type(strategy).__name__} cannot do "
                 f"that: {reason}"
             )
     if "heads" in read_keys(config):
@@ -110,6 +120,12 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     _refuse_optimizer(strategy, config)
     _refuse_groups(strategy, stream)
     _refuse_validation(strategy, stream, config)
+
+
+def _value(config: DictConfig, option: str) -> Any:
+    """Of an option as it was given; some have been moved from the trainer to the top."""
+    inside = OmegaConf.select(config, option)
+    return inside if inside is not None else OmegaConf.select(config, option.rpartition(".")[2])
 
 
 def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
@@ -147,11 +163,10 @@ def _refuse_contradictions(stream: TaskStream) -> None:
 
 def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
     wanted = list(config.backbone.get("shape", []))
-    one = torch.zeros(1, dtype=torch.long)
-    for how, images in (
-        ("training", stream.train_dataloader().dataset), ("test", stream.tasks[0].test)
-    ):  # fmt: skip
-        served = list(images[one].x.shape[1:])
+    one, test = torch.zeros(1, dtype=torch.long), stream.tasks[0].test
+    training = stream.train_dataloader().dataset[test.rows(one)]
+    for how, batch in (("training", training), ("test", test[one])):
+        served = list(batch.x.shape[1:])
         if wanted and served != wanted:
             raise ValueError(
                 f"backbone.shape={wanted}: {how} images are served as {served}; give another "

@@ -21,7 +21,7 @@ def test_every_option_at_the_top_level_stands_with_its_default() -> None:
         assert told[key].split()[0] == f"{key}={value}"
     assert "of finished tasks" in told["keep"]
     assert "seeds.init=${seed}" in told["seeds.init"]
-    assert not {"choices", "changed", "threads"} & told.keys()
+    assert not {"choices", "changed", "threads", "cuda_graphs"} & told.keys()
 
 
 def test_groups_come_in_their_order_and_ones_own_members_with_them(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""Training steps recorded once and replayed: a GPU is then asked for a whole step at a time.
+
+A small network keeps a GPU waiting: Python asks for some hundred small pieces of work a step, and
+asking takes longer than the work. A CUDA graph (PyTorch's `torch.cuda.CUDAGraph`) asks once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.data import Batch, Fed
+
+Work = Callable[[], None]
+Capture = Callable[[Work], Work]  # records what a work does to tensors; gives what does it again
+
+WARM_UP = 3  # steps as usual before one is recorded: libraries choose their algorithms in them
+MOST = 8  # recordings of a round, as of whole batches and of the last one
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A step on tensors that stay where they are."""
+
+    batches: list[Batch]
+    loss: Tensor
+    gradients: list[tuple[nn.Parameter, Tensor]]
+    replay: Work
+
+    def __call__(self, batches: list[Batch]) -> Tensor:
+        """The loss of other batches; their gradients are in place."""
+        for own, other in zip(self.batches, batches, strict=True):
+            own.x.copy_(other.x)
+            own.y.copy_(other.y)
+        self.replay()
+        for p, gradient in self.gradients:
+            p.grad = gradient
+        return self.loss
+
+
+class RecordedSteps:
+    """The loss and the gradients of training steps, recorded where a step of the kind came before.
+
+    Args:
+        capture: how a step is recorded.
+
+    >>> def run_again(work):  # nothing is recorded: it runs as it did
+    ...     work()
+    ...     return work
+    >>> w = nn.Parameter(torch.ones(2))
+    >>> steps = RecordedSteps(run_again)
+    >>> def loss(fed):
+    ...     return (fed.batch.x @ w).sum()
+    >>> for value in (1.0, 1.0, 1.0, 1.0, 5.0):
+    ...     batch = Batch(torch.full((1, 2), value), torch.zeros(1), torch.zeros(1).long())
+    ...     found = steps(Fed(batch, {}), 0, [w], loss)
+    >>> found, w.grad
+    (tensor(10.), tensor([5., 5.]))
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.forget()
+
+    def forget(self) -> None:
+        """Other parameters, or another method's step, come now."""
+        self._met: dict[Hashable, int] = {}
+        self._recorded: dict[Hashable, Recording] = {}
+
+    def __call__(
+        self,
+        fed: Fed,
+        kind: Hashable,
+        parameters: list[nn.Parameter],
+        loss_of: Callable[[Fed], Tensor],
+    ) -> Tensor | None:
+        """The loss, with gradients in place; None for a step that is to go as usual.
+
+        Args:
+            fed: batches; of one task each, else it is None.
+            kind: what the step depends on beside pixels and labels.
+            parameters: that get gradients.
+            loss_of: their loss.
+        """
+        batches = [fed.batch, *fed.feeds.values()]
+        if any(len(batch.t) == 0 or bool((batch.t != batch.t[0]).any()) for batch in batches):
+            return None
+        key = (kind, *((batch.x.shape, int(batch.t[0])) for batch in batches))
+        if key not in self._recorded:
+            self._met[key] = met = self._met.get(key, 0) + 1
+            if met <= WARM_UP or len(self._recorded) == MOST:
+                return None
+            self._recorded[key] = self._record(fed, parameters, loss_of)
+        return self._recorded[key](batches)
+
+    def _record(
+        self, fed: Fed, parameters: list[nn.Parameter], loss_of: Callable[[Fed], Tensor]
+    ) -> Recording:
+        own = Fed(_copied(fed.batch), {name: _copied(part) for name, part in fed.feeds.items()})
+        losses: list[Tensor] = []
+        device = fed.batch.x.device.type
+
+        def work() -> None:
+            for p in parameters:
+                p.grad = None
+            torch.clear_autocast_cache()
+            loss = loss_of(own)
+            with torch.autocast(device, enabled=False):  # the type follows from that of the forward
+                loss.backward()
+            torch.clear_autocast_cache()
+            losses.append(loss.detach())
+
+        replay = self.capture(work)
+        found = [(p, p.grad) for p in parameters if p.grad is not None]
+        return Recording([own.batch, *own.feeds.values()], losses[0], found, replay)
+
+
+def _copied(batch: Batch) -> Batch:
+    return batch._replace(x=batch.x.clone(), y=batch.y.clone())
+
+
+def cuda_graph(work: Work) -> Work:
+    """Records a work as a CUDA graph.
+
+    Raises:
+        ValueError: a work that waits for the device, or copies from the host.
+    """
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    try:
+        with torch.cuda.graph(graph):
+            work()
+    except RuntimeError as error:
+        raise ValueError(
+            f"trainer.cuda_graphs=true: this training step cannot be recorded "
+            f"({str(error).splitlines()[0]}); leave it out"
+        ) from error
+    replay: Work = graph.replay
+    return replay

@@ -1,0 +1,145 @@
+"""A step that is replayed is the step that would have been computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra.utils import get_class
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from lifelong.data import Fed
+from lifelong.storage.checkpoint import latest
+from lifelong.strategies import Strategy
+from lifelong.strategies.recorded import Recording, RecordedSteps, Work
+from lifelong.training import assembly
+from tests.conftest import configured, execute, results_of
+from tests.test_contract import FAST, STRATEGIES, alike, chosen
+
+LOOKS_AT_VALUES = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "_unique2", "item")
+
+
+class Tape(TorchDispatchMode):
+    """Does to tensors of the CPU what a CUDA graph does: operations at fixed places, in order.
+
+    What was computed goes into the tensors of the time of recording; whatever Python did between
+    is not done again. As in a graph, nothing may ask for values of what lies on the device.
+
+    Args:
+        device: tensors that pretend to lie there; what is computed of them does, too.
+    """
+
+    def __init__(self, device: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.device = {tensor.untyped_storage().data_ptr() for tensor in device}
+        self.done: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        given = [value for value in tree_flatten((args, kwargs))[0] if isinstance(value, Tensor)]
+        there = any(value.untyped_storage().data_ptr() in self.device for value in given)
+        if there and func.overloadpacket.__name__ in LOOKS_AT_VALUES:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        found = func(*args, **(kwargs or {}))
+        results = [value for value in tree_flatten(found)[0] if isinstance(value, Tensor)]
+        if there:
+            self.device |= {value.untyped_storage().data_ptr() for value in results}
+        new = (
+            []
+            if _lies_in_given(func)
+            else [(place, value.detach()) for place, value in enumerate(results)]
+        )
+        self.done.append((func, args, kwargs or {}, new))
+        return found
+
+    def replay(self) -> None:
+        with torch.no_grad():
+            for func, args, kwargs, new in self.done:
+                again = tree_flatten(func(*args, **kwargs))[0]
+                again = [value for value in again if isinstance(value, Tensor)]
+                for place, value in new:
+                    value.copy_(again[place])
+
+
+def _lies_in_given(func: Any) -> bool:
+    """Whether the results are views of what was given, or the given itself."""
+    return any(value.alias_info is not None for value in func._schema.returns)
+
+
+class Taped(RecordedSteps):
+    """Records on a tape, and computes at once; so the first replay has nothing to do.
+
+    Args:
+        strategy: whose steps they are.
+    """
+
+    def __init__(self, strategy: Strategy) -> None:
+        super().__init__(self._on_tape)
+        self.strategy, self.replays = strategy, 0
+
+    def _record(self, fed: Fed, parameters: Any, loss_of: Callable[[Fed], Tensor]) -> Recording:
+        def noted(own: Fed) -> Tensor:
+            self._tape.device |= {
+                tensor.untyped_storage().data_ptr()
+                for batch in (own.batch, *own.feeds.values())
+                for tensor in (batch.x, batch.y)
+            }
+            return loss_of(own)
+
+        return super()._record(fed, parameters, noted)
+
+    def _on_tape(self, work: Work) -> Work:
+        strategy = self.strategy
+        self._tape = tape = Tape([*strategy.parameters(), *strategy.buffers()])
+        with tape:
+            work()
+        first = [True]
+
+        def replay() -> None:
+            self.replays += 1
+            if first:
+                first.clear()
+            else:
+                tape.replay()
+
+        return replay
+
+
+CAPTURABLE = sorted(
+    name
+    for name in STRATEGIES
+    if vars(get_class(str(configured(f"strategy={name}").strategy._target_))).get("capturable")
+)
+
+
+def test_many_methods_can_be_recorded() -> None:
+    assert {"finetune", "ewc", "mas", "si", "lwf", "lasem_hps", "hps", "tf"} <= set(CAPTURABLE)
+
+
+@pytest.mark.parametrize("strategy", [*CAPTURABLE, "lasem_hps strategy.prune_below=0.01"])
+def test_replayed_steps_are_those_that_are_computed(
+    tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*FAST, "tasks=2", "epochs=3", "batch_size=8", "heads.dropout=0.2", *chosen(strategy)]
+    plain, recorded = tmp_path / "plain", tmp_path / "recorded"
+    assert execute(plain, *options) == 0
+    steps: list[Taped] = []
+    build = assembly._compile
+
+    def build_recorded(made: Strategy, wanted: bool | str) -> None:
+        steps.append(Taped(made))
+        made.recorded = steps[-1]
+        build(made, wanted)
+
+    monkeypatch.setattr(assembly, "_compile", build_recorded)
+    assert execute(recorded, *options) == 0
+    assert steps[0].replays > 10
+    assert results_of(plain) == results_of(recorded)
+    states = [latest(folder)[0] for folder in (plain, recorded)]
+    assert alike(*(state.strategy for state in states if state is not None))
