@@ -8,7 +8,7 @@ from itertools import islice
 from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 from torch.utils.data import Dataset, Sampler
 
 from lifelong.data.seeds import derive

@@ -12,7 +12,7 @@ Departure from the released program: all candidates of a task start from the sam
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 

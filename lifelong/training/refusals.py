@@ -59,9 +59,7 @@ def check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]
             f"{torch.__version__} can use; give trainer=cpu, or trainer=auto for what is there"
         ) from None
     if config.cuda_graphs and trainer.strategy.root_device.type != "cuda":
-        raise ValueError(
-            "trainer.cuda_graphs=true: there is no GPU that PyTorch can use; leave it out"
-        )
+        raise ValueError("trainer.cuda_graphs=true: PyTorch finds no GPU here; leave it out")
     if machine.device(config) == "GPU" and trainer.strategy.root_device.type == "cpu":
         return [f"there is a GPU that PyTorch {torch.__version__} cannot use; this is on the CPU"]
     return []
@@ -85,25 +83,20 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         ("optimizer_lifetime", "optimizer_lifetime", strategy.lifetime == "stream"),
         ("optimizer_groups", "optimizer_groups", bool(strategy.groups)),
         ("compile", "compile", config.compile is not False),
-        ("trainer.cuda_graphs", "cuda_graphs", config.cuda_graphs),
         ("data.blurry", "blurry", stream.blurry > 0),
         ("data.online", "online", stream.online),
     ]
     refuses = strategy.refuses
+    _refuse_graphs(strategy, config)
     if not strategy.network.one_pass:
         own = "its network keeps weights of each task's own"
         lasts_not = f"{own}, so what is compiled would not last"
         refuses = {"blurry": own, "compile": lasts_not, **refuses}
-    if not strategy.is_capturable():
-        refuses = {"cuda_graphs": "its steps are not alike, or look at values", **refuses}
-    if config.cuda_graphs and (precision.startswith("16") or config.compile is not False):
-        other = f"compile={config.compile}" if config.compile else f"trainer.precision={precision}"
-        raise ValueError(f"trainer.cuda_graphs=true: does not go with {other}; leave out either")
     for option, kind, asked in wanted:
         reason = refuses.get(kind)
         if asked and reason is not None:
             raise ValueError(
-                f"{option}={_value(config, option)}: {type(strategy).__name__} cannot do "
+                f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
                 f"that: {reason}"
             )
     if "heads" in read_keys(config):
@@ -122,10 +115,18 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     _refuse_validation(strategy, stream, config)
 
 
-def _value(config: DictConfig, option: str) -> Any:
-    """Of an option as it was given; some have been moved from the trainer to the top."""
-    inside = OmegaConf.select(config, option)
-    return inside if inside is not None else OmegaConf.select(config, option.rpartition(".")[2])
+def _refuse_graphs(strategy: Strategy, config: DictConfig) -> None:
+    option, precision = "trainer.cuda_graphs=true", str(config.trainer.precision)
+    if not config.cuda_graphs:
+        return
+    if not strategy.is_capturable():
+        raise ValueError(
+            f"{option}: {type(strategy).__name__} cannot do that: its steps are not alike, or look "
+            "at values; leave it out"
+        )
+    if precision.startswith("16") or config.compile is not False:
+        other = f"compile={config.compile}" if config.compile else f"trainer.precision={precision}"
+        raise ValueError(f"{option}: does not go with {other}; leave out either")
 
 
 def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:

@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_flatten
 from lifelong.data import Fed
 from lifelong.storage.checkpoint import latest
 from lifelong.strategies import Strategy
-from lifelong.strategies.recorded import Recording, RecordedSteps, Work
+from lifelong.strategies.recorded import RecordedSteps, Recording, Work
 from lifelong.training import assembly
 from tests.conftest import configured, execute, results_of
 from tests.test_contract import FAST, STRATEGIES, alike, chosen
@@ -37,7 +37,7 @@ class Tape(TorchDispatchMode):
     def __init__(self, device: Iterable[Tensor]) -> None:
         super().__init__()
         self.device = {tensor.untyped_storage().data_ptr() for tensor in device}
-        self.done: list[tuple[Any, Any, Any, list[tuple[int, Tensor]]]] = []
+        self.done: list[tuple[Any, Any, Any, list[Tensor]]] = []
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -50,11 +50,7 @@ class Tape(TorchDispatchMode):
         results = [value for value in tree_flatten(found)[0] if isinstance(value, Tensor)]
         if there:
             self.device |= {value.untyped_storage().data_ptr() for value in results}
-        new = (
-            []
-            if _lies_in_given(func)
-            else [(place, value.detach()) for place, value in enumerate(results)]
-        )
+        new = [] if _lies_in_given(func) else [value.detach() for value in results]
         self.done.append((func, args, kwargs or {}, new))
         return found
 
@@ -63,8 +59,8 @@ class Tape(TorchDispatchMode):
             for func, args, kwargs, new in self.done:
                 again = tree_flatten(func(*args, **kwargs))[0]
                 again = [value for value in again if isinstance(value, Tensor)]
-                for place, value in new:
-                    value.copy_(again[place])
+                for value, other in zip(new, again, strict=False):
+                    value.copy_(other)
 
 
 def _lies_in_given(func: Any) -> bool:
