@@ -3,7 +3,8 @@
 `python scripts/bench_stream.py [tasks [methods]]` learns permuted digits, 100 tasks by default,
 with each method in a process of its own, and prints what the last tasks take over what the first
 take after the first of all: seconds of training, seconds of evaluation by image asked; and how a
-checkpoint and memory grow. Run it on an idle machine.
+checkpoint and memory grow. Seconds are counted in those of a yardstick, bare training steps that
+are the same before and after every task: so a machine that gets slower in between does not show.
 """
 
 from __future__ import annotations
@@ -14,13 +15,16 @@ import resource
 import statistics
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-TASKS, SOME = 100, 5  # of a stream; at each end of it that are averaged by their median
+TASKS, SOME = 100, 9  # of a stream; at each end of it that are averaged by their median
+YARD = 200  # steps of the yardstick
 METHODS = {
     "fine-tuning": ["strategy=finetune"],
     "EWC": ["strategy=ewc", "strategy.strength=20"],
@@ -29,6 +33,31 @@ METHODS = {
     "HPS": ["strategy=hps", "transfer=all"],
     "TAG": ["strategy=finetune", "optimizer=tag_rmsprop"],
 }
+
+
+def yardstick() -> Callable[[], float]:
+    """Gives what measures the seconds of training steps of a small network, without a framework."""
+    import torch
+    from torch import nn
+
+    with torch.random.fork_rng(devices=[]):
+        net = nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
+            nn.MaxPool2d(2), nn.Flatten(), nn.Linear(512, 10),
+        )  # fmt: skip
+        x, y = torch.randn(32, 1, 8, 8), torch.arange(32) % 10
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.0)
+
+    def seconds() -> float:
+        begun = time.perf_counter()
+        for _ in range(YARD):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x), y).backward()
+            optimizer.step()
+        return time.perf_counter() - begun
+
+    seconds()
+    return seconds
 
 
 def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
@@ -41,16 +70,19 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
 
     os.environ[QUIET] = "1"
     found: list[dict[str, float]] = []
-    learn = Experiment._learn
+    learn, yard = Experiment._learn, yardstick()
 
     def timed(self: Experiment, visit: Visit, saved: Any) -> None:
-        before = dict(self.record.seconds)
+        before, first = dict(self.record.seconds), yard()
         learn(self, visit, saved)
-        spent = {name: value - before[name] for name, value in self.record.seconds.items()}
+        measure = (first + yard()) / 2
+        seconds = self.record.seconds
+        spent = {name: (value - before[name]) / measure for name, value in seconds.items()}
         checkpoint = self.folder / f"visit_{visit.number:02d}.ckpt"
         usage = resource.getrusage(resource.RUSAGE_SELF)
         found.append({
             "train": spent["train"], "evaluate": spent["evaluate"] / visit.number,
+            "yard": measure,
             "bytes": checkpoint.stat().st_size, "memory": 1024.0 * usage.ru_maxrss,
         })  # fmt: skip
 
@@ -79,8 +111,8 @@ def measured(options: list[str], tasks: int) -> list[dict[str, float]]:
 def main() -> None:
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else TASKS
     table = Table(
-        "late over early", "training", "evaluation of a task", "checkpoint, KiB", "KiB a task",
-        "memory, MiB", "MiB a task", title=f"{tasks} tasks of permuted digits",
+        "late over early", "training", "evaluation of a task", "yardstick", "checkpoint, KiB",
+        "KiB a task", "memory, MiB", "MiB a task", title=f"{tasks} tasks of permuted digits",
     )  # fmt: skip
     with Live(table, console=Console(width=100)):
         for name in sys.argv[2:] or METHODS:
@@ -88,17 +120,17 @@ def main() -> None:
             rows = measured(options, tasks)
             early, late = rows[1 : 1 + SOME], rows[-SOME:]
             between = len(rows) - 1 - SOME  # tasks from the middle of the early to that of the late
-            train, evaluate = (
+            train, evaluate, yard = (
                 statistics.median(row[key] for row in late)
                 / statistics.median(row[key] for row in early)
-                for key in ("train", "evaluate")
+                for key in ("train", "evaluate", "yard")
             )
             size, memory = (late[-1][key] for key in ("bytes", "memory"))
             more, grown = (
                 (late[-1][key] - early[-1][key]) / between for key in ("bytes", "memory")
             )
             table.add_row(
-                name, f"{train:.2f}", f"{evaluate:.2f}", f"{size / 2**10:.0f}",
+                name, f"{train:.2f}", f"{evaluate:.2f}", f"{yard:.2f}", f"{size / 2**10:.0f}",
                 f"{more / 2**10:.1f}", f"{memory / 2**20:.0f}", f"{grown / 2**20:.2f}",
             )  # fmt: skip
 
