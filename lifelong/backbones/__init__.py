@@ -1,6 +1,7 @@
 """Network bodies as stacks of layers: the unit of sharing, freezing, growing and pruning."""
 
-from lifelong.backbones.backbone import Backbone, Body, Layer
+from lifelong.backbones.backbone import Backbone, Body, Layer, Unit
+from lifelong.backbones.blocks import Block, Blocks
 from lifelong.backbones.by_name import Timm, Torchvision
 from lifelong.backbones.convnet import ConvLayer, convnet, resnet17
 from lifelong.backbones.mlp import LinearLayer, mlp
@@ -11,6 +12,8 @@ from lifelong.backbones.wrapped import Module, Wrapped
 __all__ = [
     "AlexNet",
     "Backbone",
+    "Block",
+    "Blocks",
     "Body",
     "ConvLayer",
     "Layer",
@@ -21,6 +24,7 @@ __all__ = [
     "ResNet18",
     "Timm",
     "Torchvision",
+    "Unit",
     "Wrapped",
     "convnet",
     "mlp",

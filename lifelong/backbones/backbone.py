@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal, Self, get_args
 
 import torch
@@ -15,19 +15,53 @@ DEVIATION = 0.05  # of their initial weights, cut at two deviations
 Init = Literal["truncated_normal", "uniform", "kaiming"]
 
 
-class Layer(nn.Module):
+class Unit(nn.Module):
+    """A part of a body that can be shared: a map, and what follows it.
+
+    The two are apart so that several maps can be mixed before the rest.
+
+    Attributes:
+        skip: the number of the unit whose output is added to this one's, or None.
+        by_batch: whether images of several configurations must not come in one batch.
+    """
+
+    skip: int | None = None
+    by_batch: bool = False
+
+    def reinitialized(self) -> Self:
+        """A new unit of the same shape with newly drawn weights."""
+        raise NotImplementedError
+
+    def restart(self) -> None:
+        """Called before a task's units are drawn: they depend on the generator alone then."""
+
+    def map(self, x: Tensor) -> Tensor:
+        """The map, under the unit's own weights."""
+        raise NotImplementedError
+
+    def bent(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+        """The non-linearity behind the map, if it is no part of it."""
+        return z
+
+    def pooled(self, h: Tensor) -> Tensor:
+        """The pooling that ends the unit, if it has one."""
+        return h
+
+    def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+        """What follows the map: non-linearity, skip addition, pooling."""
+        return z
+
+
+class Layer(Unit):
     """One layer that can be shared: a linear map with weight and bias, and what follows it.
 
-    The map and the rest are apart so that the map can use other weights than the layer's own, and
-    so that several maps can be mixed before the rest.
+    The map can use other weights than the layer's own.
 
     Args:
         weight_shape: outputs first.
         skip: see below.
         init: how the weights are drawn, see `initialize`.
 
-    Attributes:
-        skip: the number of the layer whose output is added to this one's, or None.
     """
 
     weight: nn.Parameter
@@ -66,13 +100,15 @@ class Layer(nn.Module):
         """The linear map."""
         raise NotImplementedError
 
-    def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
-        """What follows the map: non-linearity, skip addition, pooling."""
-        return self.pooled(F.relu(z) if skip is None else F.relu(z) + skip)
+    def map(self, x: Tensor) -> Tensor:
+        return self.linear(x, self.weight, self.bias)
 
-    def pooled(self, h: Tensor) -> Tensor:
-        """The pooling that ends the layer, if it has one."""
-        return h
+    def bent(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+        """DARTS's order of things: the skip is added before the ReLU."""
+        return F.relu(z if skip is None else z + skip)
+
+    def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
+        return self.pooled(F.relu(z) if skip is None else F.relu(z) + skip)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         return self.activate(self.linear(x, self.weight, self.bias), skip)
@@ -144,6 +180,24 @@ class Body(nn.Module):
         for module in self.frozen:
             module.requires_grad_(False)
 
+    def prefix(self) -> nn.Module | None:
+        """The first blocks, if they keep their weights; None for none."""
+        return None
+
+    def units(self, make: Callable[[], Body]) -> list[Unit]:
+        """What can be shared part by part, input first; what follows the prefix.
+
+        Args:
+            make: makes such bodies, from which new units are taken.
+
+        Raises:
+            ValueError: the body is no sequence of parts.
+        """
+        raise ValueError(
+            f"backbone: {type(self).__name__} is no sequence of layers or blocks; give another "
+            "backbone, or another strategy"
+        )
+
     @property
     def layers(self) -> list[Layer]:
         """The layers, input first.
@@ -173,6 +227,9 @@ class Backbone(Body, nn.Sequential):
     @property
     def layers(self) -> list[Layer]:
         return [layer for layer in self if isinstance(layer, Layer)]
+
+    def units(self, make: Callable[[], Body]) -> list[Unit]:
+        return list(self.layers)
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
         outputs: list[Tensor] = []

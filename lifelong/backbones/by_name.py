@@ -25,6 +25,8 @@ class Named(Wrapped):
         pretrained: weights to begin with: `false` for new ones, `true` for the library's, which are
             fetched once, or a file of a state dict (.safetensors, .pth).
         fixed: see `Wrapped`.
+        freeze: see `Wrapped`.
+        blocks: see `Wrapped`.
         options: further arguments of the network, such as `{drop_path_rate: 0.1}`.
 
     Raises:
@@ -40,6 +42,8 @@ class Named(Wrapped):
         name: str,
         pretrained: bool | str = False,
         fixed: bool = False,
+        freeze: int = 0,
+        blocks: Sequence[str] | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         known = self.known()
@@ -52,7 +56,8 @@ class Named(Wrapped):
             module = self.made(tuple(shape), name, pretrained is True, state, dict(options or {}))
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
-        super().__init__(module, shape, fixed)
+        super().__init__(module, shape, fixed, freeze, blocks)
+        self.drawn = pretrained is False
 
     @staticmethod
     def known() -> Sequence[str]:

@@ -9,27 +9,40 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lifelong.backbones.backbone import Body
+from lifelong.backbones.backbone import Body, Unit
+from lifelong.backbones.blocks import Blocks, cut
 
 
-class Wrapped(Body):
+class Wrapped(Blocks):
     """A module as a body: what it gives is made flat.
 
     Args:
         module: from images (b, c, h, w) to features, of any shape.
         shape: of an image, (c, h, w).
         fixed: whether it keeps its weights, and the statistics of its batch-norm, for ever.
+        freeze: so many of its first blocks do.
+        blocks: names of modules in it before which it is cut into blocks; null: they are looked
+            for, as the stages of a ResNet and the blocks of a vision transformer.
 
     Raises:
-        ValueError: the module does not take such images.
+        ValueError: the module does not take such images, or is no sequence of blocks where these
+            are asked for.
 
     >>> Wrapped(nn.Conv2d(3, 4, 3), (3, 8, 8)).features
     144
     """
 
-    def __init__(self, module: nn.Module, shape: Sequence[int], fixed: bool = False) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        shape: Sequence[int],
+        fixed: bool = False,
+        freeze: int = 0,
+        blocks: Sequence[str] | None = None,
+    ) -> None:
         super().__init__()
-        self.module, self.fixed = module, fixed
+        self.module, self.fixed, self.kept = module, fixed, freeze
+        self.block_names = tuple(f"module.{name}" for name in blocks or ())
         training = module.training
         try:
             with torch.no_grad():
@@ -40,13 +53,32 @@ class Wrapped(Body):
                 f"backbone: {type(module).__name__} does not take images {list(shape)} ({reason})"
             ) from None
         module.train(training)
-        self.frozen = (module,) if fixed else ()
+        self.frozen = (module,) if fixed else self._first_blocks()
         self.freeze()
+
+    def _first_blocks(self) -> tuple[nn.Module, ...]:
+        if not self.kept:
+            return ()
+        parts = cut(self)
+        if not 0 <= self.kept <= len(parts):
+            raise ValueError(
+                f"backbone.freeze={self.kept}: the body has {len(parts)} blocks; give 0 to "
+                f"{len(parts)}"
+            )
+        return tuple(parts[: self.kept])
+
+    def units(self, make: Callable[[], Body]) -> list[Unit]:
+        if self.fixed:
+            raise ValueError(
+                "backbone.fixed=true: leaves nothing that tasks could share or not; give "
+                "backbone.freeze=..., or another strategy"
+            )
+        return super().units(make)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
-        if self.fixed:
-            self.module.eval()
+        for module in self.frozen:
+            module.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
@@ -61,6 +93,8 @@ class Module(Wrapped):
         shape: of an image, (c, h, w).
         module: makes it; is handed `shape` if it has an option of that name.
         fixed: see `Wrapped`.
+        freeze: see `Wrapped`.
+        blocks: see `Wrapped`.
 
     Raises:
         ValueError: what it makes is no module, or does not take such images.
@@ -70,10 +104,15 @@ class Module(Wrapped):
     """
 
     def __init__(
-        self, shape: Sequence[int], module: Callable[..., nn.Module], fixed: bool = False
+        self,
+        shape: Sequence[int],
+        module: Callable[..., nn.Module],
+        fixed: bool = False,
+        freeze: int = 0,
+        blocks: Sequence[str] | None = None,
     ) -> None:
         asks = "shape" in inspect.signature(module).parameters
         made = module(shape=tuple(shape)) if asks else module()
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
-        super().__init__(made, shape, fixed)
+        super().__init__(made, shape, fixed, freeze, blocks)

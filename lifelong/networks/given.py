@@ -74,6 +74,7 @@ class Given(Wrapped):
 
     def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
         super().__init__(copy.deepcopy(module), shape)
+        self.drawn = False
 
 
 def _digest(module: nn.Module) -> int:

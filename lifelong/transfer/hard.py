@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from lifelong.backbones import Layer
+from lifelong.backbones import Unit
 from lifelong.transfer.layer import TransferLayer
 
 
 class HardTransferLayer(TransferLayer):
-    """S_l holds the weight and bias themselves; there is no mapping."""
+    """S_l holds the layer, or the block of layers, itself; there is no mapping."""
 
-    shared_params: Layer
+    shared_params: Unit
 
-    def make_shared(self) -> Layer:
-        return self.template.reinitialized()
+    def make_shared(self) -> Unit:
+        return self.unit.reinitialized()
 
-    def set_shared(self, weight: Tensor, bias: Tensor) -> None:
-        with torch.no_grad():
-            self.shared_params.weight.copy_(weight)
-            self.shared_params.bias.copy_(bias)
+    def shared_map(self, x: Tensor, task: int) -> Tensor:
+        return self.shared_params.map(x)
 
-    def shared_weight(self, task: int) -> tuple[Tensor, Tensor]:
-        return self.shared_params.weight, self.shared_params.bias
+    def made_private(self, task: int) -> Unit:
+        own = self.unit.reinitialized()
+        own.load_state_dict(self.shared_params.state_dict())
+        return own
+
+    def set_shared(self, own: Unit) -> None:
+        self.shared_params.load_state_dict(own.state_dict())

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from lifelong.backbones import Layer
+from lifelong.backbones import Layer, Unit
 from lifelong.backbones.containers import ByName
 from lifelong.networks.network import count
 
@@ -21,27 +22,41 @@ class TransferLayer(nn.Module):
     annotations of `shared_params` and `mapping`.
 
     Args:
-        layer: the layer of the body; its shape is used, and its drawing of weights.
+        layer: the layer, or block, of the body; its shape is used, and its drawing of weights.
         number: of the layer in the body, from 0.
+
+    Raises:
+        ValueError: a block, where the kind needs the weight and bias of a layer.
     """
 
     shared_params: nn.Module
     mapping: ByName[Any]
     weighs_penalty = True  # whether a search weighs `penalty` by the layer's share
 
-    def __init__(self, layer: Layer, number: int) -> None:
+    def __init__(self, layer: Unit, number: int) -> None:
         super().__init__()
         self.skip = layer.skip
         self._template = (layer,)  # in a tuple: not a submodule
         self.shared_params = self.make_shared()
         self.in_use = False  # whether a finished task uses the slot
-        self.private: ByName[Layer] = ByName()
+        self.private: ByName[Unit] = ByName()
         self.mapping = ByName()
         self.before: nn.Module | None = None  # the slot as it was before a search
 
     @property
-    def template(self) -> Layer:
+    def unit(self) -> Unit:
+        """The layer or block of the body."""
         return self._template[0]
+
+    @property
+    def template(self) -> Layer:
+        """The layer, where the kind shares weights of one."""
+        if not isinstance(self.unit, Layer):
+            raise ValueError(
+                f"kind: {type(self).__name__} shares the weights of layers, and this backbone is "
+                "shared block by block; give kind=hps, or a backbone such as conv4"
+            )
+        return self.unit
 
     def make_shared(self) -> nn.Module:
         """New shared knowledge S_l."""
@@ -59,18 +74,16 @@ class TransferLayer(nn.Module):
         """What the shared form adds to the loss of `task`; None for nothing."""
         return None
 
-    def weight(self, task: int, shared: bool) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the layer for `task` in one of its forms."""
-        if shared:
-            return self.shared_weight(task)
-        own = self.private[str(task)]
-        return own.weight, own.bias
+    def shared_map(self, x: Tensor, task: int) -> Tensor:
+        """The map of the shared form."""
+        return self.template.linear(x, *self.shared_weight(task))
 
-    def linear(self, x: Tensor, task: int, shared: bool) -> Tensor:
-        return self.template.linear(x, *self.weight(task, shared))
+    def map(self, x: Tensor, task: int, shared: bool) -> Tensor:
+        """The map of the layer for `task` in one of its forms."""
+        return self.shared_map(x, task) if shared else self.private[str(task)].map(x)
 
     def activate(self, z: Tensor, skip: Tensor | None) -> Tensor:
-        return self.template.activate(z, skip)
+        return self.unit.activate(z, skip)
 
     def add_task(self, task: int, forms: Iterable[bool]) -> None:
         """Makes what `task` needs for the forms it may take, and freezes the rest.
@@ -84,7 +97,7 @@ class TransferLayer(nn.Module):
             if key not in self.mapping:
                 self.mapping[key] = self.make_mapping()
         if False in forms and key not in self.private:
-            self.private[key] = self.template.reinitialized()
+            self.private[key] = self.unit.reinitialized()
         self.train_only(task)
         self.before = (
             copy.deepcopy(self.shared_params).requires_grad_(False) if len(forms) == 2 else None
@@ -109,16 +122,21 @@ class TransferLayer(nn.Module):
         """Gives a task that holds one form the other as well, with the same weights, frozen."""
         key = str(task)
         if key not in self.private:
-            own = self.template.reinitialized().requires_grad_(False)
-            for to, value in zip((own.weight, own.bias), self.shared_weight(task), strict=True):
-                to.copy_(value.detach())
-            self.private[key] = own
+            self.private[key] = self.made_private(task).requires_grad_(False)
         elif key not in self.mapping:
-            self.set_shared(*self.weight(task, False))
+            self.set_shared(self.private[key])
             self.mapping[key] = self.make_mapping().requires_grad_(False)
 
-    def set_shared(self, weight: Tensor, bias: Tensor) -> None:
-        """Makes the slot hold the given weights; not every kind of sharing can."""
+    def made_private(self, task: int) -> Unit:
+        """A layer with the weights of the shared form."""
+        own = self.template.reinitialized()
+        with torch.no_grad():
+            for to, value in zip((own.weight, own.bias), self.shared_weight(task), strict=True):
+                to.copy_(value)
+        return own
+
+    def set_shared(self, own: Unit) -> None:
+        """Makes the slot hold the weights of a private layer; not every kind of sharing can."""
         raise NotImplementedError
 
     def prune_unused_form(self, task: int, shared: bool) -> None:

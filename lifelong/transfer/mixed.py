@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
 from torch import Tensor
 
 from lifelong.backbones.backbone import flat
@@ -12,7 +11,8 @@ from lifelong.transfer.network import TransferNetwork
 def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Tensor) -> Tensor:
     """Features (b, f) of layers that mix their forms: softmax(alpha)_l weighs the two outputs.
 
-    The forms are mixed behind ReLU and before the pool; a skip is added before the ReLU.
+    The forms of a layer are mixed behind ReLU and before the pool; a skip is added before the ReLU.
+    Those of a block are mixed by their outputs.
 
     Args:
         network: whose `task` holds both forms of every layer.
@@ -20,13 +20,13 @@ def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Te
         task: index.
         selectors: alpha, (d, 2): private, shared.
     """
-    outputs: list[Tensor] = []
+    outputs, x = list[Tensor](), network.begin(x)
     for layer, (private, shared) in zip(
         network.transfer_layers(), selectors.softmax(1).unbind(), strict=True
     ):
-        skip = 0.0 if layer.skip is None else outputs[layer.skip]
-        own = F.relu(layer.linear(x, task, False) + skip)
-        common = F.relu(layer.linear(x, task, True) + skip)
-        x = layer.template.pooled(private * own + shared * common)
+        skip = None if layer.skip is None else outputs[layer.skip]
+        own = layer.unit.bent(layer.map(x, task, False), skip)
+        common = layer.unit.bent(layer.map(x, task, True), skip)
+        x = layer.unit.pooled(private * own + shared * common)
         outputs.append(x)
     return flat(x)

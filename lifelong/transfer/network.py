@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lifelong.backbones import Layer
+from lifelong.backbones import Unit
 from lifelong.backbones.backbone import flat
 from lifelong.networks import TaskNetwork
 from lifelong.networks.network import MakeBackbone, MakeHeads, count
@@ -16,7 +16,7 @@ from lifelong.transfer.config import Pattern, TransferConfig, pattern_code
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.tree import Level, PrefixTree
 
-Kind = Callable[[Layer, int], TransferLayer]
+Kind = Callable[[Unit, int], TransferLayer]
 
 
 class TransferNetwork(TaskNetwork):
@@ -26,7 +26,7 @@ class TransferNetwork(TaskNetwork):
     of each layer until `commit` decides.
 
     Args:
-        backbone: makes the body whose layers are shared.
+        backbone: makes the body whose layers, or blocks, are shared.
         heads: makes the heads for a number of features.
         kind: makes a transfer layer of a layer and its number.
         pattern: candidate configurations for a depth.
@@ -41,7 +41,9 @@ class TransferNetwork(TaskNetwork):
     ) -> None:
         super().__init__()
         body = backbone()
-        self.layers = nn.ModuleList(kind(layer, n) for n, layer in enumerate(body.layers))
+        self.prefix = body.prefix()
+        units = body.units(backbone)
+        self.layers = nn.ModuleList(kind(unit, n) for n, unit in enumerate(units))
         self.heads = heads(body.features)
         self.candidates = pattern(len(self.layers))
         self.num_candidates = len(self.candidates)
@@ -62,6 +64,8 @@ class TransferNetwork(TaskNetwork):
     def add_task(self, task: int, classes: Sequence[int]) -> None:
         """Makes what a new task needs; a known task goes on in its configuration."""
         self.current, known = task, task in self.configs
+        for layer in self.transfer_layers():
+            layer.unit.restart()
         if not known:
             self.configs[task] = self.candidates[0]
             if len(self.candidates) > 1:
@@ -100,12 +104,16 @@ class TransferNetwork(TaskNetwork):
         scores: Tensor = self.heads(self.features(x, task, self.configs[task]), task)
         return scores
 
+    def begin(self, x: Tensor) -> Tensor:
+        """What the first of the layers is given: images, or what a frozen begin makes of them."""
+        return x if self.prefix is None else self.prefix(x)
+
     def features(self, x: Tensor, task: int, config: Sequence[bool]) -> Tensor:
         """Features of a batch under one configuration, (b, f)."""
-        outputs: list[Tensor] = []
+        outputs, x = list[Tensor](), self.begin(x)
         for layer, shared in zip(self.transfer_layers(), config, strict=True):
             skip = None if layer.skip is None else outputs[layer.skip]
-            x = layer.activate(layer.linear(x, task, shared), skip)
+            x = layer.activate(layer.map(x, task, shared), skip)
             outputs.append(x)
         return flat(x)
 
@@ -120,7 +128,7 @@ class TransferNetwork(TaskNetwork):
             tree: of other configurations than all candidates.
         """
         size, tree = len(x), tree or self.tree
-        outputs: list[Tensor] = []
+        outputs, x = list[Tensor](), self.begin(x)
         for number, (layer, level) in enumerate(
             zip(self.transfer_layers(), tree.levels, strict=True)
         ):
@@ -150,11 +158,15 @@ class TransferNetwork(TaskNetwork):
 
     def size(self) -> int:
         """Parameters kept: slots in use, mappings and private weights that are used, heads."""
-        return count(self.heads) + sum(layer.size() for layer in self.transfer_layers())
+        layers = sum(layer.size() for layer in self.transfer_layers())
+        return count(self.heads) + layers + self._prefix_size()
 
     def single_size(self, task: int) -> int:
-        bodies = [layer.template for layer in self.transfer_layers()]
-        return count(self.heads.head_for(task), *bodies)
+        bodies = [layer.unit for layer in self.transfer_layers()]
+        return count(self.heads.head_for(task), *bodies) + self._prefix_size()
+
+    def _prefix_size(self) -> int:
+        return 0 if self.prefix is None else count(self.prefix)
 
     def get_extra_state(self) -> dict[str, Any]:
         """What decides which parameters there are."""
@@ -193,7 +205,12 @@ def _branch(
     parts = []
     for shared, parents in ((True, level.shared), (False, level.private)):
         if parents != []:
-            parts.append(layer.linear(blocks_of(x, parents, size), task, shared))
+            given = blocks_of(x, parents, size)
+            if layer.unit.by_batch:
+                own = [layer.map(part, task, shared) for part in given.split(size)]
+                parts.append(torch.cat(own))
+            else:
+                parts.append(layer.map(given, task, shared))
     rows = [len(part) for part in parts]
     skips = [None] * len(parts) if skip is None else list(skip.split(rows))
     done = [layer.activate(part, own) for part, own in zip(parts, skips, strict=True)]

@@ -65,7 +65,8 @@ class TensorFactoredTransferLayer(TransferLayer):
     def __init__(self, layer: Layer, number: int, orthogonality: float = 0.1) -> None:
         if not isinstance(layer, ConvLayer):
             raise ValueError(
-                f"backbone: layer {number + 1} is no convolution; tensor factors need kernels"
+                f"backbone: layer {number + 1} is no convolution; tensor factors need "
+                "kernels; give kind=hps, or a backbone such as conv4"
             )
         super().__init__(layer, number)
         self.orthogonality = orthogonality

@@ -10,13 +10,15 @@ import torch
 from lifelong.backbones import ReducedResNet
 from lifelong.backbones.backbone import initialize
 from lifelong.networks import MultiHead
-from lifelong.transfer import HardTransferLayer, TransferNetwork, top
+from lifelong.transfer import TensorFactoredTransferLayer, TransferNetwork, top
 
 
-def test_bodies_without_layers_are_refused_where_layers_are_shared() -> None:
+def test_bodies_without_layers_are_refused_where_weights_of_layers_are_shared() -> None:
     body = partial(ReducedResNet, (3, 32, 32))
+    with pytest.raises(ValueError, match=r"layer 1 is no convolution.*; give kind=hps"):
+        TransferNetwork(body, MultiHead, TensorFactoredTransferLayer, top)
     with pytest.raises(ValueError, match="ReducedResNet is no stack of layers"):
-        TransferNetwork(body, MultiHead, HardTransferLayer, top)
+        body().layers  # noqa: B018
     with pytest.raises(ValueError, match="images are too small"):
         ReducedResNet((1, 8, 8))
 

@@ -114,7 +114,7 @@ def test_generated_weights_convolve_as_any() -> None:
     layer, x = deconvolved(), torch.randn(2, 3, 5, 5)
     weight, bias = layer.shared_weight(0)
     expected = F.conv2d(x, weight, bias, padding=1)
-    torch.testing.assert_close(layer.linear(x, 0, True), expected)
+    torch.testing.assert_close(layer.map(x, 0, True), expected)
 
 
 def test_a_search_counts_the_nominal_penalty_of_deconvolutions_whole() -> None:

@@ -31,12 +31,9 @@ def test_a_task_holds_what_the_forms_need_that_it_may_take() -> None:
     layer.train_only(1)
     assert [layer.private[task].weight.requires_grad for task in "12"] == [True, False]
     assert not layer.shared_params.weight.requires_grad  # the second task has no share in it
-    x, z = torch.randn(1, 2, 4, 4), layer.template
-    for shared, (weight, bias) in (
-        (True, layer.shared_weight(2)),
-        (False, (layer.private["2"].weight, layer.private["2"].bias)),
-    ):
-        assert torch.equal(layer.linear(x, 2, shared), z.linear(x, weight, bias))
+    x = torch.randn(1, 2, 4, 4)
+    for shared, form in ((True, layer.shared_params), (False, layer.private["2"])):
+        assert torch.equal(layer.map(x, 2, shared), form.map(x))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -58,18 +55,15 @@ def test_a_search_ends_in_one_form_and_puts_the_slot_back(shared: bool) -> None:
 
 def test_a_task_of_one_form_gets_the_other_with_the_same_weights() -> None:
     """From own weights to shared ones not in every kind: factors would have to be found."""
-    for made, shared in ((hard(), True), (hard(), False), (factored(), True)):
-        if made.private or made.mapping:
-            own = made.shared_weight(0)
-        else:
+    for made, shared in ((hard(), True), (hard(), False), (factored().float(), True)):
+        if not made.private and not made.mapping:
             made.add_task(0, [shared])
-            own = made.weight(0, shared)
-        wanted = [value.detach().clone() for value in own]
+        x = torch.randn(1, made.template.weight.shape[1], 4, 4)
+        wanted = made.map(x, 0, shared)
         made.complete(0)
         assert held(made) == ({"0"}, {"0"})
         for form in (True, False):
-            for found, value in zip(made.weight(0, form), wanted, strict=True):
-                torch.testing.assert_close(found.detach(), value.to(found.dtype))
+            torch.testing.assert_close(made.map(x, 0, form), wanted)
         other = made.private["0"] if shared else made.mapping["0"]
         assert not any(p.requires_grad for p in other.parameters())
     layer = factored()

@@ -20,7 +20,7 @@ def test_equal_selectors_average_the_forms(kind: str) -> None:
     network, x = darts(kind).network, torch.randn(3, 2, 6, 6)
     h = x
     for layer in network.transfer_layers():
-        forms = [F.relu(layer.linear(h, 0, shared)) for shared in (False, True)]
+        forms = [F.relu(layer.map(h, 0, shared)) for shared in (False, True)]
         h = layer.template.pooled((forms[0] + forms[1]) / 2)
     found = mixed_features(network, x, 0, torch.zeros(4, 2))
     torch.testing.assert_close(found, flat(h))

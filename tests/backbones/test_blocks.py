@@ -1,0 +1,133 @@
+"""Bodies of any kind as sequences of blocks."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lifelong.backbones import (
+    Block,
+    Module,
+    PreActivationResNet18,
+    ReducedResNet,
+    Timm,
+    Torchvision,
+    Wrapped,
+)
+from lifelong.backbones.backbone import Body
+from lifelong.backbones.blocks import cut, found
+
+SMALL_VIT = {"depth": 3, "embed_dim": 24, "num_heads": 2, "patch_size": 8}
+BODIES: dict[str, tuple[Callable[[], Body], int]] = {
+    "vision transformer": (
+        partial(Timm, (3, 32, 32), "vit_tiny_patch16_224", options=SMALL_VIT), 3
+    ),
+    "stages of timm": (partial(Timm, (3, 64, 64), "test_resnet"), 5),
+    "stages of torchvision": (partial(Torchvision, (3, 64, 64), "resnet18"), 4),
+    "layers of one stage": (partial(Torchvision, (3, 64, 64), "mobilenet_v3_small"), 13),
+    "our own": (partial(ReducedResNet, (3, 32, 32), 4), 8),
+    "pre-activation": (partial(PreActivationResNet18, (3, 32, 32), 8), 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_blocks_one_after_the_other_are_the_body(name: str) -> None:
+    make, number = BODIES[name]
+    body = make()
+    blocks = cut(body)
+    assert len(blocks) == number
+    owned = [id(p) for block in blocks for p in block.parameters()]
+    assert sorted(owned) == sorted(id(p) for p in body.parameters())
+    size = 64 if "timm" in name or "torch" in name or "stage" in name else 32
+    x = torch.randn(3, 3, size, size)
+    for mode in (False, True):
+        body.train(mode)
+        other = copy.deepcopy(body)  # statistics move in training
+        torch.manual_seed(1)
+        wanted = other(x)
+        torch.manual_seed(1)
+        h = x
+        for block in blocks:
+            h = block.train(mode)(h)
+        assert torch.equal(h, wanted)
+
+
+def test_new_blocks_are_those_of_a_new_body_and_follow_from_the_seed() -> None:
+    make = partial(Timm, (3, 32, 32), "vit_tiny_patch16_224", options=SMALL_VIT)
+    units = make().units(make)
+    drawn = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        units[0].restart()
+        drawn.append([unit.reinitialized() for unit in (*units, units[0])])
+    first, again = drawn
+    for one, other in zip(first, again, strict=True):
+        assert all(map(torch.equal, one.state_dict().values(), other.state_dict().values()))
+    weights = [unit.state_dict()["module.module.patch_embed.proj.weight"] for unit in
+               (units[0], first[0], first[-1])]  # fmt: skip
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+
+
+def test_a_body_that_brings_its_weights_is_copied() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3))
+    body = Wrapped(module, (3, 8, 8))
+    body.drawn = False
+    units = body.units(lambda: body)
+    twin = units[1].reinitialized()
+    assert isinstance(twin, Block)
+    assert twin.module is not units[1].module  # type: ignore[attr-defined]
+    for one, other in zip(twin.parameters(), units[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_blocks_can_be_named() -> None:
+    def make(blocks: list[str]) -> Module:
+        return Module((3, 32, 32), lambda: Torchvision((3, 32, 32), "resnet18").module,
+                      blocks=blocks)  # fmt: skip
+
+    assert len(cut(make(["layer1.0", "layer1.1", "layer4"]))) == 3
+    with pytest.raises(ValueError, match=r"has no module layer9; give names such as conv1, bn1"):
+        cut(make(["layer9"]))
+    with pytest.raises(ValueError, match=r"no sequence of blocks \(a block needs more than"):
+        cut(make(["layer1.0.conv1", "layer1.0.conv2"]))
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h: Tensor = self.b(self.a(self.a(x)))
+        return h if h.sum() > 0 else -h
+
+
+def test_what_is_no_sequence_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"no sequence of blocks \(symbolically traced"):
+        cut(Wrapped(Twice(), (3, 8, 8)))
+    with pytest.raises(ValueError, match="has no blocks that follow each other"):
+        found(Wrapped(nn.Conv2d(3, 3, 1), (3, 8, 8)))
+
+
+def test_first_blocks_keep_their_weights() -> None:
+    make = partial(Torchvision, (3, 64, 64), "resnet18", freeze=2)
+    body = make().train()
+    trained = {name.split(".")[1] for name, p in body.named_parameters() if p.requires_grad}
+    assert trained == {"layer3", "layer4"}
+    norms = [m for m in body.module.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {norm.training for norm in norms} == {True, False}
+    assert len(body.units(make)) == 2
+    prefix = body.prefix()
+    assert prefix is not None
+    assert not prefix.train().training
+    for wrong in (-1, 5):
+        with pytest.raises(ValueError, match=rf"backbone.freeze={wrong}: the body has 4 blocks"):
+            Torchvision((3, 64, 64), "resnet18", freeze=wrong)
+    with pytest.raises(ValueError, match="leaves no block that could be shared"):
+        Torchvision((3, 64, 64), "resnet18", freeze=4).units(make)
