@@ -9,7 +9,7 @@ from typing import Self, cast
 import torch
 from torch import Tensor, fx, nn
 
-from lifelong.backbones.backbone import Body, Unit
+from lifelong.backbones.backbone import Backbone, Body, Unit
 
 MOST_OF_IT = 0.7  # of the modules with weights: a part with more is where the blocks are
 
@@ -182,6 +182,22 @@ def _module(body: Body, steps: Sequence[fx.Node], inputs: fx.Node, last: fx.Node
         known[node] = own.node_copy(node, known.__getitem__)
     own.output(known[last])
     return fx.GraphModule(body, own)
+
+
+def first(body: Body, number: int, option: str = "strategy.blocks") -> list[nn.Module]:
+    """The first blocks, or layers, of a body.
+
+    Raises:
+        ValueError: the body has fewer, or is no sequence; `option` says how many are asked.
+    """
+    if not number:
+        return []
+    parts = list(body) if isinstance(body, Backbone) else cut(body)
+    if not 0 <= number <= len(parts):
+        raise ValueError(
+            f"{option}={number}: the body has {len(parts)} blocks; give 0 to {len(parts)}"
+        )
+    return parts[:number]
 
 
 def found(body: Body) -> list[str]:

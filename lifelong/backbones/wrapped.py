@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import Body, Unit
-from lifelong.backbones.blocks import Blocks, cut
+from lifelong.backbones.blocks import Blocks, first
 
 
 class Wrapped(Blocks):
@@ -53,19 +53,8 @@ class Wrapped(Blocks):
                 f"backbone: {type(module).__name__} does not take images {list(shape)} ({reason})"
             ) from None
         module.train(training)
-        self.frozen = (module,) if fixed else self._first_blocks()
+        self.frozen = (module,) if fixed else tuple(first(self, freeze, "backbone.freeze"))
         self.freeze()
-
-    def _first_blocks(self) -> tuple[nn.Module, ...]:
-        if not self.kept:
-            return ()
-        parts = cut(self)
-        if not 0 <= self.kept <= len(parts):
-            raise ValueError(
-                f"backbone.freeze={self.kept}: the body has {len(parts)} blocks; give 0 to "
-                f"{len(parts)}"
-            )
-        return tuple(parts[: self.kept])
 
     def units(self, make: Callable[[], Body]) -> list[Unit]:
         if self.fixed:

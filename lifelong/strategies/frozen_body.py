@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
+from lifelong.backbones.blocks import first
 from lifelong.data import Visit
 from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
@@ -14,12 +15,18 @@ from lifelong.strategies.strategy import Strategy
 class FrozenBody(Strategy):
     """Fine-tuning of the heads alone after the first visit: nothing of the body is forgotten.
 
-    Running statistics of batch-norm are frozen too.
+    Running statistics of batch-norm are frozen too. With `blocks` the first ones of the body are
+    frozen, and the rest is trained on.
 
     Args:
         network: see `Strategy`.
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
+        blocks: of the body that are frozen, input first: its layers where it is a stack of layers;
+            null for all of it.
+
+    Raises:
+        ValueError: more blocks than there are.
 
     >>> from functools import partial
     >>> from torch.optim import SGD
@@ -38,20 +45,28 @@ class FrozenBody(Strategy):
     capturable: ClassVar[bool] = True
 
     def __init__(
-        self, network: Network, optimizer: MakeOptimizer, schedule: Schedule = constant
+        self,
+        network: Network,
+        optimizer: MakeOptimizer,
+        schedule: Schedule = constant,
+        *,
+        blocks: int | None = None,
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        self.body = (network.body,)  # in a tuple: it is registered once, with the network
+        self.blocks = blocks  # in `_kept` in a tuple: all is registered once, with the network
+        self._kept = (network.body,) if blocks is None else tuple(first(network.body, blocks))
         self.frozen = False
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self.frozen = visit.number > 1
         if self.frozen:
-            self.body[0].requires_grad_(False)
+            for part in self._kept:
+                part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         if self.frozen:
-            self.body[0].eval()
+            for part in self._kept:
+                part.eval()
         return self

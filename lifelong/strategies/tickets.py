@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,9 @@ from lifelong.strategies.strategy import Round
 
 ROUND_LR_SCALE = 0.01  # factor on the rate in pruning rounds
 
+Prunes = Literal["convolutions", "maps"]
+PRUNED = {"convolutions": (4,), "maps": (2, 4)}  # dimensions of the weights
+
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
 
@@ -36,6 +39,7 @@ class TicketsOptions(CILOptions, total=False):
 
     round_epochs: int
     ranking: Ranking
+    prunes: Prunes
     keep_rounds: bool
 
 
@@ -49,6 +53,8 @@ class Tickets(CIL):
         round_epochs: of the training between two prunings, at a hundredth of the rate.
         ranking: which weights go first: those of the smallest absolute value of all convolutions
             together (`magnitude`), of each convolution the same share (`layerwise`), or `random`.
+        prunes: weights of `convolutions` alone (the paper), or of all linear maps of the body
+            (`maps`), such as those of a vision transformer.
         keep_rounds: keep the mask after every pruning, packed, in checkpoints.
         **options: of `CIL`.
 
@@ -83,6 +89,7 @@ class Tickets(CIL):
         *,
         round_epochs: int = 30,
         ranking: Ranking = "magnitude",
+        prunes: Prunes = "convolutions",
         keep_rounds: bool = False,
         **options: Unpack[CILOptions],
     ) -> None:
@@ -92,9 +99,16 @@ class Tickets(CIL):
         if round_epochs < 1:
             raise ValueError(f"strategy.round_epochs={round_epochs}: give 1 or more")
         self.round_epochs = round_epochs
-        self._prunable = {n: p for n, p in self.network.body.named_parameters() if p.dim() == 4}
+        self._prunable = {
+            n: p
+            for n, p in self.network.body.named_parameters()
+            if n.endswith("weight") and p.dim() in PRUNED[prunes]
+        }
         if not self._prunable:
-            raise ValueError("backbone: has no convolutions, whose weights alone are pruned")
+            raise ValueError(
+                f"strategy.prunes={prunes}: the backbone has no such weights; give maps, or "
+                "another backbone"
+            )
         self.masks = Masks(self.prunable())
         self.tickets: dict[str, dict[str, Any]] = {}
         self.first: dict[str, Tensor] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lifelong.strategies import FrozenBody
@@ -26,3 +27,20 @@ def test_a_frozen_body_keeps_still_after_the_first_visit() -> None:
         assert all(torch.equal(value, after[name]) for name, value in learned.items())
         changed = strategy.network.heads.head_for(task).parameters()
         assert all(not torch.equal(a, b) for a, b in zip(heads, changed, strict=True))
+
+
+def test_first_layers_keep_still_and_the_others_go_on() -> None:
+    strategy = made(FrozenBody, blocks=1)
+    train(strategy, batches(0))
+    learned = body_of(strategy)
+    strategy.begin_task(toy_visit(1, number=2))
+    strategy.double()
+    strategy.train()
+    train(strategy, batches(1))
+    after = body_of(strategy)
+    still = {
+        name.split(".")[1] for name, value in learned.items() if torch.equal(value, after[name])
+    }
+    assert still == {"0"}
+    with pytest.raises(ValueError, match=r"strategy.blocks=9: the body has \d blocks"):
+        made(FrozenBody, blocks=9)

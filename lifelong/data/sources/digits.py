@@ -7,17 +7,26 @@ import numpy as np
 from lifelong.data.sources.source import Source
 
 
-def digits() -> Source:
+def digits(size: int = 8) -> Source:
     """1797 grey images of 8 x 8 pixels, 10 classes (Alpaydin & Kaynak 1998, UCI "optdigits").
 
     The bundled set has no official test part; here every fifth image of a class, in the order of
     the set, is a test image. The 17 grey levels are spread over 0 to 255.
+
+    Args:
+        size: pixels of a side, a multiple of 8; each pixel of the set becomes a square.
+
+    Raises:
+        ValueError: another size.
     """
+    if size < 8 or size % 8:
+        raise ValueError(f"digits: images of {size} pixels a side; give a multiple of 8")
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     labels = bunch.target.astype(np.int64)
     images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)[:, None]  # (n, 1, 8, 8)
+    images = images.repeat(size // 8, 2).repeat(size // 8, 3)
     rank = np.zeros(len(labels), dtype=np.int64)  # of an image within its class
     for label in range(10):
         rows = np.flatnonzero(labels == label)
