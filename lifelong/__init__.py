@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from lifelong.data import by_class as by_class
     from lifelong.data import folder as folder
     from lifelong.data import folders as folders
-    from lifelong.data import noisy_permuted as noisy_permuted
     from lifelong.data import permuted as permuted
     from lifelong.data import rotated as rotated
     from lifelong.data import sequence as sequence
+    from lifelong.data.noisy_permuted import noisy_permuted as noisy_permuted
     from lifelong.data.sources import from_arrays as from_arrays
     from lifelong.data.sources import materialize as materialize
     from lifelong.finished.load import Run as Run

@@ -2,8 +2,8 @@
 
 from lifelong.data.feed import Fed, Feed
 from lifelong.data.noisy_permuted import noisy_permuted
-from lifelong.data.sequences import folders, permuted, rotated, sequence
-from lifelong.data.splits import arrays, by_class, folder
+from lifelong.data.sequences import folders, hf_domains, permuted, rotated, sequence
+from lifelong.data.splits import arrays, by_class, folder, hf
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.unlabeled import HeldOut, unlabeled
@@ -22,6 +22,8 @@ __all__ = [
     "by_class",
     "folder",
     "folders",
+    "hf",
+    "hf_domains",
     "noisy_permuted",
     "permuted",
     "rotated",

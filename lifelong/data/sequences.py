@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Unpack, cast
+from typing import Any, Literal, Unpack, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from lifelong.data.normalisation import Standardize, standardized
 from lifelong.data.seeds import derive
 from lifelong.data.sources.folder import image_folder
+from lifelong.data.sources.hugging_face import hugging_face_domains
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
 from lifelong.data.stream import StreamOptions, TaskStream
@@ -61,6 +62,40 @@ def sequence(sources: Sequence[Source], **options: Unpack[SequenceOptions]) -> T
     if not sources:
         raise ValueError("data.sources=[]: give at least one data set")
     return _stream([(source, source.name, _same) for source in sources], options)
+
+
+def hf_domains(
+    path: str,
+    *,
+    domain: str,
+    data_dir: str,
+    download: bool = True,
+    image: str | None = None,
+    label: str | None = None,
+    test: float = 0.2,
+    source_options: dict[str, Any] | None = None,
+    **options: Unpack[SequenceOptions],
+) -> TaskStream:
+    """A task for each value of a column of a data set of Hugging Face's library `datasets`.
+
+    With `labels=shared` label i is the same class in all of them (domain-incremental).
+
+    Args:
+        path: see `lifelong.data.sources.hugging_face`.
+        domain: the column.
+        data_dir: folder for the prepared copies.
+        download: fetch what is missing.
+        image: column of the images; null for the one that there is.
+        label: column of the classes; null for the one that there is.
+        test: share of test images where there is no test part, in (0, 1).
+        source_options: further arguments of `datasets.load_dataset`.
+        **options: see `SequenceOptions`.
+    """
+    found = hugging_face_domains(
+        path, domain=domain, shape=options["shape"], data_dir=data_dir, download=download,
+        image=image, label=label, test=test, options=source_options,
+    )  # fmt: skip
+    return sequence(found, **options)
 
 
 def folders(

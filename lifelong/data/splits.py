@@ -16,6 +16,7 @@ from lifelong.data.normalisation import Standardize, standardized
 from lifelong.data.seeds import derive
 from lifelong.data.sources.arrays import array_file, from_arrays
 from lifelong.data.sources.folder import image_folder
+from lifelong.data.sources.hugging_face import hugging_face
 from lifelong.data.sources.source import Source
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Task
@@ -195,6 +196,38 @@ def arrays(
     [(0, 1), (2, 3)]
     """
     source = array_file(file, shape=shape, cache=data_dir, test=test)
+    return by_class(source, shape=shape, **split)
+
+
+def hf(
+    path: str,
+    *,
+    shape: Sequence[int],
+    data_dir: str,
+    download: bool = True,
+    image: str | None = None,
+    label: str | None = None,
+    test: float = 0.2,
+    source_options: dict[str, Any] | None = None,
+    **split: Any,
+) -> TaskStream:
+    """A stream over a data set of Hugging Face's; the other options are those of `by_class`.
+
+    Args:
+        path: see `lifelong.data.sources.hugging_face`.
+        shape: (c, h, w) to which images are brought.
+        data_dir: folder for the prepared copy.
+        download: fetch what is missing.
+        image: column of the images; null for the one that there is.
+        label: column of the classes; null for the one that there is.
+        test: share of test images where there is no test part, in (0, 1).
+        source_options: further arguments of `datasets.load_dataset`.
+        **split: options of `by_class`.
+    """
+    source = hugging_face(
+        path, shape=shape, data_dir=data_dir, download=download, image=image, label=label,
+        test=test, options=source_options,
+    )  # fmt: skip
     return by_class(source, shape=shape, **split)
 
 

@@ -32,6 +32,8 @@ NEEDED = {
     ("backbone", "timm"): ["backbone.name=test_resnet", "data.shape=[3,32,32]"],
     ("backbone", "torchvision"): ["backbone.name=mobilenet_v3_small", "data.shape=[3,32,32]"],
     ("data", "arrays"): ["data.file=mine.npz"],
+    ("data", "hf"): ["data.path=images"],
+    ("data", "hf_domains"): ["data.path=images", "data.domain=style"],
     ("data", "folder"): ["data.root=images"],
     ("data", "folders"): ["data.roots=[one,two]"],
     ("data", "torchvision"): ["data.name=MNIST"],

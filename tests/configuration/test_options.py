@@ -96,6 +96,7 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "optimizer.rule": ["adam"],
     "optimizer.first_gradients": ["3"],
     "optimizer.eps": ["0.01"],
+    "strategy.blocks": ["2"],
     "schedule.at": ["[2]", "epochs=3"],
     "schedule.floor": ["0.1"],
     "schedule.every": ["2", "epochs=4"],
@@ -160,7 +161,7 @@ LITERALS = [  # of options with a few values: which is tried in place of the def
     ("magnitude", "random"), ("zero", "none"), ("exact", "batched"), ("batched", "exact"),
     ("paper", "release"), ("release", "full"), ("random", "herding"), ("val", "test"),
     ("tensor", "global"), ("epoch", "task"), ("cosine", "one"), ("full", "release"),
-    ("none", "all"),
+    ("none", "all"), ("convolutions", "maps"),
 ]  # fmt: skip
 
 

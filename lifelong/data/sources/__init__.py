@@ -6,6 +6,7 @@ from lifelong.data.sources.cub import cub
 from lifelong.data.sources.datasets import materialize, torchvision_set
 from lifelong.data.sources.digits import digits
 from lifelong.data.sources.folder import image_folder
+from lifelong.data.sources.hugging_face import hugging_face, hugging_face_domains
 from lifelong.data.sources.mini_imagenet import mini_imagenet
 from lifelong.data.sources.mnist import fashion_mnist, mnist, notmnist
 from lifelong.data.sources.office_home import office_home
@@ -24,6 +25,8 @@ __all__ = [
     "digits",
     "fashion_mnist",
     "from_arrays",
+    "hugging_face",
+    "hugging_face_domains",
     "image_folder",
     "materialize",
     "mini_imagenet",
