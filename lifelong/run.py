@@ -35,6 +35,7 @@ from lifelong.storage.locks import absent, cleared, held, remove_leftovers
 from lifelong.sweeps.plan import check_folder, plan
 from lifelong.sweeps.standing import note_failure
 from lifelong.sweeps.watch import SweepMonitor, assign_gpu
+from lifelong.training.processes import together
 from lifelong.training.session import Session, prepared
 
 ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that is gone
@@ -143,11 +144,12 @@ def _run_one(config: DictConfig) -> float | None:
     except (ValueError, OmegaConfBaseException) as error:  # Hydra would say more than that
         print(f"error: {errors.reason(error)}", file=sys.stderr)
         sys.exit(2)
+    given = [*_config_dir(), *_given(settings)]
     if folder is None:
-        sys.exit(execute(config, strategy, data, keys=keys, added=added))
+        sys.exit(execute(config, strategy, data, keys=keys, added=added, given=given))
     assign_gpu(settings)
     messages: list[str] = []
-    status = execute(config, strategy, data, folder.parent, messages.append, keys, added)
+    status = execute(config, strategy, data, folder.parent, messages.append, keys, added, given)
     if status >= 128:
         sys.exit(status)
     note_failure(folder, "\n".join(messages) if status else None)
@@ -155,6 +157,13 @@ def _run_one(config: DictConfig) -> float | None:
         return None
     value = read_json(folder / "results.json", {"metrics"})["metrics"]["final_accuracy"]
     return None if value is None else float(value)
+
+
+def _config_dir() -> list[str]:
+    from lifelong.configuration.members import config_dir_of
+
+    found = config_dir_of(sys.argv[1:])
+    return [] if found is None else ["--config-dir", str(found)]
 
 
 def _given(settings: HydraConf) -> list[str]:
@@ -171,6 +180,7 @@ def execute(
     failed: Callable[[str], None] = lambda message: None,
     keys: Sequence[str] = (),
     added: Sequence[str] = (),
+    given: Sequence[str] = (),
 ) -> int:
     """Runs one composed configuration.
 
@@ -183,17 +193,20 @@ def execute(
         failed: is called with the reason of a failure.
         keys: of the overrides that the user gave.
         added: those of them that the user gave with a plus.
+        given: the command's arguments, for further processes of the run.
 
     Returns:
         The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
     """
     with _signals(_leave), ExitStack() as hold:
         try:
-            session = hold.enter_context(prepared(config, strategy, data, keys, added))
+            here = hold.enter_context(together(config, given))
+            session = hold.enter_context(prepared(config, strategy, data, keys, added, here))
         except Exception as error:  # what cannot be put together is the user's to mend
             if errors.debugging():
                 raise
-            print(f"error: {errors.reason(error)}", file=sys.stderr)
+            if not os.environ.get("RANK", "0").strip("0"):  # one of several says it
+                print(f"error: {errors.reason(error)}", file=sys.stderr)
             failed(errors.reason(error))
             return 2
         with _signals(_stop):

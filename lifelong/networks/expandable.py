@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones.backbone import BIAS, truncated_normal
 from lifelong.backbones.containers import ByName
+from lifelong.networks.divided import spread
 from lifelong.networks.heads import IncrementalHead
 from lifelong.networks.network import MakeBackbone, MakeHeads, TaskNetwork, count
 
@@ -176,6 +177,9 @@ class ExpandableNetwork(TaskNetwork):
             following.drop(below=gone)
 
     def logits(self, x: Tensor, task: int) -> Tensor:
+        return spread(lambda part: self._logits(part, task), x, self)
+
+    def _logits(self, x: Tensor, task: int) -> Tensor:
         widths = self.stamps.get(task, self.widths)
         body, below = self._body[0].layers, None
         for number, (layer, width) in enumerate(zip(self.growing(), widths, strict=True)):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones import Body
 from lifelong.backbones.containers import ByName
+from lifelong.networks.divided import divide
 from lifelong.networks.heads import Heads
 
 MakeBackbone = Callable[[], Body]
@@ -134,6 +135,7 @@ class Network(TaskNetwork):
     def __init__(self, backbone: MakeBackbone, heads: MakeHeads) -> None:
         super().__init__()
         self.body = backbone()
+        divide(self.body)
         self.heads = heads(self.body.features)
         self.disjoint_outputs, self.shared_outputs = (
             self.heads.disjoint_outputs,

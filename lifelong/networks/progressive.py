@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones.backbone import BIAS, Layer, flat, truncated_normal
 from lifelong.backbones.containers import ByName, ByNumber
+from lifelong.networks.divided import spread
 from lifelong.networks.network import (
     MakeBackbone,
     MakeHeads,
@@ -108,6 +109,9 @@ class ProgressiveNetwork(TaskNetwork):
         return self.columns[str(task)]
 
     def logits(self, x: Tensor, task: int) -> Tensor:
+        return spread(lambda part: self._logits(part, task), x, self)
+
+    def _logits(self, x: Tensor, task: int) -> Tensor:
         learned = [int(key) for key in self.columns]  # in the order of their first visits
         earlier = learned[: learned.index(task)]
         outputs: list[list[Tensor]] = []  # of each column, layer by layer

@@ -8,7 +8,7 @@ batch, as in TAG's released program, which shifts the running statistics of batc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
+from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import RingBuffer, check_augment
 from lifelong.strategies.learner import MakeOptimizer
@@ -51,6 +52,7 @@ class AGEM(Strategy):
     torch.Size([])
     """
 
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "float16": "the gradient on the memory is taken without a scaler; give bf16-mixed",
@@ -87,7 +89,8 @@ class AGEM(Strategy):
             with torch.no_grad():
                 self(batch.x, batch.t)
         if len(old.y):
-            loss = F.cross_entropy(self(old.x, old.t), old.y)
+            with undivided():
+                loss = F.cross_entropy(self(old.x, old.t), old.y)
             self._reference = list(torch.autograd.grad(loss, self._trained(), allow_unused=True))
         return super().training_loss(batch)
 

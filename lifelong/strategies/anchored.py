@@ -70,6 +70,7 @@ class Anchored(Halving):
 
     steps_own_heads: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "half_precision": "importances and anchors need 32 bits; give a mixed precision",

@@ -16,6 +16,7 @@ from lifelong.measures import Prediction, Tally
 from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
 from lifelong.networks import TaskNetwork, by_task
+from lifelong.networks.divided import divided
 
 EvalMode = Literal["task", "class"]  # of asking: with the task given, or without
 
@@ -162,7 +163,7 @@ class Answering(LightningModule):
     def measure(self, batch: Batch, tallies: Mapping[EvalMode, Tally]) -> None:
         """Takes the answers to a batch into tallies, by the ways in which it is asked."""
         target = self.class_of(batch)
-        with self.uncompiled():
+        with self.uncompiled(), divided():
             found = self.predictions(batch, list(tallies))
         for tally, prediction in zip(tallies.values(), found, strict=True):
             tally.update(prediction, target, batch.t)

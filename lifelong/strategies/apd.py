@@ -60,6 +60,7 @@ class APD(Strategy):
     {'variant': 'release', 'drift': 0.0}
     """
 
+    divides: ClassVar[bool] = True
     acts_with: ClassVar[dict[str, str]] = {
         "weight_decay": "variant=full",
         "cluster_every": "variant=full",

@@ -50,6 +50,7 @@ class BruteForce(ArchitectureSearch):
     """
 
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     modifies_earlier_tasks = False
     needs_validation = True
     refuses: Mapping[str, str] = {

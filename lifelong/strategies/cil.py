@@ -82,6 +82,7 @@ class CIL(Strategy):
     {'unlabeled': 'none', 'selected': {}}
     """
 
+    divides: ClassVar[bool] = True
     not_loaded: ClassVar[dict[str, str]] = {"unlabeled": "none"}
     acts_with: ClassVar[dict[str, str]] = {
         "neighbours": "unlabeled!=none|exemplars",

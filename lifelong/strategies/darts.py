@@ -13,7 +13,7 @@ for all weights, perturbed around the current weights); the program mixes up rad
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -63,6 +63,7 @@ class DARTS(ArchitectureSearch):
     (False, False)
     """
 
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **ArchitectureSearch.refuses,
         "optimizer_groups": "its look-ahead takes one learning rate for all weights",

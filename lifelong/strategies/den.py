@@ -72,6 +72,7 @@ class DEN(Strategy):
     'output'
     """
 
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "optimizer_groups": "its thresholds go with one learning rate for all weights",

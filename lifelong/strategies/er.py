@@ -9,7 +9,7 @@ and they do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -49,6 +49,8 @@ class ER(Strategy):
     >>> len(method.memory)
     32
     """
+
+    divides: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -61,6 +61,7 @@ class EWC(Anchored):
 
     steps_own_heads: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     importance: Fisher
 
     def __init__(

@@ -43,6 +43,7 @@ class FrozenBody(Strategy):
     """
 
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from lifelong.data import Images, Task, Visit
 from lifelong.strategies.strategy import Round, Rounds, Strategy
@@ -29,6 +29,7 @@ class Joint(Strategy):
     (1205, 237)
     """
 
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "online": "it learns all images when the last task is met",

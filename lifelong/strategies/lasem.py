@@ -99,6 +99,7 @@ class LASEM(ArchitectureSearch):
     }
 
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     sharing: Tensor
 
     def __init__(

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lifelong.data import Batch, Fed
 from lifelong.networks import TaskNetwork
+from lifelong.networks.divided import average_gradients, average_statistics, divided
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.optim.several import Several
 from lifelong.optim.task_optimizer import (
@@ -55,12 +56,16 @@ class Learner(Answering):
         capturable: whether a step does the same work on every batch of a kind, see `step_kind`, on
             tensors that stay where they are, and asks none for its values; then it may be recorded.
             It holds for a class that says so, not for those below it.
+        divides: whether batches may be divided among processes: `training_loss` asks for gradients
+            by name, if it does, within `lifelong.networks.divided.undivided` alone. It holds for a
+            class that says so, not for those below it.
         epochs_trained, steps_trained: since the begin of the stream.
         scheduled: epochs that the schedule has gone through.
         began: so many of these when the current task began.
     """
 
     capturable: ClassVar[bool] = False
+    divides: ClassVar[bool] = False
 
     def __init__(
         self, network: TaskNetwork, optimizer: MakeOptimizer, schedule: Schedule = constant
@@ -94,7 +99,8 @@ class Learner(Answering):
         whole = batch if isinstance(batch, Fed) else Fed(batch, {})
         loss = self._replay(whole)
         if loss is None:
-            loss = self.training_loss(whole.batch, **whole.feeds)
+            with divided():
+                loss = self.training_loss(whole.batch, **whole.feeds)
         self._loss += loss.detach()
         self.steps_trained += 1
         return loss
@@ -117,9 +123,9 @@ class Learner(Answering):
         """
         return ()
 
-    def is_capturable(self) -> bool:
-        """Whether training steps may be recorded."""
-        return bool(vars(type(self)).get("capturable"))
+    def says(self, name: str) -> bool:
+        """Whether its own class says that it is `capturable`, or `divides`."""
+        return bool(vars(type(self)).get(name))
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         if not self._replayed:
@@ -128,6 +134,10 @@ class Learner(Answering):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         if not self._replayed:
             loss.backward(*args, **kwargs)
+
+    def on_after_backward(self) -> None:
+        average_gradients(self.parameters())
+        average_statistics(self.network)
 
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1

@@ -64,6 +64,7 @@ class LwF(Strategy):
     """
 
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     network: Network
 
     def __init__(

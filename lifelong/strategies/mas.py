@@ -62,6 +62,7 @@ class MAS(Anchored):
 
     steps_own_heads: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     acts_with: ClassVar[dict[str, str]] = {"alpha": "accumulate=ema"}
     importance: Sensitivity
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Any, Unpack
+from typing import Any, ClassVar, Unpack
 
 import torch
 
@@ -56,6 +56,8 @@ class PruningRounds(Tickets):
     Raises:
         ValueError: a value out of range.
     """
+
+    divides: ClassVar[bool] = True
 
     def __init__(
         self,

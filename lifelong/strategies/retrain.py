@@ -7,6 +7,7 @@ Learning", ICLR 2021, as its released program verifies tickets.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from torch.utils.data import DataLoader
 
@@ -53,6 +54,8 @@ class Retrain(Tickets):
     >>> method.method["retrained"]["mask"]
     'run'
     """
+
+    divides: ClassVar[bool] = True
 
     def __init__(
         self,

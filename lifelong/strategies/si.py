@@ -54,6 +54,7 @@ class SI(Anchored):
 
     steps_own_heads: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
 
     def __init__(
         self,

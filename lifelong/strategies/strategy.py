@@ -85,7 +85,7 @@ class Strategy(Learner):
         trains_on_validation: whether it learns from validation images.
         steps_own_heads: whether steps on images of some tasks move no heads of others; then the
             optimizer passes over these. It holds for a class that says so, not for those below it.
-        refuses: for each of `devices`, `accumulate_grad_batches`, `optimizer_lifetime` (of the
+        refuses: for each of `accumulate_grad_batches`, `optimizer_lifetime` (of the
             stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`,
             `online`, `shared_classes` that the method cannot do, the reason.
 
@@ -113,8 +113,8 @@ class Strategy(Learner):
     trains_on_validation: bool = False
     steps_own_heads: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
-        "devices": "batches are cut on one device; run several seeds side by side instead",
         "accumulate_grad_batches": "methods act on every batch; give a larger batch_size instead",
     }
 

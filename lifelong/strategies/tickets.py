@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +76,7 @@ class Tickets(CIL):
     1.0
     """
 
+    divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {
         **CIL.refuses,
         "online": "it trains several times on the images of a task",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Unpack
+from typing import ClassVar, Unpack
 
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -68,6 +68,8 @@ class TicketsBU(PruningRounds):
     >>> next(method.rounds(visit)).name
     'dense'
     """
+
+    divides: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -60,6 +60,7 @@ class TicketsTD(Tickets):
     [[0.2], [0.2, 0.2]]
     """
 
+    divides: ClassVar[bool] = True
     acts_with: ClassVar[dict[str, str]] = Tickets.acts_with | {"rewind_epoch": "rewind=late"}
 
     def __init__(

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from hydra.utils import instantiate
+from lightning import Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.keys import reads_fidelity
@@ -25,6 +29,7 @@ from lifelong.strategies import Strategy
 from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.recorded import RecordedSteps, cuda_graph
 from lifelong.training.experiment import Experiment
+from lifelong.training.processes import ALONE, Place
 from lifelong.training.provenance import environment
 from lifelong.training.record import Record
 from lifelong.training.refusals import check_trainer, refuse
@@ -38,6 +43,7 @@ def assemble(
     folder: Path,
     resuming: bool,
     headline: str = "",
+    here: Place = ALONE,
 ) -> Experiment:
     """Builds all objects, then the folder with config.yaml and environment.json.
 
@@ -48,6 +54,7 @@ def assemble(
         folder: of the run.
         resuming: whether the folder holds this run's beginning.
         headline: what was said of it already; the log is to have it, too.
+        here: which of the run's processes this is.
 
     Raises:
         ValueError: options that do not fit each other. Nothing is written then.
@@ -68,7 +75,7 @@ def assemble(
     _compile(strategy, config.compile)
     if config.cuda_graphs:
         strategy.recorded = RecordedSteps(cuda_graph)
-    make_trainer = instantiate(config.trainer, _convert_="all")
+    make_trainer = _on_own_device(instantiate(config.trainer, _convert_="all"), here)
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
     saved, wrong = latest(folder) if resuming else (None, [])
@@ -148,6 +155,14 @@ def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
                 "_partial_: true"
             )
     return made
+
+
+def _on_own_device(make: Callable[..., Trainer], here: Place) -> Callable[..., Trainer]:
+    """Trainers of one of several processes, which know nothing of the others."""
+    if here.size == 1:
+        return make
+    devices: Any = [here.local_rank] if torch.cuda.is_available() else 1
+    return partial(make, devices=devices, num_nodes=1, plugins=[LightningEnvironment()])
 
 
 def _compile(strategy: Strategy, wanted: bool | str) -> None:

@@ -96,6 +96,7 @@ class Experiment:
         for visit in self.stream:
             torch.manual_seed(derive(self.init_seed, "init", visit.number - 1))
             self.strategy.begin_task(visit)
+            self._tester.precision_plugin.convert_module(self.strategy)  # checkpoints have its type
             if self.saved is None or visit.number > self.saved.visit:
                 self._learn(visit, None)
             elif visit.number == self.saved.visit and not self.saved.finished:

@@ -19,6 +19,7 @@ from lifelong.optim.several import rule_of
 from lifelong.optim.task_optimizer import part_of
 from lifelong.strategies import Strategy
 from lifelong.training import machine
+from lifelong.training.processes import asked
 
 HALF = ("16-true", "bf16-true")  # precisions of the weights themselves
 SHARES = {"alpha", "dampening", "momentum"}  # of PyTorch's optimizers, which take what is above 1
@@ -37,7 +38,6 @@ FIXED_BY = {
     "overfit_batches": "give data.fraction",
     "fast_dev_run": "give epochs=1",
     "val_check_interval": "give evaluate_every",
-    "num_nodes": "runs use one machine",
 }
 FIXED = FIXED_BY.keys() | {
     "callbacks", "num_sanity_val_steps", "enable_checkpointing", "enable_progress_bar",
@@ -76,7 +76,6 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         )
     accumulated = config.trainer.get("accumulate_grad_batches", 1)
     wanted = [
-        ("trainer.devices", "devices", config.trainer.devices != 1),
         ("trainer.precision", "float16", precision.startswith("16")),
         ("trainer.precision", "half_precision", precision in HALF),
         ("trainer.accumulate_grad_batches", "accumulate_grad_batches", accumulated != 1),
@@ -88,13 +87,14 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     ]
     refuses = strategy.refuses
     _refuse_graphs(strategy, config)
+    _refuse_processes(strategy, config)
     if not strategy.network.one_pass:
         own = "its network keeps weights of each task's own"
         lasts_not = f"{own}, so what is compiled would not last"
         refuses = {"blurry": own, "compile": lasts_not, **refuses}
-    for option, kind, asked in wanted:
+    for option, kind, given in wanted:
         reason = refuses.get(kind)
-        if asked and reason is not None:
+        if given and reason is not None:
             raise ValueError(
                 f"{option}={OmegaConf.select(config, option)}: {type(strategy).__name__} cannot do "
                 f"that: {reason}"
@@ -119,7 +119,7 @@ def _refuse_graphs(strategy: Strategy, config: DictConfig) -> None:
     option, precision = "trainer.cuda_graphs=true", str(config.trainer.precision)
     if not config.cuda_graphs:
         return
-    if not strategy.is_capturable():
+    if not strategy.says("capturable"):
         raise ValueError(
             f"{option}: {type(strategy).__name__} cannot do that: its steps are not alike, or look "
             "at values; leave it out"
@@ -127,6 +127,22 @@ def _refuse_graphs(strategy: Strategy, config: DictConfig) -> None:
     if precision.startswith("16") or config.compile is not False:
         other = f"compile={config.compile}" if config.compile else f"trainer.precision={precision}"
         raise ValueError(f"{option}: does not go with {other}; leave out either")
+
+
+def _refuse_processes(strategy: Strategy, config: DictConfig) -> None:
+    if asked(config) == 1:
+        return
+    name = type(strategy).__name__
+    option = f"trainer.devices={config.trainer.devices}"
+    if "devices" in strategy.refuses:
+        raise ValueError(f"{option}: {name} cannot do that: {strategy.refuses['devices']}")
+    if not strategy.says("divides"):
+        raise ValueError(
+            f"{option}: {name} does not say that its batches may be divided; if its training_loss "
+            "asks for no gradients itself, write divides = True in the class"
+        )
+    if config.cuda_graphs:
+        raise ValueError(f"{option}: does not go with trainer.cuda_graphs=true; leave out either")
 
 
 def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:

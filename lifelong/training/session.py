@@ -20,6 +20,7 @@ from lifelong.configuration.keys import check_added, check_read
 from lifelong.storage.locks import absent, cleared, held
 from lifelong.training import machine
 from lifelong.training.console import QUIET
+from lifelong.training.processes import ALONE, Place, copied, told, wait
 
 if TYPE_CHECKING:
     from lifelong.training.experiment import Experiment
@@ -85,6 +86,7 @@ def prepared(
     data: str,
     keys: Sequence[str] = (),
     added: Sequence[str] = (),
+    here: Place = ALONE,
 ) -> Iterator[Session]:
     """Within, the run's folder belongs to it alone.
 
@@ -94,6 +96,7 @@ def prepared(
         data: name of the stream in the results.
         keys: of the overrides that the user gave.
         added: those of them that the user gave with a plus.
+        here: which of the run's processes this is.
 
     Raises:
         ValueError: options that do not fit each other, or a folder that is another run's. Nothing
@@ -105,14 +108,8 @@ def prepared(
         check_read(config, keys)
         check_added(config, added)
         complete(config)
-        asked = config.paths.output_dir
-        new = absent(Path(str(asked or "outputs")))
-        folder = output_folder(config, strategy, data)
-        hold.enter_context(cleared([*([] if asked or config.resume else [folder]), *new]))
-        hold.enter_context(held(folder))
-        config.paths.output_dir = str(folder)
-        resuming = holds_this_run(folder, config)
-        if resuming and finished(folder):
+        folder, resuming, done = _placed(config, strategy, data, here, hold)
+        if done:
             _say(f"{folder} holds this run, finished. Its report: {folder / 'report.html'}")
             yield Session(folder, None)
             return
@@ -124,11 +121,39 @@ def prepared(
         from lifelong.training.assembly import assemble
 
         begun += (imports := time.perf_counter() - importing)
-        experiment = assemble(config, strategy, data, folder, resuming, headline)
+        experiment = assemble(config, strategy, data, folder, resuming, headline, here)
         if not resuming:
             experiment.record.seconds["imports"] = imports
             experiment.record.seconds["setup"] = time.perf_counter() - begun
         yield Session(folder, experiment)
+
+
+def _placed(
+    config: DictConfig, strategy: str, data: str, here: Place, hold: ExitStack
+) -> tuple[Path, bool, bool]:
+    """The run's folder, whether it holds its beginning, and whether it is finished.
+
+    Processes other than the first work on copies of their own.
+    """
+    if here.rank:
+        found, resuming, done = told(None)
+        folder = hold.enter_context(copied(Path(found)))
+        config.paths.output_dir = str(folder)
+        config.logger = {}
+        wait()
+        return folder, resuming, done
+    asked = config.paths.output_dir
+    new = absent(Path(str(asked or "outputs")))
+    folder = output_folder(config, strategy, data)
+    hold.enter_context(cleared([*([] if asked or config.resume else [folder]), *new]))
+    hold.enter_context(held(folder))
+    config.paths.output_dir = str(folder)
+    resuming = holds_this_run(folder, config)
+    done = resuming and finished(folder)
+    if here.size > 1:
+        told((str(folder), resuming, done))
+        wait()  # for the others' copies
+    return folder, resuming, done
 
 
 def _say(text: str) -> None:

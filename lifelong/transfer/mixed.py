@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from lifelong.backbones.backbone import flat
+from lifelong.networks.divided import spread
 from lifelong.transfer.network import TransferNetwork
 
 
@@ -20,6 +21,10 @@ def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Te
         task: index.
         selectors: alpha, (d, 2): private, shared.
     """
+    return spread(lambda part: _mixed(network, part, task, selectors), x, network.layers)
+
+
+def _mixed(network: TransferNetwork, x: Tensor, task: int, selectors: Tensor) -> Tensor:
     outputs, x = list[Tensor](), network.begin(x)
     for layer, (private, shared) in zip(
         network.transfer_layers(), selectors.softmax(1).unbind(), strict=True

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lifelong.backbones import Unit
 from lifelong.backbones.backbone import flat
 from lifelong.networks import TaskNetwork
+from lifelong.networks.divided import spread
 from lifelong.networks.network import MakeBackbone, MakeHeads, count
 from lifelong.transfer.config import Pattern, TransferConfig, pattern_code
 from lifelong.transfer.layer import TransferLayer
@@ -110,6 +111,9 @@ class TransferNetwork(TaskNetwork):
 
     def features(self, x: Tensor, task: int, config: Sequence[bool]) -> Tensor:
         """Features of a batch under one configuration, (b, f)."""
+        return spread(lambda part: self._features(part, task, config), x, self.layers)
+
+    def _features(self, x: Tensor, task: int, config: Sequence[bool]) -> Tensor:
         outputs, x = list[Tensor](), self.begin(x)
         for layer, shared in zip(self.transfer_layers(), config, strict=True):
             skip = None if layer.skip is None else outputs[layer.skip]
@@ -127,7 +131,12 @@ class TransferNetwork(TaskNetwork):
             task: which holds both forms of the layers.
             tree: of other configurations than all candidates.
         """
-        size, tree = len(x), tree or self.tree
+        chosen = tree or self.tree
+        count = len(chosen.configs)
+        return spread(lambda part: self._tree_features(part, task, chosen), x, self.layers, count)
+
+    def _tree_features(self, x: Tensor, task: int, tree: PrefixTree) -> Tensor:
+        size = len(x)
         outputs, x = list[Tensor](), self.begin(x)
         for number, (layer, level) in enumerate(
             zip(self.transfer_layers(), tree.levels, strict=True)

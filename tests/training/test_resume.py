@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import torch
 
+from lifelong.storage.checkpoint import latest
 from tests.processes import Command
+from tests.test_contract import FAST, assert_resumes
 
 OPTIONS = {
     "lasem": ["strategy=lasem_hps", "epochs=4", "checkpoint_every=1"],
@@ -112,3 +114,17 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals)
     assert f"resume=auto paths.output_dir={folder}" in log
     finish(start(folder, "lasem"))
     assert outcome(folder)
+
+
+@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
+@pytest.mark.parametrize("after", [1, 2])
+def test_weights_of_another_precision_go_on_bit_equal(
+    tmp_path: Path, precision: str, after: int
+) -> None:
+    """What is read into weights of 32 bits on its way is rounded."""
+    options = [*FAST, "strategy=er", "tasks=2", "epochs=3", "checkpoint_every=2", "lr=0.01"]
+    whole = assert_resumes(tmp_path, [*options, f"trainer.precision={precision}"], after)
+    saved, _ = latest(whole)
+    assert saved is not None
+    weights = saved.strategy["network.body.0.weight"]
+    assert weights.dtype == {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]

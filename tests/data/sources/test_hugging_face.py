@@ -85,8 +85,10 @@ def test_a_run_on_parquet_files_and_on_domains(tmp_path: Path) -> None:
     styles = ["photo" if row < 20 else "sketch" for row in range(40)]
     (tmp_path / "set").mkdir()
     made(range(40), style=styles).to_parquet(str(tmp_path / "set" / "train.parquet"))
-    common = [f"data.path={tmp_path / 'set'}", "data.shape=[3,6,6]", "backbone=conv_small",
-              "epochs=1", "batch_size=4", "logger=none", "trainer=cpu", f"paths.data_dir={tmp_path}"]  # fmt: skip
+    common = [
+        f"data.path={tmp_path / 'set'}", "data.shape=[3,6,6]", "backbone=conv_small", "epochs=1",
+        "batch_size=4", "logger=none", "trainer=cpu", f"paths.data_dir={tmp_path}",
+    ]  # fmt: skip
     assert execute(tmp_path / "a", "data=hf", "data.tasks=2", "strategy=finetune", *common) == 0
     assert len(results_of(tmp_path / "a")["tasks"]) == 2
     options = ["data=hf_domains", "data.domain=style", "strategy=er", *common]

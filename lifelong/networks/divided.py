@@ -1,0 +1,168 @@
+"""Batches divided among processes: each computes a part of every batch, and all get the whole.
+
+Every process runs the same program with the same draws. Where a network computes features of a
+batch, a process computes those of its part alone, and the parts are put together; what follows
+(heads, losses, posteriors, memories) sees the whole batch in each. Of the gradients that come back,
+a process keeps those of its part, times the number of processes; the mean over all processes is
+then the gradient of the whole batch, also where a loss has terms that no batch is in. So every
+method computes what it does in one process, to rounding; what it draws and remembers is the same
+everywhere. Only inside `divided` batches are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+_cutting: list[bool] = [False]  # a stack
+_sizes: list[tuple[int, Any] | None] = []  # of batches that a body is computing, and draws
+
+
+def world() -> int:
+    """Processes that compute together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@contextmanager
+def divided(on: bool = True) -> Iterator[None]:
+    """Within, batches are cut, if there are several processes."""
+    _cutting.append(on and world() > 1)
+    try:
+        yield
+    finally:
+        _cutting.pop()
+
+
+def undivided() -> Any:
+    """Within, every process computes whole batches: where gradients are asked for by name."""
+    return divided(False)
+
+
+def spread(
+    compute: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module, blocks: int = 1
+) -> Tensor:
+    """What is computed of a batch, by parts.
+
+    Args:
+        compute: from images (b, c, h, w) to (blocks b, f), block after block.
+        x: the batch.
+        module: that computes; if it draws, each process draws for itself.
+        blocks: see above.
+    """
+    if not _cutting[-1] or len(x) < world():
+        return compute(x)
+    part = x.tensor_split(world())[dist.get_rank()]
+    state = _begin_draws(module)
+    with undivided():
+        own = compute(part)
+    _end_draws(state)
+    return _joined(own, len(x), blocks)
+
+
+def divide(body: nn.Module) -> None:
+    """Has a module compute by parts wherever it is called, if there are several processes."""
+    if world() > 1:
+        body.register_forward_pre_hook(_cut)
+        body.register_forward_hook(_join)
+
+
+def _cut(body: nn.Module, args: Any) -> Any:
+    x = args[0]
+    if not _cutting[-1] or len(x) < world():
+        _sizes.append(None)
+        return None
+    _sizes.append((len(x), _begin_draws(body)))
+    return (x.tensor_split(world())[dist.get_rank()], *args[1:])
+
+
+def _join(body: nn.Module, args: Any, own: Tensor) -> Tensor | None:
+    found = _sizes.pop()
+    if found is None:
+        return None
+    size, state = found
+    _end_draws(state)
+    return _joined(own, size, 1)
+
+
+def _begin_draws(module: nn.Module) -> Any:
+    """A process's own draws, where a module draws in training; the common ones stand still."""
+    if not module.training or not any(_draws(part) for part in module.modules()):
+        return None
+    seed = int(torch.randint(2**62, ()))  # the same everywhere
+    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
+    state = torch.get_rng_state(), cuda
+    torch.manual_seed(seed + dist.get_rank())
+    return state
+
+
+def _end_draws(state: Any) -> None:
+    if state is not None:
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1])
+
+
+def _draws(module: nn.Module) -> bool:
+    rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
+    return "Drop" in type(module).__name__ and bool(rate)
+
+
+def _joined(own: Tensor, size: int, blocks: int) -> Tensor:
+    flat = own.view(blocks, own.shape[0] // blocks, *own.shape[1:])
+    joined: Tensor = _Join.apply(flat, size)
+    return joined.flatten(0, 1)
+
+
+class _Join(torch.autograd.Function):
+    """(blocks, b_r, ...) of every process r to (blocks, b, ...) in all of them."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, size: int) -> Tensor:
+        whole = own.new_zeros(own.shape[0], size, *own.shape[2:])
+        ctx.first, ctx.length = _place(size), own.shape[1]
+        whole[:, ctx.first : ctx.first + ctx.length] = own
+        dist.all_reduce(whole)
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient[:, ctx.first : ctx.first + ctx.length] * world(), None
+
+
+def _place(size: int) -> int:
+    """The first image of this process's part."""
+    each, more = divmod(size, world())
+    rank = dist.get_rank()
+    return rank * each + min(rank, more)
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Makes gradients those of whole batches; nothing in a single process."""
+    if world() > 1:
+        _average([p.grad for p in parameters if p.grad is not None])
+
+
+@torch.no_grad()
+def average_statistics(network: nn.Module) -> None:
+    """Makes running statistics of batch-norm the mean of those of the parts."""
+    if world() > 1:
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        found = [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
+        _average(found)
+
+
+@torch.no_grad()
+def _average(tensors: list[Tensor]) -> None:
+    """In one exchange for all of a type."""
+    for dtype in {tensor.dtype for tensor in tensors}:
+        own = [tensor for tensor in tensors if tensor.dtype == dtype]
+        packed = torch.cat([tensor.reshape(-1) for tensor in own])
+        dist.all_reduce(packed)
+        packed /= world()
+        for tensor, mean in zip(own, packed.split([t.numel() for t in own]), strict=True):
+            tensor.copy_(mean.view_as(tensor))

@@ -1,0 +1,147 @@
+"""Runs on several processes: the same numbers as in one, and one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lifelong.storage.checkpoint import latest
+from lifelong.training.processes import asked, place
+from tests.conftest import configured, execute, results_of
+from tests.test_contract import FAST, STRATEGIES, VARIANTS, chosen
+
+RUN = [*FAST, "tasks=2", "epochs=2", "optimizer=adam", "lr=0.003", "trainer.precision=64-true"]
+QUICK = ["finetune", "er", "agem", "lasem_hps", "finetune optimizer=tag_rmsprop", "progressive"]
+REFUSE = ("channel_gated",)
+
+
+def options_of(strategy: str) -> list[str]:
+    own = [*RUN, *chosen(strategy)]
+    if "optimizer=tag_rmsprop" in own:
+        own.remove("optimizer=adam")
+    return own + (["heads.dropout=0"] if "heads" in configured(*own) else [])
+
+
+def computed_by(number: int, jobs: list[tuple[Path, list[str]]], file: Path) -> None:
+    """Runs in so many processes, one after the other."""
+    file.write_text(json.dumps([(str(folder), options) for folder, options in jobs]))
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    script = Path(__file__).with_name("two_processes.py")
+    others = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(file)],
+            env={
+                **os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": str(port),
+                "WORLD_SIZE": str(number), "MASTER_ADDR": "127.0.0.1", "LIFELONG_RANK": str(rank),
+                "PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1",
+            },
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )
+        for rank in range(number)
+    ]  # fmt: skip
+    told = [other.communicate(timeout=600)[0] for other in others]
+    assert [other.returncode for other in others] == [0] * number, told[0]
+
+
+def distance(one: Any, other: Any) -> float:
+    """The largest difference of the numbers of two states."""
+    if torch.is_tensor(one):
+        return float((one.double() - other.double()).abs().max()) if one.numel() else 0.0
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        return max((distance(one[key], other[key]) for key in one), default=0.0)
+    return 0.0
+
+
+def state_of(folder: Path) -> Any:
+    saved, _ = latest(folder)
+    assert saved is not None
+    return saved.strategy
+
+
+def check(folder: Path, strategies: list[str]) -> None:
+    jobs = []
+    for number, strategy in enumerate(strategies):
+        jobs.append((folder / f"two_{number}", [*options_of(strategy), "trainer.devices=2"]))
+    computed_by(2, jobs, folder / "jobs.json")
+    for number, strategy in enumerate(strategies):
+        alone = folder / f"one_{number}"
+        assert execute(alone, *options_of(strategy)) == 0
+        apart = distance(state_of(alone), state_of(folder / f"two_{number}"))
+        assert apart < 1e-6, strategy
+        assert results_of(alone)["accuracy"] == results_of(folder / f"two_{number}")["accuracy"]
+
+
+def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+    check(tmp_path, QUICK)
+
+
+@pytest.mark.slow
+def test_every_method_learns_in_two_processes_what_it_learns_in_one(tmp_path: Path) -> None:
+    every = [name for name in [*STRATEGIES, *VARIANTS] if name.split()[0] not in REFUSE]
+    check(tmp_path, [name for name in every if name not in QUICK])
+
+
+def test_a_run_starts_its_processes_and_goes_on_with_them(tmp_path: Path) -> None:
+    """Stopped inside a task; nothing is left of the second process."""
+    options = [*options_of("er"), "trainer.devices=2", "epochs=3", "checkpoint_every=1"]
+    command = [sys.executable, "-m", "lifelong.run", *options, "resume=auto"]
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": str(tmp_path)}
+
+    def run(folder: Path) -> str:
+        done = subprocess.run(
+            [*command, f"paths.output_dir={folder}"], env=environment, capture_output=True,
+            text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = run(whole)
+    assert said.count("report: ") == 1
+    shutil.copytree(whole, broken)
+    for file in ("visit_02.ckpt", "results.json", "report.html", "accuracy.csv"):
+        (broken / file).unlink()
+    run(broken)
+    assert results_of(whole)["accuracy"] == results_of(broken)["accuracy"]
+    assert distance(state_of(whole), state_of(broken)) == 0
+    assert not list(tmp_path.glob("lifelong-*"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["trainer.devices=0"], "trainer.devices=0: give a whole number"),
+        (["trainer.devices=auto"], "trainer.devices=auto: give a whole number"),
+        (["trainer.num_nodes=2"], "trainer.num_nodes=2: start the processes by torchrun"),
+    ],
+)
+def test_what_cannot_be_started_is_refused(
+    tmp_path: Path, capsys: Any, options: list[str], message: str
+) -> None:
+    given = [f"+{text}" if "num_nodes" in text else text for text in options]
+    assert execute(tmp_path, *options_of("finetune"), *given) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_another_number_of_processes_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert asked(configured(*options_of("finetune"), "trainer.devices=3")) == 3
+    for name, value in (
+        ("RANK", 1), ("LOCAL_RANK", 1), ("WORLD_SIZE", 2), ("LIFELONG_RANK", 1),
+        ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", 1234),
+    ):  # fmt: skip
+        monkeypatch.setenv(name, str(value))
+    assert place(2).rank == 1
+    with pytest.raises(ValueError, match="2 processes were started, and devices times num_nodes"):
+        place(3)
