@@ -59,7 +59,7 @@ def prepare(folder: Path) -> None:
         ("data=cifar100 paths.data_dir=labels", "label 100 in .* is outside the class list"),
         ("resume=nowhere", "resume=nowhere: holds no run"),
         ("search=tpe", "search=tpe: needs -m"),
-        ("trainer.devices=2", r"trainer\.devices=2: LASEM cannot do that"),
+        ("trainer.devices=few", r"trainer\.devices=few: give a whole number"),
         ("strategy._target_=nowhere.Method", "No module named 'nowhere'"),
     ],
 )

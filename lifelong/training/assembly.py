@@ -160,7 +160,7 @@ def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
 def _on_own_device(make: Callable[..., Trainer], here: Place) -> Callable[..., Trainer]:
     """Trainers of one of several processes, which know nothing of the others."""
     if here.size == 1:
-        return make
+        return partial(make, devices=1, num_nodes=1)
     devices: Any = [here.local_rank] if torch.cuda.is_available() else 1
     return partial(make, devices=devices, num_nodes=1, plugins=[LightningEnvironment()])
 

@@ -22,6 +22,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from lifelong.training import machine
 from lifelong.training.console import QUIET
 
 WAIT = timedelta(minutes=30)  # for each other; the first one may be preparing images
@@ -57,8 +58,11 @@ def asked(config: DictConfig) -> int:
     total = 1
     for key in ("devices", "num_nodes"):
         value = config.trainer.get(key, 1)
+        if (key, value) == ("devices", "auto"):
+            value = (machine.device(config) == "GPU" and machine.gpus()) or 1
+        or_auto = ", or auto for all GPUs" if key == "devices" else ""
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"trainer.{key}={value}: give a whole number, 1 or more")
+            raise ValueError(f"trainer.{key}={value}: give a whole number, 1 or more{or_auto}")
         total *= value
     return total
 

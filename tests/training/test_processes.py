@@ -123,20 +123,20 @@ def test_a_run_starts_its_processes_and_goes_on_with_them(tmp_path: Path) -> Non
     ("options", "message"),
     [
         (["trainer.devices=0"], "trainer.devices=0: give a whole number"),
-        (["trainer.devices=auto"], "trainer.devices=auto: give a whole number"),
+        (["trainer.devices=few"], "trainer.devices=few: give a whole number, 1 or more, or auto"),
         (["trainer.num_nodes=2"], "trainer.num_nodes=2: start the processes by torchrun"),
     ],
 )
 def test_what_cannot_be_started_is_refused(
     tmp_path: Path, capsys: Any, options: list[str], message: str
 ) -> None:
-    given = [f"+{text}" if "num_nodes" in text else text for text in options]
-    assert execute(tmp_path, *options_of("finetune"), *given) == 2
+    assert execute(tmp_path, *options_of("finetune"), *options) == 2
     assert message in capsys.readouterr().err
 
 
 def test_another_number_of_processes_than_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked(configured(*options_of("finetune"), "trainer.devices=3")) == 3
+    assert asked(configured(*options_of("finetune"), "trainer=ddp", "trainer.accelerator=cpu")) == 1
     for name, value in (
         ("RANK", 1), ("LOCAL_RANK", 1), ("WORLD_SIZE", 2), ("LIFELONG_RANK", 1),
         ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", 1234),
