@@ -27,6 +27,7 @@ class Named(Wrapped):
         fixed: see `Wrapped`.
         freeze: see `Wrapped`.
         blocks: see `Wrapped`.
+        cache: see `Wrapped`.
         options: further arguments of the network, such as `{drop_path_rate: 0.1}`.
 
     Raises:
@@ -44,6 +45,7 @@ class Named(Wrapped):
         fixed: bool = False,
         freeze: int = 0,
         blocks: Sequence[str] | None = None,
+        cache: bool = False,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         known = self.known()
@@ -56,7 +58,7 @@ class Named(Wrapped):
             module = self.made(tuple(shape), name, pretrained is True, state, dict(options or {}))
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
-        super().__init__(module, shape, fixed, freeze, blocks)
+        super().__init__(module, shape, fixed, freeze, blocks, cache)
         self.drawn = pretrained is False
 
     @staticmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import zlib
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -23,6 +24,7 @@ class Wrapped(Blocks):
         freeze: so many of its first blocks do.
         blocks: names of modules in it before which it is cut into blocks; null: they are looked
             for, as the stages of a ResNet and the blocks of a vision transformer.
+        cache: with `fixed`, the features of all images are computed once and kept on disk.
 
     Raises:
         ValueError: the module does not take such images, or is no sequence of blocks where these
@@ -39,9 +41,15 @@ class Wrapped(Blocks):
         fixed: bool = False,
         freeze: int = 0,
         blocks: Sequence[str] | None = None,
+        cache: bool = False,
     ) -> None:
         super().__init__()
-        self.module, self.fixed, self.kept = module, fixed, freeze
+        if cache and not fixed:
+            raise ValueError(
+                "backbone.cache=true: features that are kept are those of a body that keeps its "
+                "weights; give backbone.fixed=true"
+            )
+        self.module, self.fixed, self.kept, self.cache = module, fixed, freeze, cache
         self.block_names = tuple(f"module.{name}" for name in blocks or ())
         training = module.training
         try:
@@ -71,6 +79,8 @@ class Wrapped(Blocks):
         return self
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
+        if self.cache and x.dim() == 2:  # features already
+            return x
         features: Tensor = self.module(x)
         return features.flatten(1)
 
@@ -84,6 +94,7 @@ class Module(Wrapped):
         fixed: see `Wrapped`.
         freeze: see `Wrapped`.
         blocks: see `Wrapped`.
+        cache: see `Wrapped`.
 
     Raises:
         ValueError: what it makes is no module, or does not take such images.
@@ -99,9 +110,21 @@ class Module(Wrapped):
         fixed: bool = False,
         freeze: int = 0,
         blocks: Sequence[str] | None = None,
+        cache: bool = False,
     ) -> None:
         asks = "shape" in inspect.signature(module).parameters
         made = module(shape=tuple(shape)) if asks else module()
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
-        super().__init__(made, shape, fixed, freeze, blocks)
+        super().__init__(made, shape, fixed, freeze, blocks, cache)
+
+
+def digest_of(module: nn.Module) -> int:
+    """Of a module's structure and its weights."""
+    value = zlib.crc32(repr(module).encode())
+    for name, tensor in module.state_dict().items():
+        value = zlib.crc32(name.encode(), value)
+        if torch.is_tensor(tensor):
+            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+            value = zlib.crc32(content.numpy().tobytes(), value)
+    return value

@@ -59,6 +59,7 @@ class Images(Dataset[Batch]):
         transform: of the pixels of every batch before they are normalised; draws nothing.
         augment: of training batches in its place, which draws anew for each image.
         dtype: of the pixels of every batch, which are normalised in 32 bits.
+        features: (n, f), which batches hold in place of pixels; None: pixels.
 
     >>> import torch
     >>> images = Images(torch.zeros(9, 1, 8, 8), torch.arange(9), torch.zeros(9).long())
@@ -82,6 +83,7 @@ class Images(Dataset[Batch]):
         self.transform: Transform | None = None
         self.augment: Transform | None = None
         self.dtype = torch.float32
+        self.features: Tensor | None = None
         self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
         self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
 
@@ -101,6 +103,11 @@ class Images(Dataset[Batch]):
     ) -> Batch:
         """As `images[indices]` under another transform."""
         indices, here = rows
+        if self.features is not None:
+            return Batch(
+                self.features[here].to(self.dtype), self.y[here], self.t[indices],
+                self.row[indices],
+            )  # fmt: skip
         x = self.x[here].float()
         if transform is not None:
             x = transform(x, generator)
@@ -115,6 +122,7 @@ class Images(Dataset[Batch]):
         here = rows.to(self.x.device)
         part = Images(self.x[here], self.y[here], self.t[rows]).served_as(self)
         part.row = self.row[rows]
+        part.features = None if self.features is None else self.features[here]
         if self.scale.dim() == 4:
             part.scale, part.shift = self.scale[here], self.shift[here]
         return part
@@ -144,6 +152,8 @@ class Images(Dataset[Batch]):
         """The same images with pixels and labels on `device`."""
         for name in ("x", "y", "scale", "shift"):
             setattr(self, name, getattr(self, name).to(device))
+        if self.features is not None:
+            self.features = self.features.to(device)
         return self
 
     @staticmethod
@@ -153,6 +163,8 @@ class Images(Dataset[Batch]):
         joined = Images(*(torch.cat([getattr(part, name) for part in parts]) for name in "xyt"))
         joined.served_as(first)
         joined.row = torch.cat([part.row for part in parts])
+        features = [part.features for part in parts if part.features is not None]
+        joined.features = torch.cat(features) if len(features) == len(parts) else None
         alike = all(part is first or first.is_normalised_as(part) for part in parts)
         if not alike or first.scale.dim() == 4:
             scales, shifts = zip(*(part.moments() for part in parts), strict=True)

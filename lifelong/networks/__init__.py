@@ -10,7 +10,7 @@ from lifelong.networks.heads import (
     OutputMatrix,
     SingleHead,
 )
-from lifelong.networks.network import Independent, Network, TaskNetwork, by_task, taken
+from lifelong.networks.network import Independent, Network, TaskNetwork, by_task
 from lifelong.networks.progressive import ProgressiveNetwork
 from lifelong.networks.two_branches import TwoBranchNetwork
 
@@ -29,5 +29,4 @@ __all__ = [
     "TaskNetwork",
     "TwoBranchNetwork",
     "by_task",
-    "taken",
 ]

@@ -7,14 +7,13 @@ tell whether it is given the same one again. The object itself lives in this pro
 from __future__ import annotations
 
 import copy
-import zlib
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
 from lifelong.backbones import Wrapped
+from lifelong.backbones.wrapped import digest_of
 from lifelong.data import TaskStream
 from lifelong.data.transforms import Transform
 
@@ -24,7 +23,7 @@ _objects: dict[tuple[str, int], Any] = {}
 def keep(kind: str, value: TaskStream | nn.Module, digest: int | None = None) -> int:
     """Makes an object known to this process; gives its digest, or that under which it is kept."""
     if digest is None:
-        digest = value.checksum() if isinstance(value, TaskStream) else _digest(value)
+        digest = value.checksum() if isinstance(value, TaskStream) else digest_of(value)
     _objects[kind, digest] = value
     return digest
 
@@ -75,14 +74,3 @@ class Given(Wrapped):
     def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
         super().__init__(copy.deepcopy(module), shape)
         self.drawn = False
-
-
-def _digest(module: nn.Module) -> int:
-    """Of a module's structure and its weights."""
-    value = zlib.crc32(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        value = zlib.crc32(name.encode(), value)
-        if torch.is_tensor(tensor):
-            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            value = zlib.crc32(content.numpy().tobytes(), value)
-    return value

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import Body
@@ -71,7 +72,7 @@ class TaskNetwork(nn.Module):
 
         The columns beyond a task's classes are -inf where the tasks have unequally many.
         """
-        return by_task(lambda rows, task: self.logits(taken(x, rows), task), t)
+        return by_task(self.logits, x, t)
 
     def supports_class_incremental(self, classes: Iterable[tuple[int, ...]]) -> bool:
         """Whether tasks of these class numbers can be answered without the task given."""
@@ -95,23 +96,32 @@ def count(*modules: nn.Module) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def by_task(score: Callable[[Tensor | None, int], Tensor], t: Tensor) -> Tensor:
-    """Joins `score(rows, task)` over the tasks of a batch; `rows` is None for the whole batch."""
+def by_task(score: Callable[[Tensor, int], Tensor], x: Tensor, t: Tensor) -> Tensor:
+    """Joins the scores of a batch whose rows belong to several tasks.
+
+    Args:
+        score: of some rows and their task, (n, k).
+        x: (b, ...).
+        t: tasks of the rows (b,), on the CPU.
+
+    Returns:
+        (b, k), -inf beyond a task's scores where these are unequally many.
+    """
     first = int(t[0])
     if bool((t == first).all()):
-        return score(None, first)
-    groups = [(task, torch.nonzero(t == task).flatten()) for task in t.unique().tolist()]
-    parts = [score(rows, task) for task, rows in groups]
+        return score(x, first)
+    ordered, order = t.sort(stable=True)
+    tasks, counts = ordered.unique_consecutive(return_counts=True)
+    order = order.to(x.device)
+    groups = x[order].split(counts.tolist())  # taken out once, put back once, for all tasks
+    parts = [score(part, task) for part, task in zip(groups, tasks.tolist(), strict=True)]
     width = max(part.shape[1] for part in parts)
-    logits = parts[0].new_full((len(t), width), -torch.inf)
-    for (_, rows), part in zip(groups, parts, strict=True):
-        logits[rows.to(part.device), : part.shape[1]] = part
-    return logits
-
-
-def taken(x: Tensor, rows: Tensor | None) -> Tensor:
-    """Some rows of a tensor, as `by_task` names them; all of them for None."""
-    return x if rows is None else x[rows.to(x.device)]
+    whole = [
+        part if part.shape[1] == width
+        else F.pad(part, (0, width - part.shape[1]), value=-torch.inf)
+        for part in parts
+    ]  # fmt: skip
+    return torch.cat(whole)[order.argsort()]
 
 
 class Network(TaskNetwork):
@@ -158,7 +168,7 @@ class Network(TaskNetwork):
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         features = self.body(x)  # (b, f), once for all tasks of the batch
-        return by_task(lambda rows, task: self.heads(taken(features, rows), task), t)
+        return by_task(self.heads, features, t)
 
 
 class Independent(TaskNetwork):

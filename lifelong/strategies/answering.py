@@ -79,12 +79,12 @@ class Answering(LightningModule):
         if len(ways) > 1 and plain and known and self.network.one_pass:
             scores = self.network.all_logits(batch.x, tasks)
 
-            def own(rows: Tensor | None, task: int) -> Tensor:
-                found = scores[tasks.index(task)]
-                return found if rows is None else found[rows.to(found.device)]
+            def own(rows: Tensor, task: int) -> Tensor:
+                return scores[tasks.index(task)][rows]
 
+            rows = torch.arange(len(batch.t), device=batch.x.device)
             both = {
-                "task": self._given(by_task(own, batch.t), batch.t),
+                "task": self._given(by_task(own, rows, batch.t), batch.t),
                 "class": self._among(scores, tasks),
             }
             return [both[way] for way in ways]

@@ -29,6 +29,7 @@ from lifelong.strategies import Strategy
 from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.recorded import RecordedSteps, cuda_graph
 from lifelong.training.experiment import Experiment
+from lifelong.training.features import cache_features
 from lifelong.training.processes import ALONE, Place
 from lifelong.training.provenance import environment
 from lifelong.training.record import Record
@@ -88,6 +89,7 @@ def assemble(
             )
         _check_images(saved, record, config)
     start = 1 if saved is None else saved.visit + saved.finished
+    cache_features(strategy, stream, Path(config.paths.data_dir).expanduser())
     if not resuming:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     record.config = checksum(folder / "config.yaml")

@@ -187,6 +187,7 @@ class Experiment:
             limit_val_batches=1.0 if validates else 0,
             check_val_every_n_epoch=self.evaluate_every or None,
         )
+        self.strategy.train()  # Lightning leaves modules as they are; methods say what stays still
         with self._clock("train"):
             trainer.fit(self.strategy, datamodule=self.stream)
             self.strategy.to(self.device)  # a Trainer leaves it on the CPU

@@ -49,3 +49,32 @@ def test_resuming_between_and_within_rounds(
         for key, value in state.items():
             if torch.is_tensor(value):
                 assert torch.equal(value, found[key]), (after, key)
+
+
+LAYERS = {"layer1", "layer2", "layer3", "layer4"}
+
+
+@pytest.mark.parametrize(
+    ("options", "moved"),
+    [
+        (["strategy=finetune", "backbone.fixed=true"], set()),
+        (["strategy=finetune", "backbone.freeze=1"], LAYERS),
+        (["strategy=frozen_body"], set()),
+        (["strategy=frozen_body", "strategy.blocks=1"], LAYERS),
+    ],
+)
+def test_statistics_of_what_keeps_still_do_so_in_a_run(
+    tmp_path: Path, options: list[str], moved: set[str]
+) -> None:
+    """In the second task; the first block is what stands before the stages of the ResNet."""
+    body = ["backbone=timm", "backbone.name=test_resnet", "backbone.options={in_chans:1}"]
+    run = ["data=digits", "data.fraction=0.2", "tasks=2", "epochs=1", "logger=none", "trainer=cpu"]
+    assert execute(tmp_path, *run, *body, *options) == 0
+    first, second = (
+        torch.load(tmp_path / f"visit_0{number}.ckpt", weights_only=True)["strategy"]
+        for number in (1, 2)
+    )
+    counts = [key for key in first if key.endswith("num_batches_tracked")]
+    assert {key.split(".")[3] for key in counts if first[key] != second[key]} == moved
+    if "backbone.fixed=true" in options:
+        assert not any(first[key] for key in counts)

@@ -1,0 +1,91 @@
+"""Features of a body that keeps its weights: asked once for every image, and kept on disk."""
+
+from __future__ import annotations
+
+import zlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from lifelong.backbones import Wrapped
+from lifelong.backbones.wrapped import digest_of
+from lifelong.data import Images, TaskStream
+from lifelong.networks import Network
+from lifelong.storage.files import write_with
+from lifelong.strategies import Strategy
+
+AT_ONCE = 256  # images
+
+
+def cache_features(strategy: Strategy, stream: TaskStream, folder: Path) -> None:
+    """Gives the images of a stream the features of a fixed body with `cache`; else does nothing.
+
+    A copy belongs to the weights, the pixels and what is done to them; another of any of these is
+    computed anew.
+
+    Args:
+        strategy: whose network has the body.
+        stream: its images; batches then are features, which the body hands on.
+        folder: of the data sets; copies are in its `.cache`.
+
+    Raises:
+        ValueError: training images that are augmented anew in every epoch.
+    """
+    network = strategy.network
+    if not isinstance(network, Network) or not isinstance(network.body, Wrapped):
+        return
+    body = network.body
+    if not body.cache:
+        return
+    if any(images.augment is not None for images in stream.images()):
+        raise ValueError(
+            "backbone.cache=true: the training images are augmented anew in every epoch; leave out "
+            "augment, or the cache"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    body.to(device)
+    weights = digest_of(body)
+    parts = list({id(images): images for images in stream.images()}.values())
+    for images in track(parts, "features", transient=True):
+        mark = images.checksum(zlib.crc32(repr(images.transform).encode(), weights))
+        for moment in (images.scale, images.shift):
+            mark = zlib.crc32(moment.cpu().numpy().tobytes(), mark)
+        path = folder / ".cache" / f"features-{len(images)}-{mark:08x}.npy"
+        images.features = _kept(path, body, images, device)
+    body.cpu()
+
+
+def _kept(path: Path, body: Wrapped, images: Images, device: torch.device) -> Tensor:
+    """The features of some images, read from a file or computed and written to it."""
+    try:
+        found = torch.from_numpy(np.load(path, allow_pickle=False))
+        if found.shape == (len(images), body.features) and found.dtype == torch.float32:
+            return found
+    except (OSError, ValueError, EOFError):  # there is none, or it is damaged
+        pass
+    made = _computed(body, images, device)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_with(path, partial(_write, made))
+    except OSError:  # of a full disk, or one that cannot be written: the copy spares time alone
+        pass
+    return made
+
+
+def _write(features: Tensor, path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, features.numpy())
+
+
+@torch.no_grad()
+def _computed(body: Wrapped, images: Images, device: torch.device) -> Tensor:
+    body.eval()
+    made = torch.empty(len(images), body.features)
+    for rows in torch.arange(len(images)).split(AT_ONCE):
+        if len(rows):
+            made[rows] = body(images[rows].x.to(device)).cpu()
+    return made
