@@ -68,7 +68,13 @@ LONG = [name for name in STRATEGIES if name != "cil"]
 # Where the kind of sharing does nothing else: checkpoints of tf and dfcnn are those of their kind.
 WAYS = [name for name in LONG if name not in OF_A_KIND] + VARIANTS
 each_way = pytest.mark.parametrize("strategy", WAYS)
-each_learner = pytest.mark.parametrize("strategy", [*WAYS, "lasem_tf", "lasem_dfcnn"])
+each_learner = pytest.mark.parametrize(
+    "strategy",
+    [
+        *(pytest.param(way, marks=pytest.mark.slow if way in VARIANTS else ()) for way in WAYS),
+        "lasem_tf", "lasem_dfcnn",
+    ],
+)  # fmt: skip
 # Where neither a variant nor a kind of sharing does anything else.
 each_file = pytest.mark.parametrize("strategy", [s for s in STRATEGIES if s not in OF_A_KIND])
 

@@ -97,7 +97,7 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "optimizer.first_gradients": ["3"],
     "optimizer.eps": ["0.01"],
     "strategy.blocks": ["2"],
-    "strategy.prunes": ["maps", "backbone.widths=[16]"],
+    "strategy.prunes": ["maps", "+backbone.widths=[16]"],
     "schedule.at": ["[2]", "epochs=3"],
     "schedule.floor": ["0.1"],
     "schedule.every": ["2", "epochs=4"],

@@ -97,6 +97,7 @@ def test_several_runs_at_a_time_give_the_same(whole: tuple[Path, str], tmp_path:
         assert own == results_of(whole[0] / f"seed={seed}_strategy=hps")
 
 
+@pytest.mark.slow
 def test_jobs_of_their_own_give_the_same(whole: tuple[Path, str], tmp_path: Path) -> None:
     options = ["hydra/launcher=submitit_local", "paths.output_dir=side"]
     process = fresh(tmp_path, "-m", *QUICK, "strategy=hps", "seed=2", *options)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -148,14 +148,21 @@ def _loaded(datasets: Any, path: str, download: bool, options: dict[str, Any]) -
         return datasets.load_from_disk(str(folder))
     if folder.exists():
         return datasets.load_dataset(str(folder), **options)
-    config = datasets.DownloadConfig(local_files_only=not download)
-    before = os.environ.get("HF_HUB_DISABLE_TELEMETRY")
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    with nullcontext() if download else _offline(datasets):
+        return datasets.load_dataset(path, **options)
+
+
+@contextmanager
+def _offline(datasets: Any) -> Iterator[None]:
+    """Within, only what was fetched before is found, without asking the network."""
+    from huggingface_hub import constants
+
+    before = datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE = True
     try:
-        return datasets.load_dataset(path, download_config=config, **options)
+        yield
     finally:
-        if before is None:
-            del os.environ["HF_HUB_DISABLE_TELEMETRY"]
+        datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
 def _columns(path: str, rows: Any, image: str | None, label: str | None) -> tuple[str, str]:
