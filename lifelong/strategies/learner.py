@@ -109,9 +109,11 @@ class Learner(Answering):
         """The loss of a step that is recorded; its gradients are in place then."""
         loss = None
         if self.recorded is not None and (kind := self.step_kind()) is not None:
-            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
             loss = self.recorded(
-                whole, kind, trained, lambda fed: self.training_loss(fed.batch, **fed.feeds)
+                whole,
+                kind,
+                lambda: [p for group in self.optimizer.param_groups for p in group["params"]],
+                lambda fed: self.training_loss(fed.batch, **fed.feeds),
             )
         self._replayed = loss is not None
         return loss

@@ -27,7 +27,7 @@ class Recording:
 
     batches: list[Batch]
     loss: Tensor
-    gradients: list[tuple[nn.Parameter, Tensor]]
+    gradients: list[tuple[nn.Parameter, Tensor | None]]
     replay: Work
 
     def __call__(self, batches: list[Batch]) -> Tensor:
@@ -55,7 +55,7 @@ class RecordedSteps:
     >>> def loss(fed):
     ...     return (fed.batch.x @ w).sum()
     >>> fed = Fed(Batch(torch.ones(1, 2), torch.zeros(1), torch.zeros(1).long()), {})
-    >>> [steps(fed, 0, [w], loss) for _ in range(WARM_UP + 1)], w.grad
+    >>> [steps(fed, 0, lambda: [w], loss) for _ in range(WARM_UP + 1)], w.grad
     ([None, None, None, tensor(2.)], tensor([1., 1.]))
     """
 
@@ -72,7 +72,7 @@ class RecordedSteps:
         self,
         fed: Fed,
         kind: Hashable,
-        parameters: list[nn.Parameter],
+        parameters: Callable[[], list[nn.Parameter]],
         loss_of: Callable[[Fed], Tensor],
     ) -> Tensor | None:
         """The loss, with gradients in place; None for a step that is to go as usual.
@@ -80,7 +80,7 @@ class RecordedSteps:
         Args:
             fed: batches; of one task each, else it is None.
             kind: what the step depends on beside pixels and labels.
-            parameters: that get gradients.
+            parameters: gives those that are trained.
             loss_of: their loss.
         """
         batches = [fed.batch, *fed.feeds.values()]
@@ -91,7 +91,7 @@ class RecordedSteps:
             self._met[key] = met = self._met.get(key, 0) + 1
             if met <= WARM_UP or len(self._recorded) == MOST:
                 return None
-            self._recorded[key] = self._record(fed, parameters, loss_of)
+            self._recorded[key] = self._record(fed, parameters(), loss_of)
         return self._recorded[key](batches)
 
     def _record(
@@ -112,8 +112,8 @@ class RecordedSteps:
             losses.append(loss.detach())
 
         replay = self.capture(work)
-        found = [(p, p.grad) for p in parameters if p.grad is not None]
-        return Recording([own.batch, *own.feeds.values()], losses[0], found, replay)
+        gradients = [(p, p.grad) for p in parameters]
+        return Recording([own.batch, *own.feeds.values()], losses[0], gradients, replay)
 
 
 def _copied(batch: Batch) -> Batch:

@@ -20,7 +20,7 @@ from lifelong.configuration.keys import check_added, check_read
 from lifelong.storage.locks import absent, cleared, held
 from lifelong.training import machine
 from lifelong.training.console import QUIET
-from lifelong.training.processes import ALONE, Place, copied, told, wait
+from lifelong.training.processes import ALONE, Place, asked, copied, told, wait
 
 if TYPE_CHECKING:
     from lifelong.training.experiment import Experiment
@@ -108,6 +108,11 @@ def prepared(
         check_read(config, keys)
         check_added(config, added)
         complete(config)
+        if asked(config) != here.size:
+            raise ValueError(
+                f"trainer.devices={config.trainer.devices}: from Python a run is one process; "
+                "start it by `lifelong run`, or torchrun"
+            )
         folder, resuming, done = _placed(config, strategy, data, here, hold)
         if done:
             _say(f"{folder} holds this run, finished. Its report: {folder / 'report.html'}")
@@ -142,10 +147,10 @@ def _placed(
         config.logger = {}
         wait()
         return folder, resuming, done
-    asked = config.paths.output_dir
-    new = absent(Path(str(asked or "outputs")))
+    given = config.paths.output_dir
+    new = absent(Path(str(given or "outputs")))
     folder = output_folder(config, strategy, data)
-    hold.enter_context(cleared([*([] if asked or config.resume else [folder]), *new]))
+    hold.enter_context(cleared([*([] if given or config.resume else [folder]), *new]))
     hold.enter_context(held(folder))
     config.paths.output_dir = str(folder)
     resuming = holds_this_run(folder, config)

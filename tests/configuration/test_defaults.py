@@ -61,8 +61,12 @@ def forgetting(strategy: str, options: list[str], known: dict[str, float], folde
 
 @pytest.mark.parametrize(
     ("strategy", "options"),
-    [("ewc", DIGITS), ("si", DIGITS), ("lwf", DIGITS), ("mas", DIGITS), ("l2", MNIST)],
-)
+    [
+        ("si", DIGITS), ("lwf", DIGITS), ("mas", DIGITS),
+        pytest.param("ewc", DIGITS, marks=pytest.mark.slow),
+        pytest.param("l2", MNIST, marks=pytest.mark.slow),
+    ],
+)  # fmt: skip
 def test_a_default_strength_does_something(
     strategy: str, options: list[str], made: Path, forgotten: dict[str, float], tmp_path: Path,
 ) -> None:  # fmt: skip

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 from hydra.utils import get_class
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from lifelong.data import Fed
+from lifelong.data import Batch, Fed
 from lifelong.storage.checkpoint import latest
 from lifelong.strategies import Strategy
-from lifelong.strategies.recorded import RecordedSteps, Recording, Work
+from lifelong.strategies.recorded import WARM_UP, RecordedSteps, Recording, Work
 from lifelong.training import assembly
 from tests.conftest import configured, execute, results_of
 from tests.test_contract import FAST, STRATEGIES, alike, chosen
@@ -114,6 +114,20 @@ CAPTURABLE = sorted(
 )
 
 
+def test_a_replay_leaves_no_gradient_of_another_kind_of_step() -> None:
+    """Of a parameter that the recorded step does not reach."""
+    v, w = (nn.Parameter(torch.ones(2)) for _ in range(2))
+    fed = Fed(Batch(torch.ones(1, 2), torch.zeros(1), torch.zeros(1).long()), {})
+    steps = RecordedSteps(lambda work: (work(), work)[1])
+    for _ in range(WARM_UP):
+        steps(fed, 0, lambda: [v, w], lambda own: (own.batch.x @ w).sum())
+    v.grad = torch.ones(2)
+    steps(fed, 0, lambda: [v, w], lambda own: (own.batch.x @ w).sum())
+    v.grad = torch.ones(2)
+    steps(fed, 0, lambda: [v, w], lambda own: (own.batch.x @ w).sum())
+    assert v.grad is None
+
+
 def test_many_methods_can_be_recorded() -> None:
     assert {"finetune", "ewc", "mas", "si", "lwf", "lasem_hps", "hps", "tf"} <= set(CAPTURABLE)
 
@@ -129,7 +143,7 @@ ALIKE = {"l2", "mtl", "stable_sgd", "single_task", "brute_force_tf", "brute_forc
 def test_replayed_steps_are_those_that_are_computed(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [*FAST, "tasks=2", "epochs=3", "batch_size=8", "heads.dropout=0.2", *chosen(strategy)]
+    options = [*FAST, "tasks=2", "epochs=2", "batch_size=8", "heads.dropout=0.2", *chosen(strategy)]
     plain, recorded = tmp_path / "plain", tmp_path / "recorded"
     assert execute(plain, *options) == 0
     steps: list[Taped] = []

@@ -50,6 +50,11 @@ def module() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
 
 
+def test_several_devices_from_python_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"trainer.devices=2: from Python a run is one process"):
+        lifelong.learn(strategy="finetune", data="digits", trainer={"devices": 2})
+
+
 @pytest.mark.page
 def test_the_same_run_as_the_command(tmp_path: Path) -> None:
     run = lifelong.learn(

@@ -116,8 +116,7 @@ def test_a_stopped_run_says_how_to_go_on(tmp_path: Path, number: signal.Signals)
     assert outcome(folder)
 
 
-@pytest.mark.parametrize("precision", ["64-true", "bf16-true"])
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize(("precision", "after"), [("64-true", 2), ("bf16-true", 1)])
 def test_weights_of_another_precision_go_on_bit_equal(
     tmp_path: Path, precision: str, after: int
 ) -> None:
