@@ -21,6 +21,7 @@ from lifelong.configuration.compose import composed, register
 from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead
 from lifelong.report import page
+from lifelong.storage.checkpoint import latest
 from lifelong.transfer import (
     DeconvolvedTransferLayer,
     HardTransferLayer,
@@ -127,6 +128,13 @@ def results_of(folder: Path) -> dict[str, Any]:
         for key, value in results.items()
         if key not in ("seconds", "seal", "config_checksum", "peak_memory")
     }
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """What the newest checkpoint holds of the strategy."""
+    saved, _ = latest(folder)
+    assert saved is not None
+    return saved.strategy
 
 
 def differences(one: Any, other: Any, path: str = "") -> tuple[list[str], int]:

@@ -15,10 +15,10 @@ from hydra.utils import instantiate
 from lifelong import load_run
 from lifelong.configuration.compose import FOLDER
 from lifelong.data import Images, TaskStream, Visit
-from lifelong.storage.checkpoint import Checkpoint, latest
+from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Strategy
 from lifelong.training import assembly
-from tests.conftest import configured, execute, results_of
+from tests.conftest import configured, execute, results_of, state_of
 
 OTHER_NAMES = ("sharing", "lasem", "darts", "brute_force")  # of hps, lasem_hps and so on
 FILES = sorted({path.stem for path in (FOLDER / "strategy").glob("*.yaml")} - {*OTHER_NAMES})
@@ -191,12 +191,7 @@ def assert_resumes(folder: Path, options: list[str], after: int) -> Path:
             execute(broken, *given)
     assert execute(broken, *given) == 0
     assert results_of(whole) == results_of(broken)
-    states = []
-    for place in (whole, broken):
-        saved, _ = latest(place)
-        assert saved is not None
-        states.append(saved.strategy)
-    assert alike(*states)
+    assert alike(state_of(whole), state_of(broken))
     return whole
 
 

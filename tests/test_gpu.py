@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from hydra.utils import get_class
 
-from lifelong.storage.checkpoint import latest
-from tests.conftest import configured, execute, results_of
+from tests.conftest import configured, execute, results_of, state_of
+from tests.strategies.test_recorded import CAPTURABLE
 from tests.test_contract import FAST, STRATEGIES, VARIANTS, alike, assert_resumes, chosen
 
 pytestmark = [
@@ -19,17 +18,6 @@ pytestmark = [
 ]
 EVERY = [*STRATEGIES, *VARIANTS]
 SHORT = [*FAST, "tasks=2", "epochs=2"]
-CAPTURABLE = sorted(
-    name
-    for name in STRATEGIES
-    if vars(get_class(str(configured(f"strategy={name}").strategy._target_))).get("capturable")
-)
-
-
-def state_of(folder: Path) -> Any:
-    saved, _ = latest(folder)
-    assert saved is not None
-    return saved.strategy
 
 
 def distance(one: Any, other: Any) -> float:

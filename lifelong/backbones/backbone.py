@@ -51,6 +51,9 @@ class Unit(nn.Module):
         """What follows the map: non-linearity, skip addition, pooling."""
         return z
 
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        return self.activate(self.map(x), skip)
+
 
 class Layer(Unit):
     """One layer that can be shared: a linear map with weight and bias, and what follows it.
@@ -61,7 +64,6 @@ class Layer(Unit):
         weight_shape: outputs first.
         skip: see below.
         init: how the weights are drawn, see `initialize`.
-
     """
 
     weight: nn.Parameter
@@ -109,9 +111,6 @@ class Layer(Unit):
 
     def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
         return self.pooled(F.relu(z) if skip is None else F.relu(z) + skip)
-
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        return self.activate(self.linear(x, self.weight, self.bias), skip)
 
     def forward_with(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         """The layer with other weights than its own."""

@@ -68,9 +68,6 @@ class Block(Unit):
         out: Tensor = self.module(x)
         return out
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.map(x)
-
 
 class Fresh:
     """Blocks of newly made bodies, each handed out once.

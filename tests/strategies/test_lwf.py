@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from lifelong.data import Batch
 from lifelong.networks import IncrementalHead, MultiHead, OutputMatrix, SingleHead
 from lifelong.strategies import LwF, Round, Strategy
-from tests.conftest import toy_visit
+from tests.conftest import execute, toy_visit
 from tests.strategies.loops import batches, body_of, made, train
+from tests.test_contract import FAST
 
 
 @pytest.mark.parametrize("heads", [MultiHead, partial(OutputMatrix, outputs=9)])
@@ -109,3 +112,21 @@ def test_lwf_refuses() -> None:
     ):
         with pytest.raises(ValueError, match=message):
             made(LwF, heads, **options)
+
+
+def test_a_run_holds_statistics_still_while_it_warms_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    own = LwF.training_loss
+
+    def noted(self: LwF, batch: Batch) -> torch.Tensor:
+        norms = (m for m in self.network.body.modules() if isinstance(m, torch.nn.BatchNorm2d))
+        seen.add((self._warming, *{norm.training for norm in norms}))
+        return own(self, batch)
+
+    monkeypatch.setattr(LwF, "training_loss", noted)
+    body = ["backbone=timm", "backbone.name=test_resnet", "backbone.options={in_chans:1}"]
+    options = [*FAST, "strategy=lwf", "strategy.warmup_epochs=1", "tasks=2", "epochs=1", *body]
+    assert execute(tmp_path, *options) == 0
+    assert seen == {(True, False), (False, True)}

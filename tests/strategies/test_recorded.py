@@ -14,11 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lifelong.data import Batch, Fed
-from lifelong.storage.checkpoint import latest
 from lifelong.strategies import Strategy
 from lifelong.strategies.recorded import WARM_UP, RecordedSteps, Recording, Work
 from lifelong.training import assembly
-from tests.conftest import configured, execute, results_of
+from tests.conftest import configured, execute, results_of, state_of
 from tests.test_contract import FAST, STRATEGIES, alike, chosen
 
 LOOKS_AT_VALUES = ("_local_scalar_dense", "nonzero", "equal", "is_nonzero", "_unique2", "item")
@@ -158,5 +157,4 @@ def test_replayed_steps_are_those_that_are_computed(
     assert execute(recorded, *options) == 0
     assert steps[0].replays > 10
     assert results_of(plain) == results_of(recorded)
-    states = [latest(folder)[0] for folder in (plain, recorded)]
-    assert alike(*(state.strategy for state in states if state is not None))
+    assert alike(state_of(plain), state_of(recorded))

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong.storage.checkpoint import latest
 from lifelong.training.processes import asked, place
-from tests.conftest import configured, execute, results_of
+from tests.conftest import configured, execute, results_of, state_of
 from tests.test_contract import FAST, STRATEGIES, VARIANTS, chosen
 
 RUN = [*FAST, "tasks=2", "epochs=2", "optimizer=adam", "lr=0.003", "trainer.precision=64-true"]
@@ -62,12 +61,6 @@ def distance(one: Any, other: Any) -> float:
         assert one.keys() == other.keys()
         return max((distance(one[key], other[key]) for key in one), default=0.0)
     return 0.0
-
-
-def state_of(folder: Path) -> Any:
-    saved, _ = latest(folder)
-    assert saved is not None
-    return saved.strategy
 
 
 def check(folder: Path, strategies: list[str]) -> None:

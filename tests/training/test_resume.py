@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong.storage.checkpoint import latest
+from tests.conftest import state_of
 from tests.processes import Command
 from tests.test_contract import FAST, assert_resumes
 
@@ -123,7 +123,5 @@ def test_weights_of_another_precision_go_on_bit_equal(
     """What is read into weights of 32 bits on its way is rounded."""
     options = [*FAST, "strategy=er", "tasks=2", "epochs=3", "checkpoint_every=2", "lr=0.01"]
     whole = assert_resumes(tmp_path, [*options, f"trainer.precision={precision}"], after)
-    saved, _ = latest(whole)
-    assert saved is not None
-    weights = saved.strategy["network.body.0.weight"]
+    weights = state_of(whole)["network.body.0.weight"]
     assert weights.dtype == {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict, Unpack
 
 from lifelong.data.sources.datasets import SPLITS, materialize
 from lifelong.data.sources.source import Source, prepared
@@ -17,17 +17,29 @@ SPLIT_NAMES = {**SPLITS, "val": (*SPLITS["val"], "validation"), "test": (*SPLITS
                "validation")}  # fmt: skip
 
 
-def hugging_face(
-    path: str,
-    *,
-    shape: Sequence[int],
-    data_dir: str | Path,
-    download: bool = True,
-    image: str | None = None,
-    label: str | None = None,
-    test: float = 0.2,
-    options: Mapping[str, Any] | None = None,
-) -> Source:
+class HubOptions(TypedDict):
+    """How a data set is found and read.
+
+    Attributes:
+        shape: (c, h, w), to which each image is brought.
+        data_dir: folder for the prepared copy.
+        download: fetch what is missing (the default); else only what lies here is looked for.
+        image: column of the images; null for the one that there is.
+        label: column of the classes; null for the one that there is.
+        test: share of each class where there is no test part, in (0, 1); 0.2.
+        options: further arguments of `load_dataset`, such as `{name: fine}`.
+    """
+
+    shape: Sequence[int]
+    data_dir: str | Path
+    download: NotRequired[bool]
+    image: NotRequired[str | None]
+    label: NotRequired[str | None]
+    test: NotRequired[float]
+    options: NotRequired[Mapping[str, Any] | None]
+
+
+def hugging_face(path: str, **options: Unpack[HubOptions]) -> Source:
     """A data set of the Hub, or one that lies here: see `datasets.load_dataset`.
 
     What was fetched stays where `datasets` keeps it (HF_HOME); the prepared images lie below
@@ -36,53 +48,27 @@ def hugging_face(
     Args:
         path: name on the Hub such as `uoft-cs/cifar10`; or a folder: of images, of Parquet files,
             or of `save_to_disk`.
-        shape: (c, h, w), to which each image is brought.
-        data_dir: folder for the prepared copy.
-        download: fetch what is missing; else only what lies here is looked for.
-        image: column of the images; null for the one that there is.
-        label: column of the classes; null for the one that there is.
-        test: share of each class where there is no test part, in (0, 1).
-        options: further arguments of `load_dataset`, such as `{name: fine}`.
+        **options: see `HubOptions`.
 
     Raises:
         ValueError: no such data set, columns that are missing or several, labels that are no
             classes; `datasets` is not installed.
     """
-    parts = _parts(path, download, dict(options or {}))
-    columns = _columns(path, parts["train"], image, label)
-    return _source(path, parts, columns, shape, data_dir, test)
+    return _source(path, _parts(path, options), options)
 
 
-def hugging_face_domains(
-    path: str,
-    *,
-    domain: str,
-    shape: Sequence[int],
-    data_dir: str | Path,
-    download: bool = True,
-    image: str | None = None,
-    label: str | None = None,
-    test: float = 0.2,
-    options: Mapping[str, Any] | None = None,
-) -> list[Source]:
+def hugging_face_domains(path: str, *, domain: str, **options: Unpack[HubOptions]) -> list[Source]:
     """One source for each value of a column, such as the style of a picture.
 
     Args:
         path: see `hugging_face`.
         domain: the column.
-        shape: see `hugging_face`.
-        data_dir: see `hugging_face`.
-        download: see `hugging_face`.
-        image: see `hugging_face`.
-        label: see `hugging_face`.
-        test: see `hugging_face`.
-        options: see `hugging_face`.
+        **options: see `HubOptions`.
 
     Raises:
         ValueError: see `hugging_face`; no such column.
     """
-    parts = _parts(path, download, dict(options or {}))
-    columns = _columns(path, parts["train"], image, label)
+    parts = _parts(path, options)
     known = parts["train"].features
     if domain not in known:
         raise ValueError(f"data.domain={domain}: {path} has the columns {', '.join(known)}")
@@ -94,7 +80,7 @@ def hugging_face_domains(
             for name, part in parts.items()
         }
         called = str(value if names is None else names[value])
-        made.append(_source(path, own, columns, shape, data_dir, test, called))
+        made.append(_source(path, own, options, called))
     return made
 
 
@@ -113,15 +99,16 @@ class _Pairs:
         return row[self.image], row[self.label]
 
 
-def _parts(path: str, download: bool, options: dict[str, Any]) -> dict[str, Any]:
+def _parts(path: str, options: HubOptions) -> dict[str, Any]:
     """The parts of a data set; None where there is none."""
+    download = options.get("download", True)
     try:
         import datasets
     except ImportError:
         raise ValueError("data=hf: needs datasets; pip install 'lifelong[hf]'") from None
     datasets.disable_progress_bars()
     try:
-        found = _loaded(datasets, path, download, options)
+        found = _loaded(datasets, path, download, dict(options.get("options") or {}))
     except Exception as error:  # of many kinds: no network, no such set, damaged files
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         how = "" if download or Path(path).expanduser().exists() else " and download=false"
@@ -137,7 +124,7 @@ def _parts(path: str, download: bool, options: dict[str, Any]) -> dict[str, Any]
     if parts["train"] is None:
         raise ValueError(
             f"data.path={path}: has the splits {', '.join(map(str, found))}, and none is for "
-            "training; give data.source.options={split:<name>}"
+            "training; give data.source_options={split:<name>}"
         )
     return parts
 
@@ -165,12 +152,12 @@ def _offline(datasets: Any) -> Iterator[None]:
         datasets.config.HF_HUB_OFFLINE, constants.HF_HUB_OFFLINE = before
 
 
-def _columns(path: str, rows: Any, image: str | None, label: str | None) -> tuple[str, str]:
+def _columns(path: str, rows: Any, options: HubOptions) -> tuple[str, str]:
     """Names of the columns of images and labels."""
     usual = {"image": ("image", "img", "pixels"), "label": ("label", "labels")}
     return (
-        _column(path, rows, "image", image, IMAGE, usual["image"]),
-        _column(path, rows, "label", label, CLASS, usual["label"]),
+        _column(path, rows, "image", options.get("image"), IMAGE, usual["image"]),
+        _column(path, rows, "label", options.get("label"), CLASS, usual["label"]),
     )
 
 
@@ -198,15 +185,14 @@ def _rows_of(part: Any, column: str, value: Any) -> Any:
 def _source(
     path: str,
     parts: Mapping[str, Any],
-    columns: tuple[str, str],
-    shape: Sequence[int],
-    data_dir: str | Path,
-    test: float,
+    options: HubOptions,
     name: str | None = None,
 ) -> Source:
     """The prepared copy of a data set, or of the rows of a domain."""
     import datasets
 
+    columns = _columns(path, parts["train"], options)
+    shape, test = options["shape"], options.get("test", 0.2)
     pairs = {
         part: None if rows is None or not len(rows) else _Pairs(rows, columns)
         for part, rows in parts.items()
@@ -224,7 +210,8 @@ def _source(
             train, pairs["test"], pairs["val"], shape=shape, test_share=test, name=own
         )
 
-    return prepared(f"{key}-{mark:08x}", Path(datasets.__file__), Path(data_dir).expanduser(), read)
+    folder = Path(options["data_dir"]).expanduser()
+    return prepared(f"{key}-{mark:08x}", Path(datasets.__file__), folder, read)
 
 
 def _marks(parts: Mapping[str, Any]) -> Iterator[str]:
