@@ -9,8 +9,9 @@ from lifelong.networks.heads import (
     MultiHead,
     OutputMatrix,
     SingleHead,
+    by_task,
 )
-from lifelong.networks.network import Independent, Network, TaskNetwork, by_task
+from lifelong.networks.network import Independent, Network, TaskNetwork
 from lifelong.networks.progressive import ProgressiveNetwork
 from lifelong.networks.two_branches import TwoBranchNetwork
 

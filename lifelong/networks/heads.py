@@ -7,7 +7,7 @@ answers without it (class-incremental); where all have the same, `SingleHead` (d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -92,6 +92,10 @@ class Heads(nn.Module):
         logits: Tensor = self.head_for(task)(features)
         return logits
 
+    def of_tasks(self, features: Tensor, t: Tensor) -> Tensor:  # (b, f) -> (b, k)
+        """Scores of rows that belong to the tasks `t`, see `by_task`."""
+        return by_task(self, features, t)
+
     def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Scores of the own classes of each of several tasks, (b, k) each."""
         return [self(features, task) for task in tasks]
@@ -99,6 +103,34 @@ class Heads(nn.Module):
     def softmax_groups(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
         """Scores of the classes of several tasks, one tensor for each softmax that training has."""
         return [self(features, task) for task in tasks]
+
+
+def by_task(score: Callable[[Tensor, int], Tensor], x: Tensor, t: Tensor) -> Tensor:
+    """Joins the scores of a batch whose rows belong to several tasks.
+
+    Args:
+        score: of some rows and their task, (n, k).
+        x: (b, ...).
+        t: tasks of the rows (b,), on the CPU.
+
+    Returns:
+        (b, k), -inf beyond a task's scores where these are unequally many.
+    """
+    first = int(t[0])
+    if bool((t == first).all()):
+        return score(x, first)
+    ordered, order = t.sort(stable=True)
+    tasks, counts = ordered.unique_consecutive(return_counts=True)
+    order = order.to(x.device)
+    groups = x[order].split(counts.tolist())  # taken out once, put back once, for all tasks
+    parts = [score(part, task) for part, task in zip(groups, tasks.tolist(), strict=True)]
+    width = max(part.shape[1] for part in parts)
+    whole = [
+        part if part.shape[1] == width
+        else F.pad(part, (0, width - part.shape[1]), value=-torch.inf)
+        for part in parts
+    ]  # fmt: skip
+    return torch.cat(whole)[order.argsort()]
 
 
 class MultiHead(Heads):
@@ -120,6 +152,28 @@ class MultiHead(Heads):
 
     def own_parameters(self, task: int) -> list[nn.Parameter]:
         return list(self.all[str(task)].parameters())
+
+    def of_tasks(self, features: Tensor, t: Tensor) -> Tensor:  # (b, f) -> (b, k)
+        """See `Heads.of_tasks`; the heads of mixed rows are asked as one linear layer."""
+        tasks = t.unique()
+        if len(tasks) == 1 or self.hidden:
+            return super().of_tasks(features, t)
+        outputs = [self.head_for(task).output for task in tasks.tolist()]
+        widths = torch.tensor([output.out_features for output in outputs])
+        ends, row = widths.cumsum(0), torch.searchsorted(tasks, t)  # (T,), (b,)
+        dropped = F.dropout(features, self.dropout, self.training)
+        scores = F.linear(
+            dropped,
+            torch.cat([output.weight for output in outputs]),
+            torch.cat([output.bias for output in outputs]),
+        )  # (b, classes of all tasks)
+        own = torch.arange(int(widths.max()))  # (k,)
+        columns = (ends - widths)[row, None] + own
+        beyond = own >= widths[row, None]  # (b, k)
+        found = scores.gather(1, columns.clamp(max=int(ends[-1]) - 1).to(scores.device))
+        if not bool(beyond.any()):
+            return found
+        return found.masked_fill(beyond.to(found.device), -torch.inf)
 
 
 class SingleHead(Heads):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import Body
 from lifelong.backbones.containers import ByName
 from lifelong.networks.divided import divide
-from lifelong.networks.heads import Heads
+from lifelong.networks.heads import Heads, by_task
 
 MakeBackbone = Callable[[], Body]
 MakeHeads = Callable[[int], Heads]
@@ -96,34 +94,6 @@ def count(*modules: nn.Module) -> int:
     return sum(parameter.numel() for module in modules for parameter in module.parameters())
 
 
-def by_task(score: Callable[[Tensor, int], Tensor], x: Tensor, t: Tensor) -> Tensor:
-    """Joins the scores of a batch whose rows belong to several tasks.
-
-    Args:
-        score: of some rows and their task, (n, k).
-        x: (b, ...).
-        t: tasks of the rows (b,), on the CPU.
-
-    Returns:
-        (b, k), -inf beyond a task's scores where these are unequally many.
-    """
-    first = int(t[0])
-    if bool((t == first).all()):
-        return score(x, first)
-    ordered, order = t.sort(stable=True)
-    tasks, counts = ordered.unique_consecutive(return_counts=True)
-    order = order.to(x.device)
-    groups = x[order].split(counts.tolist())  # taken out once, put back once, for all tasks
-    parts = [score(part, task) for part, task in zip(groups, tasks.tolist(), strict=True)]
-    width = max(part.shape[1] for part in parts)
-    whole = [
-        part if part.shape[1] == width
-        else F.pad(part, (0, width - part.shape[1]), value=-torch.inf)
-        for part in parts
-    ]  # fmt: skip
-    return torch.cat(whole)[order.argsort()]
-
-
 class Network(TaskNetwork):
     """One body for all tasks, and heads.
 
@@ -167,8 +137,7 @@ class Network(TaskNetwork):
         return count(self.body, self.heads.head_for(task))
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
-        features = self.body(x)  # (b, f), once for all tasks of the batch
-        return by_task(self.heads, features, t)
+        return self.heads.of_tasks(self.body(x), t)  # one pass, whatever the tasks of the batch
 
 
 class Independent(TaskNetwork):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lifelong.data import Batch, Visit
-from lifelong.networks import MultiHead, Network, by_task
+from lifelong.networks import MultiHead, Network
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.distillation import distillation
 from lifelong.strategies.learner import MakeOptimizer
@@ -146,7 +146,7 @@ class LwF(Strategy):
         features = network.body(batch.x)  # (b, f)
         with torch.no_grad():
             former = self.teacher.heads.softmax_groups(self.teacher.body(batch.x), self._earlier)
-        given = by_task(network.heads, features, batch.t)
+        given = network.heads.of_tasks(features, batch.t)
         asked = [*self._earlier, self.current] if self.new_classes else self._earlier
         now = network.heads.softmax_groups(features, asked)
         own, weight = 1.0, self.strength

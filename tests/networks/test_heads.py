@@ -9,7 +9,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lifelong.networks import IncrementalHead, MultiHead, Network, OutputMatrix, SingleHead
+from lifelong.networks import (
+    IncrementalHead,
+    MultiHead,
+    Network,
+    OutputMatrix,
+    SingleHead,
+    by_task,
+)
 from lifelong.strategies import Strategy
 from tests.conftest import small_body
 
@@ -165,3 +172,35 @@ def test_heads_start_as_asked(heads: Any, initial: str) -> None:
         assert 0.045 < parameters[0].abs().max() <= 1 / 20
     else:
         assert (parameters[-1] == expected).all()
+
+
+@pytest.mark.parametrize("classes", [[(0, 1), (2, 3), (4, 5)], TASKS])
+def test_mixed_rows_have_the_scores_and_gradients_of_each_head(
+    classes: list[tuple[int, ...]],
+) -> None:
+    """Whether their heads are asked as one linear layer, or one after the other."""
+    heads = MultiHead(8).double()
+    for task, own in enumerate(classes):
+        heads.add_task(task, own)
+    heads.double()
+    t, x = torch.tensor([2, 0, 2, 0, 0]), torch.randn(5, 8, dtype=torch.float64)
+    found = []
+    for of_tasks in (heads.of_tasks, partial(by_task, heads)):
+        rows = x.clone().requires_grad_()
+        scores = of_tasks(rows, t)
+        scores.exp().sum().backward()
+        found.append([scores.detach(), rows.grad, *(p.grad for p in heads.parameters())])
+        assert heads.all["1"].output.weight.grad is None  # no row is of its task
+        heads.zero_grad()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_mixed_rows_drop_features_in_training_alone() -> None:
+    heads = MultiHead(50, dropout=0.5)
+    for task in range(2):
+        heads.add_task(task, (0, 1))
+    t, x = torch.tensor([0, 1]), torch.ones(2, 50)
+    assert not torch.equal(heads.of_tasks(x, t), heads.of_tasks(x, t))
+    heads.eval()
+    assert torch.equal(heads.of_tasks(x, t), heads.of_tasks(x, t))
