@@ -20,18 +20,47 @@ TINY = 1e-30  # a norm below this counts as zero
 State = dict[str, Any]
 
 
-def relatedness(
-    kind: str, states: Sequence[State], bs: Sequence[float], tasks: int, whole: bool
-) -> Tensor:
-    """w_kj of each tensor and each remembered task, (tensors, tasks).
+class Relatedness:
+    """The weights w_kj of steps, and what is told of them.
 
     Args:
         kind: one of `KINDS`.
-        states: of each tensor.
-        bs: b of each tensor.
-        tasks: finished ones that are remembered.
         whole: whether a cosine is that of all tensors together.
+
+    Attributes:
+        last: those of the last step, (tensors, tasks); None where there are none yet.
     """
+
+    def __init__(self, kind: str, whole: bool) -> None:
+        self.kind, self.whole = kind, whole
+        self.last: Tensor | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Restarts the mean over steps."""
+        self._sum, self._steps = torch.zeros(()), 0
+
+    def of(self, states: Sequence[State], bs: Sequence[float], tasks: int) -> Tensor:
+        """w_kj of a step, (tensors, tasks), from the states and b of its tensors.
+
+        Args:
+            states: of each tensor.
+            bs: b of each tensor.
+            tasks: finished ones that are remembered.
+        """
+        self.last = weights = _weights(self.kind, states, bs, tasks, self.whole)
+        self._sum, self._steps = self._sum.to(weights.device) + weights.mean(0), self._steps + 1
+        return weights
+
+    def mean(self) -> list[float]:
+        """For each remembered task, the mean over the steps and over all tensors."""
+        found: list[float] = (self._sum / self._steps).tolist() if self._steps else []
+        return found
+
+
+def _weights(
+    kind: str, states: Sequence[State], bs: Sequence[float], tasks: int, whole: bool
+) -> Tensor:
     like: Tensor = states[0]["mean"]
     if kind == "one":
         return like.new_ones(len(states), tasks)
@@ -42,15 +71,6 @@ def relatedness(
     if kind == "gradients":
         return torch.exp(-b * torch.stack([_gradient_cosines(s, tasks) for s in states]))
     return torch.exp(-b * _cosines(states, tasks, whole))
-
-
-def keep_first(gradients: Sequence[Tensor], states: Sequence[State], most: int) -> None:
-    """Keeps the first gradients of the task, `most` of them, as directions."""
-    for gradient, state in zip(gradients, states, strict=True):
-        if len(state["gradients"]) < most:
-            flat = gradient.flatten()
-            unit = flat / flat.norm().clamp(min=TINY)
-            state["gradients"] = torch.cat([state["gradients"], unit[None]])
 
 
 def latest(row: Tensor, length: int) -> Tensor:

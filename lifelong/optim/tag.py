@@ -17,15 +17,13 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.optim.relatedness import KINDS, TINY, keep_first, latest, relatedness
+from lifelong.optim import moments
+from lifelong.optim.moments import BETA1, BETA2
+from lifelong.optim.relatedness import KINDS, Relatedness, latest
 from lifelong.optim.task_optimizer import TaskOptimizer
 
-BETA1 = 0.9
-BETA2 = {"rmsprop": 0.99, "adam": 0.999}
-SHARED = ("rule", "group", "step_scope", "weights", "first_gradients", "max_history")
 RULES = ("rmsprop", "adagrad", "adam")
 
 if TYPE_CHECKING:
@@ -71,7 +69,8 @@ class TAG(TaskOptimizer):
     [[0.007]]
     """
 
-    grown = ("directions", "lengths", "squares")
+    grown = moments.GROWN
+    shared = ("rule", "group", "step_scope", "weights", "first_gradients", "max_history")
     acts_with: ClassVar[dict[str, str]] = {
         "b": "weights=cosine|gradients",
         "group": "weights=cosine",
@@ -107,44 +106,18 @@ class TAG(TaskOptimizer):
                 f"optimizer: first_gradients={first_gradients} must be 1 or more, and "
                 f"max_history={max_history} 0 or more"
             )
-        defaults: dict[str, Any] = {
-            "lr": lr,
-            "b": b,
-            "eps": eps,
-            "rule": rule,
-            "group": group,
-            "weights": weights,
-        }
-        defaults |= {"step_scope": step_scope, "first_gradients": first_gradients}
-        super().__init__(params, defaults | {"max_history": max_history})
-        self._last: Tensor | None = None  # weights of the last step, (tensors, tasks)
-        self._begin_means()
-
-    # The options that all parameters share; `Optimizer` copies and pickles its defaults.
-    rule = property(lambda self: self.defaults["rule"])
-    group = property(lambda self: self.defaults["group"])
-    step_scope = property(lambda self: self.defaults["step_scope"])
-    weights = property(lambda self: self.defaults["weights"])
-    first_gradients = property(lambda self: self.defaults["first_gradients"])
-    max_history = property(lambda self: self.defaults["max_history"])
+        options = {"rule": rule, "group": group, "step_scope": step_scope, "weights": weights}
+        options |= {"first_gradients": first_gradients, "max_history": max_history}
+        super().__init__(params, {"lr": lr, "b": b, "eps": eps, **options})
+        self.weights = Relatedness(weights, group == "global")
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {name: self.__dict__[name] for name in ("_last", "_sum", "_steps")}
-        return {**super().__getstate__(), **own}
+        return {**super().__getstate__(), "weights": self.weights}
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Adds parameters, see `torch.optim.Optimizer`.
-
-        Raises:
-            ValueError: a group with another rule or kind of weights than the others.
-        """
-        for name in SHARED:
-            if param_group.get(name, self.defaults[name]) != self.defaults[name]:
-                raise ValueError(
-                    f"optimizer.{name}={param_group[name]}: all groups have one, which is "
-                    f"{self.defaults[name]}"
-                )
-        super().add_param_group(param_group)
+    @property
+    def _first_gradients(self) -> int:
+        """Gradients of each task that are kept."""
+        return self.defaults["first_gradients"] if self.weights.kind == "gradients" else 0
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes rates and state from `state_dict`.
@@ -152,73 +125,48 @@ class TAG(TaskOptimizer):
         Raises:
             ValueError: the state of another rule, or of other kinds of weights.
         """
+        own = self._variant()
         for state in state_dict["state"].values():
-            rule, weights, gradients = state.get("variant", self._variant())
-            if (rule, weights, gradients) != self._variant():
+            if (other := tuple(state.get("variant", own))) != own:
+                told, made = (f"{RULES[a]}, {KINDS[b]}, {n}" for a, b, n in (own, other))
                 raise ValueError(
-                    f"optimizer.rule={self.rule}, weights={self.weights}, first_gradients="
-                    f"{self.first_gradients}: the state was made with {RULES[rule]}, "
-                    f"{KINDS[weights]}, {gradients}"
+                    f"optimizer.rule, weights, first_gradients={told}: the state was made with "
+                    f"{made}"
                 )
         super().load_state_dict(state_dict)
 
     def _variant(self) -> tuple[int, int, int]:
         """What a state fits; in numbers, because PyTorch takes texts in a state apart."""
-        return RULES.index(self.rule), KINDS.index(self.weights), self.first_gradients
+        rule, number = self.defaults["rule"], self.defaults["first_gradients"]
+        return RULES.index(rule), KINDS.index(self.weights.kind), number
 
     @property
     def relatedness(self) -> list[list[float]]:
         """For each finished task that is remembered, the last w_kj of each tensor."""
-        return [] if self._last is None else self._last.T.tolist()
+        return [] if self.weights.last is None else self.weights.last.T.tolist()
 
     def report(self) -> dict[str, Any]:
         """`relatedness`: w_kj, the mean over the steps of the last epoch and over all tensors.
 
         A weight for each finished task that is remembered, in the order of the tasks.
         """
-        if self.weights in ("one", "age"):
-            return {}
-        if not self._steps:
-            return {"relatedness": []}
-        return {"relatedness": (self._sum / self._steps).tolist()}
+        plain = self.weights.kind in ("one", "age")
+        return {} if plain else {"relatedness": self.weights.mean()}
 
     def begin_epoch(self) -> None:
         """Restarts the count of steps where it is that of an epoch, and the report's means."""
-        self._begin_means()
-        if self.step_scope == "epoch":
+        self.weights.begin()
+        if self.defaults["step_scope"] == "epoch":
             for state in self.state.values():
                 state["step"] = 0
-
-    def _begin_means(self) -> None:
-        self._sum, self._steps = torch.zeros(()), 0  # of the weights of the steps, mean of tensors
 
     @torch.no_grad()
     def end_task(self) -> None:
         """Keeps direction and second moment of the task for ever, and begins new ones."""
         for state in self.state.values():
-            mean = state["mean"].flatten()
-            length = mean.norm()
-            direction = mean / length.clamp(min=TINY)
-            if self.weights == "gradients":
-                missing = self.first_gradients - len(state["gradients"])
-                direction = F.pad(state["gradients"], (0, 0, 0, missing))  # (B, n)
-            for name, new in (
-                ("directions", direction),
-                ("lengths", length),
-                ("squares", state["square"].flatten()),
-            ):
-                rows = torch.cat([state[name], new[None]])
-                first = 0 if self.max_history is None else max(len(rows) - self.max_history, 0)
-                state[name] = rows[first:].clone()
-            state["tasks"] += 1
-            state["step"] = 0
-            state["mean"], state["square"] = (
-                torch.zeros_like(state["mean"]),
-                torch.zeros_like(state["mean"]),
-            )
-            state["gradients"] = state["gradients"][:0].clone()
-        self._last = None
-        self._begin_means()
+            moments.finish(state, self._first_gradients, self.defaults["max_history"])
+        self.weights.last = None
+        self.weights.begin()
 
     @staticmethod
     def drawings(results: Results) -> Drawings:
@@ -241,79 +189,38 @@ class TAG(TaskOptimizer):
 
     def _update(self, params: list[Tensor], groups: list[dict[str, Any]]) -> None:
         gradients = [p.grad for p in params if p.grad is not None]
-        states = [self._state(p) for p in params]
-        means, squares = [s["mean"] for s in states], [s["square"] for s in states]
-        torch._foreach_lerp_(means, gradients, 1 - BETA1)
-        if self.rule == "adagrad":
-            torch._foreach_addcmul_(squares, gradients, gradients)
-        else:
-            beta2 = BETA2[self.rule]
-            torch._foreach_mul_(squares, beta2)
-            torch._foreach_addcmul_(squares, gradients, gradients, 1 - beta2)
-        for state in states:
-            state["step"] += 1
-        totals = self._totals(gradients, states, groups)
-        self._move(params, gradients, totals, states, groups)
+        states, rule = [self._state(p) for p in params], self.defaults["rule"]
+        moments.accumulate(gradients, states, rule, self._first_gradients)
+        roots = self._totals(states, [group["b"] for group in groups])
+        torch._foreach_sqrt_(roots)
+        rates, moves = [group["lr"] for group in groups], gradients
+        if rule == "adam":
+            steps = [state["step"] for state in states]
+            torch._foreach_div_(roots, [(1 - BETA2["adam"] ** step) ** 0.5 for step in steps])
+            moves = [state["mean"] for state in states]
+            rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
+        torch._foreach_add_(roots, [group["eps"] for group in groups])
+        torch._foreach_addcdiv_(params, moves, roots, [-rate for rate in rates])
 
     def _state(self, p: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[p]
         if not state:
-            size = p.numel()
             state["variant"] = self._variant()
-            state["step"] = 0  # steps of the epoch or task
-            # Tasks finished: those of the stream, also for a parameter that comes later.
-            state["tasks"] = max((s.get("tasks", 0) for s in self.state.values()), default=0)
-            state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
-            state["squares"] = p.new_zeros((0, size))  # nu_j of finished tasks, (tasks, n)
-            several = (self.first_gradients,) if self.weights == "gradients" else ()
-            state["directions"] = p.new_zeros((0, *several, size))  # u_j
-            state["lengths"] = p.new_zeros(0)  # |mu_j|
-            state["gradients"] = p.new_zeros((0, size))
+            state.update(moments.begun(p, self.state.values(), self._first_gradients))
         return state
 
-    def _totals(
-        self, gradients: list[Tensor], states: list[dict[str, Any]], groups: list[dict[str, Any]]
-    ) -> list[Tensor]:
+    def _totals(self, states: list[dict[str, Any]], bs: list[float]) -> list[Tensor]:
         """S of each tensor, as new tensors."""
-        squares = [s["square"] for s in states]
-        finished = [len(s["squares"]) for s in states]
-        if self.weights == "gradients":
-            keep_first(gradients, states, self.first_gradients)
-        if not any(s["tasks"] for s in states):
+        squares = [state["square"] for state in states]
+        if not any(state["tasks"] for state in states):
             return [square.clone() for square in squares]
-        bs = [group["b"] for group in groups]
-        whole = self.group == "global"
-        weights = relatedness(self.weights, states, bs, max(finished), whole)  # (tensors, tasks)
-        self._last = weights
-        self._sum, self._steps = self._sum.to(weights.device) + weights.mean(0), self._steps + 1
-        plain = self.weights in ("one", "age")
-        own = [
-            1.0 if plain or not state["tasks"] else math.exp(-group["b"])
-            for state, group in zip(states, groups, strict=True)
-        ]
-        totals = []
-        for state, w, square, share in zip(states, weights.unbind(), squares, own, strict=True):
+        remembered = max(len(state["squares"]) for state in states)
+        weights, totals = self.weights.of(states, bs, remembered), []
+        plain = self.weights.kind in ("one", "age")
+        for state, w, b, square in zip(states, weights.unbind(), bs, squares, strict=True):
             earlier = state["squares"]  # (tasks, n)
+            own = 1.0 if plain or not state["tasks"] else math.exp(-b)
             row = latest(w, earlier.shape[0])
-            totals.append(torch.addmv(square.flatten(), earlier.t(), row, beta=share))
-        return [total.view_as(square) for total, square in zip(totals, squares, strict=True)]
-
-    def _move(
-        self,
-        params: list[Tensor],
-        gradients: list[Tensor],
-        totals: list[Tensor],
-        states: list[dict[str, Any]],
-        groups: list[dict[str, Any]],
-    ) -> None:
-        roots = totals
-        torch._foreach_sqrt_(roots)
-        rates = [g["lr"] for g in groups]
-        moves = gradients
-        if self.rule == "adam":
-            steps = [s["step"] for s in states]
-            torch._foreach_div_(roots, [(1 - BETA2["adam"] ** step) ** 0.5 for step in steps])
-            moves = [s["mean"] for s in states]
-            rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
-        torch._foreach_add_(roots, [g["eps"] for g in groups])
-        torch._foreach_addcdiv_(params, moves, roots, [-rate for rate in rates])
+            total = torch.addmv(square.flatten(), earlier.t(), row, beta=own)
+            totals.append(total.view_as(square))
+        return totals

@@ -16,6 +16,7 @@ class TaskOptimizer(Optimizer):
         grown: entries of a parameter's state, (tasks, ...), which get a row in each `end_task`;
             rows never change, but the oldest may go. Checkpoints write each row once. Such a state
             counts the tasks of the stream in `tasks`.
+        shared: options that all groups of parameters have in common.
 
     >>> import torch
     >>> class Slower(TaskOptimizer):
@@ -37,6 +38,21 @@ class TaskOptimizer(Optimizer):
     """
 
     grown: ClassVar[tuple[str, ...]] = ()
+    shared: ClassVar[tuple[str, ...]] = ()
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds parameters, see `torch.optim.Optimizer`.
+
+        Raises:
+            ValueError: a group with another value of an option that all share.
+        """
+        for name in self.shared:
+            if param_group.get(name, self.defaults[name]) != self.defaults[name]:
+                raise ValueError(
+                    f"optimizer.{name}={param_group[name]}: all groups have one, which is "
+                    f"{self.defaults[name]}"
+                )
+        super().add_param_group(param_group)
 
     def begin_epoch(self) -> None:
         """Called before each epoch."""
