@@ -49,7 +49,7 @@ def begun(p: Tensor, others: Iterable[State], first_gradients: int) -> State:
 
 
 def accumulate(
-    gradients: Sequence[Tensor], states: Sequence[State], rule: str, first_gradients: int
+    gradients: list[Tensor], states: Sequence[State], rule: str, first_gradients: int
 ) -> None:
     """Takes the gradients of a step into the moments."""
     squares = [state["square"] for state in states]

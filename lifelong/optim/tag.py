@@ -106,8 +106,8 @@ class TAG(TaskOptimizer):
                 f"optimizer: first_gradients={first_gradients} must be 1 or more, and "
                 f"max_history={max_history} 0 or more"
             )
-        options = {"rule": rule, "group": group, "step_scope": step_scope, "weights": weights}
-        options |= {"first_gradients": first_gradients, "max_history": max_history}
+        same = (rule, group, step_scope, weights, first_gradients, max_history)
+        options = dict(zip(self.shared, same, strict=True))
         super().__init__(params, {"lr": lr, "b": b, "eps": eps, **options})
         self.weights = Relatedness(weights, group == "global")
 
