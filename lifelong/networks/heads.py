@@ -158,22 +158,30 @@ class MultiHead(Heads):
         tasks = t.unique()
         if len(tasks) == 1 or self.hidden:
             return super().of_tasks(features, t)
-        outputs = [self.head_for(task).output for task in tasks.tolist()]
-        widths = torch.tensor([output.out_features for output in outputs])
-        ends, row = widths.cumsum(0), torch.searchsorted(tasks, t)  # (T,), (b,)
-        dropped = F.dropout(features, self.dropout, self.training)
-        scores = F.linear(
-            dropped,
-            torch.cat([output.weight for output in outputs]),
-            torch.cat([output.bias for output in outputs]),
-        )  # (b, classes of all tasks)
-        own = torch.arange(int(widths.max()))  # (k,)
+        scores, counts = self._together(features, tasks.tolist())
+        widths, row = torch.tensor(counts), torch.searchsorted(tasks, t)  # (T,), (b,)
+        ends, own = widths.cumsum(0), torch.arange(max(counts))  # (T,), (k,)
         columns = (ends - widths)[row, None] + own
         beyond = own >= widths[row, None]  # (b, k)
         found = scores.gather(1, columns.clamp(max=int(ends[-1]) - 1).to(scores.device))
         if not bool(beyond.any()):
             return found
         return found.masked_fill(beyond.to(found.device), -torch.inf)
+
+    def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
+        if self.hidden or not tasks:
+            return super().task_scores(features, tasks)
+        scores, counts = self._together(features, tasks)
+        return list(scores.split(counts, 1))
+
+    def _together(self, features: Tensor, tasks: Sequence[int]) -> tuple[Tensor, list[int]]:
+        """Scores (b, classes of all tasks) of heads without hidden layers; classes of each."""
+        outputs = [self.head_for(task).output for task in tasks]
+        weight, bias = (
+            torch.cat([getattr(each, n) for each in outputs]) for n in ("weight", "bias")
+        )
+        dropped = F.dropout(features, self.dropout, self.training)
+        return F.linear(dropped, weight, bias), [each.out_features for each in outputs]
 
 
 class SingleHead(Heads):
