@@ -148,7 +148,7 @@ def _annotations(found: Any) -> tuple[dict[str, Any], set[str] | None]:
 def _check_type(name: str, value: Any, hint: Any) -> None:
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
-    plain = OmegaConf.to_container(value) if isinstance(value, ListConfig) else value
+    plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
     for form in (plain, tuple(plain)) if isinstance(plain, list) else (plain,):
         with suppress(TypeCheckError):
             check_type(form, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)

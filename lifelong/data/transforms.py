@@ -7,8 +7,11 @@ draws anew for each image. Those for testing draw nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
@@ -105,6 +108,78 @@ class RandomCrop:
         rows, columns = rows[:, :, None].to(x.device), columns[:, None, :].to(x.device)
         cut = x.permute(0, 2, 3, 1)[images, rows, columns]  # (b, size, size, c)
         return _flipped(cut.permute(0, 3, 1, 2), generator, self.flip)
+
+
+class Library:
+    """Transforms of torchvision (`transforms.v2`), of kornia, or of one's own, one after the other.
+
+    They draw from PyTorch's, NumPy's and Python's global generators, which are seeded from the
+    stream's before and put back after: so a run that goes on draws what it would have drawn.
+
+    Args:
+        transforms: callables. Those of torchvision take uint8 (c, h, w), an image at a time; those
+            of kornia take (b, c, h, w) in [0, 1]. Others: as `each` says, in [0, 1].
+        each: whether callables of neither library draw once for what they are given, so that they
+            are asked image by image, as (c, h, w); else with (b, c, h, w).
+
+    Raises:
+        ValueError: one that cannot be called, or that gives images of other channels or shapes.
+
+    >>> import torch
+    >>> from torchvision.transforms import v2
+    >>> drawn = Library([v2.RandomInvert(p=0.5)])(torch.zeros(8, 1, 4, 4), torch.Generator())
+    >>> sorted(drawn.unique().tolist())
+    [0.0, 255.0]
+    """
+
+    def __init__(self, transforms: Sequence[Callable[[Tensor], Tensor]], each: bool = True) -> None:
+        wrong = next((each for each in transforms if not callable(each)), None)
+        if wrong is not None or not transforms:
+            raise ValueError(
+                f"data: a transform's transforms={wrong or []}: give callables, such as "
+                "[{_target_: torchvision.transforms.v2.RandAugment}]"
+            )
+        self.transforms, self.each = list(transforms), each
+
+    def __repr__(self) -> str:
+        return f"Library({self.transforms}, each={self.each})"
+
+    def __call__(self, x: Tensor, generator: Generator) -> Tensor:
+        with _seeded(generator, x.device):
+            for transform in self.transforms:
+                x = self._changed(transform, x)
+        return x
+
+    def _changed(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        home = type(transform).__module__.partition(".")[0]
+        whole = home == "torchvision"
+        given = x.round().clamp(0, 255).to(torch.uint8) if whole else x / 255
+        if whole or (self.each and home != "kornia"):
+            found = torch.stack([transform(image) for image in given])
+        else:
+            found = transform(given)
+        if found.dim() != 4 or found.shape[:2] != x.shape[:2]:
+            raise ValueError(
+                f"data: the transform {type(transform).__name__} made {list(found.shape)} of "
+                f"{list(x.shape)}; images and channels must stay as many"
+            )
+        return found.float() if found.dtype == torch.uint8 else 255 * found
+
+
+@contextmanager
+def _seeded(generator: Generator, device: torch.device) -> Iterator[None]:
+    """Within, the global generators draw what follows from the next number of another."""
+    seed = int(torch.randint(2**31, (), generator=generator))
+    mine, numbers = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield
+        finally:
+            random.setstate(mine)
+            np.random.set_state(numbers)
 
 
 class RandomResizedCrop:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import kornia
+import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as tv
 
 from lifelong.data import Images, Task, TaskStream
 from lifelong.data.transforms import (
     CenterCrop,
     Flip,
+    Library,
     Pad,
     RandomCrop,
     RandomResizedCrop,
@@ -144,3 +149,50 @@ def test_an_epoch_draws_the_same_whatever_was_drawn_before() -> None:
 def test_refuses(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def rotation() -> Library:
+    return Library([v2.RandomRotation(30), v2.RandomErasing(p=0.5)])
+
+
+def test_transforms_of_torchvision_draw_for_each_image_from_the_streams_generator() -> None:
+    x = drawn(1).repeat(20, 1, 1, 1)
+    before = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    first, again = rotation()(x, chance()), rotation()(x, chance())
+    assert torch.equal(first, again)
+    assert not torch.equal(first, rotation()(x, chance(1)))
+    assert len(first.unique(dim=0)) > 15
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert (before[1], before[2]) == (random.getstate(), np.random.get_state()[1].tolist())
+
+
+def test_transforms_of_torchvision_see_bytes_and_give_stored_units() -> None:
+    x = torch.tensor([0.0, 100.0, 255.0]).view(1, 3, 1, 1).repeat(2, 1, 1, 1)
+    assert torch.equal(Library([v2.RandomInvert(p=1.0)])(x, chance()), 255 - x)
+
+
+def test_transforms_of_kornia_draw_for_each_image() -> None:
+    flip = Library([kornia.augmentation.RandomHorizontalFlip(p=0.5)])
+    x = drawn(100)
+    found = flip(x, chance())
+    flipped = (found - x.flip(3)).abs().flatten(1).amax(1) < 1e-3
+    assert 30 < flipped.sum() < 70
+    torch.testing.assert_close(found[~flipped], x[~flipped])
+    assert torch.equal(found, flip(x, chance()))
+
+
+def test_ones_own_are_asked_image_by_image_or_with_batches() -> None:
+    def shifted(image: Tensor) -> Tensor:
+        assert 0 <= image.min() <= image.max() <= 1
+        return image + float(torch.rand(()) + np.random.rand() + random.random())
+
+    x = torch.full((4, 1, 2, 2), 255.0)
+    assert len(Library([shifted])(x, chance()).unique()) == 4
+    assert len(Library([shifted], each=False)(x, chance()).unique()) == 1
+
+
+def test_library_refuses() -> None:
+    with pytest.raises(ValueError, match=r"transforms=\[\]: give callables"):
+        Library([])
+    with pytest.raises(ValueError, match="the transform Grayscale made"):
+        Library([v2.Grayscale()])(drawn(2), chance())

@@ -125,3 +125,10 @@ def test_weights_of_another_precision_go_on_bit_equal(
     whole = assert_resumes(tmp_path, [*options, f"trainer.precision={precision}"], after)
     weights = state_of(whole)["network.body.0.weight"]
     assert weights.dtype == {"64-true": torch.float64, "bf16-true": torch.bfloat16}[precision]
+
+
+def test_transforms_of_a_library_go_on_bit_equal(tmp_path: Path) -> None:
+    transform = "{_target_: torchvision.transforms.v2.RandomAffine, degrees: 10}"
+    options = ["strategy=er", "tasks=2", "epochs=3", "checkpoint_every=2", "augment=library"]
+    options += [f"data.train_transform.transforms=[{transform}]", "lr=0.01"]
+    assert_resumes(tmp_path, [*FAST, *options], after=2)
