@@ -12,6 +12,7 @@ from torch import Generator
 from torch.utils.data import Dataset, Sampler
 
 from lifelong.data.seeds import derive
+from lifelong.data.stored import begun_ahead
 from lifelong.data.task import Batch, Images, Rows
 
 
@@ -83,7 +84,8 @@ class ServedTogether(Dataset[Fed]):
 class ShuffledBatchSampler(Sampler[Rows]):
     """Batches of shuffled indices; the order is a function of `seed` and the epoch alone.
 
-    It goes to the device of the images at once, not batch by batch.
+    It goes to the device of the images at once, not batch by batch. Pixels that lie apart are read
+    ahead.
     """
 
     def __init__(
@@ -94,7 +96,7 @@ class ShuffledBatchSampler(Sampler[Rows]):
         seed: int,
         first_epoch: int,
     ) -> None:
-        self.size, self.device = len(images), images.x.device
+        self.images, self.size = images, len(images)
         self.batch_size, self.drop_last = batch_size, drop_last
         self.seed, self.first_epoch, self.epoch = seed, first_epoch, first_epoch
         self.noise = Generator()  # for augmentations; begins anew with each epoch
@@ -118,8 +120,9 @@ class ShuffledBatchSampler(Sampler[Rows]):
 
     def _drawn(self, generator: Generator) -> Iterator[Rows]:
         order = torch.randperm(self.size, generator=generator)
-        here = order.to(self.device)
-        return map(Rows, order.split(self.batch_size), here.split(self.batch_size))
+        here = order.to(self.images.y.device)
+        drawn = map(Rows, order.split(self.batch_size), here.split(self.batch_size))
+        return begun_ahead(drawn, self.images.begun) if self.images.apart else drawn
 
     def _begun(self) -> Generator:
         self.noise.manual_seed(derive(self.seed, self.epoch, "transform"))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from lifelong.data.stored import StoredPixels
 from lifelong.data.task import Images
 
 Standardize = Literal[
@@ -37,7 +39,11 @@ _FIXED: dict[Standardize, tuple[Sequence[float], Sequence[float]]] = {
 
 
 def standardized(
-    pixels: Tensor, labels: Tensor, index: int, reference: Tensor, how: Standardize
+    pixels: Tensor | StoredPixels,
+    labels: Tensor,
+    index: int,
+    reference: Tensor | StoredPixels,
+    how: Standardize,
 ) -> Images:
     """The images of a split of task `index`, standardised.
 
@@ -60,11 +66,15 @@ def standardized(
     return Images(pixels, labels, t, mean.expand(channels), std.expand(channels))
 
 
-def moments(images: Tensor, scale: float = 1.0) -> tuple[Tensor, Tensor]:
+def moments(images: Tensor | StoredPixels, scale: float = 1.0) -> tuple[Tensor, Tensor]:
     """Mean and deviation per channel of (n, c, h, w), in stored units, each (c,).
 
     The deviation is at least `scale` / sqrt(n h w), as in TensorFlow's standardisation.
     """
-    values = images.double().transpose(0, 1).flatten(1)  # (c, n h w)
-    floor = scale / values.shape[1] ** 0.5
-    return values.mean(1), values.std(1, correction=0).clamp(min=floor)
+    floor = scale / (len(images) * math.prod(images.shape[2:])) ** 0.5
+    if isinstance(images, StoredPixels):
+        mean, deviation = images.moments()
+    else:
+        values = images.double().transpose(0, 1).flatten(1)  # (c, n h w)
+        mean, deviation = values.mean(1), values.std(1, correction=0)
+    return mean, deviation.clamp(min=floor)

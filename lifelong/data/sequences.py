@@ -8,6 +8,7 @@ from typing import Any, Literal, Unpack, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lifelong.data.normalisation import Standardize, standardized
@@ -15,7 +16,7 @@ from lifelong.data.seeds import derive
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.hugging_face import hugging_face_domains
 from lifelong.data.sources.pixels import brought
-from lifelong.data.sources.source import Source
+from lifelong.data.sources.source import Part, Source
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Task
 
@@ -267,19 +268,24 @@ def _task(
     np.random.default_rng(derive(options["seed"], "images", index)).shuffle(rows)
     rows = rows[: max(round(options["fraction"] * len(rows)), 1)]
     cut = 0 if source.has_validation else round(options["validation"] * len(rows))
-    held_out = (source.train_images, source.train_labels, np.sort(rows[:cut]))
+    held_out: tuple[Part, NDArray[np.int64], NDArray[np.int64]]
+    held_out = ("train", source.train_labels, np.sort(rows[:cut]))
     if source.has_validation:
         count = round(options["fraction"] * len(source.val_labels))
         draw = np.random.default_rng(derive(options["seed"], "validation", index))
         chosen = np.sort(draw.permutation(len(source.val_labels))[:count])
-        held_out = (source.val_images, source.val_labels, chosen)
-    parts = [
-        (source.train_images, source.train_labels, np.sort(rows[cut:])),
+        held_out = ("val", source.val_labels, chosen)
+    parts: list[tuple[Part, NDArray[np.int64], NDArray[np.int64]]] = [
+        ("train", source.train_labels, np.sort(rows[cut:])),
         held_out,
-        (source.test_images, source.test_labels, np.arange(len(source.test_labels))),
+        ("test", source.test_labels, np.arange(len(source.test_labels))),
     ]
+    stay = _stays(source, alter, options)
     pixels = [
-        alter(brought(images[where], options["shape"], source.name)) for images, _, where in parts
+        source.pixels(part, where, stay)
+        if stay
+        else alter(brought(getattr(source, f"{part}_images")[where], options["shape"], source.name))
+        for part, _, where in parts
     ]
     sets = [
         standardized(
@@ -292,3 +298,19 @@ def _task(
         for x, (_, labels, where) in zip(pixels, parts, strict=True)
     ]
     return Task(index, name, classes, sets[0], sets[1], sets[2], source.classes)
+
+
+def _stays(source: Source, alter: Alter, options: SequenceOptions) -> bool:
+    """Whether the images of a data set are read from its file batch by batch.
+
+    Raises:
+        ValueError: they are to, and are altered or brought to another shape.
+    """
+    where = options.get("images_on", "auto")
+    as_they_are = alter is _same and source.shape == tuple(options["shape"])
+    if where == "disk" and not as_they_are:
+        raise ValueError(
+            f"data.images_on=disk: the images of {source.name} are altered before the training; "
+            "give auto"
+        )
+    return as_they_are and source.stays_on_disk(where)

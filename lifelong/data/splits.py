@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Unpack
@@ -17,7 +18,8 @@ from lifelong.data.seeds import derive
 from lifelong.data.sources.arrays import array_file, from_arrays
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.hugging_face import hugging_face
-from lifelong.data.sources.source import Source
+from lifelong.data.sources.source import Part, Source
+from lifelong.data.stored import StoredPixels
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Task
 
@@ -89,14 +91,15 @@ def by_class(
     [(0, 1), (2, 3), (4, 5), (6, 7), (8, 9)]
     """
     source = _source(source, y, shape)
+    stay = source.stays_on_disk(stream.get("images_on", "auto"))
     drawn = derive(seed if class_seed is None else class_seed, "classes")
     groups = _groups(source, classes, tasks, drawn if shuffle_classes else None)
     groups = _cut_groups(groups, classes_per_task)
     _check_shares(fraction, validation)
     draw = 0 if release_split else seed
     train_rows, val_rows, test_rows = {}, {}, {}
-    test_images = source.test_images if shares is None else source.train_images
-    val_images = source.val_images if source.has_validation else source.train_images
+    test_part: Part = "test" if shares is None else "train"
+    val_part: Part = "val" if source.has_validation else "train"
     for label in sorted({label for group in groups for label in group}):
         rows = np.flatnonzero(source.train_labels == label)
         np.random.default_rng(derive(draw, "images", label)).shuffle(rows)
@@ -116,9 +119,9 @@ def by_class(
         test_rows[label] = np.flatnonzero(source.test_labels == label)
     made = []
     for index, group in enumerate(groups):
-        train, train_y = _gather(source.train_images, train_rows, group)
-        val, val_y = _gather(val_images, val_rows, group)
-        test, test_y = _gather(test_images, test_rows, group)
+        train, train_y = _gather(partial(source.pixels, "train", stay=stay), train_rows, group)
+        val, val_y = _gather(partial(source.pixels, val_part, stay=stay), val_rows, group)
+        test, test_y = _gather(partial(source.pixels, test_part, stay=stay), test_rows, group)
         if not len(test):
             raise ValueError(f"{source.name}: no test images for the classes of task {index + 1}")
         sets = [
@@ -388,9 +391,11 @@ def _check_pools(name: str, counts: tuple[int, int], train: int, val: int) -> No
 
 
 def _gather(
-    images: NDArray[np.generic], rows: dict[int, NDArray[np.int64]], group: list[int]
-) -> tuple[Tensor, Tensor]:
+    pixels: Callable[[NDArray[np.int64]], Tensor | StoredPixels],
+    rows: dict[int, NDArray[np.int64]],
+    group: list[int],
+) -> tuple[Tensor | StoredPixels, Tensor]:
     """Images of the classes of a task, and their labels within the task."""
     picked = np.concatenate([rows[label] for label in group])
     labels = np.repeat(np.arange(len(group)), [len(rows[label]) for label in group])
-    return torch.from_numpy(images[picked]), torch.from_numpy(labels)
+    return pixels(picked), torch.from_numpy(labels)

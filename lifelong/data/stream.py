@@ -10,11 +10,12 @@ from typing import Any, Literal, NotRequired, TypedDict
 import torch
 from lightning import LightningDataModule
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from lifelong.data.feed import Feed, Served, ServedTogether, ShuffledBatchSampler, Together
 from lifelong.data.seeds import derive
-from lifelong.data.task import Batch, Images, Task
+from lifelong.data.stored import Place, begun_ahead
+from lifelong.data.task import NO_CHANCE, Batch, Images, Rows, Task
 from lifelong.data.transforms import Transform
 from lifelong.data.visit import Visit
 
@@ -36,6 +37,7 @@ class StreamOptions(TypedDict):
     labels: NotRequired[Literal["own", "shared"]]
     blurry: NotRequired[float]
     online: NotRequired[bool]
+    images_on: NotRequired[Place]
     train_transform: NotRequired[Transform | None]
     test_transform: NotRequired[Transform | None]
 
@@ -59,6 +61,9 @@ class TaskStream(LightningDataModule):
         blurry: share of the training images of each visit that comes with the visits to other
             tasks, evenly, in [0, 1): boundaries between tasks are then blurred.
         online: each image is trained on once: one epoch of one round.
+        images_on: where the images are between the steps: on the `device`, in memory of the `host`,
+            or in the prepared copy on the `disk`, from where they come ahead of the steps. `auto`:
+            the first that they fit on. None of the numbers depends on it.
         train_transform: of the images that are trained on, see `lifelong.data.transforms`.
         test_transform: of all other images, and of those that importances are estimated on.
         origin: where the images came from, for the record.
@@ -90,6 +95,7 @@ class TaskStream(LightningDataModule):
         labels: Literal["own", "shared"] = "own",
         blurry: float = 0.0,
         online: bool = False,
+        images_on: Place = "auto",
         train_transform: Transform | None = None,
         test_transform: Transform | None = None,
         origin: str = "",
@@ -98,7 +104,7 @@ class TaskStream(LightningDataModule):
         super().__init__()
         self.name, self.origin, self.note = name, origin, note
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
-        self.blurry, self.online = blurry, online
+        self.blurry, self.online, self.images_on = blurry, online, images_on
         if labels == "shared":
             tasks = _with_shared_labels(tasks)
         if order_seed is not None:
@@ -160,9 +166,13 @@ class TaskStream(LightningDataModule):
         ]
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        """Puts all images on `device`, where batches are then cut, normalised and given `dtype`."""
+        """Makes batches on `device`, normalised and in `dtype`; images lie there if they fit."""
+        size = sum({id(images.x): images.x.nbytes for images in self.images()}.values())
+        apart = self.images_on in ("host", "disk")
+        if self.images_on == "auto" and device.type == "cuda":
+            apart = size > 0.7 * torch.cuda.mem_get_info(device)[0]
         for images in self.images():
-            images.to(device).dtype = dtype
+            images.to(device, apart).dtype = dtype
 
     def images(self) -> Iterator[Images]:
         """Those of all splits of all tasks, and what visits mix of them."""
@@ -218,13 +228,7 @@ class TaskStream(LightningDataModule):
         A batch holds images of one part alone: so evaluation gives the same numbers, whatever else
         is asked in the same pass.
         """
-        batches = [
-            (number, rows)
-            for number, images in enumerate(parts)
-            for rows in torch.arange(len(images)).split(EVALUATION_BATCH)
-            if len(rows)
-        ]
-        return _loader(InTurn(parts), batches)
+        return _loader(InTurn(parts), WholePass(parts))
 
 
 def _order(
@@ -321,9 +325,29 @@ class InTurn(Dataset[Batch]):
     def __len__(self) -> int:
         return sum(map(len, self.parts))
 
-    def __getitem__(self, drawn: tuple[int, Tensor]) -> Batch:
+    def __getitem__(self, drawn: tuple[int, Rows]) -> Batch:
         number, rows = drawn
-        return self.parts[number][rows]
+        images = self.parts[number]
+        return images.get_batch(rows, images.transform, NO_CHANCE)
+
+
+class WholePass(Sampler[tuple[int, Rows]]):
+    """Each image of several sets once, in order, in large batches of one set alone."""
+
+    def __init__(self, parts: Sequence[Images]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(-(-len(images) // EVALUATION_BATCH) for images in self.parts)
+
+    def __iter__(self) -> Iterator[tuple[int, Rows]]:
+        return begun_ahead(self._drawn(), lambda one: (one[0], self.parts[one[0]].begun(one[1])))
+
+    def _drawn(self) -> Iterator[tuple[int, Rows]]:
+        for number, images in enumerate(self.parts):
+            for rows in torch.arange(len(images)).split(EVALUATION_BATCH):
+                if len(rows):
+                    yield number, images.rows(rows)
 
 
 def _loader(images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from lifelong.data.stored import StoredPixels, reader
 from lifelong.data.transforms import Transform
 
 NO_CHANCE = torch.Generator()  # for transforms that draw nothing
@@ -36,17 +38,19 @@ class Batch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Indices of images: for what is kept on the CPU, and the same where the images lie."""
+    """Indices of images: for what is kept on the CPU, and the same where batches are made."""
 
     host: Tensor  # (b,)
     here: Tensor  # (b,)
+    pixels: Future[Tensor] | None = None  # being read
 
 
 class Images(Dataset[Batch]):
-    """The labelled images of one split of one task, in memory; indexed by many indices at once.
+    """The labelled images of one split of one task; indexed by many indices at once.
 
     Args:
-        x: uint8 or float32 (n, c, h, w), as stored.
+        x: uint8 or float32 (n, c, h, w), as stored; in memory or in a file. Labels lie where
+            batches are made, pixels there or apart.
         y: int64 (n,), labels within the task.
         t: int64 (n,), task indices.
         mean: per channel (c,), in units of the stored values.
@@ -69,7 +73,7 @@ class Images(Dataset[Batch]):
 
     def __init__(
         self,
-        x: Tensor,
+        x: Tensor | StoredPixels,
         y: Tensor,
         t: Tensor,
         mean: Tensor | None = None,
@@ -78,7 +82,8 @@ class Images(Dataset[Batch]):
         channels = x.shape[1]
         mean = torch.zeros(channels) if mean is None else mean
         std = torch.ones(channels) if std is None else std
-        self.x, self.y, self.t = x, y, t
+        self.x: Any = x  # Tensor | StoredPixels
+        self.y, self.t = y, t
         self.row = torch.arange(len(y))
         self.transform: Transform | None = None
         self.augment: Transform | None = None
@@ -95,20 +100,41 @@ class Images(Dataset[Batch]):
         return self.get_batch(self.rows(indices), self.transform, NO_CHANCE)
 
     def rows(self, indices: Tensor) -> Rows:
-        """Indices on the CPU, there and where the images lie."""
-        return Rows(indices, indices.to(self.x.device))
+        """Indices on the CPU, there and where batches are made."""
+        return Rows(indices, indices.to(self.y.device))
+
+    @property
+    def apart(self) -> bool:
+        """Whether pixels lie in a file, or elsewhere than where batches are made."""
+        return isinstance(self.x, StoredPixels) or self.x.device != self.y.device
+
+    def begun(self, rows: Rows) -> Rows:
+        """Rows whose pixels are being read."""
+        return rows._replace(pixels=reader().submit(self.read, rows.host)) if self.apart else rows
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Pixels that lie apart, by indices on the CPU; on their way to where batches are made."""
+        x: Tensor = self.x[indices]
+        if self.y.device.type == "cuda" and not x.is_pinned():
+            x = x.pin_memory()
+        return x.to(self.y.device, non_blocking=True)
+
+    def _pixels(self, rows: Rows) -> Tensor:
+        if rows.pixels is not None:
+            return rows.pixels.result()
+        return self.read(rows.host) if self.apart else self.x[rows.here]
 
     def get_batch(
         self, rows: Rows, transform: Transform | None, generator: torch.Generator
     ) -> Batch:
         """As `images[indices]` under another transform."""
-        indices, here = rows
+        indices, here = rows.host, rows.here
         if self.features is not None:
             return Batch(
                 self.features[here].to(self.dtype), self.y[here], self.t[indices],
                 self.row[indices],
             )  # fmt: skip
-        x = self.x[here].float()
+        x = self._pixels(rows).float()
         if transform is not None:
             x = transform(x, generator)
         shift, scale = self.shift, self.scale
@@ -119,8 +145,12 @@ class Images(Dataset[Batch]):
 
     def part(self, rows: Tensor) -> Images:
         """Some of the images, (n,) indices on the CPU, stored and served as these."""
-        here = rows.to(self.x.device)
-        part = Images(self.x[here], self.y[here], self.t[rows]).served_as(self)
+        here = rows.to(self.y.device)
+        if isinstance(self.x, StoredPixels):
+            pixels = self.x.part(rows)
+        else:
+            pixels = self.x[rows.to(self.x.device)]
+        part = Images(pixels, self.y[here], self.t[rows]).served_as(self)
         part.row = self.row[rows]
         part.features = None if self.features is None else self.features[here]
         if self.scale.dim() == 4:
@@ -144,13 +174,22 @@ class Images(Dataset[Batch]):
 
     def checksum(self, value: int = 0) -> int:
         """Of pixels and labels as they are stored, going on from `value`."""
-        for tensor in (self.x, self.y):
+        tensors = [self.x, self.y]
+        if isinstance(self.x, StoredPixels):
+            value, tensors = self.x.checksum(value), [self.y]
+        for tensor in tensors:
             value = zlib.crc32(tensor.cpu().contiguous().numpy().reshape(-1).data, value)
         return value
 
-    def to(self, device: torch.device) -> Images:
-        """The same images with pixels and labels on `device`."""
-        for name in ("x", "y", "scale", "shift"):
+    def to(self, device: torch.device, apart: bool = False) -> Images:
+        """The same images, of which batches are made on `device`.
+
+        Args:
+            device: where labels and pixels then are.
+            apart: leave the pixels where they are; those in a file stay there.
+        """
+        stay = apart or isinstance(self.x, StoredPixels)
+        for name in ("y", "scale", "shift", *(() if stay else ("x",))):
             setattr(self, name, getattr(self, name).to(device))
         if self.features is not None:
             self.features = self.features.to(device)
@@ -160,7 +199,11 @@ class Images(Dataset[Batch]):
     def joined(parts: Sequence[Images]) -> Images:
         """All images of several splits, each normalised by its own mean and deviation."""
         first = parts[0]
-        joined = Images(*(torch.cat([getattr(part, name) for part in parts]) for name in "xyt"))
+        y, t = (torch.cat([getattr(part, name) for part in parts]) for name in "yt")
+        if all(isinstance(part.x, StoredPixels) for part in parts):
+            joined = Images(StoredPixels.joined([part.x for part in parts]), y, t)
+        else:
+            joined = Images(torch.cat([part.x[:] for part in parts]), y, t)
         joined.served_as(first)
         joined.row = torch.cat([part.row for part in parts])
         features = [part.features for part in parts if part.features is not None]

@@ -170,16 +170,16 @@ class Library:
 def _seeded(generator: Generator, device: torch.device) -> Iterator[None]:
     """Within, the global generators draw what follows from the next number of another."""
     seed = int(torch.randint(2**31, (), generator=generator))
-    mine, numbers = random.getstate(), np.random.get_state()
+    mine, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 (what libraries use)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
         try:
             yield
         finally:
             random.setstate(mine)
-            np.random.set_state(numbers)
+            np.random.set_state(numbers)  # noqa: NPY002
 
 
 class RandomResizedCrop:

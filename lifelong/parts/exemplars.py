@@ -72,7 +72,7 @@ class ExemplarChoice:
         """The places of the images that the file has of a task's classes."""
         if self._file is None:
             self._file = by_label(Path(self.how).expanduser(), task.train.x.shape[1:])
-        pixels = task.train.x.cpu().numpy()
+        pixels = task.train.x[:].cpu().numpy()
         rows = {
             (label, pixels[row].tobytes()): row for row, label in enumerate(task.train.y.tolist())
         }

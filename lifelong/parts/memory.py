@@ -108,8 +108,9 @@ class Memory(nn.Module):
     @property
     def nbytes(self) -> int:
         """Bytes of the images kept, as they are stored, and of what is kept beside them."""
-        kept = [self._images[task].x[0].nbytes for task in self.tasks.tolist() if task != EMPTY]
-        return sum(kept) + sum(values.nbytes for values in self.extras.values())
+        tasks = [task for task in self.tasks.tolist() if task != EMPTY]
+        kept = sum(int(self._images[task].x[0].nbytes) for task in tasks)
+        return kept + sum(values.nbytes for values in self.extras.values())
 
     def sample(
         self,
@@ -173,7 +174,7 @@ class Memory(nn.Module):
         like = next(iter(self._images.values()))
         moments = like.scale.shape[-3:]
         made = Images(
-            like.x.new_zeros(slots, *like.x.shape[1:]),
+            torch.zeros(slots, *like.x.shape[1:], dtype=like.x.dtype, device=like.y.device),
             like.y.new_zeros(slots),
             torch.zeros(slots).long(),
         ).served_as(like)
@@ -188,7 +189,7 @@ class Memory(nn.Module):
             here = slots[self.tasks[slots] == task]
             part = self._images[task].part(self.rows[here])
             there = here.to(kept.x.device)
-            kept.x[there], kept.y[there] = part.x, part.y
+            kept.x[there], kept.y[there] = part.x[:].to(kept.x.device), part.y
             kept.scale[there], kept.shift[there] = part.moments()
             kept.t[here], kept.row[here] = part.t, part.row
 

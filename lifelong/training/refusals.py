@@ -168,7 +168,8 @@ def _refuse_contradictions(stream: TaskStream) -> None:
     met: dict[int, tuple[int, int, torch.Tensor]] = {}  # class: task, label and first image
     for task in stream.tasks:
         for label, number in enumerate(task.classes):
-            image = task.train.x[task.train.y == label][:1]
+            first = torch.nonzero(task.train.y == label).flatten()[:1]
+            image = task.train.x[first]
             known = met.setdefault(number, (task.index, label, image))
             if known[1] != label and torch.equal(known[2], image):
                 raise ValueError(

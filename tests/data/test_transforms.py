@@ -151,19 +151,23 @@ def test_refuses(make: Any, message: str) -> None:
         make()
 
 
+def numpys_state() -> list[int]:
+    return np.random.get_state()[1].tolist()  # noqa: NPY002
+
+
 def rotation() -> Library:
     return Library([v2.RandomRotation(30), v2.RandomErasing(p=0.5)])
 
 
 def test_transforms_of_torchvision_draw_for_each_image_from_the_streams_generator() -> None:
     x = drawn(1).repeat(20, 1, 1, 1)
-    before = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    before = torch.random.get_rng_state(), random.getstate(), numpys_state()
     first, again = rotation()(x, chance()), rotation()(x, chance())
     assert torch.equal(first, again)
     assert not torch.equal(first, rotation()(x, chance(1)))
     assert len(first.unique(dim=0)) > 15
     assert torch.equal(before[0], torch.random.get_rng_state())
-    assert (before[1], before[2]) == (random.getstate(), np.random.get_state()[1].tolist())
+    assert (before[1], before[2]) == (random.getstate(), numpys_state())
 
 
 def test_transforms_of_torchvision_see_bytes_and_give_stored_units() -> None:
@@ -184,7 +188,8 @@ def test_transforms_of_kornia_draw_for_each_image() -> None:
 def test_ones_own_are_asked_image_by_image_or_with_batches() -> None:
     def shifted(image: Tensor) -> Tensor:
         assert 0 <= image.min() <= image.max() <= 1
-        return image + float(torch.rand(()) + np.random.rand() + random.random())
+        more = torch.rand(()) + np.random.rand() + random.random()  # noqa: NPY002
+        return image + float(more)
 
     x = torch.full((4, 1, 2, 2), 255.0)
     assert len(Library([shifted])(x, chance()).unique()) == 4

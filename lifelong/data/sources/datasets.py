@@ -19,7 +19,7 @@ from lifelong.configuration.options import defaults
 from lifelong.data.sources.arrays import Part, from_arrays, uint8
 from lifelong.data.sources.decoding import array_of
 from lifelong.data.sources.pixels import brought
-from lifelong.data.sources.source import Source, prepared
+from lifelong.data.sources.source import Source, prepared, room
 
 # Values of torchvision's `split`, by part, those that are tried first standing first.
 SPLITS = {
@@ -191,7 +191,7 @@ class _Official:
 
 
 def _read(dataset: Indexed, shape: Sequence[int], name: str, title: str) -> Part:
-    images = np.empty((len(dataset), *shape), dtype=np.uint8)
+    images = room((len(dataset), *shape))
     labels: list[Any] = []
     shown = f"{escape(name)}: {title} images"
     for row in track(range(len(dataset)), shown):

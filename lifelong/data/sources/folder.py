@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from lifelong.data.sources.decoding import pixels
-from lifelong.data.sources.source import Source, evenly, prepared
+from lifelong.data.sources.source import Source, evenly, prepared, room
 from lifelong.data.sources.tree import ENDINGS, open_tree, same_text, told
 from lifelong.errors import check_named
 
@@ -85,7 +85,7 @@ def read_images(
 
     def load(part: str, title: str) -> tuple[NDArray[np.uint8], NDArray[Any]]:
         files = parts[part]
-        images = np.empty((len(files), *shape), dtype=np.uint8)
+        images = room((len(files), *shape))
         shown = f"{escape(name)}: {title} images"
         for row, file in enumerate(track(files, shown, disable=not files)):
             images[row] = pixels(tree.read(file), shape, f"{path}: {file}", crop)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lifelong.data.sources.tree import walked
+from lifelong.data.stored import CHUNK, ImageFile, Place, StoredPixels, memory
 from lifelong.errors import plain
 from lifelong.storage.files import SEAL, read_json, sealed, write_json, write_with
 from lifelong.storage.locks import in_turn, remove_leftovers
 
+Part = Literal["train", "test", "val"]
 FORMAT = 4  # of the prepared copies; a new number makes them anew
+
+_scratch: ContextVar[Path | None] = ContextVar("scratch", default=None)  # folder for `room`
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,9 @@ class Source:
 
     Images are uint8 (n, c, h, w), labels int64 (n,) numbering `classes`. Where there are validation
     images they are a part of their own; else streams keep some training images for validation.
+
+    Attributes:
+        file: of the prepared copy, with the images for training, testing and validation in turn.
 
     Raises:
         ValueError: labels outside the class list, or counts that do not match.
@@ -43,6 +56,7 @@ class Source:
     val_images: NDArray[np.uint8] = field(default_factory=lambda: np.empty(0, np.uint8))
     val_labels: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
     note: str = ""
+    file: ImageFile | None = None
 
     def __post_init__(self) -> None:
         for part, images, labels in (
@@ -71,6 +85,31 @@ class Source:
     def has_validation(self) -> bool:
         """Whether some images are for validation."""
         return len(self.val_labels) > 0
+
+    def stays_on_disk(self, where: Place) -> bool:
+        """Whether images are read from the file batch by batch, as `TaskStream` says.
+
+        Raises:
+            ValueError: they are to, and there is no file.
+        """
+        if where == "disk" and self.file is None:
+            raise ValueError(
+                f"data.images_on=disk: the images of {self.name} are in no prepared copy; give "
+                "auto, or a folder that can be written as paths.data_dir"
+            )
+        arrays = (self.train_images, self.test_images, self.val_images)
+        size = sum(images.nbytes for images in arrays)
+        large = where == "auto" and self.file is not None and size > memory() / 2
+        return where == "disk" or large
+
+    def pixels(self, part: Part, rows: NDArray[np.int64], stay: bool) -> Tensor | StoredPixels:
+        """Some images of a part, (n, c, h, w); in memory, or as they `stay` in the file."""
+        if not stay or self.file is None:
+            images: NDArray[np.uint8] = getattr(self, f"{part}_images")
+            return torch.from_numpy(images[rows])
+        before = {"train": 0, "test": len(self.train_labels)}
+        first = before.get(part, len(self.train_labels) + len(self.test_labels))
+        return StoredPixels.of(self.file, torch.from_numpy(rows) + first)
 
 
 def evenly(count: int, share: float, whose: str) -> NDArray[np.bool_]:
@@ -127,11 +166,26 @@ def prepared(
             hold.enter_context(in_turn(index.with_suffix(".lock"), partial(_wait, origin)))
         found = _load(index)  # of who was at it before
         if found is None:
-            source = read()
+            folder_of = _scratch.set(index.parent)
+            try:
+                source = read()
+            finally:
+                _scratch.reset(folder_of)
             with suppress(OSError):
                 _store(index, source)
             found = _load(index) or source
     return found
+
+
+def room(shape: Sequence[int]) -> NDArray[np.uint8]:
+    """An array uint8 to read images into: in memory, or in a file where they would fill it."""
+    if math.prod(shape) <= memory() / 4:
+        return np.empty(tuple(shape), dtype=np.uint8)
+    folder = _scratch.get()
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    with TemporaryFile(dir=folder) as file:  # which is gone with the array
+        return np.memmap(file, np.uint8, "w+", shape=tuple(shape))
 
 
 def _wait(origin: Path, who: str) -> None:
@@ -168,17 +222,17 @@ def _fingerprint(name: str, origin: Path, beside: Sequence[Path]) -> str:
 
 
 def _store(index: Path, source: Source) -> None:
-    images = np.concatenate(
-        [source.train_images, source.test_images, *([source.val_images] * source.has_validation)]
-    )
+    parts = [source.train_images, source.test_images]
+    parts += [source.val_images] * source.has_validation
     remove_leftovers(index.parent)
-    write_with(index.with_suffix(".npy"), lambda path: _save(path, images))
+    checksums: list[int] = []
+    write_with(index.with_suffix(".npy"), lambda path: checksums.append(_save(path, parts)))
     about = {
         "name": source.name,
         "origin": source.origin,
         "classes": list(source.classes),
         "note": source.note,
-        "checksum": _checksum(images),
+        "checksum": checksums[0],
         "train_labels": source.train_labels.tolist(),
         "test_labels": source.test_labels.tolist(),
         "val_labels": source.val_labels.tolist(),
@@ -186,22 +240,40 @@ def _store(index: Path, source: Source) -> None:
     write_json(index, sealed(about))
 
 
-def _checksum(images: NDArray[np.uint8]) -> int:
-    return zlib.crc32(np.ascontiguousarray(images).reshape(-1).data)
-
-
-def _save(path: Path, images: NDArray[np.uint8]) -> None:
+def _save(path: Path, parts: Sequence[NDArray[np.uint8]]) -> int:
+    """Writes the images of several arrays as one; gives their checksum."""
+    header: dict[str, Any] = np.lib.format.header_data_from_array_1_0(parts[0])
+    header["shape"] = (sum(map(len, parts)), *parts[0].shape[1:])
+    value = 0
     with path.open("wb") as file:
-        np.save(file, images, allow_pickle=False)
+        np.lib.format.write_array_header_1_0(file, {**header, "fortran_order": False})
+        for images in parts:
+            for first in range(0, len(images), CHUNK):
+                chunk = np.ascontiguousarray(images[first : first + CHUNK]).reshape(-1).data
+                value = zlib.crc32(chunk, value)
+                file.write(chunk)
+    return value
+
+
+def _checksum(path: Path) -> int:
+    """Of the images in a file that `_save` wrote."""
+    value, buffer = 0, memoryview(bytearray(2**24))
+    with path.open("rb", buffering=0) as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        while count := file.readinto(buffer):
+            value = zlib.crc32(buffer[:count], value)
+    return value
 
 
 def _load(index: Path) -> Source | None:
     """The prepared copy, or None if it is missing or damaged (it is then made anew)."""
     try:
-        about = read_json(index, {SEAL})
-        images = np.load(index.with_suffix(".npy"), mmap_mode="r", allow_pickle=False)
-        if _checksum(images) != about["checksum"]:
+        about, path = read_json(index, {SEAL}), index.with_suffix(".npy")
+        if _checksum(path) != about["checksum"]:
             return None
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        file = ImageFile(path, about["checksum"])
     except Exception:  # of many kinds, for damaged files
         return None
     train, test, val = (
@@ -210,5 +282,5 @@ def _load(index: Path) -> Source | None:
     first, second = len(train), len(train) + len(test)
     return Source(
         about["name"], images[:first], train, images[first:second], test,
-        tuple(about["classes"]), about["origin"], images[second:], val, about["note"],
+        tuple(about["classes"]), about["origin"], images[second:], val, about["note"], file,
     )  # fmt: skip
