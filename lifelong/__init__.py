@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lifelong.data import Visit as Visit
     from lifelong.data import arrays as arrays
     from lifelong.data import by_class as by_class
+    from lifelong.data import domains as domains
     from lifelong.data import folder as folder
     from lifelong.data import folders as folders
     from lifelong.data import permuted as permuted
@@ -132,6 +133,7 @@ _NAMES = {
         "arrays",
         "by_class",
         "folder",
+        "domains",
         "folders",
         "permuted",
         "rotated",

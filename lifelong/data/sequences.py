@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lifelong.data.normalisation import Standardize, standardized
 from lifelong.data.seeds import derive
+from lifelong.data.sources.domains import domain_folders
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.hugging_face import hugging_face_domains
 from lifelong.data.sources.pixels import brought
@@ -103,7 +104,7 @@ def folders(
     roots: Sequence[str],
     *,
     data_dir: str,
-    test: float = 0.2,
+    test: float | str = 0.2,
     crop: bool = True,
     **options: Unpack[SequenceOptions],
 ) -> TaskStream:
@@ -113,7 +114,8 @@ def folders(
         roots: folders or zip files with `train/<class>/*` and `test/<class>/*`, or `<class>/*`;
             each is looked for as it stands, then below `data_dir`.
         data_dir: folder of the data sets, and for the prepared copies.
-        test: share of test images where a folder has no test part, in (0, 1).
+        test: share of test images where a folder has no test part, in (0, 1); or a text file that
+            names them, see `image_folder`.
         crop: keep the aspect ratio, see `image_folder`.
         **options: see `SequenceOptions`.
 
@@ -143,6 +145,54 @@ def folders(
             place, shape=options["shape"], cache=data_dir, test=test, crop=crop, option="data.roots"
         )
         found.append(source)
+    return sequence(found, **options)
+
+
+def domains(
+    roots: Sequence[str],
+    *,
+    data_dir: str,
+    domains: Sequence[str] | None = None,
+    test: float | str = 0.2,
+    test_domains: Sequence[str] = (),
+    crop: bool = True,
+    **options: Unpack[SequenceOptions],
+) -> TaskStream:
+    """A task for each domain of image folders `<domain>/<class>/*`.
+
+    With `labels=shared` label i is the same class in all of them (domain-incremental); with
+    `labels=own` each has classes of its own, whatever their names.
+
+    Args:
+        roots: folders of domains; each is looked for as it stands, then below `data_dir`.
+        data_dir: folder of the data sets, and for the prepared copies.
+        domains: names of their folders, in the order of the tasks; null for all, by name.
+        test: share of test images of a domain without a test part, in (0, 1); or a text file that
+            names them, in which `{domain}` stands for its name, see `image_folder`.
+        test_domains: domains on whose images every task is tested; the others then have no test
+            images of their own.
+        crop: keep the aspect ratio, see `image_folder`.
+        **options: see `SequenceOptions`.
+
+    >>> from PIL import Image
+    >>> root = getfixture("tmp_path") / "pets"
+    >>> for place in ("photo/cat", "photo/dog", "sketch/cat", "sketch/dog"):
+    ...     for number in range(10):
+    ...         path = root / place / f"{number}.png"
+    ...         path.parent.mkdir(parents=True, exist_ok=True)
+    ...         Image.new("L", (8, 8), 20 * number).save(path)
+    >>> data_dir = str(getfixture("tmp_path") / "data")
+    >>> stream = domains([str(root)], data_dir=data_dir, shape=(1, 8, 8), fraction=1.0,
+    ...                  validation=0.2, standardize="none", seed=0, name="pets", batch_size=4,
+    ...                  labels="shared")
+    photo: ...
+    >>> [(task.name, task.classes) for task in stream.tasks]
+    [('photo', (0, 1)), ('sketch', (0, 1))]
+    """
+    found = domain_folders(
+        roots, shape=options["shape"], data_dir=data_dir, domains=domains, test=test,
+        test_domains=test_domains, crop=crop, same_classes=options.get("labels") == "shared",
+    )  # fmt: skip
     return sequence(found, **options)
 
 
@@ -244,10 +294,14 @@ def _stream(parts: Sequence[tuple[Source, str, Alter]], options: SequenceOptions
         if not right:
             raise ValueError(f"data.{option}={value}: give a share from 0 to 1")
     tasks: list[Task] = []
+    tested: dict[int, Any] = {}
     first = 0
     for index, (source, name, alter) in enumerate(parts):
         classes = tuple(range(first, first + len(source.classes)))
-        tasks.append(_task(source, index, name, classes, alter, options))
+        task = _task(source, index, name, classes, alter, options)
+        if alter is _same:  # where all are tested on the same images, these are held once
+            task.test.x = tested.setdefault(id(source.test_images), task.test.x)
+        tasks.append(task)
         first += len(classes)
     own = SequenceOptions.__annotations__.keys() - StreamOptions.__annotations__.keys()
     left = cast(StreamOptions, {k: value for k, value in options.items() if k not in own})

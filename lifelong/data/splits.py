@@ -148,7 +148,7 @@ def _source(source: Any, y: Any, shape: Sequence[int] | None) -> Source:
 
 
 def folder(
-    root: str, *, shape: Sequence[int], data_dir: str, test: float = 0.2, **split: Any
+    root: str, *, shape: Sequence[int], data_dir: str, test: float | str = 0.2, **split: Any
 ) -> TaskStream:
     """A stream over a user's own images; the other options are those of `by_class`.
 
@@ -157,7 +157,8 @@ def folder(
             `<class>/*`, of which every class then gives the share `test` for testing.
         shape: (c, h, w) to which images are brought: 1 channel is grey, 3 is RGB.
         data_dir: folder for the prepared copy.
-        test: share of test images where the folder has no test part, in (0, 1).
+        test: share of test images where the folder has no test part, in (0, 1); or a text file that
+            names them, a path a line.
         **split: options of `by_class`.
 
     >>> from PIL import Image

@@ -171,8 +171,13 @@ class TaskStream(LightningDataModule):
         apart = self.images_on in ("host", "disk")
         if self.images_on == "auto" and device.type == "cuda":
             apart = size > 0.7 * torch.cuda.mem_get_info(device)[0]
+        moved: dict[int, tuple[Any, Any]] = {}  # pixels that several tasks have in common, once
         for images in self.images():
-            images.to(device, apart).dtype = dtype
+            before = images.x
+            if id(before) in moved:
+                images.x = moved[id(before)][1]
+            moved[id(before)] = before, images.to(device, apart).x
+            images.dtype = dtype
 
     def images(self) -> Iterator[Images]:
         """Those of all splits of all tasks, and what visits mix of them."""

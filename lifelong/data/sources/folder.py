@@ -28,6 +28,7 @@ PARTS = {
 }  # folders by their names in lower case
 BESIDE = "in folders beside the parts"
 Files = dict[str, list[PurePosixPath]]  # by part
+Test = float | str | None  # a share, a text file, or no image
 
 
 def image_folder(
@@ -36,7 +37,7 @@ def image_folder(
     shape: Sequence[int],
     cache: str | Path,
     name: str | None = None,
-    test: float = 0.2,
+    test: Test = 0.2,
     crop: bool = False,
     option: str = "data.root",
 ) -> Source:
@@ -48,7 +49,9 @@ def image_folder(
         shape: (c, h, w): images of another size are resized, bilinear with anti-aliasing.
         cache: folder whose `.cache` holds the prepared copy.
         name: of the source; the name of `root` by default.
-        test: share of each class, drawn evenly by file name, where there is no test part.
+        test: where there is no test part: the share of each class, drawn evenly by file name; or a
+            text file that names the test images, a path a line, as seen from `root` or from the
+            folder above it, further words on a line being of no account; null for none.
         crop: keep the aspect ratio: cut what is too long on both sides evenly, then resize.
         option: what errors call `root`.
 
@@ -66,16 +69,20 @@ def image_folder(
     called = name or path.stem
     key = f"folder-{image_key(called, shape, test)}"  # apart from those of official data sets
     key += "-crop" * crop
-    return prepared(key, path, Path(cache), lambda: read_images(called, path, shape, test, crop))
+    return prepared(
+        key, path, Path(cache), lambda: read_images(called, path, shape, test, crop),
+        [_list_of(test, path)] if isinstance(test, str) else [],
+    )  # fmt: skip
 
 
-def image_key(name: str, shape: Sequence[int], test: float = 0.2) -> str:
+def image_key(name: str, shape: Sequence[int], test: Test = 0.2) -> str:
     """Of the prepared copy of what `read_images` reads."""
-    return f"{name}-{'x'.join(map(str, shape))}-{test}"
+    shown = Path(test).name if isinstance(test, str) else test
+    return f"{name}-{'x'.join(map(str, shape))}-{shown}"
 
 
 def read_images(
-    name: str, path: Path, shape: Sequence[int], test: float = 0.2, crop: bool = False
+    name: str, path: Path, shape: Sequence[int], test: Test = 0.2, crop: bool = False
 ) -> Source:
     """The images of `image_folder`, without a prepared copy."""
     tree = open_tree(path)
@@ -97,7 +104,7 @@ def read_images(
 
 
 def _parts(
-    paths: Sequence[PurePosixPath], root: Path, test: float, passed_over: Counter[str]
+    paths: Sequence[PurePosixPath], root: Path, test: Test, passed_over: Counter[str]
 ) -> tuple[Files, int]:
     """The files of each part, and at which place of their paths the class stands."""
     if not paths:
@@ -128,8 +135,13 @@ def _look_beside(paths: Sequence[PurePosixPath], root: Path, passed_over: Counte
             raise ValueError(f"{root}: {path} lies in no class folder of {path.parts[0]}")
 
 
-def _divided(parts: Files, depth: int, share: float, root: Path) -> Files:
-    """The parts, a share of each class of the training images being for testing."""
+def _divided(parts: Files, depth: int, test_images: Test, root: Path) -> Files:
+    """The parts, some of the training images being for testing."""
+    if test_images is None:
+        return parts
+    if isinstance(test_images, str):
+        return _listed(parts, test_images, root)
+    share = test_images
     train: list[PurePosixPath] = []
     test: list[PurePosixPath] = []
     for name, files in _by_class(parts["train"], depth).items():
@@ -137,6 +149,40 @@ def _divided(parts: Files, depth: int, share: float, root: Path) -> Files:
         for path, tests in zip(files, held_out, strict=True):
             (test if tests else train).append(path)
     return {**parts, "train": train, "test": test}
+
+
+def _list_of(test: str, root: Path) -> Path:
+    """A text file: as it stands, or in the folder of the images or the one above."""
+    for path in (Path(test).expanduser(), root / test, root.parent / test):
+        if path.is_file():
+            return path
+    raise ValueError(
+        f"data.test={test}: no such file, here, in {root} or beside it; give a share, such as 0.2, "
+        "or a text file with the path of a test image a line"
+    )
+
+
+def _listed(parts: Files, test: str, root: Path) -> Files:
+    """The parts, the images that a text file names being for testing."""
+    path = _list_of(test, root)
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"data.test={test}: is no text file ({error})") from None
+    known = {same_text(str(file)): file for file in parts["train"]}
+    known |= {f"{same_text(root.stem)}/{name}": file for name, file in known.items()}
+    chosen = set()
+    for line in filter(None, map(str.strip, lines)):
+        words = [line, line.rpartition(" ")[0], line.split()[0]]  # a label may follow
+        found = [known.get(same_text(word.removeprefix("./"))) for word in words]
+        file = next(filter(None, found), None)
+        if file is None:
+            raise ValueError(f"data.test={test}: names {line.split()[0]}, which is not in {root}")
+        chosen.add(file)
+    if not chosen:
+        raise ValueError(f"data.test={test}: names no image")
+    train = [file for file in parts["train"] if file not in chosen]
+    return {**parts, "train": train, "test": [file for file in parts["train"] if file in chosen]}
 
 
 def _by_class(files: Sequence[PurePosixPath], depth: int) -> Mapping[str, list[PurePosixPath]]:
