@@ -4,55 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lifelong.backbones.blocks import Block, Chain, Fresh, cut
+from lifelong.backbones.unit import Unit
+
 BIAS = 0.2  # initial bias of plain layers (LASEM's released code)
 DEVIATION = 0.05  # of their initial weights, cut at two deviations
 Init = Literal["truncated_normal", "uniform", "kaiming"]
-
-
-class Unit(nn.Module):
-    """A part of a body that can be shared: a map, and what follows it.
-
-    The two are apart so that several maps can be mixed before the rest.
-
-    Attributes:
-        skip: the number of the unit whose output is added to this one's, or None.
-        by_batch: whether images of several configurations must not come in one batch.
-    """
-
-    skip: int | None = None
-    by_batch: bool = False
-
-    def reinitialized(self) -> Self:
-        """A new unit of the same shape with newly drawn weights."""
-        raise NotImplementedError
-
-    def restart(self) -> None:
-        """Called before a task's units are drawn: they depend on the generator alone then."""
-
-    def map(self, x: Tensor) -> Tensor:
-        """The map, under the unit's own weights."""
-        raise NotImplementedError
-
-    def bent(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
-        """The non-linearity behind the map, if it is no part of it."""
-        return z
-
-    def pooled(self, h: Tensor) -> Tensor:
-        """The pooling that ends the unit, if it has one."""
-        return h
-
-    def activate(self, z: Tensor, skip: Tensor | None = None) -> Tensor:
-        """What follows the map: non-linearity, skip addition, pooling."""
-        return z
-
-    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
-        return self.activate(self.map(x), skip)
 
 
 class Layer(Unit):
@@ -161,6 +124,9 @@ class Body(nn.Module):
     Attributes:
         features: length of the output of one image.
         frozen: modules whose weights are never trained.
+        block_names: modules before which it is cut into blocks; none: they are looked for.
+        drawn: whether a body made anew has other weights.
+        kept: so many of the first blocks keep their weights.
 
     >>> import torch
     >>> class Flat(Body):
@@ -173,15 +139,47 @@ class Body(nn.Module):
 
     features: int
     frozen: tuple[nn.Module, ...] = ()
+    block_names: tuple[str, ...] = ()
+    drawn: bool = True
+    kept: int = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, nn.Module) and (name == "features" or hasattr(type(self), name)):
+            raise AttributeError(
+                f"{type(self).__name__}.{name}: is what a Body itself says under that name; give "
+                "the module another name"
+            )
+        super().__setattr__(name, value)
 
     def freeze(self) -> None:
         """Keeps the optimizer off what is never trained; after others were made trainable."""
         for module in self.frozen:
             module.requires_grad_(False)
 
+    def as_blocks(self) -> list[nn.Module]:
+        """The body as modules that, one after the other, compute what it does: its blocks.
+
+        Raises:
+            ValueError: the body is no sequence of blocks.
+        """
+        return cut(self, self.block_names)
+
+    def first_blocks(self, number: int, option: str = "strategy.blocks") -> list[nn.Module]:
+        """The first blocks, or layers.
+
+        Raises:
+            ValueError: there are fewer; `option` says how many are asked.
+        """
+        parts = self.as_blocks() if number else []
+        if not 0 <= number <= len(parts):
+            raise ValueError(
+                f"{option}={number}: the body has {len(parts)} blocks; give 0 to {len(parts)}"
+            )
+        return parts[:number]
+
     def prefix(self) -> nn.Module | None:
         """The first blocks, if they keep their weights; None for none."""
-        return None
+        return Chain(self.first_blocks(self.kept)) if self.kept else None
 
     def units(self, make: Callable[[], Body]) -> list[Unit]:
         """What can be shared part by part, input first; what follows the prefix.
@@ -190,12 +188,20 @@ class Body(nn.Module):
             make: makes such bodies, from which new units are taken.
 
         Raises:
-            ValueError: the body is no sequence of parts.
+            ValueError: the body is no sequence of parts, or some of them keep their weights.
         """
-        raise ValueError(
-            f"backbone: {type(self).__name__} is no sequence of layers or blocks; give another "
-            "backbone, or another strategy"
-        )
+        fresh = Fresh(make if self.drawn else None)
+        own = list(enumerate(self.as_blocks()))[self.kept :]
+        if not own:
+            raise ValueError(
+                f"backbone.freeze={self.kept}: leaves no block that could be shared; give fewer"
+            )
+        if self.frozen and not self.kept:
+            raise ValueError(
+                f"backbone: {type(self).__name__} keeps weights within its blocks, which tasks "
+                "share or not; leave none frozen"
+            )
+        return [Block(part, number, fresh) for number, part in own]
 
     @property
     def layers(self) -> list[Layer]:
@@ -226,6 +232,9 @@ class Backbone(Body, nn.Sequential):
     @property
     def layers(self) -> list[Layer]:
         return [layer for layer in self if isinstance(layer, Layer)]
+
+    def as_blocks(self) -> list[nn.Module]:
+        return list(self)
 
     def units(self, make: Callable[[], Body]) -> list[Unit]:
         return list(self.layers)

@@ -4,40 +4,17 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, fx, nn
 
-from lifelong.backbones.backbone import Backbone, Body, Unit
+from lifelong.backbones.unit import Unit
+
+if TYPE_CHECKING:
+    from lifelong.backbones.backbone import Body
 
 MOST_OF_IT = 0.7  # of the modules with weights: a part with more is where the blocks are
-
-
-class Blocks(Body):
-    """A body that is a sequence of blocks.
-
-    Attributes:
-        block_names: modules before which it is cut; none: they are looked for.
-        drawn: whether a body made anew has other weights.
-        kept: so many of the first blocks keep their weights.
-    """
-
-    block_names: tuple[str, ...] = ()
-    drawn: bool = True
-    kept: int = 0
-
-    def prefix(self) -> nn.Module | None:
-        return Chain(cut(self)[: self.kept]) if self.kept else None
-
-    def units(self, make: Callable[[], Body]) -> list[Unit]:
-        fresh = Fresh(make if self.drawn else None)
-        own = list(enumerate(cut(self)))[self.kept :]
-        if not own:
-            raise ValueError(
-                f"backbone.freeze={self.kept}: leaves no block that could be shared; give fewer"
-            )
-        return [Block(part, number, fresh) for number, part in own]
 
 
 class Block(Unit):
@@ -90,7 +67,7 @@ class Fresh:
             return copy.deepcopy(block.module)
         holding = next((made for made in self._made if block.number in made), None)
         if holding is None:
-            holding = dict(enumerate(cut(self.make())))
+            holding = dict(enumerate(self.make().as_blocks()))
             self._made.append(holding)
         return holding.pop(block.number)
 
@@ -106,15 +83,19 @@ class _Ancestors(fx.Tracer):
         return not any(name.startswith(f"{module_qualified_name}.") for name in self.names)
 
 
-def cut(body: Body) -> list[nn.Module]:
+def cut(body: nn.Module, names: Sequence[str] = ()) -> list[nn.Module]:
     """A body as modules that, one after the other, compute what it does.
 
     The first begins with the images, the last ends with the features; all weights are in one.
 
+    Args:
+        body: from images to features.
+        names: modules before which it is cut; none: they are looked for.
+
     Raises:
         ValueError: no blocks are found, or they do not follow each other.
     """
-    names = list(getattr(body, "block_names", ()) or found(body))
+    names = list(names or found(body))
     known = dict(body.named_modules())
     for name in names:
         if name not in known:
@@ -137,7 +118,7 @@ def cut(body: Body) -> list[nn.Module]:
     return blocks
 
 
-def _split(body: Body, graph: fx.Graph, names: Sequence[str]) -> list[nn.Module]:
+def _split(body: nn.Module, graph: fx.Graph, names: Sequence[str]) -> list[nn.Module]:
     """A computation in parts, each of which ends before a block but the first begins."""
     inputs = next(node for node in graph.nodes if node.op == "placeholder")
     output = next(node for node in graph.nodes if node.op == "output").args[0]
@@ -166,7 +147,7 @@ def _parts(graph: fx.Graph, names: Sequence[str]) -> list[list[fx.Node]]:
     return parts
 
 
-def _module(body: Body, steps: Sequence[fx.Node], inputs: fx.Node, last: fx.Node) -> nn.Module:
+def _module(body: nn.Module, steps: Sequence[fx.Node], inputs: fx.Node, last: fx.Node) -> nn.Module:
     """Some steps of a computation, which take one tensor and give one."""
     own, known = fx.Graph(), dict[fx.Node, fx.Node]()
     known[inputs] = own.placeholder("x")
@@ -181,25 +162,9 @@ def _module(body: Body, steps: Sequence[fx.Node], inputs: fx.Node, last: fx.Node
     return fx.GraphModule(body, own)
 
 
-def first(body: Body, number: int, option: str = "strategy.blocks") -> list[nn.Module]:
-    """The first blocks, or layers, of a body.
-
-    Raises:
-        ValueError: the body has fewer, or is no sequence; `option` says how many are asked.
-    """
-    if not number:
-        return []
-    parts = list(body) if isinstance(body, Backbone) else cut(body)
-    if not 0 <= number <= len(parts):
-        raise ValueError(
-            f"{option}={number}: the body has {len(parts)} blocks; give 0 to {len(parts)}"
-        )
-    return parts[:number]
-
-
-def found(body: Body) -> list[str]:
+def found(body: nn.Module) -> list[str]:
     """Names of the blocks of a body: its stages, or the blocks of the one stage that it has."""
-    name, node = "", cast(nn.Module, body)
+    name, node = "", body
     while True:
         parts = {child: _depth(part) for child, part in node.named_children() if _depth(part)}
         total = sum(parts.values())
@@ -225,7 +190,7 @@ def _examples(body: nn.Module) -> list[str]:
     return [name for name in names if name not in ("", "module")][:4]
 
 
-def _no_sequence(body: Body, reason: str) -> ValueError:
+def _no_sequence(body: nn.Module, reason: str) -> ValueError:
     reason = (reason.splitlines() or ["it cannot be followed"])[0][:200]
     return ValueError(
         f"backbone: {type(body).__name__} is no sequence of blocks ({reason}); give "

@@ -39,6 +39,7 @@ class ResNet18(Body):
         self.body = resnet18()
         self.features = self.body.fc.in_features
         self.body.fc = nn.Identity()
+        self.drawn = weights == "none"
         load(self.body, weights, ResNet18_Weights.IMAGENET1K_V1)
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
@@ -74,6 +75,7 @@ class AlexNet(Body):
         self.body = alexnet()
         self.features = self.body.classifier[6].in_features
         self.body.classifier[6] = nn.Identity()
+        self.drawn = weights == "none"
         load(self.body, weights, AlexNet_Weights.IMAGENET1K_V1)
         convolutions = [layer for layer in self.body.features if isinstance(layer, nn.Conv2d)]
         if not 0 <= freeze_layers <= len(convolutions):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.backbones.blocks import Blocks
+from lifelong.backbones.backbone import Body
 
 NARROW = 8  # with fewer channels oneDNN's strided 1 x 1 convolution breaks the process where the
 # channels lie last in memory, of weights or of images (PyTorch 2.15, AVX2)
@@ -50,7 +50,7 @@ class Block(nn.Module):
         return out
 
 
-class ReducedResNet(Blocks):
+class ReducedResNet(Body):
     """A 3 x 3 stem and four stages of two blocks, widths w, 2w, 4w, 8w; average pool 4 x 4.
 
     Weights start as PyTorch draws them.
@@ -121,7 +121,7 @@ class PreActivationBlock(nn.Module):
         return y + (x if self.shortcut is None else self.shortcut(a))
 
 
-class PreActivationResNet18(Blocks):
+class PreActivationResNet18(Body):
     """Pre-activation ResNet-18 for small images (He et al. 2016), as Lifelong Tickets has it.
 
     A 3 x 3 stem and four stages of two blocks of widths w, 2w, 4w, 8w; mean over all positions;

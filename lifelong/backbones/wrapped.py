@@ -10,11 +10,11 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from lifelong.backbones.backbone import Body, Unit
-from lifelong.backbones.blocks import Blocks, first
+from lifelong.backbones.backbone import Body
+from lifelong.backbones.unit import Unit
 
 
-class Wrapped(Blocks):
+class Wrapped(Body):
     """A module as a body: what it gives is made flat.
 
     Args:
@@ -61,7 +61,7 @@ class Wrapped(Blocks):
                 f"backbone: {type(module).__name__} does not take images {list(shape)} ({reason})"
             ) from None
         module.train(training)
-        self.frozen = (module,) if fixed else tuple(first(self, freeze, "backbone.freeze"))
+        self.frozen = (module,) if fixed else tuple(self.first_blocks(freeze, "backbone.freeze"))
         self.freeze()
 
     def units(self, make: Callable[[], Body]) -> list[Unit]:

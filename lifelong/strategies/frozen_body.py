@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import ClassVar, Self
 
-from lifelong.backbones.blocks import first
 from lifelong.data import Visit
 from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
@@ -55,7 +54,7 @@ class FrozenBody(Strategy):
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.blocks = blocks  # in `_kept` in a tuple: all is registered once, with the network
-        self._kept = (network.body,) if blocks is None else tuple(first(network.body, blocks))
+        self._kept = (network.body,) if blocks is None else tuple(network.body.first_blocks(blocks))
         self.frozen = False
 
     def begin_task(self, visit: Visit) -> None:

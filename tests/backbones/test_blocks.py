@@ -11,10 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.backbones import (
+    AlexNet,
     Block,
     Module,
     PreActivationResNet18,
     ReducedResNet,
+    ResNet18,
     Timm,
     Torchvision,
     Wrapped,
@@ -23,6 +25,21 @@ from lifelong.backbones.backbone import Body
 from lifelong.backbones.blocks import cut, found
 
 SMALL_VIT = {"depth": 3, "embed_dim": 24, "num_heads": 2, "patch_size": 8}
+
+
+class Own(Body):
+    """As somebody may write it who has read no more than what a body is."""
+
+    features = 5
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x).relu().mean((2, 3)))
+
+
 BODIES: dict[str, tuple[Callable[[], Body], int]] = {
     "vision transformer": (
         partial(Timm, (3, 32, 32), "vit_tiny_patch16_224", options=SMALL_VIT), 3
@@ -32,6 +49,9 @@ BODIES: dict[str, tuple[Callable[[], Body], int]] = {
     "layers of one stage": (partial(Torchvision, (3, 64, 64), "mobilenet_v3_small"), 13),
     "our own": (partial(ReducedResNet, (3, 32, 32), 4), 8),
     "pre-activation": (partial(PreActivationResNet18, (3, 32, 32), 8), 8),
+    "resnet18": (partial(ResNet18, (3, 64, 64), "none"), 4),
+    "alexnet": (partial(AlexNet, (3, 64, 64), "none"), 5),
+    "a person's own": (lambda: Own(), 2),
 }  # fmt: skip
 
 
@@ -39,11 +59,11 @@ BODIES: dict[str, tuple[Callable[[], Body], int]] = {
 def test_the_blocks_one_after_the_other_are_the_body(name: str) -> None:
     make, number = BODIES[name]
     body = make()
-    blocks = cut(body)
+    blocks = body.as_blocks()
     assert len(blocks) == number
     owned = [id(p) for block in blocks for p in block.parameters()]
     assert sorted(owned) == sorted(id(p) for p in body.parameters())
-    size = 64 if "timm" in name or "torch" in name or "stage" in name else 32
+    size = 32 if name in ("vision transformer", "our own", "pre-activation") else 64
     x = torch.randn(3, 3, size, size)
     for mode in (False, True):
         body.train(mode)
@@ -91,11 +111,11 @@ def test_blocks_can_be_named() -> None:
         return Module((3, 32, 32), lambda: Torchvision((3, 32, 32), "resnet18").module,
                       blocks=blocks)  # fmt: skip
 
-    assert len(cut(make(["layer1.0", "layer1.1", "layer4"]))) == 3
+    assert len(make(["layer1.0", "layer1.1", "layer4"]).as_blocks()) == 3
     with pytest.raises(ValueError, match=r"has no module layer9; give names such as conv1, bn1"):
-        cut(make(["layer9"]))
+        make(["layer9"]).as_blocks()
     with pytest.raises(ValueError, match=r"no sequence of blocks \(a block needs more than"):
-        cut(make(["layer1.0.conv1", "layer1.0.conv2"]))
+        make(["layer1.0.conv1", "layer1.0.conv2"]).as_blocks()
 
 
 class Twice(nn.Module):
@@ -131,3 +151,16 @@ def test_first_blocks_keep_their_weights() -> None:
             Torchvision((3, 64, 64), "resnet18", freeze=wrong)
     with pytest.raises(ValueError, match="leaves no block that could be shared"):
         Torchvision((3, 64, 64), "resnet18", freeze=4).units(make)
+
+
+def test_blocks_that_hold_fixed_weights_are_not_shared() -> None:
+    make = partial(AlexNet, (3, 64, 64), "none", freeze_layers=1)
+    with pytest.raises(ValueError, match="AlexNet keeps weights within its blocks"):
+        make().units(make)
+
+
+@pytest.mark.parametrize("name", ["layers", "units", "features"])
+def test_a_name_of_the_body_itself_is_not_taken_for_a_module(name: str) -> None:
+    """The module would be there, and never be found under its name."""
+    with pytest.raises(AttributeError, match=rf"Own\.{name}: is what a Body itself says"):
+        setattr(Own(), name, nn.Linear(2, 2))

@@ -31,6 +31,8 @@ NEEDED = {
     ("backbone", "module"): ["backbone.module._target_=torch.nn.Flatten"],
     ("backbone", "timm"): ["backbone.name=test_resnet", "data.shape=[3,32,32]"],
     ("backbone", "torchvision"): ["backbone.name=mobilenet_v3_small", "data.shape=[3,32,32]"],
+    ("augment", "library"): ["data.train_transform.transforms=[{_target_: torch.nn.Identity}]"],
+    ("data", "domains"): ["data.roots=[pacs]"],
     ("data", "arrays"): ["data.file=mine.npz"],
     ("data", "hf"): ["data.path=images"],
     ("data", "hf_domains"): ["data.path=images", "data.domain=style"],

@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import execute, results_of
 
 SHARED = ["logger=none", "evaluate_every=0", "trainer=cpu", "optimizer=adam", "download=false"]
-DIGITS = ["data=digits", "heads=multi", "backbone=mlp", "lr=0.01", "epochs=6", "batch_size=16"]
+DIGITS = ["data=digits", "heads=multi", "backbone=mlp", "lr=0.02", "epochs=6", "batch_size=16"]
 MNIST = ["data=split_mnist", "lr=0.003", "epochs=4", "batch_size=32"]
 SEEDS = (1, 2, 3)
 

@@ -315,9 +315,10 @@ def without_test() -> Any:
 
 def test_every_option_of_a_stream_is_tried() -> None:
     node = configured("data=digits").data
+    """Those that are served in batches, and that change no number, are tried in tests/data."""
     options: Any = _annotations(by_class)[1]
     found = {f"data.{key}" for key in {*map(str, node), *options} if key[0] != "_"}
-    served = {"data.train_transform", "data.test_transform", "data.stream"}  # tests/data
+    served = {"data.train_transform", "data.test_transform", "data.stream", "data.images_on"}
     assert found - GIVEN - served == STREAMS.keys()
 
 
