@@ -6,7 +6,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -113,16 +113,15 @@ class Images(Dataset[Batch]):
         return rows._replace(pixels=reader().submit(self.read, rows.host)) if self.apart else rows
 
     def read(self, indices: Tensor) -> Tensor:
-        """Pixels that lie apart, by indices on the CPU; on their way to where batches are made."""
+        """Pixels that lie apart, by indices on the CPU; in pinned memory where they go to a GPU."""
         x: Tensor = self.x[indices]
-        if self.y.device.type == "cuda" and not x.is_pinned():
-            x = x.pin_memory()
-        return x.to(self.y.device, non_blocking=True)
+        return x.pin_memory() if self.y.device.type == "cuda" and not x.is_pinned() else x
 
     def _pixels(self, rows: Rows) -> Tensor:
-        if rows.pixels is not None:
-            return rows.pixels.result()
-        return self.read(rows.host) if self.apart else self.x[rows.here]
+        if not self.apart:
+            return cast(Tensor, self.x[rows.here])
+        found = self.read(rows.host) if rows.pixels is None else rows.pixels.result()
+        return found.to(self.y.device, non_blocking=True)
 
     def get_batch(
         self, rows: Rows, transform: Transform | None, generator: torch.Generator

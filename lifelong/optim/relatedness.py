@@ -67,7 +67,9 @@ def _weights(
     if kind == "age":  # k - j + 1 for j = k - tasks .. k - 1
         ages = torch.arange(tasks, 0, -1, device=like.device, dtype=like.dtype) + 1
         return ages.expand(len(states), tasks)
-    b = torch.tensor([[each] for each in bs], device=like.device, dtype=like.dtype)
+    b: Tensor | float = bs[0]
+    if any(each != b for each in bs):
+        b = torch.tensor([[each] for each in bs], device=like.device, dtype=like.dtype)
     if kind == "gradients":
         return torch.exp(-b * torch.stack([_gradient_cosines(s, tasks) for s in states]))
     return torch.exp(-b * _cosines(states, tasks, whole))

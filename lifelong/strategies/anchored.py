@@ -163,11 +163,13 @@ class Anchored(Halving):
     def step_ratio(self) -> float:
         """Rate * strength * highest importance / (1 + momentum); from 1 on steps diverge."""
         momentum = float(self.optimizer.param_groups[0].get("momentum", 0))
-        highest = (
-            self.lr_of(p) * float(self.anchor.importance(name).max())
-            for name, p in self._awake.items()
-        )
-        return self.strength * max(highest, default=0.0) / (1 + momentum)
+        peaks = [self.anchor.importance(name).max() for name in self._awake]
+        if not peaks:
+            return 0.0
+        highest = torch.stack(peaks).tolist()  # one wait for the device
+        rates = map(self.lr_of, self._awake.values())
+        most: float = max(rate * peak for rate, peak in zip(rates, highest, strict=True))
+        return self.strength * most / (1 + momentum)
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
