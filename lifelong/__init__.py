@@ -88,6 +88,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import EWC as EWC
     from lifelong.strategies import LASEM as LASEM
     from lifelong.strategies import MAS as MAS
+    from lifelong.strategies import NCM as NCM
     from lifelong.strategies import SI as SI
     from lifelong.strategies import Anchored as Anchored
     from lifelong.strategies import ArchitectureSearch as ArchitectureSearch
@@ -96,6 +97,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import FrozenBody as FrozenBody
     from lifelong.strategies import Joint as Joint
     from lifelong.strategies import LwF as LwF
+    from lifelong.strategies import RanPAC as RanPAC
     from lifelong.strategies import Retrain as Retrain
     from lifelong.strategies import Round as Round
     from lifelong.strategies import Strategy as Strategy
@@ -184,6 +186,8 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "RanPAC",
+        "NCM",
         "AGEM",
         "APD",
         "CIL",

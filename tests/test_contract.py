@@ -47,6 +47,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "channel_gated": "fidelity=authors",  # the paper's form is among the variants
     "si": "strategy.strength=10",  # of 300 it learns slowly here
     "cil": "strategy.memory=10",
+    "ranpac": "strategy.projections=30",
     "tickets_td": "strategy.memory=10 strategy.round_epochs=1 unlabeled=exemplars batch_size=64",
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "
     "strategy.prune_fraction=0.3 batch_size=64",

@@ -11,19 +11,20 @@ from tests.conftest import execute, results_of
 from tests.pretended import DEVICE, OPTIONS, Device
 from tests.test_contract import FAST, STRATEGIES, VARIANTS, chosen
 
+SAME = ("er", "lasem_hps", "mas", "tickets_td")  # its kernels are the CPU's
 SHORT = [*FAST, "tasks=2", "epochs=1"]
 
 
 @pytest.mark.parametrize("strategy", [*STRATEGIES, *VARIANTS])
-def test_nothing_is_misplaced_and_the_numbers_are_those_of_the_cpu(
-    tmp_path: Path, strategy: str
-) -> None:
+def test_nothing_is_misplaced(tmp_path: Path, strategy: str) -> None:
     options = [*SHORT, *chosen(strategy)]
     with Device() as device:
         assert execute(tmp_path / "there", *options, *OPTIONS) == 0
     assert device.counts["launches"] > 100
-    assert execute(tmp_path / "here", *options) == 0
-    assert results_of(tmp_path / "here")["accuracy"] == results_of(tmp_path / "there")["accuracy"]
+    if strategy in SAME:
+        assert execute(tmp_path / "here", *options) == 0
+        here, there = (results_of(tmp_path / where)["accuracy"] for where in ("here", "there"))
+        assert here == there
 
 
 def test_images_may_lie_apart(tmp_path: Path) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor, fx, nn
 
+from lifelong.backbones.low_rank import renewed
 from lifelong.backbones.unit import Unit
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Fresh:
     def take(self, block: Block) -> nn.Module:
         """One of the kind of a block."""
         if self.make is None:
-            return copy.deepcopy(block.module)
+            return renewed(block.module)
         holding = next((made for made in self._made if block.number in made), None)
         if holding is None:
             holding = dict(enumerate(self.make().as_blocks()))
@@ -74,6 +74,8 @@ class Fresh:
 
 class _Ancestors(fx.Tracer):
     """Looks into the modules that hold blocks, and into no others."""
+
+    proxy_buffer_attributes = True
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__()

@@ -28,6 +28,8 @@ class Named(Wrapped):
         freeze: see `Wrapped`.
         blocks: see `Wrapped`.
         cache: see `Wrapped`.
+        lora: see `Wrapped`.
+        lora_alpha: see `Wrapped`.
         options: further arguments of the network, such as `{drop_path_rate: 0.1}`.
 
     Raises:
@@ -46,6 +48,8 @@ class Named(Wrapped):
         freeze: int = 0,
         blocks: Sequence[str] | None = None,
         cache: bool = False,
+        lora: int = 0,
+        lora_alpha: float | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         known = self.known()
@@ -58,8 +62,8 @@ class Named(Wrapped):
             module = self.made(tuple(shape), name, pretrained is True, state, dict(options or {}))
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
-        super().__init__(module, shape, fixed, freeze, blocks, cache)
-        self.drawn = pretrained is False
+        super().__init__(module, shape, fixed, freeze, blocks, cache, lora, lora_alpha)
+        self.drawn = pretrained is False and not lora
 
     @staticmethod
     def known() -> Sequence[str]:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import Body
+from lifelong.backbones.low_rank import adapted
 from lifelong.backbones.unit import Unit
 
 
@@ -25,6 +26,9 @@ class Wrapped(Body):
         blocks: names of modules in it before which it is cut into blocks; null: they are looked
             for, as the stages of a ResNet and the blocks of a vision transformer.
         cache: with `fixed`, the features of all images are computed once and kept on disk.
+        lora: rank of the changes of its linear maps that are trained, where all its weights stay
+            (Hu et al., 2022); 0 to train the weights.
+        lora_alpha: scale of these changes, over the rank; null for the rank.
 
     Raises:
         ValueError: the module does not take such images, or is no sequence of blocks where these
@@ -42,8 +46,17 @@ class Wrapped(Body):
         freeze: int = 0,
         blocks: Sequence[str] | None = None,
         cache: bool = False,
+        lora: int = 0,
+        lora_alpha: float | None = None,
     ) -> None:
         super().__init__()
+        if lora and fixed:
+            raise ValueError(
+                f"backbone.lora={lora}: is trained, and backbone.fixed=true trains nothing of the "
+                "body; give either"
+            )
+        if lora or lora_alpha is not None:
+            module = adapted(module, lora, lora_alpha)
         if cache and not fixed:
             raise ValueError(
                 "backbone.cache=true: features that are kept are those of a body that keeps its "
@@ -95,6 +108,8 @@ class Module(Wrapped):
         freeze: see `Wrapped`.
         blocks: see `Wrapped`.
         cache: see `Wrapped`.
+        lora: see `Wrapped`.
+        lora_alpha: see `Wrapped`.
 
     Raises:
         ValueError: what it makes is no module, or does not take such images.
@@ -111,12 +126,15 @@ class Module(Wrapped):
         freeze: int = 0,
         blocks: Sequence[str] | None = None,
         cache: bool = False,
+        lora: int = 0,
+        lora_alpha: float | None = None,
     ) -> None:
         asks = "shape" in inspect.signature(module).parameters
         made = module(shape=tuple(shape)) if asks else module()
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
-        super().__init__(made, shape, fixed, freeze, blocks, cache)
+        super().__init__(made, shape, fixed, freeze, blocks, cache, lora, lora_alpha)
+        self.drawn = not lora
 
 
 def digest_of(module: nn.Module) -> int:

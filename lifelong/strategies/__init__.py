@@ -16,6 +16,8 @@ from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
+from lifelong.strategies.ncm import NCM
+from lifelong.strategies.ranpac import RanPAC
 from lifelong.strategies.retrain import Retrain
 from lifelong.strategies.si import SI
 from lifelong.strategies.strategy import Round, Strategy
@@ -33,6 +35,7 @@ __all__ = [
     "EWC",
     "LASEM",
     "MAS",
+    "NCM",
     "SI",
     "Anchored",
     "ArchitectureSearch",
@@ -41,6 +44,7 @@ __all__ = [
     "FrozenBody",
     "Joint",
     "LwF",
+    "RanPAC",
     "Retrain",
     "Round",
     "Strategy",

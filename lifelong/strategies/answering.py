@@ -100,6 +100,24 @@ class Answering(LightningModule):
             scores, columns = scores[:, :width], columns[:, :width]
         return Prediction(scores, columns)
 
+    def answer_by_class(
+        self, scores: Tensor, numbers: Sequence[int], t: Tensor | None
+    ) -> Prediction:
+        """The answers that scores of classes amount to, whatever tasks the classes are of.
+
+        Args:
+            scores: (b, c).
+            numbers: class number of each column.
+            t: tasks of the images (b,): the columns are then the classes of each; None: all.
+        """
+        known = torch.tensor(numbers, device=scores.device)
+        if t is None:
+            return Prediction(scores, known.expand(len(scores), -1))
+        own = self._columns(t).to(scores.device)  # (b, k)
+        there = own[:, :, None] == known  # (b, k, c)
+        found = scores.gather(1, there.int().argmax(2))
+        return self._given(found.masked_fill(~there.any(2), -torch.inf), t)
+
     def _among(self, scores: Sequence[Tensor], tasks: Sequence[int]) -> Prediction:
         classes = [self.classes[task] for task in tasks]
         return Prediction.among(scores, classes, self.network.shared_outputs)

@@ -80,6 +80,7 @@ class Strategy(Learner):
         notes: for the person who watches, see `tell`.
         modifies_earlier_tasks: whether `end_task` changes earlier tasks; accuracy is then also
             measured before.
+        learns_at_the_end: whether `end_task` learns, so that a visit without rounds counts.
         searches_architecture: whether the method decides between configurations of a network.
         needs_validation: whether the method cannot do without validation images.
         trains_on_validation: whether it learns from validation images.
@@ -108,6 +109,7 @@ class Strategy(Learner):
     """
 
     modifies_earlier_tasks: bool = False
+    learns_at_the_end: ClassVar[bool] = False
     searches_architecture: ClassVar[bool] = False
     needs_validation: bool = False
     trains_on_validation: bool = False

@@ -113,9 +113,10 @@ class Experiment:
         trained = self._train(visit, saved)
         if trained:
             self._evaluate_before(visit)
+        self.strategy.to(self.device)  # where nothing was trained, too
         with self._clock("train"), self.strategy.uncompiled():
             self.strategy.end_task(visit, self.stream.loader(visit.train))
-        if trained:
+        if trained or self.strategy.learns_at_the_end:
             self._evaluate(visit)
         self.record.parameters.append(self.strategy.network.size())
         self.record.bytes.append(kept_bytes(self.strategy))
@@ -230,7 +231,7 @@ class Experiment:
     def _evaluate_before(self, visit: Visit) -> None:
         """Measures what the end of the task may change: the best epoch, and earlier tasks."""
         best = self.strategy.best
-        if best is not None:
+        if best is not None and not self.strategy.learns_at_the_end:
             now = {name: value.clone() for name, value in changing(self.strategy).items()}
             self._load(best["tensors"])
             self._test(visit.number, PEAK, [self.stream.tasks[visit.task.index].test])
