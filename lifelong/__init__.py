@@ -84,10 +84,14 @@ if TYPE_CHECKING:
     from lifelong.strategies import CIL as CIL
     from lifelong.strategies import DARTS as DARTS
     from lifelong.strategies import DEN as DEN
+    from lifelong.strategies import DERPP as DERPP
     from lifelong.strategies import ER as ER
+    from lifelong.strategies import ERACE as ERACE
     from lifelong.strategies import EWC as EWC
+    from lifelong.strategies import GEM as GEM
     from lifelong.strategies import LASEM as LASEM
     from lifelong.strategies import MAS as MAS
+    from lifelong.strategies import MIR as MIR
     from lifelong.strategies import NCM as NCM
     from lifelong.strategies import SI as SI
     from lifelong.strategies import Anchored as Anchored
@@ -95,6 +99,8 @@ if TYPE_CHECKING:
     from lifelong.strategies import BruteForce as BruteForce
     from lifelong.strategies import ChannelGated as ChannelGated
     from lifelong.strategies import FrozenBody as FrozenBody
+    from lifelong.strategies import GDumb as GDumb
+    from lifelong.strategies import ICaRL as ICaRL
     from lifelong.strategies import Joint as Joint
     from lifelong.strategies import LwF as LwF
     from lifelong.strategies import RanPAC as RanPAC
@@ -186,6 +192,12 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "ICaRL",
+        "GDumb",
+        "GEM",
+        "MIR",
+        "ERACE",
+        "DERPP",
         "RanPAC",
         "NCM",
         "AGEM",

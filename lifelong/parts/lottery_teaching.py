@@ -17,7 +17,7 @@ from torch import Generator, Tensor, nn
 from lifelong.data import Batch, Images, Task, Visit, unlabeled
 from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.data.unlabeled import Origin
-from lifelong.networks import TwoBranchNetwork
+from lifelong.networks import Network, TwoBranchNetwork
 from lifelong.parts.distillation import distillation
 from lifelong.parts.neighbours import nearest_without_replacement
 
@@ -194,7 +194,7 @@ def _viewed(pool: Images, taught: dict[str, Any]) -> Images:
     return views
 
 
-def features_of(network: TwoBranchNetwork, images: Images) -> Tensor:
+def features_of(network: TwoBranchNetwork | Network, images: Images) -> Tensor:
     """(n, f), without augmentation."""
     parts = torch.arange(len(images)).split(EVALUATION_BATCH)
     return torch.cat([network.body(images[rows].x) for rows in parts])

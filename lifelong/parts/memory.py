@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.data import Batch, Images, Task, Visit
@@ -99,7 +100,7 @@ class Memory(nn.Module):
             chosen = torch.tensor(list(slots.values()))
             self._put(torch.tensor(list(slots)), batch.t[chosen], batch.row[chosen])
             for name, values in extras.items():
-                self._beside(name, values)[list(slots)] = values.detach()[chosen.to(values.device)]
+                self._keep_beside(name, list(slots), values.detach()[chosen.to(values.device)])
 
     def __len__(self) -> int:
         """Images kept now."""
@@ -165,10 +166,15 @@ class Memory(nn.Module):
         if self._kept is not None:
             self._fill(slots)
 
-    def _beside(self, name: str, values: Tensor) -> Tensor:
-        if name not in self.extras:
-            self.extras[name] = values.new_zeros(len(self.tasks), *values.shape[1:])
-        return self.extras[name]
+    def _keep_beside(self, name: str, slots: list[int], values: Tensor) -> None:
+        """Rows (b, n) may have more or fewer columns than before: what is missing is NaN."""
+        kept = self.extras.get(name)
+        if kept is None:
+            kept = values.new_zeros(len(self.tasks), *values.shape[1:])
+        more = values.shape[1] - kept.shape[1] if values.dim() == 2 else 0
+        kept = F.pad(kept.to(values), (0, more), value=torch.nan) if more > 0 else kept.to(values)
+        kept[slots] = F.pad(values, (0, -more), value=torch.nan) if more < 0 else values
+        self.extras[name] = kept
 
     def _blank(self, slots: int) -> Images:
         like = next(iter(self._images.values()))

@@ -9,13 +9,19 @@ from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.cil import CIL
 from lifelong.strategies.darts import DARTS
 from lifelong.strategies.den import DEN
+from lifelong.strategies.derpp import DERPP
 from lifelong.strategies.er import ER
+from lifelong.strategies.er_ace import ERACE
 from lifelong.strategies.ewc import EWC
 from lifelong.strategies.frozen_body import FrozenBody
+from lifelong.strategies.gdumb import GDumb
+from lifelong.strategies.gem import GEM
+from lifelong.strategies.icarl import ICaRL
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
+from lifelong.strategies.mir import MIR
 from lifelong.strategies.ncm import NCM
 from lifelong.strategies.ranpac import RanPAC
 from lifelong.strategies.retrain import Retrain
@@ -31,10 +37,14 @@ __all__ = [
     "CIL",
     "DARTS",
     "DEN",
+    "DERPP",
     "ER",
+    "ERACE",
     "EWC",
+    "GEM",
     "LASEM",
     "MAS",
+    "MIR",
     "NCM",
     "SI",
     "Anchored",
@@ -42,6 +52,8 @@ __all__ = [
     "BruteForce",
     "ChannelGated",
     "FrozenBody",
+    "GDumb",
+    "ICaRL",
     "Joint",
     "LwF",
     "RanPAC",

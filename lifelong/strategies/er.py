@@ -9,7 +9,7 @@ and they do not.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypedDict
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +20,14 @@ from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import Reservoir, check_augment
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
+
+
+class EROptions(TypedDict, total=False):
+    """Options of `ER` that every method takes that stands on it."""
+
+    memory: int
+    augment_memory: bool
+    fidelity: Literal["clean", "authors"]
 
 
 class ER(Strategy):
@@ -75,11 +83,20 @@ class ER(Strategy):
         self.memory.begin_task(visit)
 
     def training_loss(self, batch: Batch) -> Tensor:
-        loss = super().training_loss(batch)
+        loss = self.loss_of_batch(batch)
         if self.visit > 1 and len(self.classes) > 1:
-            without = None if self.authors else self.current
-            old, _ = self.memory.sample(len(batch.y), without=without, augment=self.augment_memory)
+            old = self.rehearsed(batch)
             if len(old.y):
                 loss = loss + F.cross_entropy(self(old.x, old.t), old.y)
         self.memory.add(batch)
         return loss
+
+    def loss_of_batch(self, batch: Batch) -> Tensor:
+        """The part of the loss that is for the batch of the task."""
+        return super().training_loss(batch)
+
+    def rehearsed(self, batch: Batch) -> Batch:
+        """Images of the memory that come beside a batch."""
+        without = None if self.authors else self.current
+        old, _ = self.memory.sample(len(batch.y), without=without, augment=self.augment_memory)
+        return old
