@@ -84,8 +84,10 @@ class GEM(Strategy):
         self.memory.add(batch)
         self._references = []
         for task in self.classes:
-            old = None if task == self.current else self.memory.sample(of=task)[0]
-            if old is not None and len(old.y):
+            if task == self.current:
+                continue
+            old, _ = self.memory.sample(of=task, augment=self.augment_memory)
+            if len(old.y):
                 with undivided():
                     loss = F.cross_entropy(self(old.x, old.t), old.y)
                 self._references.append(self._flat(loss))

@@ -61,7 +61,6 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.augment_memory": ["false", "augment=flip"],
     "strategy.accept_drop": ["-100"],
     "strategy.candidates": ["30"],
-    "strategy.distance": ["euclidean"],
     "strategy.ridge": ["3.0"],
     "strategy.train": ["last"],
     "strategy.base_sparsity": ["10", "strategy.stop_drop=-100", "strategy.most_rounds=3"],
@@ -117,6 +116,7 @@ ELSEWHERE = {
     "timm": "tests/backbones/test_by_name.py",
     "torchvision": "tests/backbones/test_by_name.py",
     "retrain": "tests/strategies/test_retrain.py",
+    "ncm.distance": "tests/strategies/test_closed_form.py",
     "alexnet.weights": "tests/backbones/test_pretrained.py",
     "resnet18.weights": "tests/backbones/test_pretrained.py",
 }
