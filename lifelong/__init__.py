@@ -89,11 +89,13 @@ if TYPE_CHECKING:
     from lifelong.strategies import ERACE as ERACE
     from lifelong.strategies import EWC as EWC
     from lifelong.strategies import GEM as GEM
+    from lifelong.strategies import GPM as GPM
     from lifelong.strategies import LASEM as LASEM
     from lifelong.strategies import MAS as MAS
     from lifelong.strategies import MIR as MIR
     from lifelong.strategies import NCM as NCM
     from lifelong.strategies import SI as SI
+    from lifelong.strategies import WSN as WSN
     from lifelong.strategies import Anchored as Anchored
     from lifelong.strategies import ArchitectureSearch as ArchitectureSearch
     from lifelong.strategies import BruteForce as BruteForce
@@ -102,11 +104,15 @@ if TYPE_CHECKING:
     from lifelong.strategies import GDumb as GDumb
     from lifelong.strategies import ICaRL as ICaRL
     from lifelong.strategies import Joint as Joint
+    from lifelong.strategies import L2Init as L2Init
     from lifelong.strategies import LwF as LwF
+    from lifelong.strategies import PackNet as PackNet
     from lifelong.strategies import RanPAC as RanPAC
     from lifelong.strategies import Retrain as Retrain
     from lifelong.strategies import Round as Round
+    from lifelong.strategies import ShrinkPerturb as ShrinkPerturb
     from lifelong.strategies import Strategy as Strategy
+    from lifelong.strategies import Subnetworks as Subnetworks
     from lifelong.strategies import Tickets as Tickets
     from lifelong.strategies import TicketsBU as TicketsBU
     from lifelong.strategies import TicketsTD as TicketsTD
@@ -192,6 +198,12 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "ShrinkPerturb",
+        "L2Init",
+        "GPM",
+        "Subnetworks",
+        "WSN",
+        "PackNet",
         "ICaRL",
         "GDumb",
         "GEM",

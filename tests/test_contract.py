@@ -50,6 +50,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "gem": "strategy.per_class=4",
     "gdumb": "strategy.memory=120",
     "icarl": "strategy.memory=60",
+    "packnet": "strategy.retrain_epochs=3",
     "ranpac": "strategy.projections=30",
     "tickets_td": "strategy.memory=10 strategy.round_epochs=1 unlabeled=exemplars batch_size=64",
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "

@@ -16,20 +16,26 @@ from lifelong.strategies.ewc import EWC
 from lifelong.strategies.frozen_body import FrozenBody
 from lifelong.strategies.gdumb import GDumb
 from lifelong.strategies.gem import GEM
+from lifelong.strategies.gpm import GPM
 from lifelong.strategies.icarl import ICaRL
 from lifelong.strategies.joint import Joint
+from lifelong.strategies.l2_init import L2Init
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
 from lifelong.strategies.mir import MIR
 from lifelong.strategies.ncm import NCM
+from lifelong.strategies.packnet import PackNet
 from lifelong.strategies.ranpac import RanPAC
 from lifelong.strategies.retrain import Retrain
+from lifelong.strategies.shrink_perturb import ShrinkPerturb
 from lifelong.strategies.si import SI
 from lifelong.strategies.strategy import Round, Strategy
+from lifelong.strategies.subnetworks import Subnetworks
 from lifelong.strategies.tickets import Tickets
 from lifelong.strategies.tickets_bu import TicketsBU
 from lifelong.strategies.tickets_td import TicketsTD
+from lifelong.strategies.wsn import WSN
 
 __all__ = [
     "AGEM",
@@ -42,11 +48,13 @@ __all__ = [
     "ERACE",
     "EWC",
     "GEM",
+    "GPM",
     "LASEM",
     "MAS",
     "MIR",
     "NCM",
     "SI",
+    "WSN",
     "Anchored",
     "ArchitectureSearch",
     "BruteForce",
@@ -55,11 +63,15 @@ __all__ = [
     "GDumb",
     "ICaRL",
     "Joint",
+    "L2Init",
     "LwF",
+    "PackNet",
     "RanPAC",
     "Retrain",
     "Round",
+    "ShrinkPerturb",
     "Strategy",
+    "Subnetworks",
     "Tickets",
     "TicketsBU",
     "TicketsTD",

@@ -41,6 +41,7 @@ CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
     "gem": ["strategy.per_class=2"],
     "icarl": ["strategy.memory=12"],
     "mir": ["strategy.memory=60"],
+    "packnet": ["strategy.retrain_epochs=1"],
     "ranpac": ["strategy.projections=30"],
     "er": ["strategy.memory=20"],
     "lasem_group_hps": ["backbone=conv_small", "transfer.groups=[2,2]"],

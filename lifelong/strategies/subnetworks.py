@@ -1,0 +1,102 @@
+"""Methods whose tasks each have a part of the body's weights (PackNet, WSN)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lifelong.data import Batch, Visit
+from lifelong.measures import Prediction
+from lifelong.networks import Network, by_task
+from lifelong.optim.schedules import Schedule, constant
+from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.strategy import Strategy
+
+
+class Subnetworks(Strategy):
+    """A method says in `used` which weights answer for a task, and in `trained` which a step moves.
+
+    Weights are those of the body's convolutions and linear maps. Its biases and normalisation learn
+    with the first visit alone. What a step is not to move is put back after it, whatever the
+    optimizer does.
+
+    Args:
+        network: of one body.
+        optimizer: see `Strategy`.
+        schedule: see `Strategy`.
+
+    Attributes:
+        numbers: for each task the number of its first visit.
+    """
+
+    refuses: Mapping[str, str] = {
+        **Strategy.refuses,
+        "blurry": "a batch has the weights of one task",
+    }
+    network: Network
+
+    def __init__(
+        self, network: Network, optimizer: MakeOptimizer, schedule: Schedule = constant
+    ) -> None:
+        super().__init__(network, optimizer, schedule)
+        self.numbers: dict[int, int] = {}
+        self.method = {"capacity": {}}
+        self._held: dict[str, Tensor] = {}
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """By their names in the network."""
+        named = self.network.body.named_parameters()
+        return {f"body.{name}": p for name, p in named if p.dim() > 1}
+
+    def used(self, task: int) -> dict[str, Tensor]:
+        """The weights as they answer for a task."""
+        raise NotImplementedError
+
+    def trained(self) -> dict[str, Tensor]:
+        """Which entries of the weights the current round moves, bool."""
+        raise NotImplementedError
+
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        self.numbers.setdefault(visit.task.index, visit.number)
+        for p in self.network.body.parameters():
+            p.requires_grad_(p.dim() > 1 or visit.number == 1)
+        self._held = {}
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        def scores(rows: Tensor, task: int) -> Tensor:
+            of_task = torch.full((len(rows),), task)
+            found: Tensor = functional_call(self.network, self.used(task), (rows, of_task))
+            return found
+
+        return by_task(scores, x, t)
+
+    def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
+        if t is not None:
+            return super().predict(x, t)
+        tasks = self.candidate_tasks()
+        return self._among([self(x, torch.full((len(x),), task)) for task in tasks], tasks)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.network.body.modules() if self.visit > 1 else ():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+    def on_train_start(self) -> None:
+        self._hold()
+
+    def _hold(self) -> None:
+        """Notes what a step must not move."""
+        self._held = {name: p.detach().clone() for name, p in self.weights().items()}
+
+    @torch.no_grad()
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        moved = self.trained()
+        for name, p in self.weights().items():
+            p.copy_(torch.where(moved[name], p, self._held[name]))

@@ -1,0 +1,257 @@
+"""PackNet, WSN, GPM, L2 Init, shrink and perturb by hand."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lifelong import (
+    GPM,
+    WSN,
+    L2Init,
+    MultiHead,
+    Network,
+    PackNet,
+    ShrinkPerturb,
+    Strategy,
+    TaskStream,
+    by_class,
+    convnet,
+    mlp,
+)
+from lifelong.data.sources import digits
+from lifelong.strategies.gpm import patches, spanned
+
+SGD = partial(torch.optim.SGD, lr=0.1)
+BODIES = {
+    "mlp": partial(mlp, (1, 8, 8), [20, 12]),
+    "convnet": partial(convnet, (1, 8, 8), [4, 6], [2, 2]),
+}
+
+
+def stream(**options: Any) -> TaskStream:
+    return by_class(digits(), tasks=5, validation=0.1, batch_size=20, fraction=0.2, **options)
+
+
+def made(kind: Any, body: str = "mlp", **options: Any) -> Any:
+    torch.manual_seed(0)
+    return kind(Network(BODIES[body], MultiHead), SGD, **options)
+
+
+def step(method: Strategy, batch: Any, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    method.training_loss(batch).backward()
+    method.on_before_optimizer_step(optimizer)
+    optimizer.step()
+    method.on_train_batch_end(None, batch, 0)
+
+
+def learned(method: Any, made: TaskStream, steps: int = 4) -> None:
+    """A few steps of momentum and decay in each round of each visit."""
+    for visit in made:
+        method.begin_task(visit)
+        for _ in method.rounds(visit):
+            method.on_train_start()
+            params = [p for p in method.parameters() if p.requires_grad]
+            optimizer = torch.optim.SGD(params, lr=0.05, momentum=0.9, weight_decay=0.01)
+            for number in range(steps):
+                step(method, visit.train[torch.arange(10) + 10 * (number % 3)], optimizer)
+        method.end_task(visit, made.loader(visit.train))
+
+
+def answers(method: Strategy, task: Any) -> torch.Tensor:
+    method.eval()
+    batch = task.test[torch.arange(len(task.test))]
+    with torch.no_grad():
+        return method(batch.x, batch.t)
+
+
+@pytest.mark.parametrize("kind", [PackNet, WSN])
+@pytest.mark.parametrize("body", BODIES)
+def test_answers_of_earlier_tasks_stay_to_the_last_bit(kind: Any, body: str) -> None:
+    method, tasks = made(kind, body), stream()
+    visits, before = list(tasks), []
+    for number, visit in enumerate(visits):
+        one = TaskStreamOf(visit, tasks)
+        learned(method, one)
+        assert all(
+            torch.equal(kept, answers(method, visits[index].task))
+            for index, kept in enumerate(before)
+        )
+        before.append(answers(method, visit.task))
+        assert len(before) == number + 1
+    mixed = torch.cat([visits[0].task.test.x[:3], visits[3].task.test.x[:3]]).float()
+    t = torch.tensor([0, 0, 0, 3, 3, 3])
+    with torch.no_grad():
+        whole = method(mixed, t)
+        parts = [method(mixed[:3], t[:3]), method(mixed[3:], t[3:])]
+    torch.testing.assert_close(whole, torch.cat(parts))
+    assert method.predict(mixed).scores.shape == (6, 10)
+
+
+class TaskStreamOf:
+    """One visit of a stream."""
+
+    def __init__(self, visit: Any, whole: TaskStream) -> None:
+        self.visit, self.loader = visit, whole.loader
+
+    def __iter__(self) -> Any:
+        return iter([self.visit])
+
+
+def test_packnet_prunes_the_smallest_free_weights_of_each_layer() -> None:
+    method, tasks = made(PackNet, prune=0.75), stream(order=[1, 2])
+    learned(method, tasks)
+    for name, p in method.weights().items():
+        owner, size = method.owner[name], p.numel()
+        left = round(0.75 * size)
+        assert int((owner == 1).sum()) == size - left
+        assert int((owner == 2).sum()) == left - round(0.75 * left)
+        assert not p[owner == 0].any()
+    assert method.method["capacity"]["2"] == pytest.approx(1 - 0.75**2, abs=0.01)
+
+
+def test_packnet_leaves_weights_of_others_alone_in_each_round() -> None:
+    method, visits = made(PackNet, prune=0.5), list(stream(order=[1, 2]))
+    learned(method, TaskStreamOf(visits[0], stream()))
+    method.begin_task(visits[1])
+    for number, _ in enumerate(method.rounds(visits[1])):
+        before = {name: p.detach().clone() for name, p in method.weights().items()}
+        method.on_train_start()
+        optimizer = torch.optim.Adam([p for p in method.parameters() if p.requires_grad], lr=0.01)
+        for _ in range(3):
+            step(method, visits[1].train[torch.arange(10)], optimizer)
+        for name, p in method.weights().items():
+            owner = method.owner[name]
+            free = owner == (0 if number == 0 else 2)
+            assert torch.equal(p[~free], before[name][~free])
+            assert not torch.equal(p[free], before[name][free])
+
+
+def test_the_gradient_of_a_score_is_that_of_its_place_in_the_mask() -> None:
+    method, visit = made(WSN, share=0.3), stream().visits[0]
+    method.begin_task(visit)
+    batch = visit.train[torch.arange(10)]
+    method.training_loss(batch).backward()
+    masks = {name: mask.float().requires_grad_() for name, mask in method.mask().items()}
+    assert all(int(mask.sum()) == round(0.3 * mask.numel()) for mask in masks.values())
+    h = batch.x.flatten(1)
+    for number, (name, mask) in enumerate(masks.items()):
+        bias = method.network.body[number].bias
+        h = F.linear(h, method.weights()[name] * mask, bias).relu()
+    F.cross_entropy(method.network.heads(h, 0), batch.y).backward()
+    for name, mask in masks.items():
+        score = method.scores[name.replace(".", "_")]
+        torch.testing.assert_close(score.grad, mask.grad * score.sign())
+
+
+def test_wsn_counts_what_is_taken() -> None:
+    method = made(WSN, share=0.3)
+    learned(method, stream(order=[1, 2, 3]))
+    union = {name: torch.zeros_like(p).bool() for name, p in method.weights().items()}
+    for masks in method.masks.values():
+        for name, mask in masks.items():
+            union[name] |= mask
+    share = sum(int(u.sum()) for u in union.values()) / sum(u.numel() for u in union.values())
+    assert method.method["capacity"]["3"] == pytest.approx(share, abs=1e-6)
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_steps_of_gpm_are_orthogonal_to_old_inputs(body: str) -> None:
+    method, tasks = made(GPM, body, threshold=0.9), stream(order=[1, 2, 3])
+    visits = list(tasks)
+    for visit in visits[:2]:
+        learned(method, TaskStreamOf(visit, tasks))
+    method.begin_task(visits[2])
+    method.double()
+    batch = visits[2].train[torch.arange(10)]
+    F.cross_entropy(method(batch.x.double(), batch.t), batch.y).backward()
+    method.on_before_optimizer_step(torch.optim.SGD(method.parameters(), lr=0.1))
+    for name, p in method.weights().items():
+        basis = method.bases[name].double()
+        identity = torch.eye(basis.shape[1], dtype=torch.double)
+        torch.testing.assert_close(basis.T @ basis, identity, atol=1e-10, rtol=0)
+        assert float((p.grad.flatten(1) @ basis).abs().max()) < 1e-10
+        assert p.grad.any()
+
+
+def test_the_basis_is_that_of_a_singular_value_decomposition() -> None:
+    draw = np.random.default_rng(0)
+    inputs = torch.from_numpy(draw.normal(size=(12, 40)) * np.linspace(3, 0.1, 12)[:, None])
+    found = spanned(inputs, None, 0.9)
+    u, s, _ = np.linalg.svd(inputs.numpy())
+    count = int(np.searchsorted(np.cumsum(s**2) / (s**2).sum(), 0.9)) + 1
+    assert found.shape == (12, count)
+    np.testing.assert_allclose((found @ found.T).numpy(), u[:, :count] @ u[:, :count].T, atol=1e-10)
+    more = torch.from_numpy(draw.normal(size=(12, 40)))
+    wider = spanned(more, found, 0.95)
+    kept = (wider.T @ more).square().sum() / more.square().sum()
+    assert kept >= 0.95
+    torch.testing.assert_close(wider @ (wider.T @ found), found)  # what was kept is in it
+    fewer = wider[:, :-1]
+    assert (fewer.T @ more).square().sum() / more.square().sum() < 0.95
+    assert spanned(inputs, found, 0.5).shape == found.shape  # which it holds already
+
+
+def test_patches_stand_in_the_order_of_the_weights_entries() -> None:
+    u, weight = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3)
+    options = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}
+    seen = patches(u, (3, 3), options)  # (27, 2 * 36)
+    z = (weight.flatten(1) @ seen).view(4, 2, 6, 6).transpose(0, 1)
+    torch.testing.assert_close(z, F.conv2d(u, weight, padding=1))
+
+
+def test_l2_init_draws_to_the_first_weights() -> None:
+    method, visits = made(L2Init, strength=0.3), list(stream(order=[1, 2]))
+    method.begin_task(visits[0])
+    first = {name: p.detach().clone() for name, p in method.network.named_parameters()}
+    learned(method, TaskStreamOf(visits[0], stream()))
+    method.begin_task(visits[1])
+    first |= {
+        name: p.detach().clone() for name, p in method.network.named_parameters()
+        if name.startswith("heads.all.1")
+    }  # fmt: skip
+    batch = visits[1].train[torch.arange(10)]
+    expected = F.cross_entropy(method(batch.x, batch.t), batch.y)
+    for name, p in method.network.named_parameters():
+        if not name.startswith("heads.all.0"):
+            expected = expected + 0.3 * (p - first[name]).square().sum()
+    torch.testing.assert_close(method.training_loss(batch), expected)
+
+
+def test_shrink_and_perturb() -> None:
+    method, visits = made(ShrinkPerturb, shrink=0.5, deviation=0.1), list(stream(order=[1, 2]))
+    method.begin_task(visits[0])
+    before = {name: p.detach().clone() for name, p in method.network.named_parameters()}
+    torch.manual_seed(3)
+    method.begin_task(visits[1])
+    noise = []
+    for name, p in method.network.named_parameters():
+        if name.startswith("heads.all.0"):
+            assert torch.equal(p, before[name])
+        elif name.startswith("body"):
+            noise.append((p.detach() - 0.5 * before[name]).flatten())
+    values = torch.cat(noise)
+    assert float(values.std()) == pytest.approx(0.1, rel=0.1)
+    assert abs(float(values.mean())) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (PackNet, {"prune": 1.0}, r"strategy\.prune=1\.0: give a share"),
+        (PackNet, {"retrain_epochs": 0}, r"strategy\.retrain_epochs=0"),
+        (WSN, {"share": 0.0}, r"strategy\.share=0\.0"),
+        (GPM, {"threshold": 1.5}, r"strategy\.threshold=1\.5"),
+        (L2Init, {"strength": -1.0}, r"strategy\.strength=-1\.0"),
+        (ShrinkPerturb, {"shrink": 1.5}, r"strategy\.shrink=1\.5"),
+    ],
+)
+def test_refuses(kind: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        made(kind, **options)
