@@ -15,7 +15,10 @@ SAME = ("er", "lasem_hps", "mas", "tickets_td")  # its kernels are the CPU's
 SHORT = [*FAST, "tasks=2", "epochs=1"]
 
 
-@pytest.mark.parametrize("strategy", [*STRATEGIES, *VARIANTS])
+@pytest.mark.parametrize(
+    "strategy",
+    [*STRATEGIES, *(pytest.param(way, marks=pytest.mark.slow) for way in VARIANTS)],
+)
 def test_nothing_is_misplaced(tmp_path: Path, strategy: str) -> None:
     options = [*SHORT, *chosen(strategy)]
     with Device() as device:

@@ -29,7 +29,7 @@ def test_lines_are_completed(tmp_path: Path) -> None:
     (tmp_path / "strategy").mkdir()
     (tmp_path / "strategy" / "mine.yaml").write_text("a: 1\n")
     for sign in ("=", " "):
-        assert after(f"lifelong run --config-dir{sign}{tmp_path} strategy=mi") == ["strategy=mine"]
+        assert after(f"lifelong run --config-dir{sign}{tmp_path} strategy=min") == ["strategy=mine"]
     assert "tables" not in groups()
 
 
