@@ -30,6 +30,7 @@ class Named(Wrapped):
         cache: see `Wrapped`.
         lora: see `Wrapped`.
         lora_alpha: see `Wrapped`.
+        prompts: see `Wrapped`.
         options: further arguments of the network, such as `{drop_path_rate: 0.1}`.
 
     Raises:
@@ -50,6 +51,7 @@ class Named(Wrapped):
         cache: bool = False,
         lora: int = 0,
         lora_alpha: float | None = None,
+        prompts: int = 0,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         known = self.known()
@@ -62,8 +64,8 @@ class Named(Wrapped):
             module = self.made(tuple(shape), name, pretrained is True, state, dict(options or {}))
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
-        super().__init__(module, shape, fixed, freeze, blocks, cache, lora, lora_alpha)
-        self.drawn = pretrained is False and not lora
+        super().__init__(module, shape, fixed, freeze, blocks, cache, lora, lora_alpha, prompts)
+        self.drawn = pretrained is False and not (lora or prompts)
 
     @staticmethod
     def known() -> Sequence[str]:

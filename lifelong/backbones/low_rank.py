@@ -14,7 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class LowRank(nn.Module):
+class Learned(nn.Module):
+    """What is learned beside weights that stay: its parameters are all that a body then has."""
+
+    def restart(self) -> None:
+        """Draws them anew."""
+        raise NotImplementedError
+
+
+class LowRank(Learned):
     """A linear map that stays, and a change of rank r that is learned; at first the change is zero.
 
     Args:
@@ -74,8 +82,13 @@ def adapted(module: nn.Module, rank: int, alpha: float | None = None) -> nn.Modu
             f"backbone.lora={rank}: {type(module).__name__} has no linear maps to be changed; give "
             "a vision transformer, or 0"
         )
+    return fixed(module)
+
+
+def fixed(module: nn.Module) -> nn.Module:
+    """A module whose weights are buffers, but for what is `Learned`."""
     for part in module.modules():
-        own = [] if isinstance(part, LowRank) else list(part.named_parameters(recurse=False))
+        own = [] if isinstance(part, Learned) else list(part.named_parameters(recurse=False))
         for name, p in own:
             delattr(part, name)
             part.register_buffer(name, p.detach())
@@ -83,13 +96,17 @@ def adapted(module: nn.Module, rank: int, alpha: float | None = None) -> nn.Modu
 
 
 def renewed(module: nn.Module) -> nn.Module:
-    """A copy that has the weights which stay in common with the original, and new changes."""
-    low = [part for part in module.modules() if isinstance(part, LowRank)]
-    if not low:
+    """A copy that has the weights which stay in common with the original, and learns anew."""
+    if not any(isinstance(part, Learned) for part in module.modules()):
         return copy.deepcopy(module)
-    stays = {id(tensor): tensor for part in low for tensor in part.buffers(recurse=False)}
+    statistics = {
+        id(tensor)
+        for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        for name, tensor in part.named_buffers(recurse=False) if name not in ("weight", "bias")
+    }  # fmt: skip
+    stays = {id(t): t for t in module.buffers() if id(t) not in statistics}
     made = copy.deepcopy(module, stays)
     for part in made.modules():
-        if isinstance(part, LowRank):
+        if isinstance(part, Learned):
             part.restart()
     return made

@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import Body
+from lifelong.backbones.blocks import found
 from lifelong.backbones.low_rank import adapted
+from lifelong.backbones.prompts import prompted
 from lifelong.backbones.unit import Unit
 
 
@@ -29,6 +31,8 @@ class Wrapped(Body):
         lora: rank of the changes of its linear maps that are trained, where all its weights stay
             (Hu et al., 2022); 0 to train the weights.
         lora_alpha: scale of these changes, over the rank; null for the rank.
+        prompts: tokens that are learned in each block of a vision transformer, where all its
+            weights stay (Jia et al., 2022); 0 for none.
 
     Raises:
         ValueError: the module does not take such images, or is no sequence of blocks where these
@@ -48,13 +52,16 @@ class Wrapped(Body):
         cache: bool = False,
         lora: int = 0,
         lora_alpha: float | None = None,
+        prompts: int = 0,
     ) -> None:
         super().__init__()
-        if lora and fixed:
+        if (lora or prompts) and fixed:
             raise ValueError(
-                f"backbone.lora={lora}: is trained, and backbone.fixed=true trains nothing of the "
-                "body; give either"
+                f"backbone.lora={lora}, backbone.prompts={prompts}: are trained, and "
+                "backbone.fixed=true trains nothing of the body; give either"
             )
+        if prompts:
+            module = prompted(module, list(blocks or found(module)), shape, prompts)
         if lora or lora_alpha is not None:
             module = adapted(module, lora, lora_alpha)
         if cache and not fixed:
@@ -110,6 +117,7 @@ class Module(Wrapped):
         cache: see `Wrapped`.
         lora: see `Wrapped`.
         lora_alpha: see `Wrapped`.
+        prompts: see `Wrapped`.
 
     Raises:
         ValueError: what it makes is no module, or does not take such images.
@@ -128,13 +136,14 @@ class Module(Wrapped):
         cache: bool = False,
         lora: int = 0,
         lora_alpha: float | None = None,
+        prompts: int = 0,
     ) -> None:
         asks = "shape" in inspect.signature(module).parameters
         made = module(shape=tuple(shape)) if asks else module()
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
-        super().__init__(made, shape, fixed, freeze, blocks, cache, lora, lora_alpha)
-        self.drawn = not lora
+        super().__init__(made, shape, fixed, freeze, blocks, cache, lora, lora_alpha, prompts)
+        self.drawn = not (lora or prompts)
 
 
 def digest_of(module: nn.Module) -> int:

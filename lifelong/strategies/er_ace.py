@@ -22,7 +22,8 @@ from lifelong.strategies.strategy import Strategy
 class ERACE(ER):
     """From the second task on, a batch is told apart among its own classes, old images among all.
 
-    Where each task has a head of its own (`heads=multi`), nearly the same as `ER`.
+    Images of the memory are of the current task as well: what tells new classes from old ones. Where
+    each task has a head of its own (`heads=multi`), nearly the same as `ER`.
 
     Args:
         network: see `ER`.
@@ -30,7 +31,7 @@ class ERACE(ER):
         schedule: see `ER`.
         memory: see `ER`.
         augment_memory: see `ER`.
-        fidelity: see `ER`.
+        fidelity: `authors`: the memory is filled batch by batch, see `ER`.
 
     >>> import torch
     >>> from functools import partial
@@ -53,6 +54,11 @@ class ERACE(ER):
         present = torch.zeros(scores.shape[1], dtype=torch.bool, device=scores.device)
         present[labels] = True
         return scores.masked_fill(~present, -torch.inf)
+
+    def rehearsed(self, batch: Batch) -> Batch:
+        """Of all tasks: new classes are told apart from old ones by images of the memory alone."""
+        old, _ = self.memory.sample(len(batch.y), augment=self.augment_memory)
+        return old
 
     def loss_of_batch(self, batch: Batch) -> Tensor:
         if self.visit == 1:

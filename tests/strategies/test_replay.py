@@ -117,7 +117,7 @@ def test_er_ace_tells_a_batch_apart_among_its_own_classes() -> None:
     method.begin_task(second)
     batch = second.train[torch.arange(0, len(second.train), 6)[:10]]
     state = torch.get_rng_state()
-    old, _ = method.memory.sample(len(batch.y), without=1)
+    old, _ = method.memory.sample(len(batch.y))
     torch.set_rng_state(state)
     scores = method(batch.x, batch.t)  # own classes first
     own = scores[:, :2] if len(batch.y.unique()) == 2 else scores[:, batch.y.unique()]
