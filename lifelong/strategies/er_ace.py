@@ -22,8 +22,8 @@ from lifelong.strategies.strategy import Strategy
 class ERACE(ER):
     """From the second task on, a batch is told apart among its own classes, old images among all.
 
-    Images of the memory are of the current task as well: what tells new classes from old ones. Where
-    each task has a head of its own (`heads=multi`), nearly the same as `ER`.
+    Images of the memory are of the current task as well, which tells new classes from old ones.
+    Where each task has a head of its own (`heads=multi`), nearly the same as `ER`.
 
     Args:
         network: see `ER`.
