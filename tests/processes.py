@@ -92,7 +92,9 @@ def fresh(folder: Path, *arguments: str, session: bool = False) -> subprocess.Po
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    """Without W&B's service, which a run in this process may have left."""
+    given = {key: value for key, value in os.environ.items() if key != "WANDB_SERVICE"}
+    return {**given, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def _run(

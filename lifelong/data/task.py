@@ -202,7 +202,10 @@ class Images(Dataset[Batch]):
         if all(isinstance(part.x, StoredPixels) for part in parts):
             joined = Images(StoredPixels.joined([part.x for part in parts]), y, t)
         else:
-            joined = Images(torch.cat([part.x[:] for part in parts]), y, t)
+            pixels = [part.x[:] for part in parts]
+            alike = len({x.device for x in pixels}) == 1
+            home = pixels[0].device if alike else first.y.device  # those of a file are on the CPU
+            joined = Images(torch.cat([x.to(home) for x in pixels]), y, t)
         joined.served_as(first)
         joined.row = torch.cat([part.row for part in parts])
         features = [part.features for part in parts if part.features is not None]

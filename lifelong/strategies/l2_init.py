@@ -42,7 +42,7 @@ class L2Init(Strategy):
     >>> from lifelong.data.sources import digits
     >>> stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=32)
     >>> method.begin_task(stream.visits[0])
-    >>> float(method.distance())
+    >>> method.distance().item()
     0.0
     """
 

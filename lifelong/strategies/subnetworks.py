@@ -31,6 +31,16 @@ class Subnetworks(Strategy):
 
     Attributes:
         numbers: for each task the number of its first visit.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import MultiHead, Network, Subnetworks, mlp
+    >>> class Whole(Subnetworks):
+    ...     def used(self, task):
+    ...         return dict(self.weights())
+    >>> network = Network(partial(mlp, (1, 8, 8), [16]), MultiHead)
+    >>> list(Whole(network, partial(SGD, lr=0.1)).used(0))
+    ['body.0.weight']
     """
 
     refuses: Mapping[str, str] = {
