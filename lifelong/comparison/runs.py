@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Required, TypedDict
 
 from lifelong.configuration.folders import FAILURES
@@ -59,7 +60,16 @@ COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "bytes": lambda found: (found.get("bytes_after_visit") or [{}])[-1].get("total"),
     "multiply_adds": lambda found: found.get("multiply_adds", {}).get("training_step"),
     "peak_memory": lambda found: found.get("peak_memory", {}).get("process"),
+    "capacity": lambda found: _capacity(found.get("method", {}).get("capacity")),
 }
+
+
+def _capacity(of_visits: Any) -> float | None:
+    """Share of weights, or of each layer's directions, that are taken at the end."""
+    if not isinstance(of_visits, dict) or not of_visits:
+        return None
+    last = of_visits[max(of_visits, key=int)]
+    return fmean(last.values()) if isinstance(last, dict) else float(last)
 
 
 def read(

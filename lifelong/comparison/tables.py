@@ -36,8 +36,12 @@ IN_PERCENT = ("forgetting",)  # those that papers give as a share of 1, and tabl
 # as `relative_time: [6.55, lasem_hps]`.
 TIMES = {"seconds": "published seconds", "relative_time": "time over another's"}
 WEIGHTS_LEFT = "weights_left"  # likewise: of runs with masks, % after each task
-# Costs that stand in tables beside parameters and seconds, where runs have them; in millions.
-MORE_COSTS = {"bytes": "MB kept", "multiply_adds": "multiply-adds of a step, 10^6"}
+# Costs that stand in tables beside parameters and seconds, where runs have them: heading and unit.
+MORE_COSTS = {
+    "bytes": ("MB kept", 1e6),
+    "multiply_adds": ("multiply-adds of a step, 10^6", 1e6),
+    "capacity": ("weights taken, %", 0.01),
+}
 REFERRED = ("intransigence_", "knowledge_transfer_")  # begin the names of metrics of references
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
@@ -58,7 +62,7 @@ def scaled(group: Group, metric: str) -> Summary:
 def column(metric: str) -> Metric:
     """How a metric of `COLUMNS`, or a cost, is shown."""
     if metric in MORE_COSTS:
-        return Metric(metric, metric, MORE_COSTS[metric], 1, 0)
+        return Metric(metric, metric, MORE_COSTS[metric][0], 1, 0)
     return metric_of(metric) or Metric(metric, metric, metric, 1, 4)
 
 
@@ -130,7 +134,7 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
         if metric in known:
             heads += [f"published {column(metric).heading}", "difference"]
     costs = [cost for cost in MORE_COSTS if any(group.values(cost) for group in groups)]
-    heads += ["parameters", *(MORE_COSTS[cost] for cost in costs), "seconds of training"]
+    heads += ["parameters", *(MORE_COSTS[cost][0] for cost in costs), "seconds of training"]
     if against_paper:
         heads += [heading for key, heading in TIMES.items() if _published_by_any(groups, key)]
     for group in groups:
@@ -144,8 +148,8 @@ def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
                 cells += _beside(ours, published(group, metric), digits)
         size = group.mean("parameters")
         cells.append((f"{size:,.0f}", size))
-        millions = [group.mean(cost) / 1e6 for cost in costs]
-        cells += [("-" if math.isnan(each) else f"{each:,.2f}", each) for each in millions]
+        more = [group.mean(cost) / MORE_COSTS[cost][1] for cost in costs]
+        cells += [("-" if math.isnan(each) else f"{each:,.2f}", each) for each in more]
         cells += _times(group, groups, against_paper)
         rows.append([cell for cell, _ in cells])
         keys.append([key for _, key in cells])

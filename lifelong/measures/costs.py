@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import resource
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -32,8 +32,8 @@ def kept_bytes(strategy: Learner) -> dict[str, int]:
     aside = [
         value
         for name, values in vars(strategy).items()
-        if isinstance(values, dict) and name not in ("_parameters", "_buffers")
-        for value in values.values()
+        if name not in ("_parameters", "_buffers", "_modules")
+        for value in _inside(values)
     ]
     copies = {v.data_ptr(): v.nbytes for v in aside if type(v) is Tensor}
     tasks = [part for task in aside if isinstance(task, Task) for part in (task.train, task.val)]
@@ -45,6 +45,15 @@ def kept_bytes(strategy: Learner) -> dict[str, int]:
         )
     found = {name: size for name, size in found.items() if size}
     return found | {"total": sum(found.values())}
+
+
+def _inside(values: Any) -> Iterator[Any]:
+    """What dicts hold, at any depth; and a tensor itself, unless it is a number."""
+    if isinstance(values, dict):
+        for value in values.values():
+            yield from _inside(value)
+    elif isinstance(values, Task) or (torch.is_tensor(values) and values.dim()):
+        yield values
 
 
 def bytes_of(module: nn.Module) -> int:

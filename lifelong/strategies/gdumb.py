@@ -74,7 +74,7 @@ class GDumb(Strategy):
         self.augment_memory = augment_memory
         self.method = {"memory": memory}
         self._first: dict[str, Tensor] = {}  # weights before any training
-        self._met: dict[int, Task] = {}
+        self._val: dict[int, Images] = {}  # of the seen tasks
 
     def check(self, tasks: Sequence[Task]) -> None:
         check_augment(self.augment_memory, tasks)
@@ -84,7 +84,7 @@ class GDumb(Strategy):
         self.memory.begin_task(visit)
         for name, value in tensors_of(self.network).items():
             self._first.setdefault(name, value)
-        self._met |= {task.index: task for task in visit.tasks}
+        self._val |= {task.index: task.val for task in visit.tasks}
 
     def rounds(self, visit: Visit) -> Rounds:
         order = torch.randperm(len(visit.train))
@@ -94,7 +94,7 @@ class GDumb(Strategy):
             return
         put_back(self.network, self._first)
         self.began = self.scheduled = 0
-        val = Images.joined([task.val for task in self._met.values()])
+        val = Images.joined(list(self._val.values()))
         yield Round("memory", train=self.images, val=val)
 
     def images(self) -> Images:

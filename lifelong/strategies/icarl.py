@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Task, Visit
+from lifelong.data import Batch, Images, Visit
 from lifelong.measures import Prediction
 from lifelong.networks import IncrementalHead, Network
 from lifelong.optim.schedules import Schedule, constant
@@ -80,17 +80,17 @@ class ICaRL(Strategy):
         self.teacher: Network | None = None  # the network before the task
         self.means = torch.zeros(0, network.body.features)  # of normalised features, (c, f)
         self.numbers: list[int] = []  # their class numbers
-        self._met: dict[int, Task] = {}
+        self._val: dict[int, Images] = {}  # of the seen tasks
 
     def begin_task(self, visit: Visit) -> None:
         if self.classes:
             self.teacher = copy.deepcopy(self.network).requires_grad_(False).eval()
         super().begin_task(visit)
         self.kept.begin_task(visit)
-        self._met[visit.task.index] = visit.task
+        self._val[visit.task.index] = visit.task.val
 
     def rounds(self, visit: Visit) -> Rounds:
-        val = Images.joined([task.val for task in self._met.values()])
+        val = Images.joined(list(self._val.values()))
         yield Round(train=lambda: self._images(visit), val=val)
 
     def _images(self, visit: Visit) -> Images:

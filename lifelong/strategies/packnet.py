@@ -64,7 +64,7 @@ class PackNet(Subnetworks):
         self.dense = False  # whether all free weights are trained
         # Number of the visit whose weight an entry is; 0: free.
         self.owner = {
-            name: torch.zeros_like(p, dtype=torch.int32) for name, p in self.weights().items()
+            name: torch.zeros_like(p, dtype=torch.int16) for name, p in self.weights().items()
         }
 
     def begin_task(self, visit: Visit) -> None:

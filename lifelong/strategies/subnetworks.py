@@ -8,6 +8,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.data import DataLoader
 
 from lifelong.data import Batch, Visit
 from lifelong.measures import Prediction
@@ -104,6 +105,10 @@ class Subnetworks(Strategy):
     def _hold(self) -> None:
         """Notes what a step must not move."""
         self._held = {name: p.detach().clone() for name, p in self.weights().items()}
+
+    def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        super().end_task(visit, loader)
+        self._held = {}
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:

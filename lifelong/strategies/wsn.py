@@ -112,7 +112,7 @@ class WSN(Subnetworks):
     def end_task(self, visit: Visit, loader: Any) -> None:
         super().end_task(visit, loader)
         self.masks.setdefault(visit.task.index, self.mask())
-        self._taken = taken = self.taken()
+        taken, self._taken = self.taken(), {}
         used, total = (sum(int(each) for each in every) for every in zip(
             *((mask.sum(), mask.numel()) for mask in taken.values()), strict=True))  # fmt: skip
         self.method["capacity"][str(visit.number)] = round(used / total, 6)

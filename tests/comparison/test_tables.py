@@ -108,3 +108,18 @@ def test_orders_are_averaged_and_the_worst_and_best_are_told(tmp_path: Path) -> 
     assert (
         "over 3 orders: worst 50.0 % (data.order_seed=1), best 80.0 % (data.order_seed=2)" in note
     )
+
+
+def test_what_is_taken_of_the_weights_is_a_column(tmp_path: Path, capsys: Any) -> None:
+    """The share at the end; of layers apart, their mean."""
+    run(tmp_path / "masks", "masks", 1, 0.4, method={"capacity": {"2": 0.75, "10": 0.9}})
+    apart = {"capacity": {"1": {"a": 0.2, "b": 0.4}}}
+    run(tmp_path / "layers", "layers", 1, 0.4, method=apart)
+    run(tmp_path / "none", "none", 1, 0.4)
+    assert main([str(tmp_path)]) == 0
+    told = capsys.readouterr().out
+    assert "| weights taken, % | seconds of training |" in told
+    lines = {line.split("`")[1]: line for line in told.splitlines() if line.startswith("| `")}
+    assert "| 90.00 |" in lines["masks"]
+    assert "| 30.00 |" in lines["layers"]
+    assert "30.00" not in lines["none"]

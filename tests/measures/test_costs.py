@@ -50,6 +50,16 @@ def test_bytes(kind: type[Strategy], options: dict[str, int], wanted: dict[str, 
     assert found == wanted | {"total": sum(wanted.values())}
 
 
+def test_bytes_of_what_a_method_keeps_beside_modules() -> None:
+    """Tensors of its own, and those in dicts at any depth; a number is none."""
+    made = learned(Strategy)
+    plain = kept_bytes(made)["total"]
+    made.gram, made.masks = torch.zeros(3, 3), {1: {"body": torch.zeros(10, dtype=torch.bool)}}
+    made.loss = torch.zeros(())
+    assert kept_bytes(made)["copies"] == 3 * 3 * 4 + 10
+    assert kept_bytes(made)["total"] == plain + 46
+
+
 def test_multiply_adds() -> None:
     """A layer of i inputs and o outputs has i o an image forward, and twice that backward.
 
