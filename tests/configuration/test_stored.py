@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
+import yaml
+
 from lifelong.configuration.complete import complete
-from lifelong.configuration.stored import differences
+from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.stored import SEEDS, differences
 from tests.conftest import configured
 
 
@@ -14,3 +20,22 @@ def test_differences_name_what_would_change_results() -> None:
     old.paths.data_dir = "elsewhere"
     assert differences(old, new) == ["epochs: was 3, is now 4"]
     assert differences(old, old) == []
+
+
+def following(value: Any, path: str = "") -> Iterator[str]:
+    """Keys of options that follow a seed."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from following(below, f"{path}.{key}".strip("."))
+    elif value in ("${seed}", "${seeds.init}", "${seeds.batches}"):
+        yield path
+
+
+def test_whatever_follows_the_seed_is_averaged_over() -> None:
+    """Else runs of several seeds would stand in rows of their own."""
+    files = [*FOLDER.glob("strategy/*.yaml"), *FOLDER.glob("data/[!_]*.yaml")]
+    found = set(following(yaml.safe_load((FOLDER / "data/_stream.yaml").read_text()), "data"))
+    for path in [*files, FOLDER / "config.yaml"]:
+        found |= set(following(yaml.safe_load(path.read_text())))
+    assert {"strategy.seed", "data.seed", "data.shuffle_seed", "seeds.init"} <= found
+    assert found <= set(SEEDS)
