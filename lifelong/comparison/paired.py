@@ -10,6 +10,7 @@ from typing import Any
 
 from lifelong.comparison.groups import Group
 from lifelong.comparison.statistics import holm, summarize
+from lifelong.configuration.stored import SEEDS
 
 MOST_PAIRED = 6  # groups of which all pairs are tested
 ROUNDING = 1e-9  # accuracies that differ by less are equal
@@ -68,8 +69,9 @@ def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]
 
 
 def _by_seeds(group: Group, metric: str) -> dict[tuple[Any, ...], float]:
-    """A metric by all seeds but `strategy.run`, the last one, if they tell the runs apart."""
-    found = {run.seeds[:-1]: run.value(metric) for run in group.runs}
+    """A metric by all seeds but those that other methods do not have, if they tell runs apart."""
+    common = [place for place, key in enumerate(SEEDS) if not key.startswith("strategy.")]
+    found = {tuple(run.seeds[p] for p in common): run.value(metric) for run in group.runs}
     if len(found) < len(group.runs):
         return {run.seeds: run.value(metric) for run in group.runs}
     return found

@@ -23,7 +23,7 @@ IGNORED_ON_RESUME = (*HANDLING, "published", "choices", "changed")
 # What runs that are averaged may differ by.
 SEEDS = (
     "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
-    "data.order_seed", "strategy.run", "strategy.seed",
+    "data.order_seed", "strategy.seed", "strategy.run",
 )  # fmt: skip
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
 LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read

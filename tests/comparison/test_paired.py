@@ -44,3 +44,13 @@ def test_a_ticket_is_paired_with_the_run_that_found_it(tmp_path: Path) -> None:
     [pair] = pairs(groups_in(tmp_path))
     assert pair.n == 2
     assert pair.difference == pytest.approx(-0.175)  # retrain 0.45, 0.50; found 0.6, 0.7
+
+
+def test_a_method_with_a_seed_of_its_own_is_paired_with_others(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run(tmp_path / f"plain{seed}", "er", seed, 0.5 + seed / 10)
+        run(tmp_path / f"drawn{seed}", "ranpac", seed, 0.4 + seed / 20)
+        path = tmp_path / f"drawn{seed}" / "config.yaml"
+        path.write_text(path.read_text().replace("em: paper", f"em: paper, seed: {seed}"))
+    [pair] = pairs(groups_in(tmp_path))
+    assert pair.n == 2
