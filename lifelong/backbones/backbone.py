@@ -144,7 +144,7 @@ class Body(nn.Module):
     kept: int = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, nn.Module) and (name == "features" or hasattr(type(self), name)):
+        if isinstance(value, nn.Module) and (name == "features" or hasattr(Body, name)):
             raise AttributeError(
                 f"{type(self).__name__}.{name}: is what a Body itself says under that name; give "
                 "the module another name"

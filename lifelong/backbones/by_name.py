@@ -65,7 +65,7 @@ class Named(Wrapped):
         except Exception as error:  # of many kinds: no network, arguments, weights
             raise _failed(name, pretrained, error) from None
         super().__init__(module, shape, fixed, freeze, blocks, cache, lora, lora_alpha, prompts)
-        self.drawn = pretrained is False and not (lora or prompts)
+        self.drawn = self.drawn and pretrained is False
 
     @staticmethod
     def known() -> Sequence[str]:

@@ -70,6 +70,7 @@ class Wrapped(Body):
                 "weights; give backbone.fixed=true"
             )
         self.module, self.fixed, self.kept, self.cache = module, fixed, freeze, cache
+        self.drawn = not (lora or prompts)
         self.block_names = tuple(f"module.{name}" for name in blocks or ())
         training = module.training
         try:
@@ -143,7 +144,6 @@ class Module(Wrapped):
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
         super().__init__(made, shape, fixed, freeze, blocks, cache, lora, lora_alpha, prompts)
-        self.drawn = not (lora or prompts)
 
 
 def digest_of(module: nn.Module) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, Unpack, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from lifelong.data.sources.domains import domain_folders
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.hugging_face import hugging_face_domains
 from lifelong.data.sources.pixels import brought
+from lifelong.data.sources.places import located
 from lifelong.data.sources.source import Part, Source
 from lifelong.data.stream import StreamOptions, TaskStream
 from lifelong.data.task import Task
@@ -133,18 +133,12 @@ def folders(
     >>> stream.tasks[0].name
     'pets'
     """
-    if isinstance(roots, str):
-        raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
-    if not roots:
-        raise ValueError("data.roots=[]: give at least one folder")
-    found = []
-    for root in roots:
-        below = Path(data_dir).expanduser() / root
-        place = root if Path(root).expanduser().exists() or not below.exists() else below
-        source = image_folder(
+    found = [
+        image_folder(
             place, shape=options["shape"], cache=data_dir, test=test, crop=crop, option="data.roots"
         )
-        found.append(source)
+        for place in located(roots, data_dir)
+    ]
     return sequence(found, **options)
 
 

@@ -110,9 +110,9 @@ class StoredPixels:
         if isinstance(rows, int):
             return self[torch.tensor([rows])][0]
         which, places = self.which[rows].tolist(), self.rows[rows].tolist()
-        made = torch.empty((len(places), *self.shape[1:]), dtype=self.dtype)
-        if torch.cuda.is_available():
-            made = made.pin_memory()
+        made = torch.empty(
+            (len(places), *self.shape[1:]), dtype=self.dtype, pin_memory=torch.cuda.is_available()
+        )
         bytes_of = made.numpy().reshape(-1).data
         for number, (file, row) in enumerate(zip(which, places, strict=True)):
             size = self.files[file].size

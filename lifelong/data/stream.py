@@ -167,7 +167,8 @@ class TaskStream(LightningDataModule):
 
     def to(self, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         """Makes batches on `device`, normalised and in `dtype`; images lie there if they fit."""
-        size = sum({id(images.x): images.x.nbytes for images in self.images()}.values())
+        held = {id(x): x for images in self.images() if torch.is_tensor(x := images.x)}
+        size = sum(x.nbytes for x in held.values())
         apart = self.images_on in ("host", "disk")
         if self.images_on == "auto" and device.type == "cuda":
             apart = size > 0.7 * torch.cuda.mem_get_info(device)[0]

@@ -203,8 +203,8 @@ class Images(Dataset[Batch]):
             joined = Images(StoredPixels.joined([part.x for part in parts]), y, t)
         else:
             pixels = [part.x[:] for part in parts]
-            alike = len({x.device for x in pixels}) == 1
-            home = pixels[0].device if alike else first.y.device  # those of a file are on the CPU
+            together = len({x.device for x in pixels}) == 1
+            home = pixels[0].device if together else first.y.device  # a file's are on the CPU
             joined = Images(torch.cat([x.to(home) for x in pixels]), y, t)
         joined.served_as(first)
         joined.row = torch.cat([part.row for part in parts])

@@ -133,10 +133,10 @@ class Library:
     """
 
     def __init__(self, transforms: Sequence[Callable[[Tensor], Tensor]], each: bool = True) -> None:
-        wrong = next((each for each in transforms if not callable(each)), None)
-        if wrong is not None or not transforms:
+        wrong = [one for one in transforms if not callable(one)]
+        if wrong or not transforms:
             raise ValueError(
-                f"data: a transform's transforms={wrong or []}: give callables, such as "
+                f"data: a transform's transforms={wrong}: give callables, such as "
                 "[{_target_: torchvision.transforms.v2.RandAugment}]"
             )
         self.transforms, self.each = list(transforms), each

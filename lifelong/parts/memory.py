@@ -172,8 +172,12 @@ class Memory(nn.Module):
         if kept is None:
             kept = values.new_zeros(len(self.tasks), *values.shape[1:])
         more = values.shape[1] - kept.shape[1] if values.dim() == 2 else 0
-        kept = F.pad(kept.to(values), (0, more), value=torch.nan) if more > 0 else kept.to(values)
-        kept[slots] = F.pad(values, (0, -more), value=torch.nan) if more < 0 else values
+        kept = kept.to(values.device)
+        if more > 0:
+            kept = F.pad(kept, (0, more), value=torch.nan)
+        if more < 0:
+            values = F.pad(values, (0, -more), value=torch.nan)
+        kept[slots] = values.to(kept.dtype)
         self.extras[name] = kept
 
     def _blank(self, slots: int) -> Images:

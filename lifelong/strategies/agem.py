@@ -15,16 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from lifelong.data import Batch, Task, Visit
+from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import RingBuffer, check_augment
+from lifelong.parts.memory import RingBuffer
 from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.rehearsal import Rehearsal
 from lifelong.strategies.strategy import Strategy
 
 
-class AGEM(Strategy):
+class AGEM(Rehearsal):
     """Takes the part of the gradient away that points against that of a memory batch.
 
     Args:
@@ -73,13 +74,6 @@ class AGEM(Strategy):
         self.memory = RingBuffer(per_class)
         self.method = {"fidelity": fidelity, "per_class": per_class}
         self._reference: list[Tensor | None] | None = None
-
-    def check(self, tasks: Sequence[Task]) -> None:
-        check_augment(self.augment_memory, tasks)
-
-    def begin_task(self, visit: Visit) -> None:
-        super().begin_task(visit)
-        self.memory.begin_task(visit)
 
     def training_loss(self, batch: Batch) -> Tensor:
         old, _ = self.memory.sample(len(batch.y), without=self.current, augment=self.augment_memory)

@@ -7,22 +7,21 @@ draws from the memory a step. DER is DER++ with `beta=0`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Batch, Task, Visit
+from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import Reservoir, check_augment
+from lifelong.parts.memory import Reservoir
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.strategy import Strategy
+from lifelong.strategies.rehearsal import Rehearsal
 
 
-class DERPP(Strategy):
+class DERPP(Rehearsal):
     """The loss is CE(batch) + alpha MSE(logits of old images, kept ones) + beta CE(old images).
 
     The logits of an image are kept as they are when it enters the memory, for the classes that have
@@ -77,13 +76,6 @@ class DERPP(Strategy):
         self.alpha, self.beta, self.augment_memory = alpha, beta, augment_memory
         self.memory = Reservoir(memory)
         self.method = {"memory": memory, "alpha": alpha, "beta": beta}
-
-    def check(self, tasks: Sequence[Task]) -> None:
-        check_augment(self.augment_memory, tasks)
-
-    def begin_task(self, visit: Visit) -> None:
-        super().begin_task(visit)
-        self.memory.begin_task(visit)
 
     def training_loss(self, batch: Batch) -> Tensor:
         scores = self(batch.x, batch.t)

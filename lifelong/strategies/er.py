@@ -8,18 +8,17 @@ and they do not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import ClassVar, Literal, TypedDict
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Batch, Task, Visit
+from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import Reservoir, check_augment
+from lifelong.parts.memory import Reservoir
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.strategy import Strategy
+from lifelong.strategies.rehearsal import Rehearsal
 
 
 class EROptions(TypedDict, total=False):
@@ -30,7 +29,7 @@ class EROptions(TypedDict, total=False):
     fidelity: Literal["clean", "authors"]
 
 
-class ER(Strategy):
+class ER(Rehearsal):
     """The loss is the mean over the batch plus, from the second task on, that over a memory batch.
 
     Args:
@@ -75,13 +74,6 @@ class ER(Strategy):
         self.memory = Reservoir(memory, batchwise=self.authors)
         self.method = {"fidelity": fidelity, "memory": memory}
 
-    def check(self, tasks: Sequence[Task]) -> None:
-        check_augment(self.augment_memory, tasks)
-
-    def begin_task(self, visit: Visit) -> None:
-        super().begin_task(visit)
-        self.memory.begin_task(visit)
-
     def training_loss(self, batch: Batch) -> Tensor:
         loss = self.loss_of_batch(batch)
         if self.visit > 1 and len(self.classes) > 1:
@@ -97,6 +89,9 @@ class ER(Strategy):
 
     def rehearsed(self, batch: Batch) -> Batch:
         """Images of the memory that come beside a batch."""
+        return self.drawn(len(batch.y))
+
+    def drawn(self, number: int) -> Batch:
+        """So many images of the memory at random."""
         without = None if self.authors else self.current
-        old, _ = self.memory.sample(len(batch.y), without=without, augment=self.augment_memory)
-        return old
+        return self.memory.sample(number, without=without, augment=self.augment_memory)[0]

@@ -55,10 +55,9 @@ class ERACE(ER):
         present[labels] = True
         return scores.masked_fill(~present, -torch.inf)
 
-    def rehearsed(self, batch: Batch) -> Batch:
+    def drawn(self, number: int) -> Batch:
         """Of all tasks: new classes are told apart from old ones by images of the memory alone."""
-        old, _ = self.memory.sample(len(batch.y), augment=self.augment_memory)
-        return old
+        return self.memory.sample(number, augment=self.augment_memory)[0]
 
     def loss_of_batch(self, batch: Batch) -> Tensor:
         if self.visit == 1:

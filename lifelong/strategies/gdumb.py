@@ -6,22 +6,23 @@ ECCV 2020, algorithms 1 and 2.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from lifelong.data import Images, Task, Visit
+from lifelong.data import Images, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.copies import put_back, tensors_of
-from lifelong.parts.memory import EMPTY, Balanced, check_augment
+from lifelong.parts.memory import EMPTY, Balanced
 from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.rehearsal import Rehearsal
 from lifelong.strategies.strategy import Round, Rounds, Strategy
 
 
-class GDumb(Strategy):
+class GDumb(Rehearsal):
     """Sees each image once, in a random order, and keeps as many of each class; then trains anew.
 
     The network begins each training with its first weights. The protocol's epochs are passes over
@@ -76,12 +77,8 @@ class GDumb(Strategy):
         self._first: dict[str, Tensor] = {}  # weights before any training
         self._val: dict[int, Images] = {}  # of the seen tasks
 
-    def check(self, tasks: Sequence[Task]) -> None:
-        check_augment(self.augment_memory, tasks)
-
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        self.memory.begin_task(visit)
         for name, value in tensors_of(self.network).items():
             self._first.setdefault(name, value)
         self._val |= {task.index: task.val for task in visit.tasks}

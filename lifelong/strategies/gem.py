@@ -6,7 +6,7 @@ Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,18 +16,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lifelong.data import Batch, Task, Visit
+from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import RingBuffer, check_augment
+from lifelong.parts.memory import RingBuffer
 from lifelong.strategies.learner import MakeOptimizer
+from lifelong.strategies.rehearsal import Rehearsal
 from lifelong.strategies.strategy import Strategy
 
 TINY = 1e-3  # added to the diagonal of G G^T, as in the official implementation
 
 
-class GEM(Strategy):
+class GEM(Rehearsal):
     """Takes the gradient nearest to that of the batch which agrees with those of all memories.
 
     Args:
@@ -72,13 +73,6 @@ class GEM(Strategy):
         self.memory = RingBuffer(per_class)
         self.method = {"per_class": per_class, "margin": margin}
         self._references: list[Tensor] = []  # gradient on the memory of each earlier task
-
-    def check(self, tasks: Sequence[Task]) -> None:
-        check_augment(self.augment_memory, tasks)
-
-    def begin_task(self, visit: Visit) -> None:
-        super().begin_task(visit)
-        self.memory.begin_task(visit)
 
     def training_loss(self, batch: Batch) -> Tensor:
         self.memory.add(batch)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
@@ -19,10 +19,10 @@ from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.layer_calls import LayerTracer, windows
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.strategy import Strategy
+from lifelong.strategies.weights_alone import WeightsAlone
 
 
-class GPM(Strategy):
+class GPM(WeightsAlone):
     """Gradients of the body's weights lose their part in the span of earlier tasks' inputs.
 
     After a task each layer's inputs (patches, of a convolution) of some images are decomposed, and
@@ -49,7 +49,6 @@ class GPM(Strategy):
     """
 
     divides: ClassVar[bool] = True
-    network: Network
 
     def __init__(
         self,
@@ -69,30 +68,26 @@ class GPM(Strategy):
             )
         self.images, self.threshold, self.step = images, threshold, threshold_step
         self.bases: dict[str, Tensor] = {}  # of each weight: orthonormal columns, (inputs, k)
+        self._here: dict[str, Tensor] = {}  # the same in a training, as the weights are
         self.method = {"capacity": {}}
 
-    def weights(self) -> dict[str, nn.Parameter]:
-        """By their names in the network."""
-        named = self.network.body.named_parameters()
-        return {f"body.{name}": p for name, p in named if p.dim() > 1}
-
-    def begin_task(self, visit: Visit) -> None:
-        super().begin_task(visit)
-        for p in self.network.body.parameters():
-            p.requires_grad_(p.dim() > 1 or visit.number == 1)
+    def on_train_start(self) -> None:
+        """Brings the bases to where the weights are, once for all steps."""
+        named = self.weights()
+        self._here = {name: basis.to(named[name]) for name, basis in self.bases.items()}
 
     @torch.no_grad()
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         for name, p in self.weights().items():
-            basis = self.bases.get(name)
+            basis = self._here.get(name)
             if basis is not None and p.grad is not None:
                 gradient = p.grad.flatten(1)  # (o, inputs)
-                basis = basis.to(gradient)
                 p.grad.copy_((gradient - gradient @ basis @ basis.T).view(p.shape))
 
     @torch.no_grad()
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         super().end_task(visit, loader)
+        self._here = {}
         self.eval()
         draw = torch.Generator().manual_seed(derive(0, "inputs", visit.number))
         rows = torch.randperm(len(visit.train), generator=draw)[: self.images]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lifelong.data import Batch, Visit
 from lifelong.networks import TaskNetwork
@@ -47,6 +47,7 @@ class L2Init(Strategy):
     """
 
     divides: ClassVar[bool] = True
+    steps_own_heads: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -62,23 +63,23 @@ class L2Init(Strategy):
         self.strength = strength
         self.method = {"strength": strength}
         self.first: dict[str, Tensor] = {}  # theta_0, by name
+        self._names: list[str] = []  # of what a step moves
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
+        idle = {id(p) for p in self.idle_parameters()}
         for name, p in self.network.named_parameters():
             self.first.setdefault(name, p.detach().clone())
-
-    def trained(self) -> dict[str, nn.Parameter]:
-        """What a step moves: the body and the heads of the tasks of the visit."""
-        idle = {id(p) for p in self.network.parameters() if not p.requires_grad}
-        others = set(self.classes) - self.trained_tasks
-        idle |= {id(p) for task in others for p in self.network.own_parameters(task)}
-        return {n: p for n, p in self.network.named_parameters() if id(p) not in idle}
+        self._names = [
+            name for name, p in self.network.named_parameters()
+            if p.requires_grad and id(p) not in idle
+        ]  # fmt: skip
 
     def distance(self) -> Tensor:
         """|theta - theta_0|^2."""
         parts = []
-        for name, p in self.trained().items():
+        for name in self._names:
+            p = self.network.get_parameter(name)
             first = self.first[name] = self.first[name].to(p)
             parts.append((p - first).square().sum())
         return torch.stack(parts).sum()

@@ -61,10 +61,7 @@ class MIR(ER):
         self.candidates = candidates
 
     def rehearsed(self, batch: Batch) -> Batch:
-        without = None if self.authors else self.current
-        some, _ = self.memory.sample(
-            max(self.candidates, len(batch.y)), without=without, augment=self.augment_memory
-        )
+        some = self.drawn(max(self.candidates, len(batch.y)))
         if len(some.y) <= len(batch.y):
             return some
         raised = self.after_a_step(batch, some) - self.losses(some)

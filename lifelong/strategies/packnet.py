@@ -18,6 +18,8 @@ from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Round, Rounds
 from lifelong.strategies.subnetworks import Subnetworks
 
+NOBODY = -1  # owns no weight
+
 
 class PackNet(Subnetworks):
     """Trains all free weights, prunes the smallest of each layer, and trains what is left again.
@@ -108,10 +110,10 @@ class PackNet(Subnetworks):
         return found
 
     def trained(self) -> dict[str, Tensor]:
-        if self.numbers[self.current] != self.visit:
-            return {name: torch.zeros_like(owner).bool() for name, owner in self.owner.items()}
         wanted = 0 if self.dense else self.visit
-        return {name: owner == wanted for name, owner in self.owner.items()}
+        if self.numbers[self.current] != self.visit:
+            wanted = NOBODY
+        return {name: self.owner[name].to(p.device) == wanted for name, p in self.weights().items()}
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "owner": dict(self.owner), "dense": self.dense}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 from torch.utils.data import DataLoader
 
@@ -16,14 +16,14 @@ from lifelong.networks import Network, by_task
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
+from lifelong.strategies.weights_alone import WeightsAlone
 
 
-class Subnetworks(Strategy):
+class Subnetworks(WeightsAlone):
     """A method says in `used` which weights answer for a task, and in `trained` which a step moves.
 
-    Weights are those of the body's convolutions and linear maps. Its biases and normalisation learn
-    with the first visit alone. What a step is not to move is put back after it, whatever the
-    optimizer does.
+    See `WeightsAlone` for what weights are. What a step is not to move is put back after it,
+    whatever the optimizer does.
 
     Args:
         network: of one body.
@@ -48,7 +48,6 @@ class Subnetworks(Strategy):
         **Strategy.refuses,
         "blurry": "a batch has the weights of one task",
     }
-    network: Network
 
     def __init__(
         self, network: Network, optimizer: MakeOptimizer, schedule: Schedule = constant
@@ -57,11 +56,7 @@ class Subnetworks(Strategy):
         self.numbers: dict[int, int] = {}
         self.method = {"capacity": {}}
         self._held: dict[str, Tensor] = {}
-
-    def weights(self) -> dict[str, nn.Parameter]:
-        """By their names in the network."""
-        named = self.network.body.named_parameters()
-        return {f"body.{name}": p for name, p in named if p.dim() > 1}
+        self._moves: dict[str, Tensor] = {}
 
     def used(self, task: int) -> dict[str, Tensor]:
         """The weights as they answer for a task."""
@@ -74,9 +69,6 @@ class Subnetworks(Strategy):
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self.numbers.setdefault(visit.task.index, visit.number)
-        for p in self.network.body.parameters():
-            p.requires_grad_(p.dim() > 1 or visit.number == 1)
-        self._held = {}
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         def scores(rows: Tensor, task: int) -> Tensor:
@@ -92,26 +84,16 @@ class Subnetworks(Strategy):
         tasks = self.candidate_tasks()
         return self._among([self(x, torch.full((len(x),), task)) for task in tasks], tasks)
 
-    def train(self, mode: bool = True) -> Self:
-        super().train(mode)
-        for module in self.network.body.modules() if self.visit > 1 else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                module.eval()
-        return self
-
     def on_train_start(self) -> None:
-        self._hold()
-
-    def _hold(self) -> None:
-        """Notes what a step must not move."""
+        """Notes what a step must not move: which entries these are, stays so in a round."""
         self._held = {name: p.detach().clone() for name, p in self.weights().items()}
+        self._moves = self.trained()
 
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         super().end_task(visit, loader)
-        self._held = {}
+        self._held, self._moves = {}, {}
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        moved = self.trained()
         for name, p in self.weights().items():
-            p.copy_(torch.where(moved[name], p, self._held[name]))
+            p.copy_(torch.where(self._moves[name], p, self._held[name]))

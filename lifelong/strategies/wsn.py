@@ -63,7 +63,6 @@ class WSN(Subnetworks):
             nn.init.kaiming_uniform_(drawn, a=math.sqrt(5))
             self.scores[name.replace(".", "_")] = nn.Parameter(drawn)
         self.masks: dict[int, dict[str, Tensor]] = {}  # of each task that was learned
-        self._taken: dict[str, Tensor] = {}  # weights in a mask of an earlier task
 
     def mask(self) -> dict[str, Tensor]:
         """The best share of each layer by the size of the scores, bool."""
@@ -80,10 +79,6 @@ class WSN(Subnetworks):
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self.scores.requires_grad_(self.numbers[visit.task.index] == visit.number)
-
-    def on_train_start(self) -> None:
-        super().on_train_start()
-        self._taken = self.taken()
 
     def taken(self) -> dict[str, Tensor]:
         """Which weights are in the mask of a task, bool."""
@@ -105,14 +100,13 @@ class WSN(Subnetworks):
     def trained(self) -> dict[str, Tensor]:
         if self.current in self.masks:
             return {name: torch.zeros_like(p).bool() for name, p in self.weights().items()}
-        taken = self._taken or self.taken()
-        return {name: ~mask for name, mask in taken.items()}
+        return {name: ~mask for name, mask in self.taken().items()}
 
     @torch.no_grad()
     def end_task(self, visit: Visit, loader: Any) -> None:
         super().end_task(visit, loader)
         self.masks.setdefault(visit.task.index, self.mask())
-        taken, self._taken = self.taken(), {}
+        taken = self.taken()
         used, total = (sum(int(each) for each in every) for every in zip(
             *((mask.sum(), mask.numel()) for mask in taken.values()), strict=True))  # fmt: skip
         self.method["capacity"][str(visit.number)] = round(used / total, 6)
@@ -123,4 +117,3 @@ class WSN(Subnetworks):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self.masks = {task: dict(masks) for task, masks in state["masks"].items()}
-        self._taken = {}

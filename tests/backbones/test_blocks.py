@@ -164,3 +164,12 @@ def test_a_name_of_the_body_itself_is_not_taken_for_a_module(name: str) -> None:
     """The module would be there, and never be found under its name."""
     with pytest.raises(AttributeError, match=rf"Own\.{name}: is what a Body itself says"):
         setattr(Own(), name, nn.Linear(2, 2))
+
+
+def test_names_that_a_person_gives_a_class_beforehand_are_modules_all_the_same() -> None:
+    class Declared(Own):
+        head: nn.Module | None = None
+
+    made = Declared()
+    made.head = nn.Linear(2, 2)
+    assert "head.weight" in made.state_dict()

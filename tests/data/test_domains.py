@@ -116,6 +116,8 @@ def test_refuses_roots_that_are_not_there_and_lists_of_others(root: Path) -> Non
         domains(["nowhere"], **options)
     with pytest.raises(ValueError, match=r"data\.roots=animals: give a list, \[animals\]"):
         domains("animals", **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"data\.roots=\[\]: give at least one folder"):
+        domains([], **options)
     with pytest.raises(ValueError, match=r"photo is in .*animals and in"):
         domains([str(root), "animals"], **options)
     (root / "photo_test.txt").write_text("cat/9.png 0\n")

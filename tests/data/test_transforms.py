@@ -199,5 +199,7 @@ def test_ones_own_are_asked_image_by_image_or_with_batches() -> None:
 def test_library_refuses() -> None:
     with pytest.raises(ValueError, match=r"transforms=\[\]: give callables"):
         Library([])
+    with pytest.raises(ValueError, match=r"transforms=\[None\]: give callables"):
+        Library([None])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="the transform Grayscale made"):
         Library([v2.Grayscale()])(drawn(2), chance())

@@ -10,6 +10,7 @@ from torch import Generator, Tensor
 
 from lifelong.data import Batch, Images, Task
 from lifelong.parts.memory import Balanced, Exemplars, Memory, Reservoir, RingBuffer
+from tests.conftest import toy_visit
 
 MANY = 1000  # images of a task
 
@@ -212,3 +213,16 @@ def test_refuses() -> None:
         Balanced(0)
     with pytest.raises(ValueError, match=r"strategy\.per_class=0"):
         RingBuffer(0)
+
+
+def test_what_is_kept_beside_images_keeps_its_type_and_may_grow_wider() -> None:
+    visit = toy_visit(0)
+    memory = Reservoir(4)
+    memory.begin_task(visit)
+    memory.add(visit.train[torch.arange(2)], z=torch.full((2, 2), 1 / 3))
+    memory.add(visit.train[torch.arange(2, 4)], z=torch.ones(2, 3, dtype=torch.bfloat16))
+    _, kept = memory.sample()
+    assert kept["z"].dtype == torch.float32
+    assert torch.equal(kept["z"][:2, :2], torch.full((2, 2), 1 / 3))
+    assert kept["z"][:2, 2].isnan().all()
+    assert torch.equal(kept["z"][2:], torch.ones(2, 3))

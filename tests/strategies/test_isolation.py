@@ -20,6 +20,7 @@ from lifelong import (
     ShrinkPerturb,
     Strategy,
     TaskStream,
+    Wrapped,
     by_class,
     convnet,
     mlp,
@@ -169,6 +170,7 @@ def test_steps_of_gpm_are_orthogonal_to_old_inputs(body: str) -> None:
         learned(method, TaskStreamOf(visit, tasks))
     method.begin_task(visits[2])
     method.double()
+    method.on_train_start()
     batch = visits[2].train[torch.arange(10)]
     F.cross_entropy(method(batch.x.double(), batch.t), batch.y).backward()
     method.on_before_optimizer_step(torch.optim.SGD(method.parameters(), lr=0.1))
@@ -178,6 +180,23 @@ def test_steps_of_gpm_are_orthogonal_to_old_inputs(body: str) -> None:
         torch.testing.assert_close(basis.T @ basis, identity, atol=1e-10, rtol=0)
         assert float((p.grad.flatten(1) @ basis).abs().max()) < 1e-10
         assert p.grad.any()
+
+
+@pytest.mark.parametrize("kind", [GPM, PackNet, WSN])
+def test_running_statistics_are_those_of_the_first_task(kind: Any) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    body = partial(Wrapped, module, (1, 8, 8))
+    method, visits = kind(Network(body, MultiHead), SGD), list(stream(order=[1, 2]))
+    for visit in visits:
+        method.begin_task(visit)
+        method.train()
+        before = {name: value.clone() for name, value in method.network.body.named_buffers()}
+        batch = visit.train[torch.arange(10)]
+        method(batch.x, batch.t)
+        after = dict(method.network.body.named_buffers())
+        moved = [name for name, value in before.items() if not torch.equal(value, after[name])]
+        assert bool(moved) == (visit.number == 1)
 
 
 def test_the_basis_is_that_of_a_singular_value_decomposition() -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lifelong.data.sources.folder import Test, image_folder
+from lifelong.data.sources.places import located
 from lifelong.data.sources.source import Source
 from lifelong.data.sources.tree import left_by_programs
 
@@ -80,13 +81,9 @@ def domain_folders(
 
 def _found(roots: Sequence[str], data_dir: Path) -> dict[str, Path]:
     """The folder of each domain."""
-    if isinstance(roots, str):
-        raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
     found: dict[str, Path] = {}
-    for root in roots:
-        places = [Path(root).expanduser(), data_dir / root]
-        place = next((path for path in places if path.is_dir()), None)
-        if place is None:
+    for root, place in zip(roots, located(roots, data_dir), strict=False):
+        if not place.is_dir():
             raise ValueError(
                 f"data.roots={root}: no such folder, as it stands or in paths.data_dir={data_dir}; "
                 "give one with <domain>/<class>/*"

@@ -27,6 +27,23 @@ class Place:
     beside: tuple[str, ...] = ()
 
 
+def located(roots: Sequence[str], data_dir: str | Path) -> list[Path]:
+    """A person's folders: each as it stands, or else below the folder of the data sets if there.
+
+    Raises:
+        ValueError: a text in place of a list, or none.
+    """
+    if isinstance(roots, str):
+        raise ValueError(f"data.roots={roots}: give a list, [{roots}]")
+    if not roots:
+        raise ValueError("data.roots=[]: give at least one folder")
+    found = []
+    for root in roots:
+        path, below = Path(root).expanduser(), Path(data_dir).expanduser() / root
+        found.append(below if below.exists() and not path.exists() else path)
+    return found
+
+
 def find(
     name: str,
     data_dir: str | Path,
