@@ -19,7 +19,7 @@ deviation]`, a text in their place, or nothing. Where it differs from its row, i
 `members` is the pattern of the names, `{stream}_{row}` by default, and `name` that of the method.
 
 `conf/tables/<group>.yaml` has members of a group that differ in little: `title` and `config` of
-each.
+each, and `package: _global_` where it sets options of other groups, too.
 """
 
 from __future__ import annotations
@@ -126,9 +126,15 @@ def line(row: Mapping[str, Any]) -> str:
 def text(name: str, row: Mapping[str, Any], group: str = GROUP) -> str:
     """A row as a file of its own."""
     head = f"# {line(row)}\n#   python -m lifelong.run {group}={name}\n"
-    head = "# @package _global_\n" * (group == GROUP) + head
+    head = "# @package _global_\n" * (_package(row, group) is not None) + head
     body: str = yaml.safe_dump(row["config"], sort_keys=False, default_flow_style=None)
     return head + body
+
+
+def _package(row: Mapping[str, Any], group: str) -> str | None:
+    """Where the content of a row goes; None for its group."""
+    found: str | None = row.get("package", "_global_" if group == GROUP else None)
+    return found
 
 
 class TableSource(ConfigSource):
@@ -147,7 +153,7 @@ class TableSource(ConfigSource):
             config=OmegaConf.create(found[name]["config"]),
             path=self.full_path(),
             provider=self.provider,
-            header={"package": "_global_" if group == GROUP else None},
+            header={"package": _package(found[name], group)},
         )
 
     def is_group(self, config_path: str) -> bool:
