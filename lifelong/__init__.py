@@ -67,7 +67,10 @@ if TYPE_CHECKING:
     from lifelong.networks import SingleHead as SingleHead
     from lifelong.networks import TaskNetwork as TaskNetwork
     from lifelong.networks import TwoBranchNetwork as TwoBranchNetwork
+    from lifelong.optim import SAM as SAM
     from lifelong.optim import TAG as TAG
+    from lifelong.optim import CFlat as CFlat
+    from lifelong.optim import Flatness as Flatness
     from lifelong.optim import TaskOptimizer as TaskOptimizer
     from lifelong.optim import TensorFlowRMSProp as TensorFlowRMSProp
     from lifelong.parts.fisher import Fisher as Fisher
@@ -90,6 +93,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import EWC as EWC
     from lifelong.strategies import GEM as GEM
     from lifelong.strategies import GPM as GPM
+    from lifelong.strategies import HAT as HAT
     from lifelong.strategies import LASEM as LASEM
     from lifelong.strategies import MAS as MAS
     from lifelong.strategies import MIR as MIR
@@ -193,11 +197,15 @@ _NAMES = {
         "Prediction",
     ),
     "lifelong.optim": (
+        "SAM",
+        "CFlat",
+        "Flatness",
         "TAG",
         "TaskOptimizer",
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "HAT",
         "ShrinkPerturb",
         "L2Init",
         "GPM",

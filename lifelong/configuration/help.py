@@ -19,6 +19,7 @@ GROUPS = {
     "heads": "from features to classes; by default the strategy's or the data set's",
     "optimizer": "the update rule; by default the protocol's",
     "schedule": "of the learning rate; by default the protocol's",
+    "flatness": "gradients that lead to flat minima, with any optimizer; by default none",
     "trainer": "where it runs",
     "measure": "what is asked of the test images beside how many are right",
     "logger": "where the numbers of each epoch go",

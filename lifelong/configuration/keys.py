@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lifelong.configuration.compose import FOLDER, main_file
+from lifelong.configuration.compose import main_file
+from lifelong.configuration.members import groups
 from lifelong.configuration.options import holds, without_effect
 from lifelong.configuration.plain import as_dict
 
@@ -18,7 +19,7 @@ FILLED_IN = ("choices", "changed", "threads", "cuda_graphs")  # notes of the run
 ROOTS = (
     "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",
     "restore_best", "evaluate_every", "optimizer_lifetime", "optimizer_groups", "compile", "seeds",
-    "paths",
+    "flatness", "paths",
 )  # fmt: skip
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (
@@ -143,7 +144,7 @@ def check_added(config: DictConfig, keys: Iterable[str]) -> None:
     known = main_file().keys() | read_keys(config)
     for key in keys:
         top = re.split(r"[./@]", key)[0]
-        if top not in known and not (FOLDER / top).is_dir() and top != "hydra":
+        if top not in known and top not in groups() and top != "hydra":
             like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
             asked = f"did you mean {like[0]}?" if like else "leave it out"
             raise ValueError(f"+{key}: nothing reads {top}; {asked}")

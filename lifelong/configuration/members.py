@@ -68,6 +68,7 @@ def config_dir_of(arguments: Sequence[str]) -> str | None:
 def groups(config_dir: str | None = None) -> list[str]:
     """Names of the groups that a person chooses from."""
     found = {place.name for home in homes(config_dir) for place in home.glob("[!_.]*/")}
+    found |= {page.stem for page in (FOLDER / "tables").glob("*.yaml")}
     return sorted(found - {"hydra", "tables"})
 
 

@@ -93,8 +93,11 @@ def multiply_adds(
         other.eval()
         with torch.no_grad(), FlopCounterMode(display=False) as answer:
             other.predict(whole.batch.x[:1], whole.batch.t[:1])
-    counts = {"training_step": step, "answer": answer}
-    return {name: counter.get_total_flops() // 2 for name, counter in counts.items()}
+    passes = 1 if strategy.flatness is None else strategy.flatness.passes
+    return {
+        "training_step": step.get_total_flops() // 2 * passes,
+        "answer": answer.get_total_flops() // 2,
+    }
 
 
 def begin_costs(device: torch.device) -> None:

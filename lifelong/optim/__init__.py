@@ -1,5 +1,6 @@
 """Update rules and learning-rate schedules."""
 
+from lifelong.optim.flatness import SAM, CFlat, Flatness
 from lifelong.optim.rmsprop import TensorFlowRMSProp
 from lifelong.optim.schedules import (
     Schedule,
@@ -14,7 +15,10 @@ from lifelong.optim.tag import TAG
 from lifelong.optim.task_optimizer import TaskOptimizer
 
 __all__ = [
+    "SAM",
     "TAG",
+    "CFlat",
+    "Flatness",
     "Schedule",
     "TaskOptimizer",
     "TensorFlowRMSProp",

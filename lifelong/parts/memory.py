@@ -7,7 +7,8 @@ to keep beside an image, such as the network's answer to it, is kept beside its 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -44,6 +45,7 @@ class Memory(nn.Module):
         tasks: of each slot, (slots,), -1 where it is empty.
         rows: place of the slot's image among its task's training images, (slots,).
         extras: tensors by name, (slots, ..), what was added beside the images.
+        waiting: takes what is to be added later; None: it is added at once.
 
     >>> import torch
     >>> class First(Memory):
@@ -70,6 +72,7 @@ class Memory(nn.Module):
         self.extras: dict[str, Tensor] = {}
         self._images: dict[int, Images] = {}  # training images of the seen tasks
         self._kept: Images | None = None  # the images in the slots
+        self.waiting: list[Callable[[], object]] | None = None
 
     def begin_task(self, visit: Visit) -> None:
         """Called before the images of a visit are offered; also when a stopped run goes on."""
@@ -91,6 +94,13 @@ class Memory(nn.Module):
             batch: of which only `y`, `t` and `row` matter.
             **extras: (b, ..), what is to be kept beside the images; always of the same names.
         """
+        extras = {name: values.detach() for name, values in extras.items()}
+        if self.waiting is None:
+            self._take(batch, extras)
+        else:
+            self.waiting.append(partial(self._take, batch, extras))
+
+    def _take(self, batch: Batch, extras: Mapping[str, Tensor]) -> None:
         slots = dict[int, int]()
         for number, slot in enumerate(self.places(batch)):
             if slot is not None:
@@ -100,7 +110,7 @@ class Memory(nn.Module):
             chosen = torch.tensor(list(slots.values()))
             self._put(torch.tensor(list(slots)), batch.t[chosen], batch.row[chosen])
             for name, values in extras.items():
-                self._keep_beside(name, list(slots), values.detach()[chosen.to(values.device)])
+                self._keep_beside(name, list(slots), values[chosen.to(values.device)])
 
     def __len__(self) -> int:
         """Images kept now."""

@@ -17,6 +17,7 @@ from lifelong.strategies.frozen_body import FrozenBody
 from lifelong.strategies.gdumb import GDumb
 from lifelong.strategies.gem import GEM
 from lifelong.strategies.gpm import GPM
+from lifelong.strategies.hat import HAT
 from lifelong.strategies.icarl import ICaRL
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.l2_init import L2Init
@@ -49,6 +50,7 @@ __all__ = [
     "EWC",
     "GEM",
     "GPM",
+    "HAT",
     "LASEM",
     "MAS",
     "MIR",

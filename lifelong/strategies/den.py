@@ -21,6 +21,7 @@ Departures from the public program, each for the reason given:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
@@ -186,7 +187,7 @@ class DEN(Strategy):
 
     def training_loss(self, batch: Batch) -> Tensor:
         loss = F.cross_entropy(self(batch.x, batch.t), batch.y)
-        self._entropy += loss.detach()
+        self.note(partial(self._entropy.add_, loss.detach()))
         size = units.squared_size(self._layers(), self._phase["trained"])
         if self._phase["name"] not in DRIFTS:
             return loss + self.l2 / 2 * size

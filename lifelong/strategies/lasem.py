@@ -14,6 +14,7 @@ Departures from the released program:
 from __future__ import annotations
 
 from collections.abc import Hashable
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
@@ -178,8 +179,8 @@ class LASEM(ArchitectureSearch):
             posterior = torch.zeros_like(self.prior.pi)
             posterior[rows] = self.prior.posterior(-nll.view(number, -1), rows)
         loss = F.cross_entropy(heads(features, task), labels, reduction="none")
-        self.active.update(posterior)
-        self.prior.update(posterior)
+        self.note(partial(self.active.update, posterior))
+        self.note(partial(self.prior.update, posterior))
         shares = posterior @ self.sharing  # (d,): Pr_q(c_l = 1)
         penalty = self.network.weighted_penalty(task, shares)
         return posterior[rows] @ loss.view(number, -1).mean(1) + penalty

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
+from contextlib import nullcontext
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from lifelong.data import Batch, Fed
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import average_gradients, average_statistics, divided
+from lifelong.optim.flatness import Flatness
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.optim.several import Several
 from lifelong.optim.task_optimizer import (
@@ -27,6 +29,7 @@ from lifelong.optim.task_optimizer import (
 )
 from lifelong.strategies.answering import Answering
 from lifelong.strategies.recorded import RecordedSteps
+from lifelong.strategies.repeated import RepeatedStep
 
 
 class Diverged(ArithmeticError):
@@ -53,6 +56,7 @@ class Learner(Answering):
             anew), or the `stream`.
         lr_scale: a constant factor on the learning rate in the current round; None: the schedule.
         recorded: records and replays training steps; None: each is computed as it comes.
+        flatness: changes the gradients of each step; it may pass the batch again.
         capturable: whether a step does the same work on every batch of a kind, see `step_kind`, on
             tensors that stay where they are, and asks none for its values; then it may be recorded.
             It holds for a class that says so, not for those below it.
@@ -81,6 +85,8 @@ class Learner(Answering):
         self._shelf: Shelf | None = None  # of it
         self._goes_on = False  # whether it is that of a checkpoint inside a round
         self.recorded: RecordedSteps | None = None
+        self.flatness: Flatness | None = None
+        self._repeated: RepeatedStep | None = None  # the step, while its batch is passed
         self._replayed = False  # whether the gradients of the step are in place already
         self._loss = torch.zeros(())
 
@@ -97,6 +103,7 @@ class Learner(Answering):
 
     def training_step(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
         whole = batch if isinstance(batch, Fed) else Fed(batch, {})
+        self._repeated = None if self.flatness is None else RepeatedStep(self, whole)
         loss = self._replay(whole)
         if loss is None:
             with divided():
@@ -104,6 +111,16 @@ class Learner(Answering):
         self._loss += loss.detach()
         self.steps_trained += 1
         return loss
+
+    def note(self, action: Callable[[], object]) -> None:
+        """Carries out what a step remembers beside gradients, once whatever the passes of a step.
+
+        Memories (`lifelong.Memory`) do so by themselves.
+        """
+        if self._repeated is None:
+            action()
+        else:
+            self._repeated.notes.append(action)
 
     def _replay(self, whole: Fed) -> Tensor | None:
         """The loss of a step that is recorded; its gradients are in place then."""
@@ -140,6 +157,27 @@ class Learner(Answering):
     def on_after_backward(self) -> None:
         average_gradients(self.parameters())
         average_statistics(self.network)
+        if self.flatness is not None and self._repeated is not None:
+            groups = self.optimizer.param_groups
+            moved = [p for group in groups for p in group["params"] if p.grad is not None]
+            if moved:
+                self.flatness(moved, self._pass_again)
+            self._repeated.end()
+            self._repeated = None
+
+    def _pass_again(self) -> None:
+        """Gradients of the step's batch anew."""
+        assert self._repeated is not None
+        whole, trainer = self._repeated.whole, self._trainer
+        precision = None if trainer is None else trainer.precision_plugin
+        self.optimizer.zero_grad()
+        with self._repeated.again():
+            context = nullcontext() if precision is None else precision.train_step_context()
+            with context, divided():
+                loss = self.training_loss(whole.batch, **whole.feeds)
+            scaler = getattr(precision, "scaler", None)
+            (loss if scaler is None else scaler.scale(loss)).backward()
+        average_gradients(self.parameters())
 
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1

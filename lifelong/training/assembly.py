@@ -70,6 +70,7 @@ def assemble(
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     strategy.lifetime = config.optimizer_lifetime
     strategy.groups = as_dict(config.optimizer_groups)
+    strategy.flatness = instantiate(config.get("flatness"), _convert_="all")
     strategy.eval_modes = _ways(strategy, stream, config.evaluate)
     strategy.measures = _measures(config)
     refuse(strategy, stream, config)

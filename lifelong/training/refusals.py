@@ -124,6 +124,10 @@ def _refuse_graphs(strategy: Strategy, config: DictConfig) -> None:
             f"{option}: {type(strategy).__name__} cannot do that: its steps are not alike, or look "
             "at values; leave it out"
         )
+    if strategy.flatness is not None:
+        raise ValueError(
+            f"{option}: does not go with flatness={config.choices.flatness}; leave out either"
+        )
     if precision.startswith("16") or config.compile is not False:
         other = f"compile={config.compile}" if config.compile else f"trainer.precision={precision}"
         raise ValueError(f"{option}: does not go with {other}; leave out either")
@@ -194,6 +198,11 @@ def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
 
 def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
     optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
+    if strategy.flatness is not None and strategy.learns_at_the_end:
+        raise ValueError(
+            f"flatness={config.choices.flatness}: {type(strategy).__name__} takes no steps; leave "
+            "it out"
+        )
     for name in SHARES & optimizer.defaults.keys():
         if not 0 <= optimizer.defaults[name] <= 1:
             raise ValueError(f"optimizer.{name}={optimizer.defaults[name]:g}: give 0 to 1")

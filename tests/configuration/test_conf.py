@@ -23,9 +23,10 @@ from lifelong.configuration.options import check_options
 from tests.conftest import configured
 
 MEMBERS = [
-    (group, path.stem)
+    (group, name)
     for group in sorted(GROUPS.keys() - {"search"})
-    for path in sorted((FOLDER / group).glob("[!_]*.yaml"))
+    for name in members(group)
+    if "/" not in name  # of a table of experiments
 ]
 NEEDED = {
     ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],

@@ -20,7 +20,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.complete import complete
-from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.members import members
 from lifelong.configuration.options import _annotations, check_options, defaults, holds
 from lifelong.data import by_class
 from lifelong.data.sources import digits
@@ -145,14 +145,13 @@ def enumerated(groups: tuple[str, ...]) -> list[tuple[str, str]]:
     """Member and key of every option, each of a class once."""
     found: dict[tuple[str, str], tuple[str, str]] = {}
     for group in groups:
-        paths = (FOLDER / group).glob("*.yaml")
-        for path in sorted(paths, key=lambda path: ("hps" not in path.stem, path.stem)):
-            if path.stem in ELSEWHERE:
+        for name in sorted(members(group), key=lambda name: ("hps" not in name, name)):
+            if name in ELSEWHERE:
                 continue
-            config = configured(f"{group}={path.stem}")
+            config = configured(f"{group}={name}")
             for target, key in own(config[group], group):
-                if f"{path.stem}.{key.rpartition('.')[2]}" not in ELSEWHERE:
-                    found.setdefault((target, key.rpartition(".")[2]), (path.stem, key))
+                if f"{name}.{key.rpartition('.')[2]}" not in ELSEWHERE:
+                    found.setdefault((target, key.rpartition(".")[2]), (name, key))
     return list(found.values())
 
 

@@ -1,0 +1,79 @@
+"""A training step whose batch is passed several times, as one step of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from lifelong.data import Fed
+from lifelong.parts.memory import Memory
+
+
+class RepeatedStep:
+    """Later passes draw what the first one drew, and leave no trace but gradients.
+
+    What the first pass remembers (images in a memory, a posterior) is carried out when the step is
+    through, so that all passes find the same; running statistics of batch-norm are those of the
+    first pass.
+
+    Args:
+        method: whose step it is.
+        whole: its batch.
+
+    Attributes:
+        notes: what is to be carried out.
+
+    >>> import torch
+    >>> from lifelong.data import Batch
+    >>> rows = torch.zeros(2).long()
+    >>> step = RepeatedStep(nn.Dropout(), Fed(Batch(torch.zeros(2, 1, 8, 8), rows, rows, rows), {}))
+    >>> first = float(torch.rand(()))
+    >>> with step.again():
+    ...     float(torch.rand(())) == first
+    True
+    """
+
+    def __init__(self, method: nn.Module, whole: Fed) -> None:
+        self.whole = whole
+        self.notes: list[Callable[[], object]] = []
+        self._device = whole.batch.x.device
+        self._memories = [each for each in method.modules() if isinstance(each, Memory)]
+        self._norms = [
+            each for each in method.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
+        ]
+        self._first = self._draws()
+        for memory in self._memories:
+            memory.waiting = self.notes
+
+    @contextmanager
+    def again(self) -> Iterator[None]:
+        """Within, the batch is passed once more."""
+        after, noted = self._draws(), len(self.notes)
+        buffers = [(b, b.clone()) for norm in self._norms for b in norm.buffers()]
+        self._put_draws(self._first)
+        try:
+            yield
+        finally:
+            self._put_draws(after)
+            del self.notes[noted:]
+            for buffer, value in buffers:
+                buffer.copy_(value)
+
+    def end(self) -> None:
+        """Carries out what the first pass noted."""
+        for memory in self._memories:
+            memory.waiting = None
+        for note in self.notes:
+            note()
+
+    def _draws(self) -> tuple[Tensor, Tensor | None]:
+        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
+        return torch.get_rng_state(), cuda
+
+    def _put_draws(self, state: tuple[Tensor, Tensor | None]) -> None:
+        torch.set_rng_state(state[0])
+        if state[1] is not None:
+            torch.cuda.set_rng_state(state[1], self._device)

@@ -1,0 +1,188 @@
+"""SAM and C-Flat by hand, and as a step of a method that remembers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lifelong import DERPP, ER, SAM, CFlat, Flatness, MultiHead, Network, by_class, mlp
+from lifelong.data import Batch, Fed
+from lifelong.data.sources import digits
+from lifelong.strategies.repeated import RepeatedStep
+from tests.conftest import execute, results_of
+
+torch.manual_seed(0)
+A = torch.randn(4, 4, dtype=torch.float64)
+A = A @ A.T + torch.eye(4, dtype=torch.float64)  # of the loss w'Aw/2 + sum w^4
+
+
+def slope(w: torch.Tensor) -> torch.Tensor:
+    return A @ w + 4 * w**3
+
+
+def two_parts(w: torch.Tensor) -> tuple[list[nn.Parameter], Any]:
+    params = [nn.Parameter(w[:1].clone()), nn.Parameter(w[1:].clone())]
+
+    def again() -> None:
+        found = slope(torch.cat([p.detach() for p in params]))
+        params[0].grad, params[1].grad = found[:1], found[1:]
+
+    again()
+    return params, again
+
+
+def gradient(params: list[nn.Parameter]) -> torch.Tensor:
+    return torch.cat([p.grad for p in params if p.grad is not None])
+
+
+W = torch.tensor([0.5, -1.0, 2.0, 0.1], dtype=torch.float64)
+
+
+def test_sam_takes_the_gradient_at_the_steepest_point_nearby() -> None:
+    params, again = two_parts(W)
+    SAM(rho=0.3)(params, again)
+    g = slope(W)
+    torch.testing.assert_close(gradient(params), slope(W + 0.3 * g / g.norm()), rtol=1e-12, atol=0)
+    assert torch.equal(torch.cat([p.data for p in params]), W)
+
+
+def test_adaptive_sam_scales_with_the_weights() -> None:
+    params, again = two_parts(W)
+    SAM(rho=0.3, adaptive=True)(params, again)
+    g = slope(W)
+    moved = W + 0.3 * W**2 * g / (W.abs() * g).norm()
+    torch.testing.assert_close(gradient(params), slope(moved), rtol=1e-12, atol=0)
+
+
+def test_c_flat_by_its_algorithm() -> None:
+    params, again = two_parts(W)
+    CFlat(rho=0.1, strength=0.4)(params, again)
+    first = slope(W)
+    near = slope(W + 0.1 * first / first.norm())
+    rise = near - first
+    place = W + 0.1 * rise / rise.norm()
+    steep = slope(place)
+    beyond = slope(place + 0.1 * steep / steep.norm())
+    wanted = near + 0.4 * (beyond - steep)
+    torch.testing.assert_close(gradient(params), wanted, rtol=1e-12, atol=0)
+    assert torch.equal(torch.cat([p.data for p in params]), W)
+
+
+def test_c_flat_without_strength_is_sam() -> None:
+    (a, again), (b, once) = two_parts(W), two_parts(W)
+    CFlat(rho=0.2, strength=0.0)(a, again)
+    SAM(rho=0.2)(b, once)
+    assert torch.equal(gradient(a), gradient(b))
+
+
+@pytest.mark.parametrize("make", [partial(SAM, rho=0.0), partial(CFlat, rho=-1.0),
+                                  partial(CFlat, strength=-0.1)])  # fmt: skip
+def test_values_out_of_range(make: Any) -> None:
+    with pytest.raises(ValueError, match="flatness"):
+        make()
+
+
+class Same(Flatness):
+    """Asks for the gradients at the same weights, and notes by how much they differ."""
+
+    passes = 3
+
+    def __init__(self) -> None:
+        self.differences: list[float] = []
+
+    def change(self, params: Any, again: Any) -> None:
+        before = [p.grad.clone() for p in params]
+        for _ in range(2):
+            again()
+            pairs = zip(before, params, strict=True)
+            self.differences.append(max(float((g - p.grad).abs().max()) for g, p in pairs))
+
+
+def made(kind: Any, **options: Any) -> Any:
+    torch.manual_seed(3)
+    network = Network(partial(mlp, (1, 8, 8), [16], dropout=0.3), MultiHead)
+    return kind(network, partial(torch.optim.SGD, lr=0.1), **options)
+
+
+def stepped(method: Any, steps: int = 5) -> Any:
+    """A few steps of two visits, as Lightning makes them."""
+    stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=16)
+    torch.manual_seed(4)
+    for visit in stream.visits[:2]:
+        method.begin_task(visit)
+        method.configure_optimizers()
+        method.on_train_epoch_start()
+        for number in range(steps):
+            batch = visit.train[torch.arange(16) + 16 * number]
+            loss = method.training_step(batch, number)
+            method.optimizer.zero_grad()
+            loss.backward()
+            method.on_after_backward()
+            method.optimizer.step()
+    return method
+
+
+@pytest.mark.parametrize("kind", [partial(ER, memory=30), partial(DERPP, memory=30)])
+def test_later_passes_find_the_memory_and_the_draws_of_the_first(kind: Any) -> None:
+    method = made(kind)
+    method.flatness = Same()
+    stepped(method)
+    assert len(method.flatness.differences) == 20
+    assert max(method.flatness.differences) == 0
+    assert (method.memory.seen, len(method.memory), method.steps_trained) == (160, 30, 10)
+
+
+def test_a_rule_that_changes_nothing_leaves_memory_and_weights_as_without() -> None:
+    plain, passed = made(partial(ER, memory=40)), made(partial(ER, memory=40))
+    passed.flatness = Same()
+    stepped(plain), stepped(passed)
+    assert torch.equal(plain.memory.rows, passed.memory.rows)
+    for a, b in zip(plain.parameters(), passed.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_batch_norm_counts_the_first_pass_alone() -> None:
+    norm = nn.BatchNorm1d(3)
+    rows = torch.zeros(2).long()
+    step = RepeatedStep(norm, Fed(Batch(torch.zeros(2, 1), rows, rows, rows), {}))
+    norm(torch.randn(5, 3))
+    before = [b.clone() for b in norm.buffers()]
+    with step.again():
+        norm(torch.randn(5, 3))
+    step.end()
+    assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
+
+
+QUICK = ["data=digits", "data.fraction=0.3", "tasks=2", "epochs=2", "batch_size=16", "logger=none"]
+QUICK += ["trainer=cpu"]
+
+
+@pytest.mark.parametrize("choice", [
+    "strategy=finetune optimizer=sam", "strategy=finetune optimizer=cflat",
+    "strategy=er optimizer=tag_rmsprop flatness=sam", "strategy=lasem_hps flatness=cflat",
+    "strategy=si flatness=sam", "strategy=agem flatness=sam trainer.precision=bf16-mixed",
+    "strategy=hat flatness=sam",
+])  # fmt: skip
+def test_any_method_and_rule(tmp_path: Path, choice: str) -> None:
+    options = [*QUICK, *choice.split()]
+    assert execute(tmp_path, *options, "costs=true") == 0
+    results = results_of(tmp_path)
+    passes = 4 if "cflat" in choice else 2
+    assert results["multiply_adds"]["training_step"] % passes == 0
+    assert results["status"] == "finished"
+
+
+@pytest.mark.parametrize("strategy", ["lasem_hps", "gem", "darts_hps"])
+def test_what_a_method_notes_it_notes_once_a_step(tmp_path: Path, strategy: str) -> None:
+    options = [*QUICK, f"strategy={strategy}"]
+    same = "+flatness._target_=tests.optim.test_flatness.Same"
+    assert execute(tmp_path / "plain", *options) == 0
+    assert execute(tmp_path / "passed", *options, same) == 0
+    plain, passed = results_of(tmp_path / "plain"), results_of(tmp_path / "passed")
+    assert plain["accuracy"] == passed["accuracy"]
+    assert plain["method"] == passed["method"]
