@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from lifelong.parts.ticket import load_ticket as load_ticket
     from lifelong.strategies import AGEM as AGEM
     from lifelong.strategies import APD as APD
+    from lifelong.strategies import CBP as CBP
     from lifelong.strategies import CIL as CIL
     from lifelong.strategies import DARTS as DARTS
     from lifelong.strategies import DEN as DEN
@@ -205,6 +206,7 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "CBP",
         "HAT",
         "ShrinkPerturb",
         "L2Init",

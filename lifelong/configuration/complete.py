@@ -34,6 +34,7 @@ CHOICES = {
     "evaluate": ("task", "both", "class"),
     "evaluate_on": ("seen", "all"),
     "costs": (True, False),
+    "plasticity": (True, False),
     "measure_on": ("test", "validation"),
     "keep": ("latest", "all"),
     "fidelity": ("clean", "authors"),

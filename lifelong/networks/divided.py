@@ -157,6 +157,15 @@ def average_statistics(network: nn.Module) -> None:
 
 
 @torch.no_grad()
+def summed(tensors: list[Tensor]) -> list[Tensor]:
+    """Sums over all processes of what each has of its part of a batch."""
+    if world() > 1:
+        for tensor in tensors:
+            dist.all_reduce(tensor)
+    return tensors
+
+
+@torch.no_grad()
 def _average(tensors: list[Tensor]) -> None:
     """In one exchange for all of a type."""
     for dtype in {tensor.dtype for tensor in tensors}:

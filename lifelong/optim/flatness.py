@@ -163,8 +163,8 @@ def _gradients(params: Sequence[nn.Parameter]) -> list[Tensor]:
 @torch.no_grad()
 def _norm(tensors: list[Tensor]) -> Tensor:
     """Of all together."""
-    norms: Tensor = torch.stack([each.norm() for each in tensors])
-    return norms.norm()
+    found: Tensor = torch.stack([each.norm() for each in tensors]).norm()
+    return found
 
 
 def _radius(rho: float) -> float:

@@ -39,15 +39,16 @@ def figures(results: Results) -> dict[str, Figure]:
         other = {**results, "accuracy": results[f"accuracy{end}"], "evaluate": end[1:]}
         for draw in (accuracy_matrix, accuracy_curves):
             made[f"{draw.__name__}{end}"] = draw(other)
-    if any(curve.get("epochs") for curve in results["validation"].values()):
-        made["validation_curves"] = validation_curves(results)
-    if results.get("anytime"):
-        made["anytime_accuracy"] = anytime_accuracy(results)
+    there = (
+        (any(c.get("epochs") for c in results["validation"].values()), validation_curves),
+        (bool(results.get("anytime")), anytime_accuracy),
+        (len(results.get("plasticity", ())) > 1, plasticity),
+        (len(results["accuracy"]) > 1, forgetting_by_task),
+    )
+    made |= {draw.__name__: draw(results) for found, draw in there if found}
     for name in ("confusion", "confusion_class", "confusion_task"):
         if name in results.get("measures", {}):
             made[name] = confusion(results["measures"][name])
-    if len(results["accuracy"]) > 1:
-        made["forgetting_by_task"] = forgetting_by_task(results)
     return made
 
 
@@ -135,6 +136,27 @@ def validation_curves(results: Results) -> Figure:
     axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
     if len(results["tasks"]) <= 10:
         legend(axes)
+    return figure
+
+
+def plasticity(results: Results) -> Figure:
+    """Learning accuracy, dormant units and effective rank along the stream."""
+    found = results["plasticity"]
+    visits = [entry["visit"] for entry in found]
+    figure, [left, middle, right] = panels(1, 3, 10, 3.0)
+    matrix = matrix_of(results)
+    learned = [100 * matrix[visit - 1, results["visits"][visit - 1] - 1] for visit in visits]
+    left.plot(visits, learned, color=INK, lw=1.2)
+    left.set(ylabel=f"{accuracy_label(results)} when learned", xlabel="visit")
+    layers = zip(*(entry["dormant"] for entry in found), strict=True)
+    for number, shares in enumerate(layers):
+        middle.plot(visits, 100 * np.array(shares), color=hue(number), lw=1.0, label=number + 1)
+    middle.set(ylabel="dormant units of each layer, %", xlabel="visit", ylim=(0, None))
+    if 1 < len(found[0]["dormant"]) <= 10:
+        legend(middle)
+    right.plot(visits, [entry["effective_rank"] for entry in found], color=INK, lw=1.2)
+    label = f"effective rank of {found[0]['features']} features"
+    right.set(ylabel=label, xlabel="visit", ylim=(0, None))
     return figure
 
 

@@ -38,6 +38,8 @@ _CAPTIONS = {
     "dotted: where a visit ends.",
     "confusion": "How the test images of each class were answered after the last visit.",
     "forgetting_by_task": "Best accuracy of each task less that at the end.",
+    "plasticity": "How well each task is learned; units of each layer that hardly answer; "
+    "directions that the features of the task's test images have.",
     "validation_curves": "Validation accuracy of each task while it is learned.",
 }
 _STYLE = """

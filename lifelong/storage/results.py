@@ -34,6 +34,7 @@ class Results(TypedDict, total=False):
     bytes_after_visit: list[dict[str, int]]
     multiply_adds: dict[str, int]
     peak_memory: dict[str, int]
+    plasticity: list[dict[str, Any]]
     peak_accuracy_of_task: list[float | int | None]
     images: dict[str, Any]
     validation: dict[str, dict[str, Any]]

@@ -5,6 +5,7 @@ from lifelong.strategies.anchored import Anchored
 from lifelong.strategies.apd import APD
 from lifelong.strategies.architecture_search import ArchitectureSearch
 from lifelong.strategies.brute_force import BruteForce
+from lifelong.strategies.cbp import CBP
 from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.cil import CIL
 from lifelong.strategies.darts import DARTS
@@ -41,6 +42,7 @@ from lifelong.strategies.wsn import WSN
 __all__ = [
     "AGEM",
     "APD",
+    "CBP",
     "CIL",
     "DARTS",
     "DEN",

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader
 from lifelong.data import Batch, Visit
 from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.stack import plain_layers
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.subnetworks import Subnetworks
 
@@ -80,16 +81,7 @@ class HAT(Subnetworks):
                 f"strategy.strength={strength} must not be negative, and "
                 f"strategy.steepness={steepness} 1 or more"
             )
-        self.layers = {
-            f"body.{name}": layer
-            for name, layer in network.body.named_modules()
-            if any(layer is own for own in network.body.layers)
-        }
-        if any(layer.skip is not None for layer in network.body.layers):
-            raise ValueError(
-                "backbone: its shortcuts pass the gates of strategy=hat by; give one without, "
-                "such as conv4"
-            )
+        self.layers = plain_layers(network, "hat")
         self.strength, self.steepness, self.authors = strength, steepness, fidelity == "authors"
         self.slope = steepness
         self.gates = nn.ParameterDict()  # e, by task and layer

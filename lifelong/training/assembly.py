@@ -115,6 +115,7 @@ def assemble(
         evaluate_every_steps=config.evaluate_every_steps,
         evaluate_images=config.evaluate_images,
         costs=config.costs,
+        plasticity=config.plasticity,
         restore_best=config.restore_best,
         checkpoint_every=config.checkpoint_every,
         keep=config.keep,

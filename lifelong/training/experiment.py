@@ -20,6 +20,7 @@ from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
 from lifelong.measures.metrics import how_asked, percent
+from lifelong.measures.plasticity import plasticity
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy
 from lifelong.strategies.answering import EvalMode
@@ -55,6 +56,7 @@ class Experiment:
         evaluate_every_steps: training steps between two tests inside visits; 0 for none.
         evaluate_images: test images of a task for these.
         costs: count multiply-adds.
+        plasticity: look at the units of the body after each visit.
         checkpoint_every: epochs between two checkpoints inside a task; 0 for none.
         keep: `latest` or `all` checkpoints of finished tasks.
         saved: where to go on.
@@ -75,6 +77,7 @@ class Experiment:
     evaluate_every_steps: int = 0
     evaluate_images: int = 100
     costs: bool = False
+    plasticity: bool = False
     checkpoint_every: int = 0
     keep: str = "latest"
     loggers: Sequence[Logger] = ()
@@ -242,6 +245,9 @@ class Experiment:
     def _evaluate(self, visit: Visit) -> None:
         self._test(visit.number, TEST, self._seen(visit))
         self._look_ahead(visit, AHEAD)
+        if self.plasticity:
+            found = plasticity(self.strategy.network.get_submodule("body"), visit.task.test)
+            self.record.plasticity.append({"visit": visit.number, **found})
         for name in self.strategy.auxiliary_networks():
             self._test(visit.number, BESIDE + name, self._seen(visit))
         self._test(visit.number, "train", [visit.train])

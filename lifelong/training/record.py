@@ -51,6 +51,7 @@ class Record:
         self.bytes: list[dict[str, int]] = []  # likewise, by what they are for
         self.multiply_adds: dict[str, int] = {}  # of a training step and of an answer, if counted
         self.peak_memory: dict[str, int] = {}
+        self.plasticity: list[dict[str, Any]] = []  # after each visit, if it is looked at
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
         self.fidelity: str | None = "clean"  # None where nothing of the run reads it
@@ -190,6 +191,8 @@ class Record:
         measured = self.measured() | {f"{k}{end}": rows for k, rows in self.measured(other).items()}
         if measured:
             results["measures"] = measured
+        if self.plasticity:
+            results["plasticity"] = self.plasticity
         if self.anytime:
             results["anytime"] = [
                 {"visit": visit, "steps": steps,
@@ -238,7 +241,7 @@ class Record:
 
 _STATE = (
     "rows", "values", "anytime", "seconds", "parameters", "bytes", "multiply_adds", "peak_memory",
-    "validation", "images", "single_size",
+    "validation", "images", "single_size", "plasticity",
 )  # fmt: skip
 
 

@@ -87,6 +87,7 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     ]
     refuses = strategy.refuses
     _refuse_graphs(strategy, config)
+    _refuse_plasticity(strategy, config)
     _refuse_processes(strategy, config)
     if not strategy.network.one_pass:
         own = "its network keeps weights of each task's own"
@@ -113,6 +114,13 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     _refuse_optimizer(strategy, config)
     _refuse_groups(strategy, stream)
     _refuse_validation(strategy, stream, config)
+
+
+def _refuse_plasticity(strategy: Strategy, config: DictConfig) -> None:
+    if config.plasticity and not hasattr(strategy.network, "body"):
+        raise ValueError(
+            f"plasticity=true: {type(strategy).__name__} has no one body to look at; leave it out"
+        )
 
 
 def _refuse_graphs(strategy: Strategy, config: DictConfig) -> None:

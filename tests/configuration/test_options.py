@@ -32,6 +32,7 @@ TICKETS = ["data.fraction=0.3", "strategy.memory=6", "unlabeled=heldout_classes"
 ROUNDS = [*TICKETS, "strategy.round_epochs=1", "strategy.neighbours=2"]
 CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
     "agem": ["strategy.per_class=4"],
+    "cbp": ["strategy.replace=0.02", "strategy.maturity=3"],
     "brute_force_hps": ["transfer.groups=[2,2]"],
     "brute_force_tf": ["transfer.groups=[2,2]"],
     "brute_force_dfcnn": ["transfer.groups=[2,2]"],
@@ -65,6 +66,8 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "gpm:strategy.images": ["7"],
     "strategy.threshold": ["0.5"],
     "strategy.prune": ["0.7"],
+    "strategy.replace": ["0.2"],
+    "strategy.maturity": ["7"],
     "strategy.shrink": ["0.9"],
     "wsn:strategy.share": ["0.3"],
     "strategy.ridge": ["3.0"],
