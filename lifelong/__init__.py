@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import GPM as GPM
     from lifelong.strategies import HAT as HAT
     from lifelong.strategies import LASEM as LASEM
+    from lifelong.strategies import LASEMER as LASEMER
     from lifelong.strategies import MAS as MAS
     from lifelong.strategies import MIR as MIR
     from lifelong.strategies import NCM as NCM
@@ -206,6 +207,7 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "LASEMER",
         "CBP",
         "HAT",
         "ShrinkPerturb",

@@ -47,6 +47,7 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "channel_gated": "fidelity=authors",  # the paper's form is among the variants
     "si": "strategy.strength=10",  # of 300 it learns slowly here
     "cil": "strategy.memory=10",
+    "agem_r": "strategy.memory=60",
     "gem": "strategy.per_class=4",
     "gdumb": "strategy.memory=120",
     "icarl": "strategy.memory=60",

@@ -23,6 +23,7 @@ from lifelong.strategies.icarl import ICaRL
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.l2_init import L2Init
 from lifelong.strategies.lasem import LASEM
+from lifelong.strategies.lasem_er import LASEMER
 from lifelong.strategies.lwf import LwF
 from lifelong.strategies.mas import MAS
 from lifelong.strategies.mir import MIR
@@ -54,6 +55,7 @@ __all__ = [
     "GPM",
     "HAT",
     "LASEM",
+    "LASEMER",
     "MAS",
     "MIR",
     "NCM",

@@ -19,7 +19,7 @@ from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import RingBuffer
+from lifelong.parts.memory import Memory, Reservoir, RingBuffer
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.rehearsal import Rehearsal
 from lifelong.strategies.strategy import Strategy
@@ -33,6 +33,7 @@ class AGEM(Rehearsal):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         per_class: images kept of each class, the latest ones.
+        memory: images kept of the whole stream by a reservoir, in place of these (A-GEM-R).
         augment_memory: draw the stream's training augmentation anew for images of the memory; else
             they are shown as in tests.
         fidelity: `clean` or `authors`, see above.
@@ -54,6 +55,7 @@ class AGEM(Rehearsal):
     """
 
     divides: ClassVar[bool] = True
+    acts_with: ClassVar[dict[str, str]] = {"per_class": "memory=null"}
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "float16": "the gradient on the memory is taken without a scaler; give bf16-mixed",
@@ -66,13 +68,15 @@ class AGEM(Rehearsal):
         schedule: Schedule = constant,
         *,
         per_class: int = 1,
+        memory: int | None = None,
         augment_memory: bool = True,
         fidelity: Literal["clean", "authors"] = "clean",
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.authors, self.augment_memory = fidelity == "authors", augment_memory
-        self.memory = RingBuffer(per_class)
-        self.method = {"fidelity": fidelity, "per_class": per_class}
+        self.memory: Memory = RingBuffer(per_class) if memory is None else Reservoir(memory)
+        kept = {"per_class": per_class} if memory is None else {"memory": memory}
+        self.method = {"fidelity": fidelity, **kept}
         self._reference: list[Tensor | None] | None = None
 
     def training_loss(self, batch: Batch) -> Tensor:

@@ -96,5 +96,5 @@ class ArchitectureSearch(Strategy):
             self.network.commit(visit.task.index, choice)
             self.report()["chosen"] = pattern_code(choice)
         chosen = list(self.network.configs.values())
-        shares = [sum(layer) / len(chosen) for layer in zip(*chosen, strict=True)]
+        shares = [sum(map(bool, layer)) / len(chosen) for layer in zip(*chosen, strict=True)]
         self.method["transfer_frequency"] = shares  # of each layer, over the tasks so far

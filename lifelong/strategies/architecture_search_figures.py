@@ -26,9 +26,12 @@ def chosen_layers(results: Results) -> Figure:
     grid = np.array([[int(figure) for figure in config] for config in chosen.values()]).T
     depth, count = grid.shape
     figure, axes = single(1.6 + 0.42 * count, 1.2 + 0.32 * depth)
-    axes.imshow(grid, cmap="Blues", vmin=-0.25, vmax=1.25, aspect="auto", origin="lower")
+    most = int(grid.max(initial=1))
+    shown = np.minimum(grid, 1)
+    axes.imshow(shown, cmap="Blues", vmin=-0.25, vmax=1.25, aspect="auto", origin="lower")
     for layer, column in zip(*np.nonzero(grid + 1), strict=True):
-        word = "shared" if grid[layer, column] else "own"
+        form = grid[layer, column]
+        word = "own" if not form else "shared" if most == 1 else f"slot {form}"
         colour = "white" if grid[layer, column] else INK
         axes.text(column, layer, word, ha="center", va="center", color=colour, fontsize=6)
     axes.set_xticks(range(count), [str(task) for task in chosen])

@@ -68,6 +68,11 @@ class BruteForce(ArchitectureSearch):
         first_task: Literal["none", "all"] = "none",
     ) -> None:
         super().__init__(network, optimizer, schedule)
+        if network.slots > 1:
+            raise ValueError(
+                f"transfer.slots={network.slots}: brute force tries one shared form of each layer; "
+                "leave it out, or give strategy=lasem_hps"
+            )
         depth = len(network.transfer_layers())
         self._first = (first_task == "all",) * depth
         if self._first not in network.candidates:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +43,19 @@ PRESETS: dict[str, tuple[Likelihood, PriorRule]] = {
 
 if TYPE_CHECKING:
     from lifelong.drawing import Drawings, Results
+
+
+class LASEMOptions(TypedDict, total=False):
+    """Options of `LASEM` that every method takes that stands on it."""
+
+    em: Literal["paper", "release"]
+    likelihood: Likelihood | None
+    prior: PriorRule | None
+    pseudo_count: float
+    reset_prior_each_epoch: bool
+    fixed: str | int | None
+    fixed_probability: float
+    prune_below: float
 
 
 class LASEM(ArchitectureSearch):
@@ -132,7 +145,8 @@ class LASEM(ArchitectureSearch):
         )
         self.active = ActiveConfigurations(candidates, network.tree, prune_below)
         self.reset_each_epoch = reset_prior_each_epoch
-        sharing = torch.tensor(candidates, dtype=torch.float32)  # (c, d)
+        slots = torch.arange(1, network.slots + 1)[:, None, None]
+        sharing = (torch.tensor(candidates) == slots).float()  # (k, c, d)
         self.register_buffer("sharing", sharing, persistent=False)
         self.method = {
             "likelihood": self.prior.likelihood,
@@ -181,9 +195,11 @@ class LASEM(ArchitectureSearch):
         loss = F.cross_entropy(heads(features, task), labels, reduction="none")
         self.note(partial(self.active.update, posterior))
         self.note(partial(self.prior.update, posterior))
-        shares = posterior @ self.sharing  # (d,): Pr_q(c_l = 1)
-        penalty = self.network.weighted_penalty(task, shares)
-        return posterior[rows] @ loss.view(number, -1).mean(1) + penalty
+        loss = posterior[rows] @ loss.view(number, -1).mean(1)
+        for slot, sharing in enumerate(self.sharing, 1):
+            shares = posterior @ sharing  # (d,): Pr_q(c_l = slot)
+            loss = loss + self.network.weighted_penalty(task, shares, slot)
+        return loss
 
     def choice(self) -> TransferConfig:
         """The configuration with the highest prior; of equals the first."""

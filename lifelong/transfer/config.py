@@ -1,7 +1,8 @@
 """Transfer configurations: which layers of a body a task shares (LASEM, ICML 2021).
 
-A configuration c has one entry a layer, input first; c_l = 1: the layer is shared. A pattern maps
-the depth d of a body to the candidate configurations: one for a fixed pattern, all for a search.
+A configuration c has one entry a layer, input first; c_l = 1: the layer is shared, 0: it is the
+task's own. Where a layer has several shared slots, c_l is the number of one. A pattern maps the
+depth d of a body to the candidate configurations: one for a fixed pattern, all for a search.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-TransferConfig = tuple[bool, ...]
+TransferConfig = tuple[int, ...]  # of bools, where there is one slot
 Pattern = Callable[[int], list[TransferConfig]]
 
 MOST = 1024  # configurations in one search
@@ -56,18 +57,27 @@ _L2_PAIRS = (
 )
 
 
-def index_of(config: Sequence[bool]) -> int:
+def index_of(config: Sequence[int]) -> int:
     """Number of a configuration: sum over layers of (1 - c_l) 2^(l-1); 0 shares every layer."""
     return sum((not shared) << layer for layer, shared in enumerate(config))
 
 
-def pattern_code(config: Sequence[bool]) -> str:
+def pattern_code(config: Sequence[int]) -> str:
     """A configuration as figures, input first.
 
-    >>> pattern_code((True, False, True, False))
-    '1010'
+    >>> pattern_code((True, False, 2, False))
+    '1020'
     """
-    return "".join("1" if shared else "0" for shared in config)
+    return "".join(str(int(form)) for form in config)
+
+
+def config_of(code: str) -> TransferConfig:
+    """The configuration of some figures.
+
+    >>> config_of("1020")
+    (True, False, 2, False)
+    """
+    return tuple(int(figure) if figure > "1" else figure == "1" for figure in code)
 
 
 def top(depth: int, layers: int | None = None) -> list[TransferConfig]:
@@ -154,16 +164,24 @@ def code(
     return explicit(depth, patterns[code // 5])
 
 
-def every(depth: int, groups: str | Sequence[int] | None = None) -> list[TransferConfig]:
+def every(
+    depth: int, groups: str | Sequence[int] | None = None, slots: int = 1
+) -> list[TransferConfig]:
     """All configurations, or all that are constant within groups of layers, by `index_of`.
 
     Args:
         depth: layers of the body.
         groups: sizes of the groups, input first; or a name, see `GROUPS`.
+        slots: k, shared forms of each layer among which a task chooses, 1 to 9.
 
     Raises:
-        ValueError: an unknown name, or sizes that do not add up to the depth.
+        ValueError: an unknown name, sizes that do not add up to the depth, too many configurations.
+
+    >>> every(1, slots=2)
+    [(True,), (2,), (False,)]
     """
+    if not 1 <= slots <= 9:
+        raise ValueError(f"transfer.slots={slots}: give 1 to 9 shared forms of a layer")
     if isinstance(groups, str) and groups.lower() not in GROUPS:
         raise ValueError(f"transfer.groups={groups}: give {', '.join(GROUPS)} or a list of sizes")
     sizes = GROUPS[groups.lower()] if isinstance(groups, str) else groups or (1,) * depth
@@ -172,12 +190,18 @@ def every(depth: int, groups: str | Sequence[int] | None = None) -> list[Transfe
             f"transfer.groups={groups}: the sizes {list(sizes)} add up to {sum(sizes)}; "
             f"the backbone has {depth} layers"
         )
-    if 2 ** len(sizes) > MOST:
+    if (slots + 1) ** len(sizes) > MOST:
         raise ValueError(
-            f"transfer.groups={groups}: {depth} layers have 2^{len(sizes)} configurations, more "
-            f"than {MOST}; share in groups of layers: {', '.join(GROUPS)} or a list of sizes"
+            f"transfer.groups={groups}: {depth} layers have {slots + 1}^{len(sizes)} "
+            f"configurations, more than {MOST}; share in groups of layers: {', '.join(GROUPS)} or "
+            "a list of sizes"
         )
+    forms = [True, *range(2, slots + 1), False]
     return [
-        tuple(not number >> group & 1 for group, size in enumerate(sizes) for _ in range(size))
-        for number in range(2 ** len(sizes))
+        tuple(
+            forms[number // len(forms) ** group % len(forms)]
+            for group, size in enumerate(sizes)
+            for _ in range(size)
+        )
+        for number in range(len(forms) ** len(sizes))
     ]

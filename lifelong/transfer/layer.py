@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,9 @@ from lifelong.networks.network import count
 
 class TransferLayer(nn.Module):
     """Layer l of a network that shares: slot S_l, mappings M_{t,l}, private weights K_{t,l}.
+
+    Where it has several slots, the others are layers of the same kind, of which slot and mappings
+    are used alone.
 
     A kind of sharing is a subclass that says what a slot holds, what a mapping holds, and what
     weights the two give: `make_shared`, `make_mapping`, `shared_weight`; and their types, by
@@ -42,6 +45,7 @@ class TransferLayer(nn.Module):
         self.private: ByName[Unit] = ByName()
         self.mapping = ByName()
         self.before: nn.Module | None = None  # the slot as it was before a search
+        self.others = nn.ModuleList()  # slots 2, 3, ...
 
     @property
     def unit(self) -> Unit:
@@ -78,29 +82,47 @@ class TransferLayer(nn.Module):
         """The map of the shared form."""
         return self.template.linear(x, *self.shared_weight(task))
 
-    def map(self, x: Tensor, task: int, shared: bool) -> Tensor:
-        """The map of the layer for `task` in one of its forms."""
-        return self.shared_map(x, task) if shared else self.private[str(task)].map(x)
+    def add_slots(self, others: Sequence[TransferLayer]) -> None:
+        """Gives the layer more shared forms."""
+        self.others.extend(others)
+
+    def all_slots(self) -> list[TransferLayer]:
+        """The layers that hold slots 1, 2, ...; this one holds the first."""
+        return [self, *(own for own in self.others if isinstance(own, TransferLayer))]
+
+    def slot(self, number: int) -> TransferLayer:
+        """The layer that holds a slot."""
+        return self.all_slots()[number - 1]
+
+    def map(self, x: Tensor, task: int, form: int) -> Tensor:
+        """The map of the layer for `task` in one of its forms: 0 its own, or a slot's number."""
+        return self.slot(form).shared_map(x, task) if form else self.private[str(task)].map(x)
 
     def activate(self, z: Tensor, skip: Tensor | None) -> Tensor:
         return self.unit.activate(z, skip)
 
-    def add_task(self, task: int, forms: Iterable[bool]) -> None:
+    def add_task(self, task: int, forms: Iterable[int]) -> None:
         """Makes what `task` needs for the forms it may take, and freezes the rest.
 
         A slot that no task uses is drawn anew when a task may use it.
         """
-        forms, key = set(forms), str(task)
-        if True in forms:
+        forms = set(forms)
+        for number, own in enumerate(self.all_slots(), 1):
+            own.offer(task, number in forms, number == 1 and 0 in forms, len(forms) > 1)
+
+    def offer(self, task: int, shared: bool, private: bool, search: bool) -> None:
+        """The same for one slot, and the task's own weights."""
+        key = str(task)
+        if shared:
             if not self.in_use:
                 self.shared_params = self.make_shared()
             if key not in self.mapping:
                 self.mapping[key] = self.make_mapping()
-        if False in forms and key not in self.private:
+        if private and key not in self.private:
             self.private[key] = self.unit.reinitialized()
         self.train_only(task)
         self.before = (
-            copy.deepcopy(self.shared_params).requires_grad_(False) if len(forms) == 2 else None
+            copy.deepcopy(self.shared_params).requires_grad_(False) if shared and search else None
         )
 
     def train_only(self, task: int) -> None:
@@ -110,13 +132,14 @@ class TransferLayer(nn.Module):
                 own.requires_grad_(key == str(task))
         self.shared_params.requires_grad_(str(task) in self.mapping)
 
-    def commit(self, task: int, shared: bool) -> None:
-        """Ends a task that takes one form: puts back a slot it does not use, drops the rest."""
-        if self.before is not None and not shared:
-            self.shared_params = self.before
-        self.before = None
-        self.in_use = self.in_use or shared
-        self.prune_unused_form(task, shared)
+    def commit(self, task: int, form: int) -> None:
+        """Ends a task that takes one form: puts back slots it does not use, drops the rest."""
+        for number, own in enumerate(self.all_slots(), 1):
+            if own.before is not None and form != number:
+                own.shared_params = own.before
+            own.before = None
+            own.in_use = own.in_use or form == number
+        self.prune_unused_forms(task, form)
 
     def complete(self, task: int) -> None:
         """Gives a task that holds one form the other as well, with the same weights, frozen."""
@@ -139,15 +162,17 @@ class TransferLayer(nn.Module):
         """Makes the slot hold the weights of a private layer; not every kind of sharing can."""
         raise NotImplementedError
 
-    def prune_unused_form(self, task: int, shared: bool) -> None:
-        """Drops what `task` holds for the other form."""
-        dropped = self.private if shared else self.mapping
-        if str(task) in dropped:
-            del dropped[str(task)]
+    def prune_unused_forms(self, task: int, form: int) -> None:
+        """Drops what `task` holds for the other forms."""
+        unused: list[ByName[Any]] = [self.private] if form else []
+        unused += [own.mapping for number, own in enumerate(self.all_slots(), 1) if number != form]
+        for dropped in unused:
+            if str(task) in dropped:
+                del dropped[str(task)]
 
     def size(self) -> int:
-        """Parameters kept: those of a slot in use, of mappings and of private weights."""
+        """Parameters kept: those of slots in use, of mappings and of private weights."""
         kept = [*self.private.values(), *self.mapping.values()]
         if self.in_use:
             kept.append(self.shared_params)
-        return count(*kept)
+        return count(*kept) + sum(own.size() for own in self.all_slots()[1:])

@@ -13,7 +13,7 @@ from lifelong.backbones.backbone import flat
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import spread
 from lifelong.networks.network import MakeBackbone, MakeHeads, count
-from lifelong.transfer.config import Pattern, TransferConfig, pattern_code
+from lifelong.transfer.config import Pattern, TransferConfig, config_of, pattern_code
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.tree import Level, PrefixTree
 
@@ -35,6 +35,7 @@ class TransferNetwork(TaskNetwork):
     Attributes:
         candidates: the candidate configurations.
         configs: what each task takes; of a task in search, the choice so far.
+        slots: shared forms of each layer.
     """
 
     def __init__(
@@ -48,6 +49,9 @@ class TransferNetwork(TaskNetwork):
         self.heads = heads(body.features)
         self.candidates = pattern(len(self.layers))
         self.num_candidates = len(self.candidates)
+        self.slots = max(1, *(form for config in self.candidates for form in config))
+        for number, (layer, unit) in enumerate(zip(self.transfer_layers(), units, strict=True)):
+            layer.add_slots([kind(unit, number) for _ in range(self.slots - 1)])
         self.disjoint_outputs = self.heads.disjoint_outputs
         self.tree = PrefixTree(self.candidates)
         self.configs: dict[int, TransferConfig] = {}
@@ -84,8 +88,8 @@ class TransferNetwork(TaskNetwork):
         """Decides the configuration of `task`: drops what it does not use, rolls back slots."""
         self.configs[task] = config
         self.undecided.discard(task)
-        for layer, shared in zip(self.transfer_layers(), config, strict=True):
-            layer.commit(task, shared)
+        for layer, form in zip(self.transfer_layers(), config, strict=True):
+            layer.commit(task, form)
 
     def reenable_candidates(self, task: int) -> None:
         """Gives a finished task both forms of every layer, with the same weights."""
@@ -98,8 +102,9 @@ class TransferNetwork(TaskNetwork):
         self.configs[task] = config
         self.undecided.discard(task)
         for number, layer in enumerate(self.transfer_layers()):
-            layer.prune_unused_form(task, config[number])
-            layer.in_use = any(other[number] for other in self.configs.values())
+            layer.prune_unused_forms(task, config[number])
+            for slot, own in enumerate(layer.all_slots(), 1):
+                own.in_use = any(other[number] == slot for other in self.configs.values())
 
     def logits(self, x: Tensor, task: int) -> Tensor:
         scores: Tensor = self.heads(self.features(x, task, self.configs[task]), task)
@@ -109,22 +114,22 @@ class TransferNetwork(TaskNetwork):
         """What the first of the layers is given: images, or what a frozen begin makes of them."""
         return x if self.prefix is None else self.prefix(x)
 
-    def features(self, x: Tensor, task: int, config: Sequence[bool]) -> Tensor:
+    def features(self, x: Tensor, task: int, config: Sequence[int]) -> Tensor:
         """Features of a batch under one configuration, (b, f)."""
         return spread(lambda part: self._features(part, task, config), x, self.layers)
 
-    def _features(self, x: Tensor, task: int, config: Sequence[bool]) -> Tensor:
+    def _features(self, x: Tensor, task: int, config: Sequence[int]) -> Tensor:
         outputs, x = list[Tensor](), self.begin(x)
-        for layer, shared in zip(self.transfer_layers(), config, strict=True):
+        for layer, form in zip(self.transfer_layers(), config, strict=True):
             skip = None if layer.skip is None else outputs[layer.skip]
-            x = layer.activate(layer.map(x, task, shared), skip)
+            x = layer.activate(layer.map(x, task, form), skip)
             outputs.append(x)
         return flat(x)
 
     def tree_features(self, x: Tensor, task: int, tree: PrefixTree | None = None) -> Tensor:
         """Features of a batch under all candidates, (c b, f), block i under candidate i.
 
-        Prefixes that candidates have in common are computed once: two maps a layer.
+        Prefixes that candidates have in common are computed once: one map for each form of a layer.
 
         Args:
             x: (b, c, h, w).
@@ -149,18 +154,23 @@ class TransferNetwork(TaskNetwork):
         return flat(blocks_of(x, tree.order, size))
 
     def penalty(self, task: int) -> Tensor | float:
-        shares = [float(shared) for shared in self.configs[task]]
-        return self.weighted_penalty(task, shares)
+        total: Tensor | float = 0.0
+        for slot in range(1, self.slots + 1):
+            shares = [float(form == slot) for form in self.configs[task]]
+            total = total + self.weighted_penalty(task, shares, slot)
+        return total
 
-    def weighted_penalty(self, task: int, shares: Sequence[float] | Tensor) -> Tensor | float:
-        """Sum over layers of the penalty of the shared form times the share of it, (d,).
+    def weighted_penalty(
+        self, task: int, shares: Sequence[float] | Tensor, slot: int = 1
+    ) -> Tensor | float:
+        """Sum over layers of the penalty of a shared form times the share of it, (d,).
 
         A kind whose penalty is not weighed counts whole wherever the form may be taken.
         """
         total: Tensor | float = 0.0
         for layer, share in zip(self.transfer_layers(), shares, strict=True):
             if not isinstance(share, float) or share:
-                penalty = layer.penalty(task)
+                penalty = layer.slot(slot).penalty(task)
                 if penalty is not None:
                     total = total + (share * penalty if layer.weighs_penalty else penalty)
         return total
@@ -183,21 +193,24 @@ class TransferNetwork(TaskNetwork):
             "configs": {task: pattern_code(config) for task, config in self.configs.items()},
             "undecided": sorted(self.undecided),
             "occupied": [layer.in_use for layer in self.transfer_layers()],
+            "others": [[own.in_use for own in layer.others] for layer in self.transfer_layers()],
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Brings the structure, made by replaying `add_task`, to that of the saved network."""
         self.undecided = set(state["undecided"])
         for task, figures in state["configs"].items():
-            self.configs[task] = tuple(figure == "1" for figure in figures)
+            self.configs[task] = config_of(figures)
             if task not in self.undecided:
-                for layer, shared in zip(self.transfer_layers(), self.configs[task], strict=True):
-                    layer.prune_unused_form(task, shared)
-        for layer, occupied in zip(self.transfer_layers(), state["occupied"], strict=True):
-            layer.in_use = occupied
-            layer.train_only(self.current)
-            if not self.searching:
-                layer.before = None
+                for layer, form in zip(self.transfer_layers(), self.configs[task], strict=True):
+                    layer.prune_unused_forms(task, form)
+        others = state.get("others", [[]] * len(self.layers))
+        for layer, *occupied in zip(self.transfer_layers(), state["occupied"], others, strict=True):
+            for own, in_use in zip(layer.all_slots(), (occupied[0], *occupied[1]), strict=True):
+                own.in_use = in_use
+                own.train_only(self.current)
+                if not self.searching:
+                    own.before = None
 
 
 def blocks_of(x: Tensor, blocks: Sequence[int] | None, size: int) -> Tensor:
@@ -210,16 +223,15 @@ def blocks_of(x: Tensor, blocks: Sequence[int] | None, size: int) -> Tensor:
 def _branch(
     layer: TransferLayer, level: Level, x: Tensor, task: int, skip: Tensor | None, size: int
 ) -> Tensor:
-    """One layer for all prefixes: the shared children, then the private ones."""
+    """One layer for all prefixes, form after form."""
     parts = []
-    for shared, parents in ((True, level.shared), (False, level.private)):
-        if parents != []:
-            given = blocks_of(x, parents, size)
-            if layer.unit.by_batch:
-                own = [layer.map(part, task, shared) for part in given.split(size)]
-                parts.append(torch.cat(own))
-            else:
-                parts.append(layer.map(given, task, shared))
+    for form, parents in level.children:
+        given = blocks_of(x, parents, size)
+        if layer.unit.by_batch:
+            own = [layer.map(part, task, form) for part in given.split(size)]
+            parts.append(torch.cat(own))
+        else:
+            parts.append(layer.map(given, task, form))
     rows = [len(part) for part in parts]
     skips = [None] * len(parts) if skip is None else list(skip.split(rows))
     done = [layer.activate(part, own) for part, own in zip(parts, skips, strict=True)]

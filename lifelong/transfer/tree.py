@@ -10,20 +10,19 @@ from lifelong.transfer.config import TransferConfig
 
 @dataclass(frozen=True)
 class Level:
-    """Which prefixes of length l - 1 go on into the shared and the private form of layer l.
+    """Which prefixes of length l - 1 go on into each form of layer l.
 
     Entries are block numbers of the level above; None stands for all of them, in order.
     """
 
-    shared: list[int] | None
-    private: list[int] | None
+    children: list[tuple[int, list[int] | None]]  # of each form that is taken
     blocks: list[TransferConfig]  # prefixes of length l, in the order of the blocks
 
 
 class PrefixTree:
     """Levels of distinct prefixes; on each level the shared children stand before the private.
 
-    For all 2^d configurations the last blocks are in the order of `index_of`.
+    For all configurations the last blocks are in the order of `index_of`.
 
     Args:
         configs: distinct configurations of equal length.
@@ -39,16 +38,15 @@ class PrefixTree:
         above: list[TransferConfig] = [()]
         for depth in range(1, len(self.configs[0]) + 1):
             wanted = {config[:depth] for config in self.configs}
+            forms = sorted({config[-1] for config in wanted}, key=lambda form: (not form, form))
             children = {
                 form: [block for block, prefix in enumerate(above) if (*prefix, form) in wanted]
-                for form in (True, False)
+                for form in forms
             }
-            blocks = [(*above[block], form) for form in (True, False) for block in children[form]]
+            blocks = [(*above[block], form) for form in forms for block in children[form]]
             everyone = list(range(len(above)))
-            shared, private = (
-                None if children[form] == everyone else children[form] for form in (True, False)
-            )
-            self.levels.append(Level(shared, private, blocks))
+            taken = [(f, None if own == everyone else own) for f, own in children.items()]
+            self.levels.append(Level(taken, blocks))
             above = blocks
         number = {prefix: block for block, prefix in enumerate(above)}
         order = [number[config] for config in self.configs]

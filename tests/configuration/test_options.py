@@ -32,6 +32,8 @@ TICKETS = ["data.fraction=0.3", "strategy.memory=6", "unlabeled=heldout_classes"
 ROUNDS = [*TICKETS, "strategy.round_epochs=1", "strategy.neighbours=2"]
 CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
     "agem": ["strategy.per_class=4"],
+    "agem_r": ["strategy.memory=20"],
+    "lasem_er": ["strategy.memory=20"],
     "cbp": ["strategy.replace=0.02", "strategy.maturity=3"],
     "brute_force_hps": ["transfer.groups=[2,2]"],
     "brute_force_tf": ["transfer.groups=[2,2]"],

@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from hydra.utils import instantiate
 
+from lifelong import LASEM, LASEMER, MultiHead, by_class, convnet
 from lifelong.configuration.complete import complete
 from lifelong.configuration.options import check_options
 from lifelong.data import Batch
+from lifelong.data.sources import digits
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import Strategy
-from lifelong.transfer import explicit, top
+from lifelong.transfer import HardTransferLayer, TransferNetwork, every, explicit, top
 from lifelong.transfer.config import pattern_code
 from tests.conftest import configured, toy_visit, transfer_network
 from tests.strategies.searches import lasem
@@ -224,3 +226,32 @@ def test_configurations_are_understood_as_typed() -> None:
         complete(pattern)
         check_options(pattern)
         assert [pattern_code(c) for c in instantiate(pattern.transfer)(4)] == [typed]
+
+
+def test_replay_adds_the_loss_of_memory_images_under_their_tasks_configurations() -> None:
+    torch.manual_seed(0)
+    body = partial(convnet, (1, 8, 8), [3, 4], [2, 2])
+    network = TransferNetwork(body, MultiHead, HardTransferLayer, every)
+    method = LASEMER(network, partial(torch.optim.SGD, lr=0.1), memory=30, pseudo_count=1e9)
+    stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=10)
+    first, second = stream.visits[:2]
+    method.begin_task(first)
+    method.training_loss(first.train[torch.arange(20)])
+    method.end_task(first, [])
+    method.begin_task(second)
+    batch = second.train[torch.arange(10)]
+    torch.manual_seed(5)
+    loss = method.training_loss(batch)
+    torch.manual_seed(5)
+    old, _ = method.memory.sample(10, without=1)
+    assert set(old.t.tolist()) == {0}
+    wanted = F.cross_entropy(network.logits(old.x, 0), old.y)
+    parts = LASEM.training_loss(method, batch)
+    torch.testing.assert_close(loss, parts + wanted)
+    assert len(method.memory) == 30
+    slopes = torch.autograd.grad(wanted, [p for p in network.parameters() if p.requires_grad],
+                                 allow_unused=True)  # fmt: skip
+    own = network.transfer_layers()[0].private
+    frozen = [p for key in own if key == "0" for p in own[key].parameters()]
+    assert not any(p.requires_grad for p in frozen)
+    assert any(slope is not None for slope in slopes) == any(network.configs[0])
