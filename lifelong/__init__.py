@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import APD as APD
     from lifelong.strategies import CBP as CBP
     from lifelong.strategies import CIL as CIL
+    from lifelong.strategies import CODA as CODA
     from lifelong.strategies import DARTS as DARTS
     from lifelong.strategies import DEN as DEN
     from lifelong.strategies import DERPP as DERPP
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import GEM as GEM
     from lifelong.strategies import GPM as GPM
     from lifelong.strategies import HAT as HAT
+    from lifelong.strategies import L2P as L2P
     from lifelong.strategies import LASEM as LASEM
     from lifelong.strategies import LASEMER as LASEMER
     from lifelong.strategies import MAS as MAS
@@ -106,6 +108,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import ArchitectureSearch as ArchitectureSearch
     from lifelong.strategies import BruteForce as BruteForce
     from lifelong.strategies import ChannelGated as ChannelGated
+    from lifelong.strategies import DualPrompt as DualPrompt
     from lifelong.strategies import FrozenBody as FrozenBody
     from lifelong.strategies import GDumb as GDumb
     from lifelong.strategies import ICaRL as ICaRL
@@ -113,6 +116,8 @@ if TYPE_CHECKING:
     from lifelong.strategies import L2Init as L2Init
     from lifelong.strategies import LwF as LwF
     from lifelong.strategies import PackNet as PackNet
+    from lifelong.strategies import Prompting as Prompting
+    from lifelong.strategies import Prompts as Prompts
     from lifelong.strategies import RanPAC as RanPAC
     from lifelong.strategies import Retrain as Retrain
     from lifelong.strategies import Round as Round
@@ -207,6 +212,11 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "Prompts",
+        "Prompting",
+        "CODA",
+        "DualPrompt",
+        "L2P",
         "LASEMER",
         "CBP",
         "HAT",

@@ -38,6 +38,7 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "mas strategy.importance.scope=local strategy.penalty=proximal strategy.accumulate=ema "
     "strategy.halve_below=0.9",
 ]
+VIT = "backbone=timm backbone.name=test_vit backbone.options={patch_size:2,global_pool:''}"
 SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "brute_force_hps": "transfer.groups=[2,2]",
     "brute_force_tf": "transfer.groups=[2,2]",
@@ -51,6 +52,9 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "gem": "strategy.per_class=4",
     "gdumb": "strategy.memory=120",
     "icarl": "strategy.memory=60",
+    "l2p": VIT,
+    "dualprompt": VIT,
+    "coda": VIT,
     "packnet": "strategy.retrain_epochs=3",
     "ranpac": "strategy.projections=30",
     "tickets_td": "strategy.memory=10 strategy.round_epochs=1 unlabeled=exemplars batch_size=64",

@@ -59,7 +59,7 @@ def prompted(
         raise ValueError(f"backbone.prompts={prompts}: give 1 or more, 0 for none")
     widths: dict[str, int] = {}
     for name in names:
-        seen = _width(module, name, shape)
+        seen = width_of_tokens(module, name, shape)
         if seen is None:
             raise ValueError(
                 f"backbone.prompts={prompts}: {name} of {type(module).__name__} does not take "
@@ -73,7 +73,7 @@ def prompted(
     return fixed(module)
 
 
-def _width(module: nn.Module, name: str, shape: Sequence[int]) -> int | None:
+def width_of_tokens(module: nn.Module, name: str, shape: Sequence[int]) -> int | None:
     """Length of the tokens that a block takes; None where it takes something else."""
     found: list[int | None] = []
 

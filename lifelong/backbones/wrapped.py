@@ -20,6 +20,9 @@ from lifelong.backbones.unit import Unit
 class Wrapped(Body):
     """A module as a body: what it gives is made flat.
 
+    Attributes:
+        shape: of an image, (c, h, w).
+
     Args:
         module: from images (b, c, h, w) to features, of any shape.
         shape: of an image, (c, h, w).
@@ -70,6 +73,7 @@ class Wrapped(Body):
                 "weights; give backbone.fixed=true"
             )
         self.module, self.fixed, self.kept, self.cache = module, fixed, freeze, cache
+        self.shape = tuple(shape)
         self.drawn = not (lora or prompts)
         self.block_names = tuple(f"module.{name}" for name in blocks or ())
         training = module.training

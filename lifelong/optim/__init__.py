@@ -5,6 +5,7 @@ from lifelong.optim.rmsprop import TensorFlowRMSProp
 from lifelong.optim.schedules import (
     Schedule,
     constant,
+    cosine,
     exponential,
     inverse_time,
     milestones,
@@ -23,6 +24,7 @@ __all__ = [
     "TaskOptimizer",
     "TensorFlowRMSProp",
     "constant",
+    "cosine",
     "exponential",
     "inverse_time",
     "milestones",

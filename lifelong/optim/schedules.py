@@ -6,6 +6,7 @@ begins anew with each task is told the epochs of a task as its period.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 Schedule = Callable[[int], float]
@@ -42,6 +43,16 @@ def milestones(epoch: int, at: Sequence[int], factor: float, period: int | None 
     """
     within = epoch if period is None else epoch % period
     return float(factor ** sum(within >= end for end in at))
+
+
+def cosine(epoch: int, period: int, floor: float = 0.0) -> float:
+    """Half a cosine from 1 to `floor` over `period` epochs, then anew (Loshchilov, Hutter 2017).
+
+    >>> [round(cosine(epoch, 4), 3) for epoch in range(5)]
+    [1.0, 0.854, 0.5, 0.146, 1.0]
+    """
+    share = epoch % period / period
+    return floor + (1 - floor) * (1 + math.cos(math.pi * share)) / 2
 
 
 def per_task(epoch: int, decay: float, period: int, lr: float, floor: float) -> float:

@@ -8,9 +8,11 @@ from lifelong.strategies.brute_force import BruteForce
 from lifelong.strategies.cbp import CBP
 from lifelong.strategies.channel_gated import ChannelGated
 from lifelong.strategies.cil import CIL
+from lifelong.strategies.coda import CODA
 from lifelong.strategies.darts import DARTS
 from lifelong.strategies.den import DEN
 from lifelong.strategies.derpp import DERPP
+from lifelong.strategies.dualprompt import DualPrompt
 from lifelong.strategies.er import ER
 from lifelong.strategies.er_ace import ERACE
 from lifelong.strategies.ewc import EWC
@@ -22,6 +24,7 @@ from lifelong.strategies.hat import HAT
 from lifelong.strategies.icarl import ICaRL
 from lifelong.strategies.joint import Joint
 from lifelong.strategies.l2_init import L2Init
+from lifelong.strategies.l2p import L2P
 from lifelong.strategies.lasem import LASEM
 from lifelong.strategies.lasem_er import LASEMER
 from lifelong.strategies.lwf import LwF
@@ -29,6 +32,7 @@ from lifelong.strategies.mas import MAS
 from lifelong.strategies.mir import MIR
 from lifelong.strategies.ncm import NCM
 from lifelong.strategies.packnet import PackNet
+from lifelong.strategies.prompting import Prompting, Prompts
 from lifelong.strategies.ranpac import RanPAC
 from lifelong.strategies.retrain import Retrain
 from lifelong.strategies.shrink_perturb import ShrinkPerturb
@@ -45,6 +49,7 @@ __all__ = [
     "APD",
     "CBP",
     "CIL",
+    "CODA",
     "DARTS",
     "DEN",
     "DERPP",
@@ -54,6 +59,7 @@ __all__ = [
     "GEM",
     "GPM",
     "HAT",
+    "L2P",
     "LASEM",
     "LASEMER",
     "MAS",
@@ -65,6 +71,7 @@ __all__ = [
     "ArchitectureSearch",
     "BruteForce",
     "ChannelGated",
+    "DualPrompt",
     "FrozenBody",
     "GDumb",
     "ICaRL",
@@ -72,6 +79,8 @@ __all__ = [
     "L2Init",
     "LwF",
     "PackNet",
+    "Prompting",
+    "Prompts",
     "RanPAC",
     "Retrain",
     "Round",

@@ -28,6 +28,7 @@ MEMBERS = [
     for name in members(group)
     if "/" not in name  # of a table of experiments
 ]
+VIT = ["backbone=timm", "backbone.name=test_vit", "backbone.options={patch_size:4}"]
 NEEDED = {
     ("transfer", "pattern"): ["transfer.layers=[1,0,1,0]"],
     ("transfer", "code"): ["transfer.code=10"],
@@ -44,6 +45,7 @@ NEEDED = {
     ("data", "torchvision"): ["data.name=MNIST"],
     ("unlabeled", "folder"): ["unlabeled_folder=images"],
     ("unlabeled", "npz"): ["unlabeled_file=images.npz"],
+    **{("strategy", name): VIT for name in ("l2p", "dualprompt", "coda")},
     ("strategy", "retrain"): ["strategy.run=outputs/run", "strategy.visit=2"],
 }
 

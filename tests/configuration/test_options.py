@@ -30,10 +30,14 @@ QUICK = ["data=digits", "data.fraction=0.2", "tasks=2", "epochs=2", "batch_size=
 QUICK += ["trainer=cpu"]
 TICKETS = ["data.fraction=0.3", "strategy.memory=6", "unlabeled=heldout_classes", "batch_size=32"]
 ROUNDS = [*TICKETS, "strategy.round_epochs=1", "strategy.neighbours=2"]
+VIT = ["backbone=timm", "backbone.name=test_vit", "backbone.options={patch_size:4}"]
 CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
     "agem": ["strategy.per_class=4"],
     "agem_r": ["strategy.memory=20"],
     "lasem_er": ["strategy.memory=20"],
+    "l2p": VIT,
+    "dualprompt": VIT,
+    "coda": VIT,
     "cbp": ["strategy.replace=0.02", "strategy.maturity=3"],
     "brute_force_hps": ["transfer.groups=[2,2]"],
     "brute_force_tf": ["transfer.groups=[2,2]"],
@@ -56,6 +60,7 @@ CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
     "tag_adam": ["strategy=finetune"],
     "tag_rmsprop": ["strategy=finetune"],
     "milestones": ["schedule.at=[1]"],
+    "cosine": ["lr=0.01"],
     "step": ["schedule.every=1"],
     "per_task": ["lr=0.01"],
 }
@@ -69,6 +74,11 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.threshold": ["0.5"],
     "strategy.prune": ["0.7"],
     "strategy.replace": ["0.2"],
+    "strategy.chosen": ["3"],
+    "strategy.general": ["[0]"],
+    "strategy.expert": ["[2,3]"],
+    "strategy.prompted": ["[0,1]"],
+    "strategy.length": ["6"],
     "strategy.maturity": ["7"],
     "strategy.shrink": ["0.9"],
     "wsn:strategy.share": ["0.3"],
