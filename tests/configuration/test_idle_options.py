@@ -59,6 +59,7 @@ CASES: dict[str, tuple[str, list[tuple[str, str, str]]]] = {
         ("fixed=1100", "prior=count", "prior=fixed"),
         ("fixed_probability=0.5", "prior=null", "prior=fixed"),
     ]),
+    "AGEM": ("strategy=agem", [("per_class=3", "memory=20", "memory=null")]),
     "MAS": ("strategy=mas", [
         ("alpha=0.3", "accumulate=sum", "accumulate=ema"),
         ("alpha=0.3", "accumulate=running_mean", "accumulate=ema"),

@@ -32,7 +32,6 @@ TICKETS = ["data.fraction=0.3", "strategy.memory=6", "unlabeled=heldout_classes"
 ROUNDS = [*TICKETS, "strategy.round_epochs=1", "strategy.neighbours=2"]
 VIT = ["backbone=timm", "backbone.name=test_vit", "backbone.options={patch_size:4}"]
 CONTEXT: dict[str, list[str]] = {  # beside which a member is tried
-    "agem": ["strategy.per_class=4"],
     "agem_r": ["strategy.memory=20"],
     "lasem_er": ["strategy.memory=20"],
     "l2p": VIT,
@@ -74,6 +73,7 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.threshold": ["0.5"],
     "strategy.prune": ["0.7"],
     "strategy.replace": ["0.2"],
+    "agem:strategy.memory": ["20"],
     "strategy.chosen": ["3"],
     "strategy.general": ["[0]"],
     "strategy.expert": ["[2,3]"],
