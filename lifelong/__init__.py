@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from lifelong.strategies import Prompting as Prompting
     from lifelong.strategies import Prompts as Prompts
     from lifelong.strategies import RanPAC as RanPAC
+    from lifelong.strategies import Rehearsal as Rehearsal
     from lifelong.strategies import Retrain as Retrain
     from lifelong.strategies import Round as Round
     from lifelong.strategies import ShrinkPerturb as ShrinkPerturb
@@ -212,6 +213,7 @@ _NAMES = {
         "TensorFlowRMSProp",
     ),
     "lifelong.strategies": (
+        "Rehearsal",
         "Prompts",
         "Prompting",
         "CODA",

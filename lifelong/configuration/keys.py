@@ -19,7 +19,7 @@ FILLED_IN = ("choices", "changed", "threads", "cuda_graphs")  # notes of the run
 ROOTS = (
     "strategy", "data", "trainer", "logger", "measure", "epochs", "batch_size", "lr", "tasks",
     "restore_best", "evaluate_every", "optimizer_lifetime", "optimizer_groups", "compile", "seeds",
-    "flatness", "paths",
+    "flatness", "mask", "paths",
 )  # fmt: skip
 # Groups and keys that not every strategy reads.
 UNREAD_BY_SOME = (

@@ -34,6 +34,7 @@ from lifelong.strategies.ncm import NCM
 from lifelong.strategies.packnet import PackNet
 from lifelong.strategies.prompting import Prompting, Prompts
 from lifelong.strategies.ranpac import RanPAC
+from lifelong.strategies.rehearsal import Rehearsal
 from lifelong.strategies.retrain import Retrain
 from lifelong.strategies.shrink_perturb import ShrinkPerturb
 from lifelong.strategies.si import SI
@@ -82,6 +83,7 @@ __all__ = [
     "Prompting",
     "Prompts",
     "RanPAC",
+    "Rehearsal",
     "Retrain",
     "Round",
     "ShrinkPerturb",

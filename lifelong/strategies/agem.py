@@ -76,7 +76,7 @@ class AGEM(Rehearsal):
         self.authors, self.augment_memory = fidelity == "authors", augment_memory
         self.memory: Memory = RingBuffer(per_class) if memory is None else Reservoir(memory)
         kept = {"per_class": per_class} if memory is None else {"memory": memory}
-        self.method = {"fidelity": fidelity, **kept}
+        self.method |= {"fidelity": fidelity, **kept}
         self._reference: list[Tensor | None] | None = None
 
     def training_loss(self, batch: Batch) -> Tensor:

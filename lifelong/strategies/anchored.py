@@ -90,7 +90,7 @@ class Anchored(Halving):
         super().__init__(network, optimizer, schedule, strength=strength, halve_below=halve_below)
         self.proximal = penalty == "proximal"
         self.importance, self.anchor = importance or Importance(), Anchor()
-        self.method = {"strength": strength, "importances": {}}
+        self.method |= {"strength": strength, "importances": {}}
         self._regularized: dict[str, nn.Parameter] = {}  # of the current task
         self._awake: dict[str, nn.Parameter] = {}  # those that may get a gradient
 

@@ -90,7 +90,7 @@ class APD(Strategy):
         self.weight_decay = weight_decay
         self.cluster_every, self.cluster_range = cluster_every, cluster_range
         self.modifies_earlier_tasks = self.full and cluster_every > 0
-        self.method = {"variant": variant, "drift": self.drift}
+        self.method |= {"variant": variant, "drift": self.drift}
 
     def begin_task(self, visit: Visit) -> None:
         self._new = visit.task.index not in self.classes

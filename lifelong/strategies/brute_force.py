@@ -86,7 +86,7 @@ class BruteForce(ArchitectureSearch):
                 "strategy.first_task=none: only hard sharing can express the first task's own "
                 "weights later; give strategy.first_task=all"
             )
-        self.method = {"configurations": [pattern_code(config) for config in network.candidates]}
+        self.method |= {"configurations": [pattern_code(config) for config in network.candidates]}
         self._start: dict[str, Any] | None = None  # what every candidate starts from
         self._kept: dict[str, Any] | None = None  # the best candidate so far, after its training
 

@@ -86,7 +86,7 @@ class CBP(Strategy):
             for name in ("utility", "mean", "age"):  # running means of |h| sum |w| and of h; steps
                 self.register_buffer(f"{name}_{number}", torch.zeros(len(layer.bias)))
         self.register_buffer("due", torch.zeros(len(self.layers), dtype=torch.float64))
-        self.method = {"fidelity": fidelity, "replaced": {}}
+        self.method |= {"fidelity": fidelity, "replaced": {}}
         self._seen: list[tuple[Tensor, Tensor]] = []  # means of |h| and h of each layer
 
     def utilities(self) -> list[Tensor]:

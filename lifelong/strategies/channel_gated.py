@@ -87,7 +87,7 @@ class ChannelGated(Strategy):
         self.sparsity = SPARSITY[variant] if sparsity is None else sparsity
         self.sparsity_from = sparsity_from if self.fixes else 0
         self.fix_above = fix_above
-        self.method = {"variant": variant, "sparsity": self.sparsity}
+        self.method |= {"variant": variant, "sparsity": self.sparsity}
         self.register_buffer("age", torch.zeros((), dtype=torch.long))  # epochs of this task
 
     def begin_task(self, visit: Visit) -> None:

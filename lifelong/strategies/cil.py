@@ -121,7 +121,7 @@ class CIL(Strategy):
         self._met: dict[int, Task] = {}
         self._tasks: list[int] = []  # whose classes are told apart
         self._earlier: list[int] = []
-        self.method = {"unlabeled": self.taught.name, "selected": {}}
+        self.method |= {"unlabeled": self.taught.name, "selected": {}}
 
     def check(self, tasks: Sequence[Task]) -> None:
         least = self.batch_size // 4 // len(tasks)

@@ -71,7 +71,7 @@ class CODA(Prompting):
             )
         self.components, self.length = components, length
         self.blocks_prompted, self.orthogonality = tuple(prompted), orthogonality
-        self.method = {"components": components}
+        self.method |= {"components": components}
         features = network.body.features
         self.sizes = {
             "keys": features, "attention": features, "prompts": length * self.width

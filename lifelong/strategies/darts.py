@@ -88,7 +88,7 @@ class DARTS(ArchitectureSearch):
             )
         self.order = order
         self.needs_validation = self.trains_on_validation = arch_data == "valid"
-        self.method = {"order": order, "arch_data": arch_data}
+        self.method |= {"order": order, "arch_data": arch_data}
         self.selectors = nn.Parameter(torch.zeros(depth, 2))  # alpha: private, shared
 
     @staticmethod

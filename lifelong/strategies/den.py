@@ -109,7 +109,7 @@ class DEN(Strategy):
         self.l1, self.l2, self.group, self.drift = l1, l2, group, drift
         self.expand_above, self.grow, self.split_above = expand_above, grow, split_above
         self.output_epochs = max(1, epochs // 10)
-        self.method = {"tasks": {}}
+        self.method |= {"tasks": {}}
         self._phase: dict[str, Any] = {}
         self._old: list[units.Values] = []  # of each layer before the task
         self._entropy = torch.zeros(())

@@ -75,7 +75,7 @@ class DERPP(Rehearsal):
             )
         self.alpha, self.beta, self.augment_memory = alpha, beta, augment_memory
         self.memory = Reservoir(memory)
-        self.method = {"memory": memory, "alpha": alpha, "beta": beta}
+        self.method |= {"memory": memory, "alpha": alpha, "beta": beta}
 
     def training_loss(self, batch: Batch) -> Tensor:
         scores = self(batch.x, batch.t)

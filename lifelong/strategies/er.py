@@ -72,7 +72,7 @@ class ER(Rehearsal):
         super().__init__(network, optimizer, schedule)
         self.authors, self.augment_memory = fidelity == "authors", augment_memory
         self.memory = Reservoir(memory, batchwise=self.authors)
-        self.method = {"fidelity": fidelity, "memory": memory}
+        self.method |= {"fidelity": fidelity, "memory": memory}
 
     def training_loss(self, batch: Batch) -> Tensor:
         loss = self.loss_of_batch(batch)

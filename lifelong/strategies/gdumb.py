@@ -73,7 +73,7 @@ class GDumb(Rehearsal):
         super().__init__(network, optimizer, schedule)
         self.memory, self.each = Balanced(memory), train == "each"
         self.augment_memory = augment_memory
-        self.method = {"memory": memory}
+        self.method |= {"memory": memory}
         self._first: dict[str, Tensor] = {}  # weights before any training
         self._val: dict[int, Images] = {}  # of the seen tasks
 

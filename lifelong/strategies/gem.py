@@ -71,7 +71,7 @@ class GEM(Rehearsal):
             raise ValueError(f"strategy.margin={margin}: must not be negative")
         self.margin, self.augment_memory = margin, augment_memory
         self.memory = RingBuffer(per_class)
-        self.method = {"per_class": per_class, "margin": margin}
+        self.method |= {"per_class": per_class, "margin": margin}
         self._references: list[Tensor] = []  # gradient on the memory of each earlier task
 
     def training_loss(self, batch: Batch) -> Tensor:

@@ -69,7 +69,7 @@ class GPM(WeightsAlone):
         self.images, self.threshold, self.step = images, threshold, threshold_step
         self.bases: dict[str, Tensor] = {}  # of each weight: orthonormal columns, (inputs, k)
         self._here: dict[str, Tensor] = {}  # the same in a training, as the weights are
-        self.method = {"capacity": {}}
+        self.method |= {"capacity": {}}
 
     def on_train_start(self) -> None:
         """Brings the bases to where the weights are, once for all steps."""

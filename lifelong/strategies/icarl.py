@@ -76,7 +76,7 @@ class ICaRL(Strategy):
         if memory < 1:
             raise ValueError(f"strategy.memory={memory}: give a number of images, 1 or more")
         self.size, self.kept = memory, Exemplars()
-        self.method = {"memory": memory}
+        self.method |= {"memory": memory}
         self.teacher: Network | None = None  # the network before the task
         self.means = torch.zeros(0, network.body.features)  # of normalised features, (c, f)
         self.numbers: list[int] = []  # their class numbers

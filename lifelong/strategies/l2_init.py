@@ -61,7 +61,7 @@ class L2Init(Strategy):
         if strength < 0:
             raise ValueError(f"strategy.strength={strength}: must not be negative")
         self.strength = strength
-        self.method = {"strength": strength}
+        self.method |= {"strength": strength}
         self.first: dict[str, Tensor] = {}  # theta_0, by name
         self._names: list[str] = []  # of what a step moves
 

@@ -68,7 +68,7 @@ class L2P(Prompting):
         self.chosen, self.pull = chosen, pull
         self.keys = nn.Parameter(torch.empty(pool, network.body.features).uniform_(-1, 1))
         self.pool = nn.Parameter(torch.empty(pool, length, self.width).uniform_(-1, 1))
-        self.method = {"pool": pool, "chosen": chosen}
+        self.method |= {"pool": pool, "chosen": chosen}
 
     def prompts(self, query: Tensor, task: int | None) -> Prompts:
         cosines = F.normalize(query) @ F.normalize(self.keys).T.to(query.dtype)  # (b, M)

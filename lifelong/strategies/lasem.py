@@ -148,7 +148,7 @@ class LASEM(ArchitectureSearch):
         slots = torch.arange(1, network.slots + 1)[:, None, None]
         sharing = (torch.tensor(candidates) == slots).float()  # (k, c, d)
         self.register_buffer("sharing", sharing, persistent=False)
-        self.method = {
+        self.method |= {
             "likelihood": self.prior.likelihood,
             "prior": rule,
             "configurations": [pattern_code(config) for config in candidates],

@@ -105,7 +105,7 @@ class LwF(Strategy):
         self._warming = False
         self.strength, self.temperature = strength, temperature
         self.warmup_epochs = warmup_epochs
-        self.method = {"strength": strength, "temperature": temperature}
+        self.method |= {"strength": strength, "temperature": temperature}
         self.teacher: Network | None = None  # the network before the current task
         self._earlier: list[int] = []  # tasks that it knows, but for the current one
 

@@ -81,7 +81,7 @@ class RanPAC(ClosedForm):
         size = projections or features
         self.gram, self.labels = torch.zeros(0, 0), torch.zeros(size, 0)  # G, C
         self.weights = torch.zeros(size, 0)  # W
-        self.method = {"ridge": {}}
+        self.method |= {"ridge": {}}
 
     def projected(self, features: Tensor) -> Tensor:  # (n, f) -> (n, M)
         """What the regression is over."""

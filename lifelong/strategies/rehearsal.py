@@ -16,6 +16,17 @@ class Rehearsal(Strategy):
         memory: holds them.
         augment_memory: draw the stream's training augmentation anew for them; else they are shown
             as in tests.
+
+    >>> from functools import partial
+    >>> from torch.optim import SGD
+    >>> from lifelong import EWC, MultiHead, Network, Rehearsal, Reservoir, mlp
+    >>> class Both(Rehearsal, EWC):
+    ...     def __init__(self, *args, memory=100, **options):
+    ...         super().__init__(*args, **options)
+    ...         self.memory, self.augment_memory = Reservoir(memory), True
+    >>> method = Both(Network(partial(mlp, (1, 8, 8), [16]), MultiHead), partial(SGD, lr=0.1))
+    >>> len(method.memory)
+    0
     """
 
     memory: Memory

@@ -59,7 +59,7 @@ class ShrinkPerturb(Strategy):
                 "negative"
             )
         self.shrink, self.deviation = shrink, deviation
-        self.method = {"shrink": shrink, "deviation": deviation}
+        self.method |= {"shrink": shrink, "deviation": deviation}
 
     @torch.no_grad()
     def begin_task(self, visit: Visit) -> None:

@@ -54,7 +54,7 @@ class Subnetworks(WeightsAlone):
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.numbers: dict[int, int] = {}
-        self.method = {"capacity": {}}
+        self.method |= {"capacity": {}}
         self._held: dict[str, Tensor] = {}
         self._moves: dict[str, Tensor] = {}
 

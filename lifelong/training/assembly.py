@@ -22,10 +22,11 @@ from lifelong.data import TaskStream
 from lifelong.data.seeds import derive
 from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
+from lifelong.parts.held_mask import hold_mask
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.storage.files import sealed, write_json, write_text
 from lifelong.storage.results import checksum
-from lifelong.strategies import Strategy
+from lifelong.strategies import Strategy, Tickets
 from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.recorded import RecordedSteps, cuda_graph
 from lifelong.training.experiment import Experiment
@@ -68,6 +69,8 @@ def assemble(
         stream.measure_on_validation()
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
+    if config.mask is not None:
+        strategy.method["mask"] = {"file": config.mask, "kept": _held(strategy, config.mask)}
     strategy.lifetime = config.optimizer_lifetime
     strategy.groups = as_dict(config.optimizer_groups)
     strategy.flatness = instantiate(config.get("flatness"), _convert_="all")
@@ -124,6 +127,15 @@ def assemble(
         digest=digest,
         notes=[*unused, *(f"{text}; the run goes on from the one before" for text in wrong)],
     )
+
+
+def _held(strategy: Strategy, file: str) -> float:
+    if isinstance(strategy, Tickets):
+        raise ValueError(
+            f"mask={file}: {type(strategy).__name__} has masks of its own; leave it out, or give "
+            "strategy=retrain strategy.mask=..."
+        )
+    return round(hold_mask(strategy.network, file), 6)
 
 
 def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[EvalMode, ...]:
