@@ -3,7 +3,7 @@
 from lifelong.data.feed import Fed, Feed
 from lifelong.data.noisy_permuted import noisy_permuted
 from lifelong.data.sequences import domains, folders, hf_domains, permuted, rotated, sequence
-from lifelong.data.splits import arrays, by_class, folder, hf
+from lifelong.data.splits import arrays, by_class, folder, hf, pairs
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
 from lifelong.data.unlabeled import HeldOut, unlabeled
@@ -26,6 +26,7 @@ __all__ = [
     "hf",
     "hf_domains",
     "noisy_permuted",
+    "pairs",
     "permuted",
     "rotated",
     "sequence",

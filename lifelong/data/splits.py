@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import combinations
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Unpack
@@ -233,6 +234,35 @@ def hf(
         test=test, options=source_options,
     )  # fmt: skip
     return by_class(source, shape=shape, **split)
+
+
+def pairs(source: Source, *, tasks: int, pair_seed: int = 0, **split: Any) -> TaskStream:
+    """A long stream of two classes each, for loss of plasticity; the others as `by_class`.
+
+    As Continual ImageNet of Dohare et al. (Nature 632, 2024), which has pairs of ImageNet's.
+
+    Args:
+        source: of the images.
+        tasks: so many different pairs are drawn.
+        pair_seed: of that draw.
+        **split: options of `by_class`.
+
+    Raises:
+        ValueError: more tasks than there are pairs.
+
+    >>> from lifelong.data.sources import digits
+    >>> stream = pairs(digits(), tasks=45, name="digits", batch_size=32)
+    >>> len({frozenset(task.classes) for task in stream.tasks})
+    45
+    """
+    every = list(combinations(range(len(source.classes)), 2))
+    if not 1 <= tasks <= len(every):
+        raise ValueError(
+            f"data.tasks={tasks}: {source.name} has {len(every)} pairs of classes; give 1 to "
+            f"{len(every)}"
+        )
+    order = np.random.default_rng(derive(pair_seed, "pairs")).permutation(len(every))[:tasks]
+    return by_class(source, classes=[every[place] for place in order], **split)
 
 
 def _check_shares(fraction: float, validation: float) -> None:
