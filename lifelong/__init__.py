@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lifelong.data import domains as domains
     from lifelong.data import folder as folder
     from lifelong.data import folders as folders
+    from lifelong.data import pairs as pairs
     from lifelong.data import permuted as permuted
     from lifelong.data import rotated as rotated
     from lifelong.data import sequence as sequence
@@ -158,6 +159,7 @@ _NAMES = {
         "Visit",
         "arrays",
         "by_class",
+        "pairs",
         "folder",
         "domains",
         "folders",

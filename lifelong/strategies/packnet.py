@@ -6,6 +6,7 @@ Mallya, Lazebnik, "PackNet: Adding Multiple Tasks to a Single Network by Iterati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -31,7 +32,8 @@ class PackNet(Subnetworks):
         network: see `Subnetworks`.
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
-        prune: share of a layer's free weights that a task leaves, in [0, 1).
+        prune: share of a layer's free weights that a task leaves, in [0, 1); or one for each visit,
+            of which the last goes on.
         retrain_epochs: of the training after the pruning.
 
     Raises:
@@ -54,15 +56,16 @@ class PackNet(Subnetworks):
         optimizer: MakeOptimizer,
         schedule: Schedule = constant,
         *,
-        prune: float = 0.5,
+        prune: float | Sequence[float] = 0.5,
         retrain_epochs: int = 10,
     ) -> None:
         super().__init__(network, optimizer, schedule)
-        if not 0 <= prune < 1:
+        shares = [prune] if isinstance(prune, int | float) else list(prune)
+        if not shares or not all(0 <= share < 1 for share in shares):
             raise ValueError(f"strategy.prune={prune}: give a share from 0 to below 1")
         if retrain_epochs < 1:
             raise ValueError(f"strategy.retrain_epochs={retrain_epochs}: give 1 or more")
-        self.prune, self.retrain_epochs = prune, retrain_epochs
+        self.prune, self.retrain_epochs = shares, retrain_epochs
         self.dense = False  # whether all free weights are trained
         # Number of the visit whose weight an entry is; 0: free.
         self.owner = {
@@ -86,12 +89,12 @@ class PackNet(Subnetworks):
     @torch.no_grad()
     def _prune(self, number: int) -> None:
         """Gives the largest free weights of each layer to a visit; the others become zero."""
-        used = total = 0
+        used, total, share = 0, 0, self.prune[min(number, len(self.prune)) - 1]
         for name, p in self.weights().items():
             owner = self.owner[name].to(p.device).flatten()  # in the order of the entries
             places = torch.nonzero(owner == 0).flatten()
             order = p.flatten()[places].abs().argsort(descending=True, stable=True)
-            kept = len(places) - round(self.prune * len(places))
+            kept = len(places) - round(share * len(places))
             owner[places[order[:kept]]] = number
             self.owner[name] = owner.view(p.shape)
             p[self.owner[name] == 0] = 0.0

@@ -274,3 +274,15 @@ def test_shrink_and_perturb() -> None:
 def test_refuses(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(kind, **options)
+
+
+def test_packnet_prunes_by_a_share_for_each_visit() -> None:
+    method, tasks = made(PackNet, prune=[0.9, 0.5]), stream(order=[1, 2, 3])
+    learned(method, tasks)
+    for name, p in method.weights().items():
+        owner, left = method.owner[name], p.numel()
+        for number, share in enumerate((0.9, 0.5, 0.5), 1):
+            assert int((owner == number).sum()) == left - round(share * left)
+            left = round(share * left)
+    with pytest.raises(ValueError, match=r"strategy\.prune=\[1\.0\]"):
+        made(PackNet, prune=[1.0])
