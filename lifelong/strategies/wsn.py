@@ -69,11 +69,7 @@ class WSN(Subnetworks):
         found = {}
         for name in self.weights():
             score = self.scores[name.replace(".", "_")].detach().abs()
-            count = max(round(self.share * score.numel()), 1)
-            best = score.flatten().argsort(descending=True, stable=True)[:count]
-            chosen = torch.zeros(score.numel(), dtype=torch.bool, device=score.device)
-            chosen[best] = True
-            found[name] = chosen.view_as(score)
+            found[name] = best(score, max(round(self.share * score.numel()), 1))
         return found
 
     def begin_task(self, visit: Visit) -> None:
@@ -117,3 +113,16 @@ class WSN(Subnetworks):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self.masks = {task: dict(masks) for task, masks in state["masks"].items()}
+
+
+def best(values: Tensor, count: int) -> Tensor:
+    """Whether each entry is among the `count` highest, bool; of equal ones the first are.
+
+    >>> best(torch.tensor([1.0, 3.0, 2.0, 2.0, 2.0]), 3)
+    tensor([False,  True,  True,  True, False])
+    """
+    flat = values.flatten()
+    least = flat.kthvalue(len(flat) - count + 1).values  # a sort would take many times as long
+    above, equal = flat > least, flat == least
+    found: Tensor = above | (equal & (equal.cumsum(0) <= count - above.sum()))
+    return found.view_as(values)

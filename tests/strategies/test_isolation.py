@@ -27,6 +27,7 @@ from lifelong import (
 )
 from lifelong.data.sources import digits
 from lifelong.strategies.gpm import patches, spanned
+from lifelong.strategies.wsn import best
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 BODIES = {
@@ -286,3 +287,13 @@ def test_packnet_prunes_by_a_share_for_each_visit() -> None:
             left = round(share * left)
     with pytest.raises(ValueError, match=r"strategy\.prune=\[1\.0\]"):
         made(PackNet, prune=[1.0])
+
+
+def test_the_best_are_those_of_a_stable_sort() -> None:
+    torch.manual_seed(0)
+    for values in (torch.randn(7, 30), torch.randint(5, (4, 50)).float(), torch.ones(3, 9)):
+        for count in (1, 5, values.numel() // 2, values.numel()):
+            order = values.flatten().argsort(descending=True, stable=True)[:count]
+            wanted = torch.zeros(values.numel(), dtype=torch.bool)
+            wanted[order] = True
+            assert torch.equal(best(values, count), wanted.view_as(values))
