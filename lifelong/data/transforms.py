@@ -21,12 +21,15 @@ Transform = Callable[[Tensor, Generator], Tensor]
 TRIES = 10  # boxes drawn for a crop before the middle is taken, as torchvision does
 
 
-def _flipped(x: Tensor, generator: Generator, wanted: bool) -> Tensor:
-    """Every image mirrored with probability 1/2."""
+def _flipped(x: Tensor, generator: Generator, wanted: bool, along: int = 3) -> Tensor:
+    """Every image mirrored with probability 1/2, along the dimension that is its width."""
     if not wanted:
         return x
-    mirrored = (torch.rand(len(x), generator=generator) < 0.5).to(x.device)
-    return torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
+    mirrored = torch.rand(len(x), generator=generator) < 0.5
+    if x.device.type == "cpu":  # elsewhere the number of rows would be waited for
+        rows = mirrored.nonzero()[:, 0]
+        return x.index_copy(0, rows, x[rows].flip(along))
+    return torch.where(mirrored.to(x.device).view(-1, 1, 1, 1), x.flip(along), x)
 
 
 def _check(option: str, value: int, least: int) -> None:
@@ -94,20 +97,24 @@ class RandomCrop:
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         x = x if self.resize is None else resized(x, self.resize)
-        x = F.pad(x, [self.padding] * 4)
-        room = [side - self.size for side in x.shape[2:]]
+        (b, c, h, w), p, size = x.shape, self.padding, self.size
+        room = h + 2 * p - size, w + 2 * p - size
         if min(room) < 0:
             raise ValueError(
-                f"data: a transform's size={self.size}: the images are {list(x.shape[2:])}"
+                f"data: a transform's size={size}: the images are {[h + 2 * p, w + 2 * p]}"
             )
-        rows, columns = (
-            torch.randint(0, left + 1, (len(x), 1), generator=generator) + torch.arange(self.size)
-            for left in room
+        whole = x.new_zeros(b, h + 2 * p, w + 2 * p, c)
+        whole[:, p : p + h, p : p + w] = x.permute(0, 2, 3, 1)
+        image, row, column, _ = whole.stride()
+        windows = whole.as_strided(
+            (b, room[0] + 1, room[1] + 1, size, size * c), (image, row, column, row, 1)
+        )  # every square, of which one is taken out
+        top, left = (
+            torch.randint(0, most + 1, (b, 1), generator=generator)[:, 0].to(x.device)
+            for most in room
         )
-        images = torch.arange(len(x))[:, None, None].to(x.device)
-        rows, columns = rows[:, :, None].to(x.device), columns[:, None, :].to(x.device)
-        cut = x.permute(0, 2, 3, 1)[images, rows, columns]  # (b, size, size, c)
-        return _flipped(cut.permute(0, 3, 1, 2), generator, self.flip)
+        cut = windows[torch.arange(b, device=x.device), top, left].view(b, size, size, c)
+        return _flipped(cut, generator, self.flip, along=2).permute(0, 3, 1, 2)
 
 
 class Library:
