@@ -27,6 +27,11 @@ class Prompts(NamedTuple):
         match: how far each image is from the keys of its prompts, (b,).
         tokens: see `lifelong.parts.token_prompts.prompts_beside`.
         prefixes: likewise.
+
+    >>> import torch
+    >>> from lifelong import Prompts
+    >>> Prompts(torch.zeros(2)).prefixes
+    {}
     """
 
     match: Tensor
