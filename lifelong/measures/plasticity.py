@@ -14,7 +14,12 @@ from lifelong.data import Images
 
 BELOW = 0.025  # a unit is dormant up to this share of the mean of its layer
 IMAGES = 500
-BENDS = (Layer, nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid)
+BENDS = (
+    Layer, nn.ReLU, nn.ReLU6, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.ELU, nn.PReLU,
+    nn.Hardswish, nn.Mish, nn.SELU, nn.CELU, nn.Softplus,
+)  # fmt: skip
+LAST = (nn.Linear, nn.LayerNorm)  # modules whose units are the last dimension
+SECOND = (nn.modules.conv._ConvNd, nn.modules.batchnorm._BatchNorm, nn.GroupNorm)  # the second
 
 
 @torch.no_grad()
@@ -43,8 +48,9 @@ def plasticity(body: nn.Module, images: Images) -> dict[str, Any]:
     training = body.training
     body.eval()
     try:
-        with _watched(body) as sizes:
-            features = body(images[torch.arange(min(len(images), IMAGES))].x)
+        x = images[torch.arange(min(len(images), IMAGES))].x
+        with _watched(body, len(x)) as sizes:
+            features = body(x)
     finally:
         body.train(training)
     return {
@@ -75,17 +81,21 @@ def effective_rank(features: Tensor) -> float:
 
 
 @contextmanager
-def _watched(body: nn.Module) -> Iterator[list[Tensor]]:
-    """Mean size of the output of each unit of each layer, as the data passes."""
+def _watched(body: nn.Module, count: int) -> Iterator[list[Tensor]]:
+    """Mean size of the output of each unit of each layer, as so many images pass."""
     sizes: list[Tensor] = []
+    units = 1  # the dimension of the units in what was computed last
 
     def see(module: nn.Module, given: Any, out: Tensor) -> None:
-        channels = 1 if out.dim() in (2, 4) else -1  # of tokens the last
-        flat = out.detach().float().abs().movedim(channels, -1)
-        sizes.append(flat.flatten(0, -2).mean(0).cpu())
+        nonlocal units
+        if isinstance(module, (*LAST, *SECOND)):
+            units = -1 if isinstance(module, LAST) else 1
+        elif out.shape[0] == count:
+            flat = out.detach().float().abs().movedim(1 if isinstance(module, Layer) else units, -1)
+            sizes.append(flat.flatten(0, -2).mean(0).cpu())
 
-    bends = [module for module in body.modules() if isinstance(module, BENDS)]
-    handles = [module.register_forward_hook(see) for module in bends]
+    watched = [each for each in body.modules() if isinstance(each, (*BENDS, *LAST, *SECOND))]
+    handles = [module.register_forward_hook(see) for module in watched]
     try:
         yield sizes
     finally:

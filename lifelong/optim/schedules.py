@@ -48,9 +48,16 @@ def milestones(epoch: int, at: Sequence[int], factor: float, period: int | None 
 def cosine(epoch: int, period: int, floor: float = 0.0) -> float:
     """Half a cosine from 1 to `floor` over `period` epochs, then anew (Loshchilov, Hutter 2017).
 
+    Raises:
+        ValueError: a value out of range.
+
     >>> [round(cosine(epoch, 4), 3) for epoch in range(5)]
     [1.0, 0.854, 0.5, 0.146, 1.0]
     """
+    if period < 1 or not 0 <= floor <= 1:
+        raise ValueError(
+            f"schedule.period={period}: give 1 or more; schedule.floor={floor}: a share from 0 to 1"
+        )
     share = epoch % period / period
     return floor + (1 - floor) * (1 + math.cos(math.pi * share)) / 2
 

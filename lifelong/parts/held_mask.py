@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from lifelong.parts.masks import kept_entries
 from lifelong.parts.ticket import load_ticket
 
 
-def hold_mask(network: nn.Module, file: str | Path) -> float:
-    """Removes weights of a network's body for good.
+class HeldMask:
+    """Weights of a network's body that are removed for good.
 
-    They are zero now, and their gradients are from now on; so no optimizer moves them, nor does
-    weight decay, momentum, or a penalty on gradients. What a method itself writes into weights,
-    such as noise, it writes there as well.
+    Their gradients are zero in every step, and they themselves behind it; so no optimizer moves
+    them, nor does weight decay, momentum, or what a method does to gradients.
 
     Args:
         network: whose body has the kernels of the mask.
         file: of a ticket, or a state dict with masks, see `lifelong.load_ticket`.
 
-    Returns:
-        The share of the mask's weights that are kept.
+    Attributes:
+        kept: share of the mask's weights.
 
     Raises:
         ValueError: no such file, no ticket, or one of another network.
@@ -32,30 +33,46 @@ def hold_mask(network: nn.Module, file: str | Path) -> float:
     >>> state = {"body.0.weight_orig": torch.ones(1, 2), "body.0.weight_mask": torch.eye(2)[:1]}
     >>> torch.save(state, file)
     >>> network = nn.ModuleDict({"body": nn.Sequential(nn.Linear(2, 1))})
-    >>> hold_mask(network, file)
+    >>> HeldMask(network, file).kept
     0.5
     """
-    try:
-        ticket = load_ticket(file)
-    except ValueError as error:
-        raise ValueError(f"mask={file}: {str(error).removeprefix(f'{file}: ')}") from None
-    named = dict(network.named_parameters())
-    for name, flags in kept_entries(ticket.mask).items():
-        p = named.get(f"body.{name}")
-        if p is None or p.shape != flags.shape:
-            raise ValueError(f"mask={file}: belongs to another network; body.{name} differs")
-        with torch.no_grad():
-            p.masked_fill_(~flags, 0.0)
-        p.register_hook(_Masked(~flags))
-    return ticket.remaining
 
+    def __init__(self, network: nn.Module, file: str | Path) -> None:
+        try:
+            ticket = load_ticket(file)
+        except ValueError as error:
+            raise ValueError(f"mask={file}: {str(error).removeprefix(f'{file}: ')}") from None
+        self.removed: dict[nn.Parameter, Tensor] = {}
+        self.kept = ticket.remaining
+        named = dict(network.named_parameters())
+        for name, flags in kept_entries(ticket.mask).items():
+            p = named.get(f"body.{name}")
+            if p is None or p.shape != flags.shape:
+                raise ValueError(f"mask={file}: belongs to another network; body.{name} differs")
+            self.removed[p] = ~flags
+        self()
 
-class _Masked:
-    """Zeros in a gradient, on whatever device it is."""
+    @torch.no_grad()
+    def __call__(self, *_: Any) -> None:
+        """Removes the weights; after whatever may have filled them."""
+        for p, removed in self._here():
+            p.masked_fill_(removed, 0.0)
 
-    def __init__(self, removed: Tensor) -> None:
-        self.removed = removed
+    def over(self, optimizer: Optimizer) -> None:
+        """Holds them in each step of an optimizer from now on."""
+        self()
+        if not getattr(optimizer, "holds_mask", False):
+            optimizer.register_step_pre_hook(self._before)
+            optimizer.register_step_post_hook(self)
+            optimizer.holds_mask = True  # type: ignore[attr-defined]
 
-    def __call__(self, gradient: Tensor) -> Tensor:
-        self.removed = self.removed.to(gradient.device)
-        return gradient.masked_fill(self.removed, 0.0)
+    @torch.no_grad()
+    def _before(self, *_: Any) -> None:
+        for p, removed in self._here():
+            if p.grad is not None:
+                p.grad.masked_fill_(removed, 0.0)
+
+    def _here(self) -> list[tuple[nn.Parameter, Tensor]]:
+        """Where the weights are now."""
+        self.removed = {p: removed.to(p.device) for p, removed in self.removed.items()}
+        return list(self.removed.items())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
 from lifelong.backbones.backbone import Layer
 from lifelong.networks import Network
+from lifelong.networks.heads import Heads
 
 
 def plain_layers(network: Network, method: str) -> dict[str, Layer]:
@@ -58,9 +60,16 @@ def fed_by(network: Network, layer: Layer) -> list[Fed]:
         above = layers[number + 1]
         return [Fed(above.weight, above.bias, "units")]
     order = "places" if layer.weight.dim() == 4 else "units"  # see `lifelong.backbones.flat`
-    found = []
-    for module in network.heads.modules():
-        weight, bias = (getattr(module, name, None) for name in ("weight", "bias"))
-        if isinstance(weight, nn.Parameter) and weight.shape[1:] == (network.body.features,):
-            found.append(Fed(weight, bias, order))
-    return found
+    return [Fed(weight, bias, order) for weight, bias in _first_maps(network.heads)]
+
+
+def _first_maps(heads: Heads) -> Iterator[tuple[nn.Parameter, nn.Parameter | None]]:
+    """Weights and biases that are given the features; hidden layers stand in sequences."""
+    for module in heads.modules():
+        parts = list(module.children()) if isinstance(module, nn.Sequential) else [module]
+        if isinstance(module, nn.Sequential) == bool(heads.hidden):
+            maps = [part for part in parts if hasattr(part, "weight")]
+            for part in maps[:1]:
+                weight, bias = (getattr(part, name, None) for name in ("weight", "bias"))
+                if isinstance(weight, nn.Parameter):
+                    yield weight, bias

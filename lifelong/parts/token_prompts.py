@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lifelong.backbones import Wrapped
 from lifelong.backbones.blocks import found
+from lifelong.backbones.low_rank import Learned
 from lifelong.backbones.prompts import width_of_tokens
 
 Prefix = tuple[Tensor, Tensor]  # keys and values, (b, n, d) each
@@ -31,6 +32,11 @@ def blocks_of_tokens(body: nn.Module, method: str) -> tuple[list[nn.Module], int
     if not isinstance(body, Wrapped):
         raise ValueError(
             f"{wrong} backbone.name=vit_tiny_patch16_224; {type(body).__name__} is none"
+        )
+    if any(isinstance(module, Learned) for module in body.modules()):
+        raise ValueError(
+            f"backbone.lora, backbone.prompts: strategy={method} has prompts of its own and trains "
+            "nothing else of the body; leave both out"
         )
     if body.cache:
         raise ValueError(

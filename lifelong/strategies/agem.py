@@ -80,6 +80,8 @@ class AGEM(Rehearsal):
         self._reference: list[Tensor | None] | None = None
 
     def training_loss(self, batch: Batch) -> Tensor:
+        if not self.first_pass:  # the reference is that at the weights themselves
+            return super().training_loss(batch)
         old, _ = self.memory.sample(len(batch.y), without=self.current, augment=self.augment_memory)
         self.memory.add(batch)
         self._reference = None

@@ -21,7 +21,7 @@ from lifelong.data import Batch, Visit
 from lifelong.networks import Network
 from lifelong.networks.divided import summed
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.stack import fed_by, plain_layers
+from lifelong.parts.stack import Fed, fed_by, plain_layers
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
 
@@ -85,9 +85,10 @@ class CBP(Strategy):
         for number, layer in enumerate(self.layers.values()):
             for name in ("utility", "mean", "age"):  # running means of |h| sum |w| and of h; steps
                 self.register_buffer(f"{name}_{number}", torch.zeros(len(layer.bias)))
-        self.register_buffer("due", torch.zeros(len(self.layers), dtype=torch.float64))
+        self.register_buffer("due", torch.zeros(len(self.layers)))
         self.method |= {"fidelity": fidelity, "replaced": {}}
         self._seen: list[tuple[Tensor, Tensor]] = []  # means of |h| and h of each layer
+        self._above: list[list[Fed]] = []  # what each layer feeds, of what is trained
 
     def utilities(self) -> list[Tensor]:
         """Of the units of each layer, without the bias of their begin."""
@@ -122,28 +123,36 @@ class CBP(Strategy):
             for handle in handles:
                 handle.remove()
 
+    def on_train_start(self) -> None:
+        self._above = []
+
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        for number, (layer, (size, mean)) in enumerate(
-            zip(self.layers.values(), self._seen, strict=True)
-        ):
-            age, utility = self.get_buffer(f"age_{number}"), self.get_buffer(f"utility_{number}")
-            age += 1
-            utility.lerp_(size * self._fed(layer), 1 - self.decay)
+        layers = list(self.layers.values())
+        if not self._above:  # what a round trains stays the same
+            self._above = [
+                [fed for fed in fed_by(self.network, layer) if fed.weight.grad is not None]
+                for layer in layers
+            ]
+        mature = []
+        for number, (size, mean) in enumerate(self._seen):
+            age = self.get_buffer(f"age_{number}").add_(1)
+            fed = self._fed(layers[number], self._above[number])
+            self.get_buffer(f"utility_{number}").lerp_(size * fed, 1 - self.decay)
             self.get_buffer(f"mean_{number}").lerp_(mean, 1 - self.decay)
-            mature = age > self.maturity
-            self.due[number] += self.replace * int(mature.sum())
-            wanted = int(self.due[number])
-            if wanted:
-                self.due[number] -= wanted
-                worth = self._unbiased("utility", number).masked_fill(~mature, torch.inf)
-                self._renew(number, layer, worth.argsort(stable=True)[:wanted])
+            mature.append(age > self.maturity)
+        self.due += self.replace * torch.stack([each.sum() for each in mature])
+        wanted = self.due.floor()
+        self.due -= wanted
+        for number, count in enumerate(wanted.int().tolist()):  # one wait for the device
+            if count:
+                worth = self._unbiased("utility", number).masked_fill(~mature[number], torch.inf)
+                self._renew(number, layers[number], worth.argsort(stable=True)[:count])
 
-    def _fed(self, layer: Layer) -> Tensor:
+    def _fed(self, layer: Layer, above: list[Fed]) -> Tensor:
         """Sum of the sizes of the weights that each unit feeds, (units,)."""
         units = len(layer.bias)
-        own = [fed for fed in fed_by(self.network, layer) if fed.weight.grad is not None]
-        parts = [fed.by_unit(fed.weight, units).abs().sum((0, 2)) for fed in own]
+        parts = [fed.by_unit(fed.weight, units).abs().sum((0, 2)) for fed in above]
         return torch.stack(parts).sum(0) if parts else torch.zeros_like(layer.bias)
 
     def _renew(self, number: int, layer: Layer, units: Tensor) -> None:
@@ -162,6 +171,8 @@ class CBP(Strategy):
                 fed.by_unit(state, all_units)[:, units] = start
         for name in ("utility", "mean", "age"):
             self.get_buffer(f"{name}_{number}")[units] = 0.0
+        if self.held is not None:
+            self.held()
         counts = self.method["replaced"]
         counts[str(self.visit)] = counts.get(str(self.visit), 0) + len(units)
 

@@ -75,6 +75,8 @@ class GEM(Rehearsal):
         self._references: list[Tensor] = []  # gradient on the memory of each earlier task
 
     def training_loss(self, batch: Batch) -> Tensor:
+        if not self.first_pass:  # the references are those at the weights themselves
+            return super().training_loss(batch)
         self.memory.add(batch)
         self._references = []
         for task in self.classes:

@@ -88,8 +88,8 @@ class HAT(Subnetworks):
         for number, layer in enumerate(network.body.layers):
             self.register_buffer(f"taken_{number}", torch.zeros(len(layer.bias)))
         self.method |= {"fidelity": fidelity}
-        self._free: dict[str, Tensor] = {}  # share of a step that is taken
-        self._before: dict[str, Tensor] = {}
+        self._free: list[tuple[nn.Parameter, Tensor]] = []  # the share of a step that is taken
+        self._before: list[Tensor] = []
 
     def taken(self) -> list[Tensor]:
         """How far the tasks before have opened each unit of each layer, from 0 to 1."""
@@ -153,13 +153,14 @@ class HAT(Subnetworks):
         return found
 
     def on_train_start(self) -> None:
-        self._free = self.free() if self.learns and len(self.numbers) > 1 else {}
+        named = dict(self.network.body.named_parameters())
+        free = self.free() if self.learns and len(self.numbers) > 1 else {}
+        self._free = [(named[name.removeprefix("body.")], share) for name, share in free.items()]
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         batches = int(self.trainer.num_training_batches)
         self.slope = self.slope_at(batch_idx, batches) if self.learns else self.steepness
-        named = dict(self.network.named_parameters()) if self._free else {}
-        self._before = {name: named[name].detach().clone() for name in self._free}
+        self._before = [p.detach().clone() for p, _ in self._free]
 
     def slope_at(self, number: int, batches: int) -> float:
         """S in a batch of an epoch, counted from 0 (equation 3)."""
@@ -180,16 +181,15 @@ class HAT(Subnetworks):
 
     @torch.no_grad()
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        named = dict(self.network.named_parameters()) if self._free else {}
-        for name, free in self._free.items():
-            named[name].copy_(torch.lerp(self._before[name], named[name], free))
+        for (p, free), before in zip(self._free, self._before, strict=True):
+            p.copy_(torch.lerp(before, p, free))
         for e in self._of(self.current) if self.learns else ():
             e.clamp_(-HIGHEST, HIGHEST)
 
     @torch.no_grad()
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         super().end_task(visit, loader)
-        self._free, self._before, self.slope = {}, {}, self.steepness
+        self._free, self._before, self.slope = [], [], self.steepness
         for taken, e in zip(self.taken(), self._of(visit.task.index), strict=True):
             taken.copy_(torch.maximum(taken, torch.sigmoid(self.steepness * e)))
         held = [1 - free for name, free in self.free().items() if name.endswith("weight")]

@@ -27,6 +27,7 @@ from lifelong.optim.task_optimizer import (
     load_by_name,
     state_by_name,
 )
+from lifelong.parts.held_mask import HeldMask
 from lifelong.strategies.answering import Answering
 from lifelong.strategies.recorded import RecordedSteps
 from lifelong.strategies.repeated import RepeatedStep
@@ -57,6 +58,7 @@ class Learner(Answering):
         lr_scale: a constant factor on the learning rate in the current round; None: the schedule.
         recorded: records and replays training steps; None: each is computed as it comes.
         flatness: changes the gradients of each step; it may pass the batch again.
+        held: a mask whose zeros no step fills; None for none.
         capturable: whether a step does the same work on every batch of a kind, see `step_kind`, on
             tensors that stay where they are, and asks none for its values; then it may be recorded.
             It holds for a class that says so, not for those below it.
@@ -86,7 +88,9 @@ class Learner(Answering):
         self._goes_on = False  # whether it is that of a checkpoint inside a round
         self.recorded: RecordedSteps | None = None
         self.flatness: Flatness | None = None
+        self.held: HeldMask | None = None
         self._repeated: RepeatedStep | None = None  # the step, while its batch is passed
+        self._parts: list[nn.Module] = []  # in which a step may leave traces
         self._replayed = False  # whether the gradients of the step are in place already
         self._loss = torch.zeros(())
 
@@ -103,7 +107,7 @@ class Learner(Answering):
 
     def training_step(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
         whole = batch if isinstance(batch, Fed) else Fed(batch, {})
-        self._repeated = None if self.flatness is None else RepeatedStep(self, whole)
+        self._repeated = None if self.flatness is None else RepeatedStep(self._parts, whole)
         loss = self._replay(whole)
         if loss is None:
             with divided():
@@ -111,6 +115,11 @@ class Learner(Answering):
         self._loss += loss.detach()
         self.steps_trained += 1
         return loss
+
+    @property
+    def first_pass(self) -> bool:
+        """Whether a step passes its batch for the first time, see `flatness`."""
+        return self._repeated is None or not self._repeated.repeating
 
     def note(self, action: Callable[[], object]) -> None:
         """Carries out what a step remembers beside gradients, once whatever the passes of a step.
@@ -200,6 +209,9 @@ class Learner(Answering):
                 self._shelf.open()
             extend(self._optimizer, trained, self.groups)
         self._goes_on = False
+        self._parts = list(self.modules()) if self.flatness is not None else []
+        if self.held is not None:
+            self.held.over(self._optimizer)
         if self.recorded is not None:
             self.recorded.forget()
         self._shelf = Shelf(self._optimizer, {id(p) for p in self.idle_parameters()})

@@ -73,6 +73,7 @@ class Prompting(Strategy):
 
     network: Network
     pull: float = 0.0
+    answers_with_body: ClassVar[bool] = False
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "blurry": "a batch has the prompts of one task",

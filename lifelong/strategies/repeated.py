@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -20,30 +20,31 @@ class RepeatedStep:
     first pass.
 
     Args:
-        method: whose step it is.
+        parts: modules of the method whose step it is.
         whole: its batch.
 
     Attributes:
         notes: what is to be carried out.
+        repeating: whether this is a later pass.
 
     >>> import torch
     >>> from lifelong.data import Batch
     >>> rows = torch.zeros(2).long()
-    >>> step = RepeatedStep(nn.Dropout(), Fed(Batch(torch.zeros(2, 1, 8, 8), rows, rows, rows), {}))
+    >>> batch = Batch(torch.zeros(2, 1, 8, 8), rows, rows, rows)
+    >>> step = RepeatedStep([nn.Dropout()], Fed(batch, {}))
     >>> first = float(torch.rand(()))
     >>> with step.again():
     ...     float(torch.rand(())) == first
     True
     """
 
-    def __init__(self, method: nn.Module, whole: Fed) -> None:
+    def __init__(self, parts: Sequence[nn.Module], whole: Fed) -> None:
         self.whole = whole
         self.notes: list[Callable[[], object]] = []
         self._device = whole.batch.x.device
-        self._memories = [each for each in method.modules() if isinstance(each, Memory)]
-        self._norms = [
-            each for each in method.modules() if isinstance(each, nn.modules.batchnorm._BatchNorm)
-        ]
+        self.repeating = False
+        self._memories = [each for each in parts if isinstance(each, Memory)]
+        self._norms = [each for each in parts if isinstance(each, nn.modules.batchnorm._BatchNorm)]
         self._first = self._draws()
         for memory in self._memories:
             memory.waiting = self.notes
@@ -54,9 +55,11 @@ class RepeatedStep:
         after, noted = self._draws(), len(self.notes)
         buffers = [(b, b.clone()) for norm in self._norms for b in norm.buffers()]
         self._put_draws(self._first)
+        self.repeating = True
         try:
             yield
         finally:
+            self.repeating = False
             self._put_draws(after)
             del self.notes[noted:]
             for buffer, value in buffers:

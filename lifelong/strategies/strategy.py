@@ -86,6 +86,7 @@ class Strategy(Learner):
         trains_on_validation: whether it learns from validation images.
         steps_own_heads: whether steps on images of some tasks move no heads of others; then the
             optimizer passes over these. It holds for a class that says so, not for those below it.
+        answers_with_body: whether the body as it is gives the features of answers.
         refuses: for each of `accumulate_grad_batches`, `optimizer_lifetime` (of the
             stream), `float16` (scaled gradients), `half_precision` (of weights), `blurry`,
             `online`, `shared_classes` that the method cannot do, the reason.
@@ -114,6 +115,7 @@ class Strategy(Learner):
     needs_validation: bool = False
     trains_on_validation: bool = False
     steps_own_heads: ClassVar[bool] = True
+    answers_with_body: ClassVar[bool] = True
     capturable: ClassVar[bool] = True
     divides: ClassVar[bool] = True
     refuses: Mapping[str, str] = {

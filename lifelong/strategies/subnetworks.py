@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -44,6 +44,7 @@ class Subnetworks(WeightsAlone):
     ['body.0.weight']
     """
 
+    answers_with_body: ClassVar[bool] = False
     refuses: Mapping[str, str] = {
         **Strategy.refuses,
         "blurry": "a batch has the weights of one task",

@@ -22,7 +22,7 @@ from lifelong.data import TaskStream
 from lifelong.data.seeds import derive
 from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
-from lifelong.parts.held_mask import hold_mask
+from lifelong.parts.held_mask import HeldMask
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.storage.files import sealed, write_json, write_text
 from lifelong.storage.results import checksum
@@ -70,7 +70,7 @@ def assemble(
     torch.manual_seed(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     if config.mask is not None:
-        strategy.method["mask"] = {"file": config.mask, "kept": _held(strategy, config.mask)}
+        _hold(strategy, config.mask)
     strategy.lifetime = config.optimizer_lifetime
     strategy.groups = as_dict(config.optimizer_groups)
     strategy.flatness = instantiate(config.get("flatness"), _convert_="all")
@@ -129,13 +129,14 @@ def assemble(
     )
 
 
-def _held(strategy: Strategy, file: str) -> float:
+def _hold(strategy: Strategy, file: str) -> None:
     if isinstance(strategy, Tickets):
         raise ValueError(
             f"mask={file}: {type(strategy).__name__} has masks of its own; leave it out, or give "
             "strategy=retrain strategy.mask=..."
         )
-    return round(hold_mask(strategy.network, file), 6)
+    strategy.held = HeldMask(strategy.network, file)
+    strategy.method["mask"] = {"file": file, "kept": round(strategy.held.kept, 6)}
 
 
 def _ways(strategy: Strategy, stream: TaskStream, wanted: str) -> tuple[EvalMode, ...]:

@@ -117,9 +117,10 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
 
 
 def _refuse_plasticity(strategy: Strategy, config: DictConfig) -> None:
-    if config.plasticity and not hasattr(strategy.network, "body"):
+    whole = hasattr(strategy.network, "body") and strategy.answers_with_body
+    if config.plasticity and not whole:
         raise ValueError(
-            f"plasticity=true: {type(strategy).__name__} has no one body to look at; leave it out"
+            f"plasticity=true: {type(strategy).__name__} has no one body that answers; leave it out"
         )
 
 
@@ -206,6 +207,11 @@ def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
 
 def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
     optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
+    rule, flatness = config.choices.optimizer, config.choices.get("flatness")
+    if rule in ("sam", "cflat") and flatness != rule:
+        raise ValueError(
+            f"flatness={flatness}: optimizer={rule} has flatness={rule}; leave out one"
+        )
     if strategy.flatness is not None and strategy.learns_at_the_end:
         raise ValueError(
             f"flatness={config.choices.flatness}: {type(strategy).__name__} takes no steps; leave "

@@ -58,6 +58,18 @@ def test_modules_that_bend_are_found_in_a_body_of_ones_own() -> None:
     assert len(plasticity(body, images())["dormant"]) == 2
 
 
+@pytest.mark.parametrize(("name", "width"), [("convnext_tiny", 384), ("swin_v2_t", 384)])
+def test_units_of_channels_last_networks_are_channels(name: str, width: int) -> None:
+    from lifelong.backbones import Torchvision
+    from lifelong.measures.plasticity import _watched
+
+    body = Torchvision((3, 64, 64), name).eval()
+    with torch.no_grad(), _watched(body, 2) as sizes:
+        body(torch.zeros(2, 3, 64, 64))
+    assert len(sizes[0]) == width
+    assert all(len(size) >= 96 for size in sizes)
+
+
 QUICK = ["data=digits", "data.fraction=0.3", "tasks=3", "epochs=2", "logger=none", "trainer=cpu"]
 
 
@@ -75,4 +87,5 @@ def test_networks_without_one_body_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert execute(tmp_path, *QUICK, "strategy=lasem_hps", "plasticity=true") == 2
-    assert "plasticity=true: LASEM has no one body" in capsys.readouterr().err
+    assert execute(tmp_path, *QUICK, "strategy=hat", "plasticity=true") == 2
+    assert "plasticity=true: LASEM has no one body that answers" in capsys.readouterr().err

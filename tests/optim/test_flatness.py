@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from lifelong import DERPP, ER, SAM, CFlat, Flatness, MultiHead, Network, by_class, mlp
+from lifelong import AGEM, DERPP, ER, SAM, CFlat, Flatness, MultiHead, Network, by_class, mlp
 from lifelong.data import Batch, Fed
 from lifelong.data.sources import digits
 from lifelong.strategies.repeated import RepeatedStep
@@ -149,13 +149,42 @@ def test_a_rule_that_changes_nothing_leaves_memory_and_weights_as_without() -> N
 def test_batch_norm_counts_the_first_pass_alone() -> None:
     norm = nn.BatchNorm1d(3)
     rows = torch.zeros(2).long()
-    step = RepeatedStep(norm, Fed(Batch(torch.zeros(2, 1), rows, rows, rows), {}))
+    step = RepeatedStep([norm], Fed(Batch(torch.zeros(2, 1), rows, rows, rows), {}))
     norm(torch.randn(5, 3))
     before = [b.clone() for b in norm.buffers()]
     with step.again():
         norm(torch.randn(5, 3))
     step.end()
     assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
+
+
+def test_references_are_those_at_the_weights_themselves() -> None:
+    """A-GEM's of a step with two more passes is that of a step without."""
+    plain, passed = made(partial(AGEM, per_class=3)), made(partial(AGEM, per_class=3))
+    passed.flatness = SAM(rho=0.5)
+    found = []
+    for method in (plain, passed):
+        stream = by_class(digits(), shape=(1, 8, 8), tasks=5, name="digits", batch_size=16)
+        for visit in stream.visits[:2]:
+            torch.manual_seed(1)
+            method.begin_task(visit)
+            method.configure_optimizers()
+            method.on_train_epoch_start()
+            method.training_step(visit.train[torch.arange(16)], 0).backward()
+            method.on_after_backward()
+        found.append(method._reference)
+    assert found[0] is not None
+    for a, b in zip(*found, strict=True):
+        assert (a is None) == (b is None)
+        assert a is None or torch.equal(a, b)
+
+
+@pytest.mark.parametrize("choice", ["optimizer=sam flatness=cflat", "strategy=ncm flatness=sam"])
+def test_what_does_not_go_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], choice: str
+) -> None:
+    assert execute(tmp_path, *QUICK, *choice.split()) == 2
+    assert "flatness=" in capsys.readouterr().err
 
 
 QUICK = ["data=digits", "data.fraction=0.3", "tasks=2", "epochs=2", "batch_size=16", "logger=none"]

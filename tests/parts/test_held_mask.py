@@ -38,6 +38,8 @@ def kernel_of(tmp_path: Path) -> tuple[int, ...]:
     "strategy=ewc optimizer=adam optimizer.weight_decay=0.1", "strategy=si optimizer=rmsprop",
     "strategy=derpp optimizer=tag_rmsprop", "strategy=wsn optimizer=sgd", "strategy=l2_init",
     "strategy=er flatness=sam optimizer=sgd", "strategy=hat optimizer=adam",
+    "strategy=gpm optimizer=sgd", "strategy=shrink_perturb optimizer=adam",
+    "strategy=cbp strategy.maturity=2 strategy.replace=0.2",
 ])  # fmt: skip
 def test_what_the_mask_removes_stays_zero(tmp_path: Path, choice: str) -> None:
     kernel = kernel_of(tmp_path)

@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 import torch
 
-from lifelong import CBP, MultiHead, Network, TensorFlowRMSProp, by_class, convnet, mlp
+from lifelong import (
+    CBP,
+    IncrementalHead,
+    MultiHead,
+    Network,
+    OutputMatrix,
+    SingleHead,
+    TensorFlowRMSProp,
+    by_class,
+    convnet,
+    mlp,
+)  # fmt: skip
 from lifelong.backbones import resnet17
 from lifelong.data.sources import digits
 from lifelong.parts.stack import fed_by
@@ -164,3 +175,20 @@ def test_what_it_cannot_do() -> None:
         CBP(Network(partial(resnet17, (1, 32, 32)), MultiHead), SGD)
     with pytest.raises(ValueError, match=r"strategy\.decay=1"):
         made(decay=1.0)
+
+
+@pytest.mark.parametrize(("heads", "maps"), [
+    (MultiHead, 1), (partial(MultiHead, hidden=[12]), 1), (IncrementalHead, 1),
+    (partial(IncrementalHead, hidden=[12]), 1), (partial(OutputMatrix, outputs=10), 1),
+    (partial(OutputMatrix, hidden=[12], outputs=10), 1), (SingleHead, 1),
+])  # fmt: skip
+def test_the_heads_first_maps_are_fed(heads: Any, maps: int) -> None:
+    network = Network(BODIES["mlp"], heads)
+    network.add_task(0, [0, 1])
+    found = fed_by(network, network.body.layers[-1])
+    assert len(found) == maps
+    assert (len(found[0].weight) == 12) == bool(network.heads.hidden)
+    with torch.no_grad():
+        found[0].weight.zero_()  # what nothing feeds answers alike
+    scores = network.heads(torch.randn(3, 12), 0)
+    torch.testing.assert_close(scores, scores[:1].expand(3, -1))

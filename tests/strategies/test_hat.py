@@ -120,9 +120,8 @@ def test_where_gates_are_closed_or_open_answers_stay_to_the_last_bit(body: str, 
     method.on_train_start()
     method.slope = 3.0
     optimizer = rule([p for p in method.parameters() if p.requires_grad])
-    named = dict(method.network.named_parameters())
     for _ in range(3):
-        method._before = {name: named[name].detach().clone() for name in method._free}
+        method._before = [p.detach().clone() for p, _ in method._free]
         optimizer.zero_grad()
         method.training_loss(images(visits[1])).backward()
         method.on_before_optimizer_step(optimizer)
