@@ -20,7 +20,7 @@ from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
 from lifelong.measures.metrics import how_asked, percent
-from lifelong.measures.plasticity import plasticity
+from lifelong.parts.plasticity import plasticity
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy
 from lifelong.strategies.answering import EvalMode

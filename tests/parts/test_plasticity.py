@@ -12,7 +12,7 @@ from torch import nn
 
 from lifelong import by_class, convnet, mlp
 from lifelong.data.sources import digits
-from lifelong.measures.plasticity import dormant, effective_rank, plasticity
+from lifelong.parts.plasticity import dormant, effective_rank, plasticity
 from tests.conftest import execute, results_of
 
 
@@ -61,7 +61,7 @@ def test_modules_that_bend_are_found_in_a_body_of_ones_own() -> None:
 @pytest.mark.parametrize(("name", "width"), [("convnext_tiny", 384), ("swin_v2_t", 384)])
 def test_units_of_channels_last_networks_are_channels(name: str, width: int) -> None:
     from lifelong.backbones import Torchvision
-    from lifelong.measures.plasticity import _watched
+    from lifelong.parts.plasticity import _watched
 
     body = Torchvision((3, 64, 64), name).eval()
     with torch.no_grad(), _watched(body, 2) as sizes:
