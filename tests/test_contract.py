@@ -38,7 +38,7 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "mas strategy.importance.scope=local strategy.penalty=proximal strategy.accumulate=ema "
     "strategy.halve_below=0.9",
 ]
-VIT = "backbone=timm backbone.name=test_vit backbone.options={patch_size:2,global_pool:''}"
+VIT = "backbone=timm backbone.name=test_vit backbone.options={patch_size:4,global_pool:''}"
 SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "brute_force_hps": "transfer.groups=[2,2]",
     "brute_force_tf": "transfer.groups=[2,2]",
@@ -61,7 +61,14 @@ SMALLER = {  # fewer configurations, exemplars or rounds than by default
     "tickets_bu": "strategy.memory=10 strategy.round_epochs=1 strategy.most_rounds=2 "
     "strategy.prune_fraction=0.3 batch_size=64",
 }
-EPOCHS = {"tickets_bu": 6, "tickets_td": 6, "den": 7}  # others: 12
+EPOCHS = {
+    "tickets_bu": 6,
+    "tickets_td": 6,
+    "den": 7,
+    "l2p": 6,
+    "dualprompt": 6,
+    "coda": 6,
+}  # others: 12
 FORGETS = ("finetune",)
 ON_ALL_IMAGES = (  # to learn enough
     "channel_gated", "den", "dfcnn", "frozen_body", "mas", "si", "tickets_bu", "tickets_td",
