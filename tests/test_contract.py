@@ -79,8 +79,9 @@ OF_A_KIND = [
     f"{name}_{kind}" for name in ("brute_force", "darts", "lasem") for kind in ("tf", "dfcnn")
 ]
 
-# What a method that builds on another goes through as well: tickets_td is cil and more.
-LONG = [name for name in STRATEGIES if name != "cil"]
+# What a method that builds on another goes through as well: tickets_td is cil and more, and agem_r
+# is agem with the memory of er.
+LONG = [name for name in STRATEGIES if name not in ("cil", "agem_r")]
 
 # Where the kind of sharing does nothing else: checkpoints of tf and dfcnn are those of their kind.
 WAYS = [name for name in LONG if name not in OF_A_KIND] + VARIANTS
