@@ -91,6 +91,8 @@ class ReducedResNet(Body):
                 f"data.shape={list(shape)}: images are too small for the reduced ResNet; give at "
                 "least 25 x 25 pixels"
             )
+        if width >= NARROW:
+            self.to(memory_format=torch.channels_last)  # a third less time on the CPU
 
     def forward(self, x: Tensor) -> Tensor:  # (b, c, h, w) -> (b, f)
         h: Tensor = self.blocks(F.relu(self.norm(self.stem(laid_out(x, self.width)))))

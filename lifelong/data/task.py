@@ -45,13 +45,6 @@ class Rows(NamedTuple):
     pixels: Future[Tensor] | None = None  # being read
 
 
-def floats(x: Tensor) -> Tensor:
-    """Pixels (b, c, h, w) as floats; colours of a pixel side by side, as a CPU convolves faster."""
-    if x.device.type == "cpu" and x.shape[1] > 1:
-        return x.to(torch.float32, memory_format=torch.channels_last)
-    return x.float()
-
-
 class Images(Dataset[Batch]):
     """The labelled images of one split of one task; indexed by many indices at once.
 
@@ -140,7 +133,7 @@ class Images(Dataset[Batch]):
                 self.features[here].to(self.dtype), self.y[here], self.t[indices],
                 self.row[indices],
             )  # fmt: skip
-        x = floats(self._pixels(rows))
+        x = self._pixels(rows).float()
         if transform is not None:
             x = transform(x, generator)
         shift, scale = self.shift, self.scale
