@@ -37,8 +37,17 @@ class Prompted(Learned):
 
     def forward(self, x: Tensor) -> Tensor:
         own = self.prompts.expand(x.shape[0], -1, -1)
-        out: Tensor = self.block(torch.cat([x[:, :1], own, x[:, 1:]], 1))
-        return torch.cat([out[:, :1], out[:, 1 + self.prompts.shape[0] :]], 1)
+        return without_prompts(self.block(with_prompts(x, own)), own.shape[1])
+
+
+def with_prompts(x: Tensor, prompts: Tensor) -> Tensor:
+    """Tokens (b, n, d) with prompts (b, k, d) behind the first."""
+    return torch.cat([x[:, :1], prompts, x[:, 1:]], 1)
+
+
+def without_prompts(x: Tensor, number: int) -> Tensor:
+    """The reverse, of k prompts."""
+    return torch.cat([x[:, :1], x[:, 1 + number :]], 1)
 
 
 def prompted(

@@ -20,9 +20,6 @@ from lifelong.backbones.unit import Unit
 class Wrapped(Body):
     """A module as a body: what it gives is made flat.
 
-    Attributes:
-        shape: of an image, (c, h, w).
-
     Args:
         module: from images (b, c, h, w) to features, of any shape.
         shape: of an image, (c, h, w).
@@ -36,6 +33,9 @@ class Wrapped(Body):
         lora_alpha: scale of these changes, over the rank; null for the rank.
         prompts: tokens that are learned in each block of a vision transformer, where all its
             weights stay (Jia et al., 2022); 0 for none.
+
+    Attributes:
+        shape: of an image, (c, h, w).
 
     Raises:
         ValueError: the module does not take such images, or is no sequence of blocks where these

@@ -141,10 +141,10 @@ def check_added(config: DictConfig, keys: Iterable[str]) -> None:
     Raises:
         ValueError: the key.
     """
-    known = main_file().keys() | read_keys(config)
+    known, chosen = main_file().keys() | read_keys(config), groups()
     for key in keys:
         top = re.split(r"[./@]", key)[0]
-        if top not in known and top not in groups() and top != "hydra":
+        if top not in known and top not in chosen and top != "hydra":
             like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
             asked = f"did you mean {like[0]}?" if like else "leave it out"
             raise ValueError(f"+{key}: nothing reads {top}; {asked}")

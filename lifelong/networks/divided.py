@@ -158,20 +158,17 @@ def average_statistics(network: nn.Module) -> None:
 
 @torch.no_grad()
 def summed(tensors: list[Tensor]) -> list[Tensor]:
-    """Sums over all processes of what each has of its part of a batch."""
-    if world() > 1:
-        for tensor in tensors:
-            dist.all_reduce(tensor)
+    """Sums over all processes of what each has, in place; in one exchange for all of a type."""
+    for dtype in {tensor.dtype for tensor in tensors} if world() > 1 else ():
+        own = [tensor for tensor in tensors if tensor.dtype == dtype]
+        packed = torch.cat([tensor.reshape(-1) for tensor in own])
+        dist.all_reduce(packed)
+        for tensor, total in zip(own, packed.split([t.numel() for t in own]), strict=True):
+            tensor.copy_(total.view_as(tensor))
     return tensors
 
 
 @torch.no_grad()
 def _average(tensors: list[Tensor]) -> None:
-    """In one exchange for all of a type."""
-    for dtype in {tensor.dtype for tensor in tensors}:
-        own = [tensor for tensor in tensors if tensor.dtype == dtype]
-        packed = torch.cat([tensor.reshape(-1) for tensor in own])
-        dist.all_reduce(packed)
-        packed /= world()
-        for tensor, mean in zip(own, packed.split([t.numel() for t in own]), strict=True):
-            tensor.copy_(mean.view_as(tensor))
+    for tensor in summed(tensors):
+        tensor /= world()

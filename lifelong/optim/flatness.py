@@ -78,14 +78,11 @@ class SAM(Flatness):
         self.rho, self.adaptive = _radius(rho), adaptive
 
     def change(self, params: Sequence[nn.Parameter], again: Again) -> None:
-        gradients = _gradients(params)
+        ways = sizes = _gradients(params)
         if self.adaptive:
-            scaled = [g * p.abs() for g, p in zip(gradients, params, strict=True)]
-            step = self.rho / (_norm(scaled) + TINY)
-            ways = [g * p.square() for g, p in zip(gradients, params, strict=True)]
-        else:
-            step, ways = self.rho / (_norm(gradients) + TINY), gradients
-        _move(params, ways, step)
+            sizes = [g * p.abs() for g, p in zip(ways, params, strict=True)]
+            ways = [g * p.square() for g, p in zip(ways, params, strict=True)]
+        _move(params, ways, self.rho, sizes)
         again()
 
 
@@ -119,16 +116,16 @@ class CFlat(Flatness):
         self.rho, self.strength = _radius(rho), strength
 
     def change(self, params: Sequence[nn.Parameter], again: Again) -> None:
-        first, start = _gradients(params), [p.detach().clone() for p in params]
-        _move(params, first, self.rho / (_norm(first) + TINY))
-        again()
+        first = _gradients(params)
+        with _held(params):
+            _move(params, first, self.rho)
+            again()
         near = _gradients(params)  # of SAM
-        _put(params, start)
         rise = [a - b for a, b in zip(near, first, strict=True)]
-        _move(params, rise, self.rho / (_norm(rise) + TINY))
+        _move(params, rise, self.rho)
         again()
         steep = _gradients(params)
-        _move(params, steep, self.rho / (_norm(steep) + TINY))
+        _move(params, steep, self.rho)
         again()
         for p, a, b, c in zip(params, near, _gradients(params), steep, strict=True):
             p.grad = a + self.strength * (b - c)
@@ -141,30 +138,26 @@ def _held(params: Sequence[nn.Parameter]) -> Iterator[None]:
     try:
         yield
     finally:
-        _put(params, start)
+        with torch.no_grad():
+            torch._foreach_copy_(list(params), start)
 
 
 @torch.no_grad()
-def _put(params: Sequence[nn.Parameter], values: list[Tensor]) -> None:
-    torch._foreach_copy_(list(params), values)
-
-
-@torch.no_grad()
-def _move(params: Sequence[nn.Parameter], ways: list[Tensor], step: Tensor) -> None:
-    torch._foreach_add_(list(params), torch._foreach_mul(ways, step))
+def _move(
+    params: Sequence[nn.Parameter],
+    ways: list[Tensor],
+    rho: float,
+    sizes: list[Tensor] | None = None,
+) -> None:
+    """Moves weights by rho along some ways, over the norm of these, or of `sizes`."""
+    norm = torch.stack([each.norm() for each in sizes or ways]).norm()
+    torch._foreach_add_(list(params), torch._foreach_mul(ways, rho / (norm + TINY)))
 
 
 @torch.no_grad()
 def _gradients(params: Sequence[nn.Parameter]) -> list[Tensor]:
     """Copies; zeros where there is none."""
     return [torch.zeros_like(p) if p.grad is None else p.grad.detach().clone() for p in params]
-
-
-@torch.no_grad()
-def _norm(tensors: list[Tensor]) -> Tensor:
-    """Of all together."""
-    found: Tensor = torch.stack([each.norm() for each in tensors]).norm()
-    return found
 
 
 def _radius(rho: float) -> float:

@@ -50,29 +50,26 @@ class HeldMask:
             if p is None or p.shape != flags.shape:
                 raise ValueError(f"mask={file}: belongs to another network; body.{name} differs")
             self.removed[p] = ~flags
+        self.begin()
+
+    def begin(self) -> None:
+        """Removes the weights, where they are now."""
+        self.removed = {p: removed.to(p.device) for p, removed in self.removed.items()}
         self()
 
     @torch.no_grad()
     def __call__(self, *_: Any) -> None:
-        """Removes the weights; after whatever may have filled them."""
-        for p, removed in self._here():
+        """Removes the weights again, after whatever may have filled them."""
+        for p, removed in self.removed.items():
             p.masked_fill_(removed, 0.0)
 
     def over(self, optimizer: Optimizer) -> None:
-        """Holds them in each step of an optimizer from now on."""
-        self()
-        if not getattr(optimizer, "holds_mask", False):
-            optimizer.register_step_pre_hook(self._before)
-            optimizer.register_step_post_hook(self)
-            optimizer.holds_mask = True  # type: ignore[attr-defined]
+        """Holds them in each step of a new optimizer."""
+        optimizer.register_step_pre_hook(self._before)
+        optimizer.register_step_post_hook(self)
 
     @torch.no_grad()
     def _before(self, *_: Any) -> None:
-        for p, removed in self._here():
+        for p, removed in self.removed.items():
             if p.grad is not None:
                 p.grad.masked_fill_(removed, 0.0)
-
-    def _here(self) -> list[tuple[nn.Parameter, Tensor]]:
-        """Where the weights are now."""
-        self.removed = {p: removed.to(p.device) for p, removed in self.removed.items()}
-        return list(self.removed.items())

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lifelong.backbones import Wrapped
 from lifelong.backbones.blocks import found
 from lifelong.backbones.low_rank import Learned
-from lifelong.backbones.prompts import width_of_tokens
+from lifelong.backbones.prompts import width_of_tokens, with_prompts, without_prompts
 
 Prefix = tuple[Tensor, Tensor]  # keys and values, (b, n, d) each
 
@@ -68,9 +68,8 @@ def prompts_beside(
     """
     handles = []
     if tokens is not None:
-        more = tokens.shape[1]
         handles.append(blocks[0].register_forward_pre_hook(_with(tokens)))
-        handles.append(blocks[-1].register_forward_hook(_without(more)))
+        handles.append(blocks[-1].register_forward_hook(_without(tokens.shape[1])))
     for number, prefix in (prefixes or {}).items():
         handles += _prefix(blocks[number], prefix)
     try:
@@ -83,15 +82,14 @@ def prompts_beside(
 
 def _with(tokens: Tensor) -> Callable[..., Any]:
     def join(_: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-        x = given[0]
-        return (torch.cat([x[:, :1], tokens.to(x.dtype), x[:, 1:]], 1), *given[1:])
+        return (with_prompts(given[0], tokens.to(given[0].dtype)), *given[1:])
 
     return join
 
 
 def _without(more: int) -> Callable[..., Any]:
     def part(_: nn.Module, given: Any, x: Tensor) -> Tensor:
-        return torch.cat([x[:, :1], x[:, 1 + more :]], 1)
+        return without_prompts(x, more)
 
     return part
 
@@ -117,10 +115,7 @@ def _prefix(block: nn.Module, prefix: Prefix) -> list[Any]:
                 "scaled_dot_product_attention, which prompts join; give another network"
             )
 
-    return [
-        block.register_forward_pre_hook(begin),
-        block.register_forward_hook(end, always_call=False),
-    ]
+    return [block.register_forward_pre_hook(begin), block.register_forward_hook(end)]
 
 
 def _by_head(prompts: Tensor, like: Tensor) -> Tensor:

@@ -211,7 +211,7 @@ class Learner(Answering):
         self._goes_on = False
         self._parts = list(self.modules()) if self.flatness is not None else []
         if self.held is not None:
-            self.held.over(self._optimizer)
+            self.held.begin()
         if self.recorded is not None:
             self.recorded.forget()
         self._shelf = Shelf(self._optimizer, {id(p) for p in self.idle_parameters()})
@@ -231,12 +231,16 @@ class Learner(Answering):
 
     def _made(self, named: Mapping[str, nn.Parameter]) -> Optimizer:
         """A new optimizer of some parameters."""
-        if not self.groups:
-            return self.make_optimizer(list(named.values()))
-        groups = grouped(named, self.groups)
-        if any("rule" in options for options in self.groups.values()):
-            return Several(groups, self.make_optimizer)
-        return self.make_optimizer(groups)
+        several = any("rule" in options for options in self.groups.values())
+        if several:
+            made: Optimizer = Several(grouped(named, self.groups), self.make_optimizer)
+        elif self.groups:
+            made = self.make_optimizer(grouped(named, self.groups))
+        else:
+            made = self.make_optimizer(list(named.values()))
+        if self.held is not None:
+            self.held.over(made)
+        return made
 
     @property
     def optimizer(self) -> Optimizer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +92,7 @@ class TransferLayer(nn.Module):
 
     def slot(self, number: int) -> TransferLayer:
         """The layer that holds a slot."""
-        return self.all_slots()[number - 1]
+        return self if number == 1 else cast(TransferLayer, self.others[number - 2])
 
     def map(self, x: Tensor, task: int, form: int) -> Tensor:
         """The map of the layer for `task` in one of its forms: 0 its own, or a slot's number."""

@@ -205,8 +205,10 @@ class TransferNetwork(TaskNetwork):
                 for layer, form in zip(self.transfer_layers(), self.configs[task], strict=True):
                     layer.prune_unused_forms(task, form)
         others = state.get("others", [[]] * len(self.layers))
-        for layer, *occupied in zip(self.transfer_layers(), state["occupied"], others, strict=True):
-            for own, in_use in zip(layer.all_slots(), (occupied[0], *occupied[1]), strict=True):
+        for layer, first, more in zip(
+            self.transfer_layers(), state["occupied"], others, strict=True
+        ):
+            for own, in_use in zip(layer.all_slots(), [first, *more], strict=True):
                 own.in_use = in_use
                 own.train_only(self.current)
                 if not self.searching:
