@@ -57,6 +57,9 @@ class Pretended(torch.Tensor):
     def tolist(self) -> Any:
         return self.cpu().tolist()
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.held.__reduce_ex__(protocol)  # in a file it is one of the CPU
+
     def __repr__(self) -> str:  # type: ignore[override]
         return f"Pretended({self.held})"
 

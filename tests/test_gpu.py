@@ -15,6 +15,7 @@ from tests.test_contract import FAST, STRATEGIES, VARIANTS, alike, assert_resume
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"),
+    pytest.mark.filterwarnings("ignore:.*ttention defaults to a non-deterministic:UserWarning"),
 ]
 EVERY = [*STRATEGIES, *VARIANTS]
 SHORT = [*FAST, "tasks=2", "epochs=2"]

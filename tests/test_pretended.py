@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lifelong.data import Visit
+from lifelong.strategies import Strategy
 from tests.conftest import execute, results_of
 from tests.pretended import DEVICE, OPTIONS, Device
-from tests.test_contract import FAST, STRATEGIES, VARIANTS, chosen
+from tests.test_contract import FAST, STRATEGIES, VARIANTS, Killed, chosen, die_at
 
 SAME = ("er", "lasem_hps", "mas", "tickets_td")  # its kernels are the CPU's
 SHORT = [*FAST, "tasks=2", "epochs=1"]
@@ -28,6 +30,28 @@ def test_nothing_is_misplaced(tmp_path: Path, strategy: str) -> None:
         assert execute(tmp_path / "here", *options) == 0
         here, there = (results_of(tmp_path / where)["accuracy"] for where in ("here", "there"))
         assert here == there
+
+
+def test_a_run_that_goes_on_begins_its_task_on_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is worked out there from the weights rounds as it did."""
+    options = [*SHORT, "strategy=apd", "resume=auto", *OPTIONS]
+    begin, places = Strategy.begin_task, []
+
+    def noted(self: Strategy, visit: Visit) -> None:
+        places.append((visit.number, {p.device.type for p in self.parameters()}))
+        begin(self, visit)
+
+    monkeypatch.setattr(Strategy, "begin_task", noted)
+    with Device():
+        with monkeypatch.context() as patch:
+            die_at(patch, 1)
+            with pytest.raises(Killed):
+                execute(tmp_path, *options)
+        assert execute(tmp_path, *options) == 0
+    assert [number for number, _ in places] == [1, 1, 2]
+    assert [there for _, there in places] == [{DEVICE.type}] * 3
 
 
 def test_images_may_lie_apart(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -62,7 +63,7 @@ def assemble(
         ValueError: options that do not fit each other. Nothing is written then.
     """
     _quiet()
-    torch.backends.cudnn.deterministic = True
+    _repeatable()
     check_options(config)
     stream: TaskStream = instantiate(config.data, _convert_="all")
     if config.measure_on == "validation":
@@ -220,6 +221,15 @@ def _check_images(saved: Checkpoint, record: Record, config: DictConfig) -> None
             f"(from {began_with['origin']}, now from {record.images['origin']} in "
             f"paths.data_dir={config.paths.data_dir})"
         )
+
+
+def _repeatable() -> None:
+    """Lets a GPU add in the same order every time; what cannot be had so is told by PyTorch."""
+    torch.backends.cudnn.deterministic = True
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _quiet() -> None:

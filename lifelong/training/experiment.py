@@ -98,6 +98,7 @@ class Experiment:
                 self.terminal.say(f"note: {note}")
         for visit in self.stream:
             torch.manual_seed(derive(self.init_seed, "init", visit.number - 1))
+            self.strategy.to(self.device)  # in a run that goes on, too: others round otherwise
             self.strategy.begin_task(visit)
             self._tester.precision_plugin.convert_module(self.strategy)  # checkpoints have its type
             if self.saved is None or visit.number > self.saved.visit:
