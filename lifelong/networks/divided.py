@@ -91,7 +91,7 @@ def _join(body: nn.Module, args: Any, own: Tensor) -> Tensor | None:
 
 def _begin_draws(module: nn.Module) -> Any:
     """A process's own draws, where a module draws in training; the common ones stand still."""
-    if not module.training or not any(_draws(part) for part in module.modules()):
+    if not module.training or not draws(module):
         return None
     seed = int(torch.randint(2**62, ()))  # the same everywhere
     cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
@@ -107,9 +107,13 @@ def _end_draws(state: Any) -> None:
             torch.cuda.set_rng_state(state[1])
 
 
-def _draws(module: nn.Module) -> bool:
-    rate = getattr(module, "p", getattr(module, "drop_prob", 0.0))
-    return "Drop" in type(module).__name__ and bool(rate)
+def draws(network: nn.Module) -> bool:
+    """Whether a network draws in training, as dropout does."""
+    return any(
+        "Drop" in type(part).__name__
+        and bool(getattr(part, "p", getattr(part, "drop_prob", 0.0)))
+        for part in network.modules()
+    )
 
 
 def _joined(own: Tensor, size: int, blocks: int) -> Tensor:

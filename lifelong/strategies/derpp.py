@@ -35,6 +35,7 @@ class DERPP(Rehearsal):
         alpha: weight of the squared distance, 0 or more.
         beta: weight of the cross-entropy of a second draw, 0 or more; 0 for DER.
         augment_memory: draw the stream's training augmentation anew for images of the memory.
+        joint_batch: see `ER`.
 
     Raises:
         ValueError: a negative weight.
@@ -67,6 +68,7 @@ class DERPP(Rehearsal):
         alpha: float = 0.1,
         beta: float = 0.5,
         augment_memory: bool = True,
+        joint_batch: bool | None = None,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         if alpha < 0 or beta < 0:
@@ -74,18 +76,20 @@ class DERPP(Rehearsal):
                 f"strategy.alpha={alpha} and strategy.beta={beta} must not be negative"
             )
         self.alpha, self.beta, self.augment_memory = alpha, beta, augment_memory
-        self.memory = Reservoir(memory)
+        self.joint_batch, self.memory = joint_batch, Reservoir(memory)
         self.method |= {"memory": memory, "alpha": alpha, "beta": beta}
 
     def training_loss(self, batch: Batch) -> Tensor:
-        scores = self(batch.x, batch.t)
-        loss = F.cross_entropy(scores, batch.y) + self.penalty(batch.t)
-        if len(self.memory):
-            old, kept = self.memory.sample(len(batch.y), augment=self.augment_memory)
-            loss = loss + self.alpha * distance(self(old.x, old.t), kept["logits"])
-        if len(self.memory) and self.beta:
-            again, _ = self.memory.sample(len(batch.y), augment=self.augment_memory)
-            loss = loss + self.beta * F.cross_entropy(self(again.x, again.t), again.y)
+        number = len(batch.y) if len(self.memory) else 0
+        old, kept = self.memory.sample(number, augment=self.augment_memory)
+        again, _ = self.memory.sample(number if self.beta else 0, augment=self.augment_memory)
+        with self.together(batch, old, again):
+            scores = self(batch.x, batch.t)
+            loss = F.cross_entropy(scores, batch.y) + self.penalty(batch.t)
+            if len(old.y):
+                loss = loss + self.alpha * distance(self(old.x, old.t), kept["logits"])
+            if len(again.y):
+                loss = loss + self.beta * F.cross_entropy(self(again.x, again.t), again.y)
         self.memory.add(batch, logits=scores)
         return loss
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
-from lifelong.parts.memory import Reservoir
+from lifelong.parts.memory import Balanced, Memory, Reservoir
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.rehearsal import Rehearsal
 
@@ -25,7 +25,9 @@ class EROptions(TypedDict, total=False):
     """Options of `ER` that every method takes that stands on it."""
 
     memory: int
+    balanced: bool
     augment_memory: bool
+    joint_batch: bool | None
     fidelity: Literal["clean", "authors"]
 
 
@@ -37,8 +39,11 @@ class ER(Rehearsal):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         memory: images kept of the whole stream.
+        balanced: keep as many of every class, see `Balanced`; else a uniform sample of the stream.
         augment_memory: draw the stream's training augmentation anew for images of the memory; else
             they are shown as in tests.
+        joint_batch: pass batch and memory batch through the network together; then batch-norm sees
+            both. None: where that changes nothing, see `Rehearsal`.
         fidelity: `clean` or `authors`, see above.
 
     >>> import torch
@@ -66,18 +71,24 @@ class ER(Rehearsal):
         schedule: Schedule = constant,
         *,
         memory: int = 100,
+        balanced: bool = False,
         augment_memory: bool = True,
+        joint_batch: bool | None = None,
         fidelity: Literal["clean", "authors"] = "clean",
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.authors, self.augment_memory = fidelity == "authors", augment_memory
-        self.memory = Reservoir(memory, batchwise=self.authors)
-        self.method |= {"fidelity": fidelity, "memory": memory}
+        self.joint_batch = joint_batch
+        self.memory: Memory = (
+            Balanced(memory) if balanced else Reservoir(memory, batchwise=self.authors)
+        )
+        self.method |= {"fidelity": fidelity, "memory": memory, "balanced": balanced}
 
     def training_loss(self, batch: Batch) -> Tensor:
-        loss = self.loss_of_batch(batch)
-        if self.visit > 1 and len(self.classes) > 1:
-            old = self.rehearsed(batch)
+        rehearses = self.visit > 1 and len(self.classes) > 1
+        old = self.rehearsed(batch) if rehearses else Batch(*(part[:0] for part in batch))
+        with self.together(batch, old):
+            loss = self.loss_of_batch(batch)
             if len(old.y):
                 loss = loss + F.cross_entropy(self(old.x, old.t), old.y)
         self.memory.add(batch)

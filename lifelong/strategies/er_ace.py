@@ -30,7 +30,9 @@ class ERACE(ER):
         optimizer: see `ER`.
         schedule: see `ER`.
         memory: see `ER`.
+        balanced: see `ER`.
         augment_memory: see `ER`.
+        joint_batch: see `ER`.
         fidelity: `authors`: the memory is filled batch by batch, see `ER`.
 
     >>> import torch

@@ -67,6 +67,7 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.network.reduction": ["2"],
     "strategy.arch_data": ["valid"],
     "strategy.augment_memory": ["false", "augment=flip"],
+    "strategy.joint_batch": ["true", "heads=multi", "heads.dropout=0.2"],
     "strategy.accept_drop": ["-100"],
     "strategy.candidates": ["30"],
     "gpm:strategy.images": ["7"],
