@@ -110,8 +110,7 @@ def _end_draws(state: Any) -> None:
 def draws(network: nn.Module) -> bool:
     """Whether a network draws in training, as dropout does."""
     return any(
-        "Drop" in type(part).__name__
-        and bool(getattr(part, "p", getattr(part, "drop_prob", 0.0)))
+        "Drop" in type(part).__name__ and bool(getattr(part, "p", getattr(part, "drop_prob", 0.0)))
         for part in network.modules()
     )
 

@@ -13,7 +13,7 @@ from torch import nn
 from lifelong.networks import MultiHead, Network
 from lifelong.parts.memory import Balanced
 from lifelong.strategies import DERPP, ER, ERACE, MIR
-from tests.conftest import small_body, toy_visit
+from tests.conftest import toy_visit
 from tests.strategies.steps import batch, network
 
 SGD = partial(torch.optim.SGD, lr=0.1)
