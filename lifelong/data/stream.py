@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,15 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lifelong.data.feed import Feed, Served, ServedTogether, ShuffledBatchSampler, Together
+from lifelong.data.feed import (
+    Feed,
+    InLists,
+    Served,
+    ServedTogether,
+    Several,
+    ShuffledBatchSampler,
+    Together,
+)
 from lifelong.data.seeds import derive
 from lifelong.data.stored import Place, begun_ahead
 from lifelong.data.task import NO_CHANCE, Batch, Images, Rows, Task
@@ -21,6 +30,7 @@ from lifelong.data.visit import Visit
 
 EVALUATION_BATCH = 500
 MOST_VISITS = 100_000  # of a stream
+MOST_AT_A_TIME, SMALL = 16, 1 << 20  # batches that are served in a list, and bytes of them
 
 
 class StreamOptions(TypedDict):
@@ -128,6 +138,7 @@ class TaskStream(LightningDataModule):
         self._val: Images = self.tasks[0].val
         self._epoch_seed, self._first_epoch, self._batch = shuffle_seed, 0, batch_size
         self._feeds: dict[str, Feed] = {}
+        self.several = False
 
     def __iter__(self) -> Iterator[Visit]:
         return iter(self.visits)
@@ -206,9 +217,10 @@ class TaskStream(LightningDataModule):
         self._batch = self.batch_size if batch_size is None else batch_size
         self._epoch_seed = derive(self.seed, "batches", visit.number - 1, number)
         self._first_epoch, self._feeds = first_epoch, dict(feeds or {})
+        self.several = False
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """Training batches; with feeds, `Fed`."""
+        """Training batches; with feeds, `Fed`; lists of them if `several` are served at a time."""
         main = ShuffledBatchSampler(
             self._train, self._batch, self.drop_last, self._epoch_seed, self._first_epoch
         )
@@ -221,9 +233,19 @@ class TaskStream(LightningDataModule):
                 batch = feed.batch_size or self._batch
                 samplers[name] = ShuffledBatchSampler(images, batch, False, seed, self._first_epoch)
                 served[name] = Served(images, feed.augment, samplers[name].noise)
-        if not served:
-            return _loader(train, main)
-        return _loader(ServedTogether(train, served), Together(main, samplers))
+        every: Dataset[Any] = ServedTogether(train, served) if served else train
+        drawn = Together(main, samplers) if served else main
+        number = self._at_a_time() if self.several else 1
+        if number == 1:
+            return _loader(every, drawn)
+        return _loader(Several(every), InLists(drawn, number))
+
+    def _at_a_time(self) -> int:
+        """Batches of a list: as many as are small together; one where pixels lie apart."""
+        if self._train.apart:
+            return 1
+        size = 4 * self._batch * math.prod(map(int, self._train.x.shape[1:]))
+        return max(1, min(MOST_AT_A_TIME, SMALL // size))
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self.loader(self._val)
@@ -358,4 +380,10 @@ class WholePass(Sampler[tuple[int, Rows]]):
 
 def _loader(images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
     """Cuts batches by index. Its generator keeps the loader from drawing on the global one."""
-    return DataLoader(images, batch_size=None, sampler=batches, generator=torch.Generator())
+    return DataLoader(
+        images, batch_size=None, sampler=batches, collate_fn=_as_it_is, generator=torch.Generator()
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

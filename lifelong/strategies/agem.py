@@ -8,7 +8,7 @@ batch, as in TAG's released program, which shifts the running statistics of batc
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -102,7 +102,7 @@ class AGEM(Rehearsal):
         if self._reference is not None:
             project(self._trained(), self._reference)
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def after_step(self) -> None:
         self._reference = None
 
 

@@ -154,7 +154,7 @@ class Anchored(Halving):
         """What is held and has a gradient in this step; the rest, other heads, stays as it is."""
         return {name: p for name, p in self._awake.items() if p.grad is not None}
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+    def after_step(self) -> None:
         if self.penalty_active and self.proximal:
             named = self._regularized
             doubled = {name: 2 * self.lr_of(p) * self.strength for name, p in named.items()}

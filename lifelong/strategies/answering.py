@@ -215,8 +215,10 @@ class Answering(LightningModule):
 
     def transfer_batch_to_device(
         self, batch: Any, device: torch.device, dataloader_idx: int
-    ) -> Batch | Fed:
+    ) -> Batch | Fed | list[Any]:
         """Moves pixels and labels; tasks and rows stay on the CPU."""
+        if isinstance(batch, list):
+            return [self.transfer_batch_to_device(one, device, dataloader_idx) for one in batch]
         if isinstance(batch, Fed):
             parts = {name: self.on_device(part, device) for name, part in batch.feeds.items()}
             return Fed(self.on_device(batch.batch, device), parts)

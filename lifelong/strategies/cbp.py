@@ -127,7 +127,7 @@ class CBP(Strategy):
         self._above = []
 
     @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def after_step(self) -> None:
         layers = list(self.layers.values())
         if not self._above:  # what a round trains stays the same
             self._above = [

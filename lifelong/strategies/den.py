@@ -194,7 +194,7 @@ class DEN(Strategy):
         distance = units.squared_distance(self.network.growing(), self._old)
         return loss + self.l2 / 2 * size + self.drift / 2 * distance
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+    def after_step(self) -> None:
         """Thresholds, and puts back what the phase does not train."""
         layers = self._layers()
         units.soften(layers, self.l1)
@@ -216,7 +216,7 @@ class DEN(Strategy):
 
     def on_train_epoch_end(self) -> None:
         super().on_train_epoch_end()
-        self.log("train/cross_entropy", float(self._entropy) / self.trainer.num_training_batches)
+        self.log("train/cross_entropy", float(self._entropy) / self.epoch_steps)
 
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "phase": self._phase, "old": self._old}

@@ -7,7 +7,7 @@ Lopez-Paz, Ranzato, "Gradient Episodic Memory for Continual Learning", NeurIPS 2
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ class GEM(Rehearsal):
         for p, part in zip(params, moved.split([p.numel() for p in params]), strict=True):
             p.grad = part.view_as(p).clone()
 
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def after_step(self) -> None:
         self._references = []
 
 

@@ -180,7 +180,7 @@ class HAT(Subnetworks):
             nn.utils.clip_grad_norm_(self.parameters(), CLIP)
 
     @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def after_step(self) -> None:
         for (p, free), before in zip(self._free, self._before, strict=True):
             p.copy_(torch.lerp(before, p, free))
         for e in self._of(self.current) if self.learns else ():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -31,6 +32,13 @@ from lifelong.parts.held_mask import HeldMask
 from lifelong.strategies.answering import Answering
 from lifelong.strategies.recorded import RecordedSteps
 from lifelong.strategies.repeated import RepeatedStep
+
+# Lightning's hooks of a batch: a method that has one of its own is handed batch after batch.
+OF_A_BATCH = (
+    "on_train_batch_start", "on_train_batch_end", "training_step", "on_before_zero_grad",
+    "on_before_backward", "optimizer_step", "configure_gradient_clipping", "on_after_backward",
+    "on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device",
+)  # fmt: skip
 
 
 class Diverged(ArithmeticError):
@@ -98,15 +106,45 @@ class Learner(Answering):
         """The loss of a training batch, a scalar."""
         raise NotImplementedError
 
+    @property
+    def takes_several(self) -> bool:
+        """Whether a Trainer may hand it several batches at a time.
+
+        Not where the class has another of those hooks that Lightning calls for every batch.
+        """
+        return all(getattr(type(self), name) is getattr(Learner, name) for name in OF_A_BATCH)
+
     def on_train_epoch_start(self) -> None:
-        self._loss = torch.zeros((), device=self.device)
+        self._loss, self.epoch_steps = torch.zeros((), device=self.device), 0
         if isinstance(self._optimizer, TaskOptimizer):
             self._optimizer.begin_epoch()
         if self._optimizer is not None and self.lifetime == "epoch":
             self._optimizer.state.clear()
 
-    def training_step(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
-        whole = batch if isinstance(batch, Fed) else Fed(batch, {})
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Of several batches all but the last are learned here, as a Trainer would."""
+        if isinstance(batch, list):
+            for one in batch[:-1]:
+                self.optimizer.step(partial(self._gradient, one, batch_idx))  # type: ignore[arg-type]
+                self.after_step()
+
+    def _gradient(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
+        loss = self.training_step(batch, batch_idx)
+        self.optimizer_zero_grad(self.current_epoch, batch_idx, self.optimizer)
+        self.backward(loss)
+        self.on_after_backward()
+        self.on_before_optimizer_step(self.optimizer)
+        return loss
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.after_step()
+
+    def after_step(self) -> None:
+        """Called when a step has moved the weights."""
+
+    def training_step(self, batch: Batch | Fed | list[Any], batch_idx: int) -> Tensor:
+        last = batch[-1] if isinstance(batch, list) else batch
+        whole = last if isinstance(last, Fed) else Fed(last, {})
         self._repeated = None if self.flatness is None else RepeatedStep(self._parts, whole)
         loss = self._replay(whole)
         if loss is None:
@@ -114,6 +152,7 @@ class Learner(Answering):
                 loss = self.training_loss(whole.batch, **whole.feeds)
         self._loss += loss.detach()
         self.steps_trained += 1
+        self.epoch_steps += 1
         return loss
 
     @property
@@ -191,7 +230,7 @@ class Learner(Answering):
     def on_train_epoch_end(self) -> None:
         self.epochs_trained += 1
         self.scheduled += self.lr_scale is None
-        loss = float(self._loss) / self.trainer.num_training_batches
+        loss = float(self._loss) / self.epoch_steps
         if not math.isfinite(loss):
             raise Diverged(f"the training loss became {loss}; {self.divergence_hint()}")
         self.log("train/loss", loss)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from lifelong.data import Batch, Visit
+from lifelong.data import Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.anchor import buffer_of, key
@@ -96,8 +96,8 @@ class SI(Anchored):
         super().on_before_optimizer_step(optimizer)
 
     @torch.no_grad()
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
-        super().on_train_batch_end(outputs, batch, batch_idx)
+    def after_step(self) -> None:
+        super().after_step()
         moved = [p for p in self._regularized.values() if p.grad is not None]
         for (path, before, gradient), p in zip(self._before, moved, strict=True):
             moved_by = before - p  # nothing in a step that is left out, as its gradient overflowed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -95,6 +95,6 @@ class Subnetworks(WeightsAlone):
         self._held, self._moves = {}, {}
 
     @torch.no_grad()
-    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+    def after_step(self) -> None:
         for name, p in self.weights().items():
             p.copy_(torch.where(self._moves[name], p, self._held[name]))

@@ -182,7 +182,7 @@ class Tickets(CIL):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         self.masks.hold_gradients(self.prunable())
 
-    def on_train_batch_end(self, outputs: object, batch: Batch, batch_idx: int) -> None:
+    def after_step(self) -> None:
         self.masks.hold(self.prunable())
 
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:

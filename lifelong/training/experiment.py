@@ -27,6 +27,7 @@ from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.strategy import Rounds
 from lifelong.training.callbacks import Anytime, EpochSeeds, Logging, Saving, Validation, changing
 from lifelong.training.record import AHEAD, BEFORE, BESIDE, OTHER, PEAK, TEST, UNTRAINED, Record
+from lifelong.training.several import takes_several
 from lifelong.training.terminal import ProgressBar, Terminal
 
 # Where weights are of another precision than 32 bits, images that methods look at must be, too.
@@ -192,6 +193,7 @@ class Experiment:
             limit_val_batches=1.0 if validates else 0,
             check_val_every_n_epoch=self.evaluate_every or None,
         )
+        self.stream.several = takes_several(trainer, self.strategy)
         self.strategy.train()  # Lightning leaves modules as they are; methods say what stays still
         with self._clock("train"):
             trainer.fit(self.strategy, datamodule=self.stream)
@@ -212,8 +214,9 @@ class Experiment:
     def _count_costs(self) -> None:
         """Of a training step of the round that has just ended."""
         if self.costs:
+            self.stream.several = False
             batch = next(iter(self.stream.train_dataloader()))
-            moved = self.strategy.transfer_batch_to_device(batch, self.device, 0)
+            moved: Any = self.strategy.transfer_batch_to_device(batch, self.device, 0)
             self.record.multiply_adds = multiply_adds(self.strategy, moved, self.stream.images())
 
     def _outcome(
