@@ -27,7 +27,7 @@ from rich.table import Table
 from timing import quiet
 from torch import Tensor, nn
 
-TASKS, IMAGES, KEPT, PAIRS = 5, 1000, 200, 1
+TASKS, IMAGES, KEPT, PAIRS = 5, 1000, 200, 2
 METHODS = {
     "fine-tuning": ["strategy=finetune"],
     "ER": ["strategy=er", f"strategy.memory={KEPT}"],

@@ -8,6 +8,7 @@ answers without it (class-incremental); where all have the same, `SingleHead` (d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -116,9 +117,8 @@ def by_task(score: Callable[[Tensor, int], Tensor], x: Tensor, t: Tensor) -> Ten
     Returns:
         (b, k), -inf beyond a task's scores where these are unequally many.
     """
-    first = int(t[0])
-    if bool((t == first).all()):
-        return score(x, first)
+    if len(met := set(t.tolist())) == 1:
+        return score(x, met.pop())
     ordered, order = t.sort(stable=True)
     tasks, counts = ordered.unique_consecutive(return_counts=True)
     order = order.to(x.device)
@@ -155,17 +155,19 @@ class MultiHead(Heads):
 
     def of_tasks(self, features: Tensor, t: Tensor) -> Tensor:  # (b, f) -> (b, k)
         """See `Heads.of_tasks`; the heads of mixed rows are asked as one linear layer."""
-        tasks = t.unique()
+        rows = t.tolist()
+        tasks = sorted(set(rows))
         if len(tasks) == 1 or self.hidden:
             return super().of_tasks(features, t)
-        scores, counts = self._together(features, tasks.tolist())
-        widths, row = torch.tensor(counts), torch.searchsorted(tasks, t)  # (T,), (b,)
-        ends, own = widths.cumsum(0), torch.arange(max(counts))  # (T,), (k,)
-        columns = (ends - widths)[row, None] + own
-        beyond = own >= widths[row, None]  # (b, k)
-        found = scores.gather(1, columns.clamp(max=int(ends[-1]) - 1).to(scores.device))
-        if not bool(beyond.any()):
-            return found
+        scores, counts = self._together(features, tasks)
+        ends = list(accumulate(counts))
+        place = {task: at for at, task in enumerate(tasks)}
+        first = torch.tensor([ends[place[task]] - counts[place[task]] for task in rows])  # (b,)
+        columns = first[:, None] + torch.arange(max(counts))  # (b, k)
+        if min(counts) == max(counts):
+            return scores.gather(1, columns.to(scores.device))
+        beyond = columns >= torch.tensor([ends[place[task]] for task in rows])[:, None]
+        found = scores.gather(1, columns.clamp(max=ends[-1] - 1).to(scores.device))
         return found.masked_fill(beyond.to(found.device), -torch.inf)
 
     def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:
