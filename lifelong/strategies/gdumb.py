@@ -1,7 +1,8 @@
 """GDumb: a balanced memory is filled greedily, and a network is trained on it from its beginning.
 
 Prabhu, Torr, Dokania, "GDumb: A Simple Approach that Questions Our Progress in Continual Learning",
-ECCV 2020, algorithms 1 and 2.
+ECCV 2020, algorithms 1 and 2; CutMix as there (Yun et al., "CutMix: Regularization Strategy to
+Train Strong Classifiers with Localizable Features", ICCV 2019; torchvision has it).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from lifelong.data import Images, Visit
+from lifelong.data import Batch, Images, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.copies import put_back, tensors_of
@@ -34,7 +36,12 @@ class GDumb(Rehearsal):
         schedule: see `Strategy`; it begins anew with each training.
         memory: images kept of the whole stream.
         train: after `each` visit, or after the `last` alone.
+        cutmix: probability that a batch has boxes of other images of the batch pasted in, of a
+            share that is uniform in (0, 1); the loss has the labels of both by their shares.
         augment_memory: draw the stream's training augmentation anew.
+
+    Raises:
+        ValueError: a probability out of range.
 
     >>> import torch
     >>> from functools import partial
@@ -68,12 +75,15 @@ class GDumb(Rehearsal):
         *,
         memory: int = 500,
         train: Literal["each", "last"] = "each",
+        cutmix: float = 0.5,
         augment_memory: bool = True,
     ) -> None:
         super().__init__(network, optimizer, schedule)
         self.memory, self.each = Balanced(memory), train == "each"
-        self.augment_memory = augment_memory
-        self.method |= {"memory": memory}
+        if not 0 <= cutmix <= 1:
+            raise ValueError(f"strategy.cutmix={cutmix}: give a probability from 0 to 1")
+        self.cutmix, self.augment_memory = cutmix, augment_memory
+        self.method |= {"memory": memory, "cutmix": cutmix}
         self._first: dict[str, Tensor] = {}  # weights before any training
         self._val: dict[int, Images] = {}  # of the seen tasks
 
@@ -102,9 +112,26 @@ class GDumb(Rehearsal):
             found.augment = None
         return found
 
+    def training_loss(self, batch: Batch) -> Tensor:
+        if not self.cutmix or float(torch.rand(())) >= self.cutmix:
+            return super().training_loss(batch)
+        x, share = cut_mixed(batch.x)
+        loss = share * F.cross_entropy(self(x, batch.t), batch.y)
+        other = F.cross_entropy(self(x, batch.t.roll(1)), batch.y.roll(1))
+        return loss + (1 - share) * other + self.penalty(batch.t)
+
     def get_extra_state(self) -> dict[str, Any]:
         return {**super().get_extra_state(), "first": self._first}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self._first = dict(state["first"])
+
+
+def cut_mixed(x: Tensor) -> tuple[Tensor, float]:
+    """Images (b, c, h, w) with a box of the image before pasted in, and the share that is left."""
+    from torchvision.transforms.v2 import CutMix
+
+    number = len(x)
+    mixed, shares = CutMix(num_classes=number)(x, torch.arange(number))
+    return mixed, float(shares[0, 0]) if number > 1 else 1.0

@@ -70,6 +70,7 @@ OTHER: dict[str, list[str]] = {  # another value than the default, and what it n
     "strategy.joint_batch": ["true", "heads=multi", "heads.dropout=0.2"],
     "strategy.accept_drop": ["-100"],
     "strategy.candidates": ["30"],
+    "strategy.cutmix": ["0"],
     "gpm:strategy.images": ["7"],
     "strategy.threshold": ["0.5"],
     "strategy.prune": ["0.7"],

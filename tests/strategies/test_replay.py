@@ -29,6 +29,7 @@ from lifelong import (
 )
 from lifelong.data.sources import digits
 from lifelong.strategies.derpp import distance
+from lifelong.strategies.gdumb import cut_mixed
 from lifelong.strategies.gem import multipliers
 from lifelong.strategies.icarl import head_of
 
@@ -206,6 +207,40 @@ def test_gdumb_trains_from_its_first_weights_on_a_balanced_memory() -> None:
         assert len(list(late.rounds(visit))) == visit.is_last
 
 
+def test_cutmix_pastes_a_box_of_the_image_before() -> None:
+    for seed in range(8):
+        torch.manual_seed(seed)
+        x = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 2, 9, 7).contiguous()
+        mixed, share = cut_mixed(x)
+        own = mixed == x
+        torch.testing.assert_close(own.double().mean((1, 2, 3)), torch.full((5,), share).double())
+        assert torch.equal(mixed, x.where(own, x.roll(1, 0)))
+    assert cut_mixed(x[:1])[1] == 1.0
+
+
+def test_gdumb_has_the_labels_of_both_images_by_their_shares() -> None:
+    method, tasks = made(GDumb, IncrementalHead, memory=40, cutmix=1.0), stream()
+    for visit in list(tasks)[:2]:
+        method.begin_task(visit)
+        images = next(method.rounds(visit)).train()
+    batch = images[torch.tensor([0, 25, 3, 39, 12])]  # of both tasks
+    assert len(batch.t.unique()) == 2
+    torch.manual_seed(4)
+    loss = method.training_loss(batch)
+    torch.manual_seed(4)
+    torch.rand(())
+    x, share = cut_mixed(batch.x)
+    assert 0 < share < 1
+    terms = []
+    for row in range(5):
+        for place, part in ((row, share), ((row - 1) % 5, 1 - share)):
+            scores = method(x[row : row + 1], batch.t[place : place + 1])
+            terms.append(part * F.cross_entropy(scores, batch.y[place : place + 1]) / 5)
+    torch.testing.assert_close(loss, torch.stack(terms).sum())
+    plain = made(GDumb, IncrementalHead, memory=40, cutmix=0.0)
+    assert plain.method["cutmix"] == 0
+
+
 def test_icarl_is_that_of_numpy() -> None:
     method, tasks = made(ICaRL, IncrementalHead, memory=12), stream(order=[1, 2, 3])
     for number, visit in enumerate(tasks, 1):
@@ -257,6 +292,7 @@ def by_herding(features: Any, labels: Any, label: int, count: int) -> list[int]:
         (GEM, {"margin": -0.1}, r"strategy\.margin=-0\.1"),
         (ICaRL, {}, "strategy=icarl: .* give heads=incremental"),
         (GDumb, {"memory": 0}, r"strategy\.memory=0"),
+        (GDumb, {"cutmix": 1.5}, r"strategy\.cutmix=1\.5"),
     ],
 )
 def test_refuses(kind: Any, options: dict[str, Any], message: str) -> None:
