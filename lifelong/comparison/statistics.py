@@ -35,7 +35,36 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(n, statistics.fmean(values), deviation, _t(n - 1) * deviation / math.sqrt(n))
 
 
-def _t(freedom: int) -> float:
+def tolerance(ours: Summary, deviation: float | None, seeds: int = 5) -> float:
+    """Half the 95 % interval of the difference of two means, by Welch's t distribution.
+
+    Args:
+        ours: of one number: the published deviation stands in for its own.
+        deviation: published, of a sample; None if it is unknown: then that of the published mean
+            counts as exact.
+        seeds: of the published sample, where nobody says how many.
+
+    Returns:
+        NaN where no deviation is known.
+
+    >>> round(tolerance(summarize([1.0, 2.0, 3.0]), 1.0), 2), tolerance(summarize([1.0]), None)
+    (2.08, nan)
+    """
+    if math.isnan(ours.std) and deviation is None:
+        return math.nan
+    terms = []  # squared error of a mean, and its degrees of freedom
+    if deviation is not None:
+        terms.append((deviation**2 / seeds, seeds - 1))
+    if ours.n > 1:
+        terms.append((ours.std**2 / ours.n, ours.n - 1))
+    elif deviation is not None:
+        terms.append((deviation**2, seeds - 1))
+    square = sum(error for error, _ in terms)
+    spread = sum(error**2 / freedom for error, freedom in terms)
+    return _t(square**2 / spread) * math.sqrt(square) if spread else 0.0
+
+
+def _t(freedom: float) -> float:
     from scipy.stats import t
 
     return float(t.ppf(0.975, freedom))

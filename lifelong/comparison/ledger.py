@@ -1,0 +1,171 @@
+"""The ledger: what was published, what runs here gave, and whether the two agree.
+
+A CSV file with a line for each published figure of a row, over all seeds that were run. Lines are
+made of run folders alone. Figures are in the units of the tables of `lifelong compare`.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import zlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lifelong.comparison.groups import Group
+from lifelong.comparison.statistics import Summary, summarize, tolerance
+from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published
+from lifelong.storage.files import read_json, write_text
+
+COLUMNS = (
+    *("row", "stream", "metric", "published", "published_deviation", "ours", "deviation"),
+    *("difference", "tolerance", "verdict", "extent", "changed", "seeds", "values", "command"),
+    *("options", "commit", "machine", "device", "seconds"),
+)
+SAME = ("row", "metric", "changed", "machine", "device")  # a ledger has one line of them
+Line = dict[str, str]
+
+
+def lines(groups: Iterable[Group]) -> list[Line]:
+    """One for each published figure of runs of `experiment=`; see `COLUMNS`.
+
+    The verdict is `within` or `outside` the tolerance: half the 95 % interval of the difference,
+    see `lifelong.comparison.statistics.tolerance`; `unknown` where neither side has a deviation.
+    What was run last comes last.
+    """
+    return [
+        _line(group, metric)
+        for group in sorted(groups, key=_finished)
+        if group.runs[0].choices.get("experiment")
+        for metric in group.published
+        if metric not in (*TIMES, WEIGHTS_LEFT) and group.values(metric)
+    ]
+
+
+def _finished(group: Group) -> float:
+    """When the last run of a group ended."""
+    return max((run.folder / "results.json").stat().st_mtime for run in group.runs)
+
+
+def _line(group: Group, metric: str) -> Line:
+    first, factor = group.runs[0], column(metric).factor
+    found = {
+        int(run.results["seed"]): factor * run.value(metric)
+        for run in group.runs
+        if not math.isnan(run.value(metric))
+    }
+    options = json.dumps(group.options, sort_keys=True, default=str)
+    told = [_environment(run.folder / "environment.json") for run in group.runs]
+    theirs, deviation = published(group, metric) or (math.nan, None)
+    seconds = [run.value("seconds") for run in group.runs]
+    made = {
+        "row": first.choices["experiment"], "stream": str(first.results["data"]),
+        "metric": metric, "published": f"{theirs:.6g}",
+        "published_deviation": "" if deviation is None else f"{deviation:.6g}",
+        "changed": " ".join(group.changed), "options": f"{zlib.crc32(options.encode()):08x}",
+        "commit": " ".join(dict.fromkeys(_short(str(each["commit"])) for each in told)),
+        "machine": str(told[0]["platform"]), "device": str(told[0]["device"]),
+        "seconds": f"{summarize(seconds).mean:.0f}",
+    }  # fmt: skip
+    return judged(made, found)
+
+
+def _short(commit: str) -> str:
+    """With `+` where the checkout had changes."""
+    return commit[:12] + "+" * commit.endswith("+")
+
+
+def _environment(path: Path) -> dict[str, Any]:
+    unknown = dict.fromkeys(("commit", "platform", "device"), "unknown")
+    return unknown | (read_json(path) if path.exists() else {})
+
+
+def judged(line: Line, found: dict[int, float]) -> Line:
+    """A line with what follows from the figures of the seeds, by seed."""
+    values = [found[seed] for seed in sorted(found)]
+    ours = summarize([float(f"{value:.6g}") for value in values])
+    theirs = float(line["published"])
+    deviation = float(line["published_deviation"]) if line["published_deviation"] else None
+    allowed, difference = tolerance(ours, deviation), ours.mean - theirs
+    verdict = "within" if abs(difference) <= allowed else "outside"
+    seeds = ",".join(map(str, sorted(found)))
+    made = line | {
+        "ours": f"{ours.mean:.4g}", "deviation": _text(ours), "difference": f"{difference:.3g}",
+        "tolerance": "" if math.isnan(allowed) else f"{allowed:.3g}",
+        "verdict": "unknown" if math.isnan(allowed) else verdict,
+        "extent": "reduced" if line["changed"] else "full", "seeds": seeds,
+        "values": " ".join(f"{value:.6g}" for value in values),
+        "command": f"lifelong reproduce {line['row']} seeds={seeds} {line['changed']}".strip(),
+    }  # fmt: skip
+    return {key: made[key] for key in COLUMNS}
+
+
+def _text(found: Summary) -> str:
+    return "" if math.isnan(found.std) else f"{found.std:.3g}"
+
+
+def read(path: Path) -> list[Line]:
+    """The lines of a ledger; none where there is no file.
+
+    Raises:
+        ValueError: another table.
+    """
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        table = csv.DictReader(file)
+        found = list(table)
+    if tuple(table.fieldnames or ()) != COLUMNS:
+        raise ValueError(f"ledger={path}: another table; it has {', '.join(COLUMNS)}")
+    return found
+
+
+def record(path: Path, new: Sequence[Line]) -> list[Line]:
+    """Puts lines into a ledger, which is written anew; gives them as they stand there.
+
+    Seeds of the same row, options and machine go into one line; a seed that is run again replaces
+    what it had. A row that is no longer what it was, in any option, replaces its line.
+    """
+    kept = {_key(line): line for line in read(path)}
+    for line in new:
+        before = kept.get(_key(line))
+        if before is not None and before["options"] != line["options"]:
+            before = None
+        found = {} if before is None else _values(before)
+        merged = judged(line, found | _values(line))
+        if before is not None:
+            commits = [*before["commit"].split(), *line["commit"].split()]
+            merged["commit"] = " ".join(dict.fromkeys(commits))
+        kept[_key(line)] = merged
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(kept[key] for key in sorted(kept))
+    write_text(path, text.getvalue())
+    return [kept[key] for key in dict.fromkeys(map(_key, new))]
+
+
+def _key(line: Line) -> tuple[str, ...]:
+    return tuple(line[name] for name in SAME)
+
+
+def _values(line: Line) -> dict[int, float]:
+    seeds = map(int, line["seeds"].split(","))
+    return dict(zip(seeds, map(float, line["values"].split()), strict=True))
+
+
+def told(line: Line) -> str:
+    """A line for people."""
+    pairs = ((line["ours"], line["deviation"]), (line["published"], line["published_deviation"]))
+    ours, theirs = (f"{mean} +- {spread}" if spread else mean for mean, spread in pairs)
+    seeds = line["seeds"].count(",") + 1
+    allowed = f"{line['difference']} for at most {line['tolerance']}"
+    judged = "no deviation is known" if line["verdict"] == "unknown" else allowed
+    return (
+        f"{line['row']}: {column(line['metric']).heading} {ours} ({seeds} seed{'s' * (seeds > 1)}"
+        f"{', ' + line['changed'] if line['changed'] else ''}), published {theirs}: "
+        f"{line['verdict']} ({judged})"
+    )

@@ -1,0 +1,145 @@
+"""The ledger: published figures, ours, and whether they agree."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+from scipy.stats import ttest_ind_from_stats
+
+from lifelong.comparison import ledger
+from lifelong.comparison.statistics import summarize, tolerance
+from lifelong.configuration.members import members
+from lifelong.sweeps import reproduce
+from tests.comparison.finished_runs import added, groups_in, run
+from tests.conftest import configured
+
+OURS = "choices: {experiment: lasem/cifar100_ours}\n"
+
+
+def made(folder: Path, seed: int, final: float, **more: Any) -> None:
+    """A finished run of a row whose published peak accuracy is 39.3 +- 0.1."""
+    run(folder, "ours", seed, final, **more)
+    added(folder, OURS)
+    told = {"commit": f"{seed}" * 40, "platform": "Linux", "device": "cpu"}
+    (folder / "environment.json").write_text(json.dumps(told))
+
+
+def test_the_tolerance_is_that_of_welch() -> None:
+    """At a difference of the tolerance the p-value of Welch's test is 5 %."""
+    ours = summarize([40.0, 41.0, 43.5])
+    allowed = tolerance(ours, 0.7)
+    p = ttest_ind_from_stats(
+        ours.mean, ours.std, 3, ours.mean + allowed, 0.7, 5, equal_var=False
+    ).pvalue
+    assert p == pytest.approx(0.05)
+    assert tolerance(ours, None) == pytest.approx(ours.ci95)
+    assert tolerance(summarize([40.0]), 0.7) == pytest.approx(2.5706 * 0.7 * 1.2**0.5, rel=0.1)
+    assert math.isnan(tolerance(summarize([40.0]), None))
+    assert tolerance(summarize([40.0, 40.0]), None) == 0
+
+
+def test_a_line_for_each_published_figure(tmp_path: Path) -> None:
+    made(tmp_path / "1", 1, 0.40)
+    made(tmp_path / "2", 2, 0.41)
+    run(tmp_path / "3", "theirs", 1, 0.3)  # of no row
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    with (tmp_path / "ledger.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.DictReader(file)) == found
+    (line,) = found
+    wanted = {
+        "row": "lasem/cifar100_ours", "stream": "toy", "metric": "peak_accuracy",
+        "published": "39.3", "published_deviation": "0.1", "ours": "40.5", "deviation": "0.707",
+        "difference": "1.2", "verdict": "within", "extent": "full", "changed": "", "seeds": "1,2",
+        "values": "40 41", "command": "lifelong reproduce lasem/cifar100_ours seeds=1,2",
+        "commit": "111111111111 222222222222", "machine": "Linux", "device": "cpu", "seconds": "7",
+    }  # fmt: skip
+    assert {key: line[key] for key in wanted} == wanted
+    assert float(line["tolerance"]) == pytest.approx(
+        tolerance(summarize([40.0, 41.0]), 0.1), rel=1e-2
+    )
+    assert ledger.told(line).startswith(
+        "lasem/cifar100_ours: peak % 40.5 +- 0.707 (2 seeds), published 39.3 +- 0.1: within (1.2 "
+    )
+
+
+def test_seeds_come_together_and_other_options_stay_apart(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    for seed, final in ((1, 0.30), (2, 0.31), (1, 0.32)):  # seed 1 is run again
+        folder = tmp_path / f"{seed}_{final}"
+        made(folder, seed, final)
+        ledger.record(path, ledger.lines(groups_in(folder)))
+    made(tmp_path / "reduced", 1, 0.35)
+    added(tmp_path / "reduced", "changed: [epochs=3]\n")
+    ledger.record(path, ledger.lines(groups_in(tmp_path / "reduced")))
+    whole, reduced = ledger.read(path)
+    assert (whole["seeds"], whole["values"], whole["verdict"]) == ("1,2", "32 31", "outside")
+    assert (reduced["extent"], reduced["changed"], reduced["seeds"]) == ("reduced", "epochs=3", "1")
+    assert reduced["command"].endswith("seeds=1 epochs=3")
+    made(tmp_path / "other", 4, 0.36, em="other")  # the row is no longer what it was
+    ledger.record(path, ledger.lines(groups_in(tmp_path / "other")))
+    assert [line["seeds"] for line in ledger.read(path)] == ["4", "1"]
+
+
+def test_of_two_versions_of_a_row_the_later_one_stays(tmp_path: Path) -> None:
+    made(tmp_path / "new", 1, 0.40, em="new")
+    made(tmp_path / "old", 2, 0.30, em="old")
+    os.utime(tmp_path / "old" / "results.json", (1, 1))
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    assert [line["seeds"] for line in found] == ["1"]
+
+
+def test_finished_runs_are_taken_in_by_the_command(tmp_path: Path, capsys: Any) -> None:
+    made(tmp_path / "runs" / "1", 1, 0.40)
+    path = tmp_path / "made" / "ledger.csv"
+    assert reproduce.main([f"from={tmp_path / 'runs'}", f"ledger={path}"]) == 0
+    out = capsys.readouterr().out
+    assert "published 39.3 +- 0.1: outside (0.7 for at most " in out
+    assert out.endswith(f"written: {path}\n")
+    assert len(ledger.read(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "error: ROW: give one or more"),
+        (["lasem/cifar100_lasem_hps", "from=."], "error: ROW: give one or more"),
+        (["from=none"], "error: none: "),
+        (["lasem/cifar100_lasem_hps", "ledger=other.csv"], "error: ledger=other.csv: another"),
+    ],
+)
+def test_mistakes(
+    given: list[str], message: str, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("other.csv").write_text("a,b\n1,2\n")
+    assert reproduce.main(given) == 2
+    assert capsys.readouterr().err.startswith(message)
+    run(tmp_path / "runs", "theirs", 1, 0.3)
+    assert reproduce.main(["from=runs"]) == 2
+    assert "holds no finished run of a row with published figures" in capsys.readouterr().err
+
+
+LEDGER = ledger.read(Path(__file__).parents[2] / "results" / "ledger.csv")
+
+
+@pytest.mark.parametrize("line", LEDGER, ids=lambda line: f"{line['row']} {line['changed']}")
+def test_the_ledger_is_of_rows_as_they_are(line: ledger.Line) -> None:
+    """Its commands compose, its figures are the published ones, its verdicts follow from them."""
+    assert line["row"] in members("experiment")
+    config = configured(f"experiment={line['row']}", *line["changed"].split())
+    mean, deviation = OmegaConf.to_container(config.published)[line["metric"]]  # type: ignore[index,call-overload]
+    factor = 100 if line["metric"] == "forgetting" else 1
+    assert float(line["published"]) == pytest.approx(factor * mean, rel=1e-5)
+    assert line["published_deviation"] == (
+        "" if deviation is None else f"{factor * float(deviation):.6g}"
+    )
+    seeds = map(int, line["seeds"].split(","))
+    found = dict(zip(seeds, map(float, line["values"].split()), strict=True))
+    assert ledger.judged(line, found) == line
