@@ -78,10 +78,12 @@ def test_multiply_adds() -> None:
     assert multiply_adds(made, batch) == {"training_step": 7 * step, "answer": forward}
     assert torch.equal(torch.rand(1), expected)
     assert all(torch.equal(made.state_dict()[name], value) for name, value in before.items())
-    both = multiply_adds(
-        learned(ER, memory=50), batch
-    )  # as many images of the past as of the batch
-    assert both["training_step"] == (7 + 4) * step  # of which there are four
+    both = multiply_adds(learned(ER, memory=50), batch)
+    images = 7 + 4  # as many of the past as of the batch, of which there are four
+    heads = 3 * 5 * 3  # in one pass of both, each image is asked of the heads of both tasks
+    assert both["training_step"] == images * (step + heads)
+    apart = multiply_adds(learned(ER, memory=50, joint_batch=False), batch)
+    assert apart["training_step"] == images * step
     assert multiply_adds(learned(AGEM), batch)["training_step"] == (7 + 3) * step
 
 
