@@ -129,7 +129,8 @@ class Learner(Answering):
                 self.after_step()
 
     def _gradient(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
-        loss = self.training_step(batch, batch_idx)
+        with self.trainer.precision_plugin.train_step_context():
+            loss = self.training_step(batch, batch_idx)
         self.optimizer_zero_grad(self.current_epoch, batch_idx, self.optimizer)
         self.backward(loss)
         self.on_after_backward()

@@ -25,6 +25,7 @@ METHODS = [
     "finetune", "agem", "er_ace", "gem", "ewc", "si", "lwf", "cbp", "den",
     "tickets_td", "lasem_hps heads.dropout=0.3", "derpp augment=flip", "wsn", "hat", "darts_hps",
     "finetune optimizer=tag_adam", "mas flatness=sam", "mas strategy.penalty=proximal",
+    "gdumb strategy.cutmix=1 trainer.precision=64-true", "er trainer.precision=bf16-true",
 ]  # fmt: skip
 
 
