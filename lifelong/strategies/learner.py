@@ -124,9 +124,19 @@ class Learner(Answering):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Of several batches all but the last are learned here, as a Trainer would."""
         if isinstance(batch, list):
+            hook, self._current_fx_name = self._current_fx_name, "training_step"
             for one in batch[:-1]:
+                self._logs_of(one)
                 self.optimizer.step(partial(self._gradient, one, batch_idx))  # type: ignore[arg-type]
                 self.after_step()
+            self._logs_of(batch[-1])
+            self._current_fx_name = hook
+
+    def _logs_of(self, batch: Batch | Fed) -> None:
+        """What is logged from now on is of this batch, by whose size a mean weights it."""
+        results = self.trainer._results
+        if results is not None:
+            results.batch, results.batch_size = batch, None
 
     def _gradient(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
         with self.trainer.precision_plugin.train_step_context():

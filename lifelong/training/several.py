@@ -21,12 +21,19 @@ def takes_several(trainer: Trainer, strategy: Strategy) -> bool:
         strategy.takes_several
         and str(trainer.precision).endswith("-true")
         and trainer.gradient_clip_val is None
-        and trainer.limit_train_batches == trainer.val_check_interval == 1.0
+        and _whole(trainer.limit_train_batches)
+        and _whole(trainer.val_check_interval)
         and not trainer.overfit_batches  # type: ignore[attr-defined]
         and trainer.max_steps == -1
+        and not trainer.min_steps
         and world() == 1
         and not any(map(_watches_batches, trainer.callbacks))  # type: ignore[attr-defined]
     )
+
+
+def _whole(share: float | int) -> bool:
+    """Whether it says all of an epoch: as a whole number, 1 is a single batch."""
+    return isinstance(share, float) and share == 1.0
 
 
 def _watches_batches(callback: Callback) -> bool:

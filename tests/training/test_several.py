@@ -11,10 +11,11 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from lifelong.data import stream
+from lifelong.data import Batch, Visit, stream
 from lifelong.networks import MultiHead, Network
-from lifelong.strategies import EWC, Strategy
+from lifelong.strategies import EWC, Round, Strategy
 from lifelong.strategies.learner import Learner
+from lifelong.strategies.strategy import Rounds
 from lifelong.training.several import takes_several
 from tests.conftest import execute, results_of, small_body, state_of
 from tests.test_contract import FAST, alike, chosen
@@ -80,6 +81,38 @@ def test_large_batches_come_one_by_one(
     assert max(lists) == 1
 
 
+LOGGED: dict[str, float] = {}
+
+
+class Logs(Strategy):
+    def training_loss(self, batch: Batch) -> torch.Tensor:  # type: ignore[override]
+        loss = super().training_loss(batch)
+        self.log("mean", loss.detach(), on_step=False, on_epoch=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        super().on_train_epoch_end()
+        LOGGED["steps"] = LOGGED.get("steps", 0) + self.epoch_steps
+
+    def rounds(self, visit: Visit) -> Rounds:
+        LOGGED["mean"] = (yield Round())["mean"]
+
+
+def test_what_a_method_logs_is_of_every_batch_by_its_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*FAST, "strategy=finetune", f"strategy._target_={__name__}.Logs"]
+    options += ["tasks=1", "epochs=1", "batch_size=7"]
+    found = []
+    for most in (16, 1):
+        LOGGED.clear()
+        monkeypatch.setattr(stream, "MOST_AT_A_TIME", most)
+        assert execute(tmp_path / str(most), *options) == 0
+        found.append(dict(LOGGED))
+    assert found[0]["steps"] > 5
+    assert found[0] == pytest.approx(found[1])
+
+
 class WatchesBatches(EWC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(outputs, batch, batch_idx)
@@ -109,7 +142,8 @@ def trainer(**options: Any) -> Trainer:
     [
         {"gradient_clip_val": 1.0}, {"precision": "bf16-mixed"}, {"limit_train_batches": 3},
         {"max_steps": 7}, {"val_check_interval": 0.5}, {"callbacks": [CountsBatches()]},
-        {"overfit_batches": 2},
+        {"overfit_batches": 2}, {"limit_train_batches": 1}, {"val_check_interval": 1},
+        {"min_steps": 3}, {"fast_dev_run": True},
     ],
 )  # fmt: skip
 def test_who_looks_at_batches_is_handed_single_ones(options: dict[str, Any]) -> None:
