@@ -12,10 +12,12 @@ import json
 import math
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lifelong.comparison.groups import Group
+from lifelong.comparison.runs import Run
 from lifelong.comparison.statistics import Summary, summarize, tolerance
 from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published
 from lifelong.storage.files import read_json, write_text
@@ -38,11 +40,20 @@ def lines(groups: Iterable[Group]) -> list[Line]:
     """
     return [
         _line(group, metric)
-        for group in sorted(groups, key=_finished)
+        for group in sorted((part for group in groups for part in _by_place(group)), key=_finished)
         if group.runs[0].choices.get("experiment")
         for metric in group.published
         if metric not in (*TIMES, WEIGHTS_LEFT) and group.values(metric)
     ]
+
+
+def _by_place(group: Group) -> list[Group]:
+    """Its runs of each machine and device, apart."""
+    parts: dict[tuple[str, str], list[Run]] = {}
+    for run in group.runs:
+        told = _environment(run.folder / "environment.json")
+        parts.setdefault((str(told["platform"]), str(told["device"])), []).append(run)
+    return [replace(group, runs=runs) for runs in parts.values()]
 
 
 def _finished(group: Group) -> float:

@@ -77,13 +77,7 @@ class Several(Dataset[list[Any]]):
         self.main = main
 
     def __getitem__(self, drawn: list[Any]) -> list[Any]:
-        if not isinstance(self.main, Served) or self.main.transform is not None:
-            return [self.main[one] for one in drawn]
-        host, here = zip(*((one.host, one.here) for one in drawn), strict=True)
-        sizes = list(map(len, host))
-        whole = self.main[Rows(torch.cat(host), torch.cat(here))]  # taken out once
-        parts = (part.split(sizes) for part in whole)
-        return [Batch(*one) for one in zip(*parts, strict=True)]
+        return [self.main[one] for one in drawn]  # each in its own memory: views round otherwise
 
 
 class ServedTogether(Dataset[Fed]):

@@ -37,6 +37,7 @@ from lifelong.strategies.repeated import RepeatedStep
 OF_A_BATCH = (
     "on_train_batch_start", "on_train_batch_end", "training_step", "on_before_zero_grad",
     "on_before_backward", "optimizer_step", "configure_gradient_clipping", "on_after_backward",
+    "configure_callbacks", "configure_optimizers", "lr_scheduler_step",
     "on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device",
 )  # fmt: skip
 
@@ -124,10 +125,11 @@ class Learner(Answering):
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Of several batches all but the last are learned here, as a Trainer would."""
         if isinstance(batch, list):
-            hook, self._current_fx_name = self._current_fx_name, "training_step"
+            hook = self._current_fx_name
             for one in batch[:-1]:
                 self._logs_of(one)
                 self.optimizer.step(partial(self._gradient, one, batch_idx))  # type: ignore[arg-type]
+                self._current_fx_name = "on_train_batch_end"  # by these names logs are kept apart
                 self.after_step()
             self._logs_of(batch[-1])
             self._current_fx_name = hook
@@ -138,12 +140,15 @@ class Learner(Answering):
         if results is not None:
             results.batch, results.batch_size = batch, None
 
+    @torch.enable_grad()
     def _gradient(self, batch: Batch | Fed, batch_idx: int) -> Tensor:
+        self._current_fx_name = "training_step"
         with self.trainer.precision_plugin.train_step_context():
             loss = self.training_step(batch, batch_idx)
         self.optimizer_zero_grad(self.current_epoch, batch_idx, self.optimizer)
         self.backward(loss)
         self.on_after_backward()
+        self._current_fx_name = "on_before_optimizer_step"
         self.on_before_optimizer_step(self.optimizer)
         return loss
 

@@ -24,6 +24,7 @@ def takes_several(trainer: Trainer, strategy: Strategy) -> bool:
         and _whole(trainer.limit_train_batches)
         and _whole(trainer.val_check_interval)
         and not trainer.overfit_batches  # type: ignore[attr-defined]
+        and trainer.accumulate_grad_batches == 1
         and trainer.max_steps == -1
         and not trainer.min_steps
         and world() == 1

@@ -87,6 +87,15 @@ def test_seeds_come_together_and_other_options_stay_apart(tmp_path: Path) -> Non
     assert [line["seeds"] for line in ledger.read(path)] == ["4", "1"]
 
 
+def test_other_machines_have_lines_of_their_own(tmp_path: Path) -> None:
+    made(tmp_path / "1", 1, 0.40)
+    made(tmp_path / "2", 2, 0.41)
+    told = {"commit": "2", "platform": "Linux", "device": "a GPU"}
+    (tmp_path / "2" / "environment.json").write_text(json.dumps(told))
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    assert {(line["device"], line["seeds"]) for line in found} == {("cpu", "1"), ("a GPU", "2")}
+
+
 def test_of_two_versions_of_a_row_the_later_one_stays(tmp_path: Path) -> None:
     made(tmp_path / "new", 1, 0.40, em="new")
     made(tmp_path / "old", 2, 0.30, em="old")

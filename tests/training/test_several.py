@@ -12,12 +12,13 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
 from lifelong.data import Batch, Visit, stream
+from lifelong.data.feed import InLists, Served, Several, ShuffledBatchSampler
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import EWC, Round, Strategy
 from lifelong.strategies.learner import Learner
 from lifelong.strategies.strategy import Rounds
 from lifelong.training.several import takes_several
-from tests.conftest import execute, results_of, small_body, state_of
+from tests.conftest import execute, results_of, small_body, state_of, toy_visit
 from tests.test_contract import FAST, alike, chosen
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -113,6 +114,20 @@ def test_what_a_method_logs_is_of_every_batch_by_its_size(
     assert found[0] == pytest.approx(found[1])
 
 
+def test_batches_of_a_list_lie_in_memory_of_their_own() -> None:
+    """A part of a larger tensor may lie where matrix products round otherwise."""
+    images = toy_visit(0).train
+    sampler = ShuffledBatchSampler(images, 3, False, 1, 0)
+    several = Several(Served(images, True, sampler.noise))
+    for batches in map(several.__getitem__, InLists(sampler, 4)):
+        assert all(b.x.untyped_storage().nbytes() == b.x.nbytes for b in batches)
+
+
+class ConfiguresCallbacks(Strategy):
+    def configure_callbacks(self) -> Any:
+        return [CountsBatches()]
+
+
 class WatchesBatches(EWC):
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         super().on_train_batch_end(outputs, batch, batch_idx)
@@ -143,7 +158,7 @@ def trainer(**options: Any) -> Trainer:
         {"gradient_clip_val": 1.0}, {"precision": "bf16-mixed"}, {"limit_train_batches": 3},
         {"max_steps": 7}, {"val_check_interval": 0.5}, {"callbacks": [CountsBatches()]},
         {"overfit_batches": 2}, {"limit_train_batches": 1}, {"val_check_interval": 1},
-        {"min_steps": 3}, {"fast_dev_run": True},
+        {"min_steps": 3}, {"accumulate_grad_batches": 2}, {"fast_dev_run": True},
     ],
 )  # fmt: skip
 def test_who_looks_at_batches_is_handed_single_ones(options: dict[str, Any]) -> None:
@@ -151,3 +166,4 @@ def test_who_looks_at_batches_is_handed_single_ones(options: dict[str, Any]) -> 
     assert takes_several(trainer(callbacks=[Callback()]), method(ChangesGradients))
     assert not takes_several(trainer(**options), method(Strategy))
     assert not takes_several(trainer(), method(WatchesBatches))
+    assert not takes_several(trainer(), method(ConfiguresCallbacks))
