@@ -13,6 +13,7 @@ import math
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -38,30 +39,36 @@ def lines(groups: Iterable[Group]) -> list[Line]:
     see `lifelong.comparison.statistics.tolerance`; `unknown` where neither side has a deviation.
     What was run last comes last.
     """
+    rows = [group for group in groups if group.runs[0].choices.get("experiment")]
     return [
-        _line(group, metric)
-        for group in sorted((part for group in groups for part in _by_place(group)), key=_finished)
-        if group.runs[0].choices.get("experiment")
-        for metric in group.published
-        if metric not in (*TIMES, WEIGHTS_LEFT) and group.values(metric)
+        _line(part, place, metric)
+        for part, place in sorted(chain.from_iterable(map(_by_place, rows)), key=_finished)
+        for metric in part.published
+        if metric not in (*TIMES, WEIGHTS_LEFT) and part.values(metric)
     ]
 
 
-def _by_place(group: Group) -> list[Group]:
-    """Its runs of each machine and device, apart."""
-    parts: dict[tuple[str, str], list[Run]] = {}
+def _by_place(group: Group) -> list[tuple[Group, Line]]:
+    """Its runs of each machine and device, and where these were made."""
+    parts: dict[tuple[str, str], tuple[list[Run], dict[str, None]]] = {}
     for run in group.runs:
-        told = _environment(run.folder / "environment.json")
-        parts.setdefault((str(told["platform"]), str(told["device"])), []).append(run)
-    return [replace(group, runs=runs) for runs in parts.values()]
+        made = _environment(run.folder / "environment.json")
+        place = str(made["platform"]), str(made["device"])
+        runs, commits = parts.setdefault(place, ([], {}))
+        runs.append(run)
+        commits[_short(str(made["commit"]))] = None
+    return [
+        (replace(group, runs=runs), {"machine": m, "device": d, "commit": " ".join(commits)})
+        for (m, d), (runs, commits) in parts.items()
+    ]
 
 
-def _finished(group: Group) -> float:
+def _finished(part: tuple[Group, Line]) -> float:
     """When the last run of a group ended."""
-    return max((run.folder / "results.json").stat().st_mtime for run in group.runs)
+    return max((run.folder / "results.json").stat().st_mtime for run in part[0].runs)
 
 
-def _line(group: Group, metric: str) -> Line:
+def _line(group: Group, place: Line, metric: str) -> Line:
     first, factor = group.runs[0], column(metric).factor
     found = {
         int(run.results["seed"]): factor * run.value(metric)
@@ -69,16 +76,13 @@ def _line(group: Group, metric: str) -> Line:
         if not math.isnan(run.value(metric))
     }
     options = json.dumps(group.options, sort_keys=True, default=str)
-    told = [_environment(run.folder / "environment.json") for run in group.runs]
     theirs, deviation = published(group, metric) or (math.nan, None)
     seconds = [run.value("seconds") for run in group.runs]
-    made = {
+    made = place | {
         "row": first.choices["experiment"], "stream": str(first.results["data"]),
         "metric": metric, "published": f"{theirs:.6g}",
         "published_deviation": "" if deviation is None else f"{deviation:.6g}",
         "changed": " ".join(group.changed), "options": f"{zlib.crc32(options.encode()):08x}",
-        "commit": " ".join(dict.fromkeys(_short(str(each["commit"])) for each in told)),
-        "machine": str(told[0]["platform"]), "device": str(told[0]["device"]),
         "seconds": f"{summarize(seconds).mean:.0f}",
     }  # fmt: skip
     return judged(made, found)

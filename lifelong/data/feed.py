@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Generator
@@ -70,16 +70,6 @@ class Served(Dataset[Batch]):
         return self.images.get_batch(rows, self.transform, self.generator)
 
 
-class Several(Dataset[list[Any]]):
-    """Several batches of a training set at a time, in lists."""
-
-    def __init__(self, main: Dataset[Any]) -> None:
-        self.main = main
-
-    def __getitem__(self, drawn: list[Any]) -> list[Any]:
-        return [self.main[one] for one in drawn]  # each in its own memory: views round otherwise
-
-
 class ServedTogether(Dataset[Fed]):
     """A training set and its feeds, indexed by what `Together` draws."""
 
@@ -137,25 +127,6 @@ class ShuffledBatchSampler(Sampler[Rows]):
     def _begun(self) -> Generator:
         self.noise.manual_seed(derive(self.seed, self.epoch, "transform"))
         return Generator().manual_seed(derive(self.seed, self.epoch))
-
-
-class InLists(Sampler[list[Any]]):
-    """What a sampler draws, so many at a time; the last time there may be fewer."""
-
-    def __init__(self, main: ShuffledBatchSampler | Together, number: int) -> None:
-        self.main, self.number = main, number
-
-    def set_epoch(self, epoch: int) -> None:
-        """See `ShuffledBatchSampler`."""
-        self.main.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return -(-len(self.main) // self.number)
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        drawn = iter(self.main)
-        while some := list(islice(drawn, self.number)):
-            yield some
 
 
 class Together(Sampler[tuple[Rows, dict[str, Rows]]]):

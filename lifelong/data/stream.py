@@ -13,15 +13,7 @@ from lightning import LightningDataModule
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lifelong.data.feed import (
-    Feed,
-    InLists,
-    Served,
-    ServedTogether,
-    Several,
-    ShuffledBatchSampler,
-    Together,
-)
+from lifelong.data.feed import Feed, Served, ServedTogether, ShuffledBatchSampler, Together
 from lifelong.data.seeds import derive
 from lifelong.data.stored import Place, begun_ahead
 from lifelong.data.task import NO_CHANCE, Batch, Images, Rows, Task
@@ -233,12 +225,10 @@ class TaskStream(LightningDataModule):
                 batch = feed.batch_size or self._batch
                 samplers[name] = ShuffledBatchSampler(images, batch, False, seed, self._first_epoch)
                 served[name] = Served(images, feed.augment, samplers[name].noise)
-        every: Dataset[Any] = ServedTogether(train, served) if served else train
-        drawn = Together(main, samplers) if served else main
         number = self._at_a_time() if self.several else 1
-        if number == 1:
-            return _loader(every, drawn)
-        return _loader(Several(every), InLists(drawn, number))
+        if not served:
+            return _loader(train, main, number)
+        return _loader(ServedTogether(train, served), Together(main, samplers), number)
 
     def _at_a_time(self) -> int:
         """Batches of a list: as many as are small together; one where pixels lie apart."""
@@ -378,10 +368,14 @@ class WholePass(Sampler[tuple[int, Rows]]):
                     yield number, images.rows(rows)
 
 
-def _loader(images: Dataset[Any], batches: Iterable[Any]) -> DataLoader[Any]:
-    """Cuts batches by index. Its generator keeps the loader from drawing on the global one."""
+def _loader(images: Dataset[Any], batches: Iterable[Any], number: int = 1) -> DataLoader[Any]:
+    """Cuts batches by index; gives lists of so many, if it is more than one.
+
+    Its generator keeps the loader from drawing on the global one.
+    """
+    size = None if number == 1 else number
     return DataLoader(
-        images, batch_size=None, sampler=batches, collate_fn=_as_it_is, generator=torch.Generator()
+        images, batch_size=size, sampler=batches, collate_fn=_as_it_is, generator=torch.Generator()
     )
 
 

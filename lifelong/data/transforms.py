@@ -154,7 +154,7 @@ class Library:
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         with _seeded(generator, x.device):
             for transform in self.transforms:
-                x = self._changed(transform, x)
+                x = self._changed(transform, x) if len(x) else x
         return x
 
     def _changed(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

@@ -160,14 +160,13 @@ class MultiHead(Heads):
         if len(tasks) == 1 or self.hidden:
             return super().of_tasks(features, t)
         scores, counts = self._together(features, tasks)
-        ends = list(accumulate(counts))
-        place = {task: at for at, task in enumerate(tasks)}
-        first = torch.tensor([ends[place[task]] - counts[place[task]] for task in rows])  # (b,)
-        columns = first[:, None] + torch.arange(max(counts))  # (b, k)
+        ends = dict(zip(tasks, accumulate(counts), strict=True))
+        starts = dict(zip(tasks, [0, *ends.values()], strict=False))
+        columns = torch.tensor([starts[task] for task in rows])[:, None] + torch.arange(max(counts))
         if min(counts) == max(counts):
             return scores.gather(1, columns.to(scores.device))
-        beyond = columns >= torch.tensor([ends[place[task]] for task in rows])[:, None]
-        found = scores.gather(1, columns.clamp(max=ends[-1] - 1).to(scores.device))
+        beyond = columns >= torch.tensor([ends[task] for task in rows])[:, None]  # (b, k)
+        found = scores.gather(1, columns.clamp(max=sum(counts) - 1).to(scores.device))
         return found.masked_fill(beyond.to(found.device), -torch.inf)
 
     def task_scores(self, features: Tensor, tasks: Sequence[int]) -> list[Tensor]:

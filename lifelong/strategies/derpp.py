@@ -18,7 +18,7 @@ from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import Reservoir
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.rehearsal import Rehearsal
+from lifelong.strategies.rehearsal import Rehearsal, none_of
 
 
 class DERPP(Rehearsal):
@@ -80,9 +80,10 @@ class DERPP(Rehearsal):
         self.method |= {"memory": memory, "alpha": alpha, "beta": beta}
 
     def training_loss(self, batch: Batch) -> Tensor:
-        number = len(batch.y) if len(self.memory) else 0
-        old, kept = self.memory.sample(number, augment=self.augment_memory)
-        again, _ = self.memory.sample(number if self.beta else 0, augment=self.augment_memory)
+        old, kept = self.memory.sample(len(batch.y), augment=self.augment_memory)
+        again = none_of(batch)
+        if self.beta:
+            again, _ = self.memory.sample(len(batch.y), augment=self.augment_memory)
         with self.together(batch, old, again):
             scores = self(batch.x, batch.t)
             loss = F.cross_entropy(scores, batch.y) + self.penalty(batch.t)

@@ -18,7 +18,7 @@ from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.memory import Balanced, Memory, Reservoir
 from lifelong.strategies.learner import MakeOptimizer
-from lifelong.strategies.rehearsal import Rehearsal
+from lifelong.strategies.rehearsal import Rehearsal, none_of
 
 
 class EROptions(TypedDict, total=False):
@@ -86,7 +86,7 @@ class ER(Rehearsal):
 
     def training_loss(self, batch: Batch) -> Tensor:
         rehearses = self.visit > 1 and len(self.classes) > 1
-        old = self.rehearsed(batch) if rehearses else Batch(*(part[:0] for part in batch))
+        old = self.rehearsed(batch) if rehearses else none_of(batch)
         with self.together(batch, old):
             loss = self.loss_of_batch(batch)
             if len(old.y):

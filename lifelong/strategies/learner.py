@@ -212,9 +212,7 @@ class Learner(Answering):
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
         if not self._replayed:
-            for group in optimizer.param_groups:
-                for p in group["params"]:
-                    p.grad = None
+            optimizer.zero_grad()
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         if not self._replayed:

@@ -15,6 +15,11 @@ from lifelong.parts.memory import Memory, check_augment
 from lifelong.strategies.strategy import Strategy
 
 
+def none_of(batch: Batch) -> Batch:
+    """A batch of no image."""
+    return Batch(*(part[:0] for part in batch))
+
+
 class Rehearsal(Strategy):
     """Keeps some images of the stream; what is done with them, a method says.
 

@@ -56,6 +56,7 @@ def _reproduced(arguments: Sequence[str]) -> int:
     out = Path(given["out"])
     ledger = Path(given["ledger"] or out / "ledger.csv").expanduser()
     if given["from"]:
+        _check_alone(arguments)
         return _recorded([Path(text).expanduser() for text in given["from"]], ledger)
     read_ledger(ledger)  # which refuses another table before hours of work
     for row in given[""]:
@@ -69,6 +70,13 @@ def _reproduced(arguments: Sequence[str]) -> int:
 
     status = compare([*(str(out / row) for row in given[""]), f"out={out}", "against=paper"])
     return status or _recorded([out / row for row in given[""]], ledger)
+
+
+def _check_alone(arguments: Sequence[str]) -> None:
+    """Refuses beside `from=` what is for runs."""
+    idle = [each for each in arguments if each.partition("=")[0] not in ("from", "ledger", "out")]
+    if idle:
+        raise ValueError(f"{idle[0]}: has no effect beside from=, which runs nothing")
 
 
 def _recorded(folders: Sequence[Path], ledger: Path) -> int:

@@ -120,6 +120,8 @@ def test_finished_runs_are_taken_in_by_the_command(tmp_path: Path, capsys: Any) 
         ([], "error: ROW: give one or more"),
         (["lasem/cifar100_lasem_hps", "from=."], "error: ROW: give one or more"),
         (["from=none"], "error: none: "),
+        (["from=.", "seeds=1,2"], "error: seeds=1,2: has no effect beside from="),
+        (["from=.", "epochs=3"], "error: epochs=3: has no effect beside from="),
         (["lasem/cifar100_lasem_hps", "ledger=other.csv"], "error: ledger=other.csv: another"),
     ],
 )

@@ -173,6 +173,7 @@ def test_transforms_of_torchvision_draw_for_each_image_from_the_streams_generato
 def test_transforms_of_torchvision_see_bytes_and_give_stored_units() -> None:
     x = torch.tensor([0.0, 100.0, 255.0]).view(1, 3, 1, 1).repeat(2, 1, 1, 1)
     assert torch.equal(Library([v2.RandomInvert(p=1.0)])(x, chance()), 255 - x)
+    assert Library([v2.RandomInvert(p=1.0)])(x[:0], chance()).shape == x[:0].shape  # no memory yet
 
 
 def test_transforms_of_kornia_draw_for_each_image() -> None:

@@ -207,6 +207,19 @@ def test_gdumb_trains_from_its_first_weights_on_a_balanced_memory() -> None:
         assert len(list(late.rounds(visit))) == visit.is_last
 
 
+@pytest.mark.parametrize(("beta", "draws"), [(0.0, 1), (0.5, 2)])
+def test_der_draws_once_a_step(beta: float, draws: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    method, tasks = made(DERPP, memory=40, beta=beta), list(stream())
+    method.begin_task(tasks[0])
+    trained(method, tasks[0].train, 1)
+    drawn, sample = [], method.memory.sample
+    monkeypatch.setattr(
+        method.memory, "sample", lambda *args, **rest: drawn.append(args) or sample(*args, **rest)
+    )
+    trained(method, tasks[0].train, 1)
+    assert len(drawn) == draws
+
+
 def test_cutmix_pastes_a_box_of_the_image_before() -> None:
     for seed in range(8):
         torch.manual_seed(seed)

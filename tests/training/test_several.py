@@ -11,14 +11,14 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback
 
-from lifelong.data import Batch, Visit, stream
-from lifelong.data.feed import InLists, Served, Several, ShuffledBatchSampler
+from lifelong.data import Batch, Visit, by_class, stream
+from lifelong.data.sources import digits
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import EWC, Round, Strategy
 from lifelong.strategies.learner import Learner
 from lifelong.strategies.strategy import Rounds
 from lifelong.training.several import takes_several
-from tests.conftest import execute, results_of, small_body, state_of, toy_visit
+from tests.conftest import execute, results_of, small_body, state_of
 from tests.test_contract import FAST, alike, chosen
 
 SGD = partial(torch.optim.SGD, lr=0.1)
@@ -116,10 +116,10 @@ def test_what_a_method_logs_is_of_every_batch_by_its_size(
 
 def test_batches_of_a_list_lie_in_memory_of_their_own() -> None:
     """A part of a larger tensor may lie where matrix products round otherwise."""
-    images = toy_visit(0).train
-    sampler = ShuffledBatchSampler(images, 3, False, 1, 0)
-    several = Several(Served(images, True, sampler.noise))
-    for batches in map(several.__getitem__, InLists(sampler, 4)):
+    made = by_class(digits(), shape=(1, 8, 8), tasks=5, batch_size=3)
+    made.several = True
+    for batches in made.train_dataloader():
+        assert isinstance(batches, list)
         assert all(b.x.untyped_storage().nbytes() == b.x.nbytes for b in batches)
 
 
