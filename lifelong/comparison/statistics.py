@@ -48,17 +48,13 @@ def tolerance(ours: Summary, deviation: float | None, seeds: int = 5) -> float:
         NaN where no deviation is known.
 
     >>> round(tolerance(summarize([1.0, 2.0, 3.0]), 1.0), 2), tolerance(summarize([1.0]), None)
-    (2.08, nan)
+    (1.97, nan)
     """
-    if math.isnan(ours.std) and deviation is None:
-        return math.nan
-    terms = []  # squared error of a mean, and its degrees of freedom
+    if ours.n < 2:  # one deviation is behind both errors, so its degrees of freedom count once
+        return math.nan if deviation is None else _t(seeds - 1) * deviation * (1 + 1 / seeds) ** 0.5
+    terms = [(ours.std**2 / ours.n, ours.n - 1)]  # a mean's squared error, its degrees of freedom
     if deviation is not None:
         terms.append((deviation**2 / seeds, seeds - 1))
-    if ours.n > 1:
-        terms.append((ours.std**2 / ours.n, ours.n - 1))
-    elif deviation is not None:
-        terms.append((deviation**2, seeds - 1))
     square = sum(error for error, _ in terms)
     spread = sum(error**2 / freedom for error, freedom in terms)
     return _t(square**2 / spread) * math.sqrt(square) if spread else 0.0
