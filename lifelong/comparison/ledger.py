@@ -11,7 +11,7 @@ import io
 import json
 import math
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -19,8 +19,8 @@ from typing import Any
 
 from lifelong.comparison.groups import Group
 from lifelong.comparison.runs import Run
-from lifelong.comparison.statistics import Summary, summarize, tolerance
-from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published
+from lifelong.comparison.statistics import summarize, tolerance
+from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published_of
 from lifelong.storage.files import read_json, write_text
 
 COLUMNS = (
@@ -36,27 +36,34 @@ def lines(groups: Iterable[Group]) -> list[Line]:
     """One for each published figure of runs of `experiment=`; see `COLUMNS`.
 
     The verdict is `within` or `outside` the tolerance: half the 95 % interval of the difference,
-    see `lifelong.comparison.statistics.tolerance`; `unknown` where neither side has a deviation.
-    What was run last comes last.
+    see `lifelong.comparison.statistics.tolerance`; `unknown` where neither side has a deviation;
+    `unpublished` of the final accuracy of a row of which nothing is published. What was run last
+    comes last.
     """
     rows = [group for group in groups if group.runs[0].choices.get("experiment")]
     return [
         _line(part, place, metric)
         for part, place in sorted(chain.from_iterable(map(_by_place, rows)), key=_finished)
-        for metric in part.published
-        if metric not in (*TIMES, WEIGHTS_LEFT) and part.values(metric)
+        for metric in figures(part.published)
+        if part.values(metric)
     ]
+
+
+def figures(published: Mapping[str, Any] | None) -> list[str]:
+    """The metrics that a row is judged by."""
+    found = [metric for metric in published or () if metric not in (*TIMES, WEIGHTS_LEFT)]
+    return found or ["final_accuracy"]
 
 
 def _by_place(group: Group) -> list[tuple[Group, Line]]:
     """Its runs of each machine and device, and where these were made."""
     parts: dict[tuple[str, str], tuple[list[Run], dict[str, None]]] = {}
     for run in group.runs:
-        made = _environment(run.folder / "environment.json")
+        made = environment(run.folder / "environment.json")
         place = str(made["platform"]), str(made["device"])
         runs, commits = parts.setdefault(place, ([], {}))
         runs.append(run)
-        commits[_short(str(made["commit"]))] = None
+        commits[short(str(made["commit"]))] = None
     return [
         (replace(group, runs=runs), {"machine": m, "device": d, "commit": " ".join(commits)})
         for (m, d), (runs, commits) in parts.items()
@@ -75,25 +82,36 @@ def _line(group: Group, place: Line, metric: str) -> Line:
         for run in group.runs
         if not math.isnan(run.value(metric))
     }
-    options = json.dumps(group.options, sort_keys=True, default=str)
-    theirs, deviation = published(group, metric) or (math.nan, None)
     seconds = [run.value("seconds") for run in group.runs]
     made = place | {
         "row": first.choices["experiment"], "stream": str(first.results["data"]),
-        "metric": metric, "published": f"{theirs:.6g}",
-        "published_deviation": "" if deviation is None else f"{deviation:.6g}",
-        "changed": " ".join(group.changed), "options": f"{zlib.crc32(options.encode()):08x}",
+        "metric": metric, **published_cells(published_of(group.published, metric)),
+        "changed": " ".join(group.changed), "options": digest(group.options),
         "seconds": f"{summarize(seconds).mean:.0f}",
     }  # fmt: skip
     return judged(made, found)
 
 
-def _short(commit: str) -> str:
-    """With `+` where the checkout had changes."""
+def published_cells(found: tuple[float, float | None] | None) -> Line:
+    """Mean and deviation as a line has them."""
+    mean, deviation = found or (None, None)
+    texts = ("" if value is None else f"{value:.6g}" for value in (mean, deviation))
+    return dict(zip(("published", "published_deviation"), texts, strict=True))
+
+
+def digest(options: Mapping[str, Any]) -> str:
+    """Of all options but seeds: a row of another one is another row."""
+    text = json.dumps(options, sort_keys=True, default=str)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def short(commit: str) -> str:
+    """Of a commit; with `+` where the checkout had changes."""
     return commit[:12] + "+" * commit.endswith("+")
 
 
-def _environment(path: Path) -> dict[str, Any]:
+def environment(path: Path) -> dict[str, Any]:
+    """Commit, platform and device of a run."""
     unknown = dict.fromkeys(("commit", "platform", "device"), "unknown")
     return unknown | (read_json(path) if path.exists() else {})
 
@@ -102,24 +120,33 @@ def judged(line: Line, found: dict[int, float]) -> Line:
     """A line with what follows from the figures of the seeds, by seed."""
     values = [found[seed] for seed in sorted(found)]
     ours = summarize([float(f"{value:.6g}") for value in values])
-    theirs = float(line["published"])
+    theirs = float(line["published"]) if line["published"] else math.nan
     deviation = float(line["published_deviation"]) if line["published_deviation"] else None
     allowed, difference = tolerance(ours, deviation), ours.mean - theirs
-    verdict = "within" if abs(difference) <= allowed else "outside"
+    extent = "reduced" if line["changed"] else "full"
     seeds = ",".join(map(str, sorted(found)))
+    command = ["lifelong reproduce", line["row"], f"seeds={seeds}" * bool(found), line["changed"]]
     made = line | {
-        "ours": f"{ours.mean:.4g}", "deviation": _text(ours), "difference": f"{difference:.3g}",
-        "tolerance": "" if math.isnan(allowed) else f"{allowed:.3g}",
-        "verdict": "unknown" if math.isnan(allowed) else verdict,
-        "extent": "reduced" if line["changed"] else "full", "seeds": seeds,
+        "ours": _text(ours.mean, 4), "deviation": _text(ours.std),
+        "difference": _text(difference), "tolerance": _text(allowed) if found and line["published"] else "",
+        "verdict": _verdict(difference, allowed, line) if found else "",
+        "extent": extent if found else "begun", "seeds": seeds,
         "values": " ".join(f"{value:.6g}" for value in values),
-        "command": f"lifelong reproduce {line['row']} seeds={seeds} {line['changed']}".strip(),
+        "command": " ".join(filter(None, command)),
     }  # fmt: skip
     return {key: made[key] for key in COLUMNS}
 
 
-def _text(found: Summary) -> str:
-    return "" if math.isnan(found.std) else f"{found.std:.3g}"
+def _verdict(difference: float, allowed: float, line: Line) -> str:
+    if not line["published"]:
+        return "unpublished"
+    if math.isnan(allowed):
+        return "unknown"
+    return "within" if abs(difference) <= allowed else "outside"
+
+
+def _text(value: float, digits: int = 3) -> str:
+    return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
 def read(path: Path) -> list[Line]:
@@ -142,13 +169,16 @@ def record(path: Path, new: Sequence[Line]) -> list[Line]:
     """Puts lines into a ledger, which is written anew; gives them as they stand there.
 
     Seeds of the same row, options and machine go into one line; a seed that is run again replaces
-    what it had. A row that is no longer what it was, in any option, replaces its line.
+    what it had. A row that is no longer what it was, in any option, replaces its line. A run that
+    is only begun adds nothing to finished ones.
     """
     kept = {_key(line): line for line in read(path)}
     for line in new:
         before = kept.get(_key(line))
         if before is not None and before["options"] != line["options"]:
             before = None
+        if before is not None and before["seeds"] and not line["seeds"]:
+            continue
         found = {} if before is None else _values(before)
         merged = judged(line, found | _values(line))
         if before is not None:
@@ -168,19 +198,22 @@ def _key(line: Line) -> tuple[str, ...]:
 
 
 def _values(line: Line) -> dict[int, float]:
-    seeds = map(int, line["seeds"].split(","))
+    seeds = map(int, filter(None, line["seeds"].split(",")))
     return dict(zip(seeds, map(float, line["values"].split()), strict=True))
 
 
 def told(line: Line) -> str:
     """A line for people."""
+    if not line["seeds"]:
+        return f"{line['row']}: begun; a run takes about {line['seconds']} s of training"
     pairs = ((line["ours"], line["deviation"]), (line["published"], line["published_deviation"]))
     ours, theirs = (f"{mean} +- {spread}" if spread else mean for mean, spread in pairs)
     seeds = line["seeds"].count(",") + 1
     allowed = f"{line['difference']} for at most {line['tolerance']}"
     judged = "no deviation is known" if line["verdict"] == "unknown" else allowed
+    verdict = f"published {theirs}: {line['verdict']} ({judged})"
     return (
         f"{line['row']}: {column(line['metric']).heading} {ours} ({seeds} seed{'s' * (seeds > 1)}"
-        f"{', ' + line['changed'] if line['changed'] else ''}), published {theirs}: "
-        f"{line['verdict']} ({judged})"
+        f"{', ' + line['changed'] if line['changed'] else ''}), "
+        f"{verdict if line['published'] else 'nothing is published'}"
     )

@@ -127,8 +127,7 @@ def _run(place: Path) -> Run | None:
     check_results(path, results)
     config = read_plain(place / "config.yaml")
     check_shape(place / "config.yaml", config, _Config)
-    leaves = plain_leaves(config)
-    run = Run(place, results, config, {key: _plain(value) for key, value in leaves})
+    run = Run(place, results, config, options_of(config))
     try:
         table_of(run)
     except (KeyError, TypeError, AttributeError) as error:
@@ -144,6 +143,11 @@ class _Config(TypedDict, total=False):
     choices: dict[str, str] | None
     changed: list[str] | None
     published: dict[str, Any] | None
+
+
+def options_of(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, flat, but for what changes no result."""
+    return {key: _plain(value) for key, value in plain_leaves(config)}
 
 
 def _plain(value: Any) -> Any:

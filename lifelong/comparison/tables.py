@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,10 +68,15 @@ def column(metric: str) -> Metric:
 
 def published(group: Group, metric: str) -> tuple[float, float | None] | None:
     """Mean and deviation that a paper gives, in the units of the column."""
-    if metric not in group.published:
+    return published_of(group.published, metric)
+
+
+def published_of(figures: Mapping[str, Any], metric: str) -> tuple[float, float | None] | None:
+    """See `published`; of a paper's figures in its own units."""
+    if metric not in figures:
         return None
     factor = 100 if metric in IN_PERCENT else 1
-    mean, deviation = group.published[metric]
+    mean, deviation = figures[metric]
     return factor * float(mean), None if deviation is None else factor * float(deviation)
 
 

@@ -40,6 +40,7 @@ class Checkpoint:
         late: its best epoch among the last ones, where that is asked for.
         visits: descriptions of those so far, see `Visit.description`.
         config: digest of the configuration, see `lifelong.configuration.digest`.
+        of: visits of the whole stream; 0 in files of version 0.1.
         grown: entries of the optimizer's state with a row for each task, see `TaskOptimizer.grown`.
         rows: the tasks that they have rows of, [first, end), by parameter name; in a file, where
             the rows are not.
@@ -56,6 +57,7 @@ class Checkpoint:
     late: dict[str, Any] | None = None
     visits: list[dict[str, Any]] = field(default_factory=list)
     config: str = ""
+    of: int = 0
     grown: list[str] = field(default_factory=list)
     rows: dict[str, list[int]] = field(default_factory=dict)
 

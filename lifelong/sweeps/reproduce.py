@@ -3,35 +3,52 @@
 `lifelong reproduce tag/cifar100_er seeds=1,2,3 [out=outputs/reproduced] [OVERRIDE ...]` runs
 `experiment=tag/cifar100_er` with each seed, goes on with what an earlier call left, and compares:
 our mean and deviation, the paper's, their difference, and whether it is within the tolerance that
-both deviations give. Several rows may be given. The verdicts go into a ledger, `ledger=FILE`, by
-default ledger.csv in the folder `out`; runs on other seeds join those that it has.
+both deviations give. Several rows may be given, also by pattern (`'tag/cifar100_*'`). With
+hours=0.5 the runs that are not done by then are stopped; the same call goes on. cores=2 runs two at
+a time. The verdicts go into a ledger, ledger=FILE, by default ledger.csv in the folder `out`; runs
+on other seeds join those that it has.
 
-`lifelong reproduce from=FOLDER,FOLDER ledger=FILE` runs nothing, and takes the finished runs of
-rows below some folders into a ledger.
+`lifelong reproduce --todo [ROW ...]` lists what of the published tables the ledger does not have,
+by the figures that an hour of a core gives: by the times that the ledger has of the row, or of
+others of its stream. With hours=2 cores=2 it is run in that order until the time is up. seeds=
+are those wanted, 1 to 5 by default. A row whose images are not here is told, and passed over.
+
+`lifelong reproduce from=FOLDER,FOLDER ledger=FILE` runs nothing, and takes the runs of rows below
+some folders into a ledger; of those that are not finished, what a whole run would take.
 """
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
+from lifelong.comparison.begun import begun
 from lifelong.comparison.groups import grouped
-from lifelong.comparison.ledger import lines, record, told
+from lifelong.comparison.ledger import Line, lines, record, told
 from lifelong.comparison.ledger import read as read_ledger
 from lifelong.comparison.runs import read
+from lifelong.configuration import tables
 from lifelong.configuration.arguments import Argument, parse
+from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import near
+from lifelong.configuration.overrides import key_of
 from lifelong.errors import command, plain
+from lifelong.sweeps.jobs import Job, run_jobs
+from lifelong.sweeps.todo import Agenda, Open, table, todo
 
 OPTIONS = {
-    "seeds": Argument("of the runs", "1", many=True),
+    "seeds": Argument("of the runs; 1 by default, 1 to 5 with --todo", many=True),
+    "hours": Argument("after which runs are stopped, to be gone on with"),
+    "cores": Argument("runs at a time, of a thread each", "1", number=True),
     "out": Argument("folder of the runs", "outputs/reproduced", folder=True),
     "ledger": Argument("file of the verdicts; by default ledger.csv in the folder of the runs"),
-    "from": Argument("folders with finished runs: nothing is run", many=True),
+    "from": Argument("folders with runs: nothing is run", many=True),
 }
+TODO = "--todo"
+WANTED = ["1", "2", "3", "4", "5"]  # seeds
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -43,33 +60,73 @@ def _reproduced(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    own = [text for text in arguments if text.partition("=")[0] in OPTIONS or "=" not in text]
-    overrides = [text for text in arguments if text not in own]
+    asked = [text for text in arguments if text != TODO]
+    own = [text for text in asked if text.partition("=")[0] in OPTIONS or "=" not in text]
+    overrides = tuple(text for text in asked if text not in own)
     given = parse(own, OPTIONS)
-    known = members("experiment")
-    for row in given[""]:
-        if row not in known:
-            meant = near(row, known) or "; lifelong list experiments names them"
-            raise ValueError(f"{row}: there is no such row{meant}")
-    if bool(given[""]) == bool(given["from"]):
-        raise ValueError("ROW: give one or more, such as tag/cifar100_er, or from=FOLDER; --help")
     out = Path(given["out"])
     ledger = Path(given["ledger"] or out / "ledger.csv").expanduser()
+    rows = _named(given[""])
     if given["from"]:
         _check_alone(arguments)
         return _recorded([Path(text).expanduser() for text in given["from"]], ledger)
-    read_ledger(ledger)  # which refuses another table before hours of work
-    for row in given[""]:
-        seeds = ",".join(given["seeds"])
-        options = [f"experiment={row}", f"seed={seeds}", f"paths.output_dir={out / row}"]
-        asked = [sys.executable, "-m", "lifelong.run", "-m", *options, *overrides]
-        status = subprocess.run(asked, check=False).returncode
-        if status:
-            return status
-    from lifelong.comparison.compare import main as compare
+    known = read_ledger(ledger)  # which refuses another table before hours of work
+    until = time.monotonic() + _seconds(given["hours"])
+    if TODO in arguments:
+        wanted = {row: tables.rows(FOLDER / "tables")[row]["config"] for row in rows or _all()}
+        left = todo(wanted, known, _seeds(given["seeds"] or WANTED), _device(overrides))
+        if given["hours"] is None:
+            print(table(left))
+            return 0
+        return _Runs(out, ledger, overrides).all_of(left, given["cores"], until)
+    if not rows:
+        raise ValueError(
+            "ROW: give one or more, such as tag/cifar100_er, or from=FOLDER, or --todo; --help"
+        )
+    runs = _Runs(out, ledger, overrides)
+    return runs.of(rows, _seeds(given["seeds"] or WANTED[:1]), given["cores"], until)
 
-    status = compare([*(str(out / row) for row in given[""]), f"out={out}", "against=paper"])
-    return status or _recorded([out / row for row in given[""]], ledger)
+
+def _all() -> list[str]:
+    return list(tables.rows(FOLDER / "tables"))
+
+
+def _named(given: Sequence[str]) -> list[str]:
+    """The rows that names and patterns stand for.
+
+    Raises:
+        ValueError: of one there is no row.
+    """
+    known, found = members("experiment"), list[str]()
+    for text in given:
+        meant = [row for row in known if row == text or fnmatchcase(row, text)]
+        if not meant:
+            how = near(text, known) or "; lifelong list experiments names them"
+            raise ValueError(f"{text}: there is no such row{how}")
+        found += meant
+    return list(dict.fromkeys(found))
+
+
+def _seconds(hours: str | None) -> float:
+    try:
+        found = float("inf" if hours is None else hours)
+    except ValueError:
+        found = 0.0
+    if not found > 0:
+        raise ValueError(f"hours={hours}: give a number of hours above 0, such as 0.5")
+    return 3600 * found
+
+
+def _seeds(given: Sequence[str]) -> list[int]:
+    wrong = [text for text in given if not text.isdecimal()]
+    if wrong:
+        raise ValueError(f"seeds={','.join(given)}: give whole numbers, such as seeds=1,2,3")
+    return list(dict.fromkeys(map(int, given)))
+
+
+def _device(overrides: Sequence[str]) -> str:
+    on_gpu = {"trainer=gpu", "trainer.accelerator=gpu", "trainer.accelerator=cuda"}
+    return "gpu" if on_gpu & set(overrides) else "cpu"
 
 
 def _check_alone(arguments: Sequence[str]) -> None:
@@ -79,15 +136,91 @@ def _check_alone(arguments: Sequence[str]) -> None:
         raise ValueError(f"{idle[0]}: has no effect beside from=, which runs nothing")
 
 
+class _Runs:
+    """Runs rows, and takes each into the ledger as it ends.
+
+    Args:
+        out: folder of the runs.
+        ledger: of the verdicts.
+        overrides: of all rows.
+    """
+
+    def __init__(self, out: Path, ledger: Path, overrides: tuple[str, ...]) -> None:
+        seeded = [text for text in overrides if key_of(text) in ("seed", "paths.output_dir")]
+        if seeded:
+            how = {"seed": "seeds=", "paths.output_dir": "out="}[key_of(seeded[0])]
+            raise ValueError(f"{seeded[0]}: give {how}")
+        self.out, self.ledger, self.overrides = out, ledger, overrides
+
+    def _job(self, row: str, seed: int) -> Job:
+        return Job(row, seed, self.out, self.overrides)
+
+    def of(self, rows: Sequence[str], seeds: Sequence[int], cores: int, until: float) -> int:
+        """Runs rows one after the other, until one fails, and compares all at the end."""
+        waiting: Iterator[Job] = (self._job(row, seed) for row in rows for seed in seeds)
+
+        def ended(job: Job, status: int | None) -> bool:
+            if not status:
+                self._record(job)
+            return not status
+
+        status = run_jobs(
+            lambda left: next((job for job in waiting if not job.done), None), ended, cores, until
+        )
+        done = {row for row in rows if any(self._job(row, seed).done for seed in seeds)}
+        if status or not done:
+            return status
+        folders = [self.out / row for row in rows if row in done]
+        from lifelong.comparison.compare import main as compare
+
+        status = compare([*map(str, folders), f"out={self.out}", "against=paper"])
+        return status or _recorded(folders, self.ledger)
+
+    def all_of(self, rows: Sequence[Open], cores: int, until: float) -> int:
+        """Runs what is left, most valuable first, until the time is up."""
+        agenda, chosen = Agenda(rows), dict[Job, Open]()
+
+        def next_job(left: float) -> Job | None:
+            while (found := agenda.next(left)) is not None:
+                job = self._job(found[0].row, found[1])
+                if job.done:
+                    self._record(job)
+                    continue
+                chosen[job] = found[0]
+                print(plain(f"{job.row}, seed {job.seed}: begins"), flush=True)
+                return job
+            return None
+
+        def ended(job: Job, status: int | None) -> bool:
+            if not status:
+                self._record(job)
+            elif status < 128:
+                gone = agenda.drop(chosen[job])
+                more = f"; so are {len(gone)} more of its stream" if gone else ""
+                print(plain(f"{job.row}: failed, passed over{more}"), flush=True)
+            return not status or status < 128
+
+        return run_jobs(next_job, ended, cores, until)
+
+    def _record(self, job: Job) -> None:
+        for line in _taken([job.folder], self.ledger)[0]:
+            print(plain(told(line)), flush=True)
+
+
+def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path, str]]:
+    """Takes runs into a ledger; gives their lines there, and what of the runs is damaged."""
+    runs, unfinished, damaged = read(folders)
+    return record(ledger, [*begun(unfinished), *lines(grouped(runs))]), damaged
+
+
 def _recorded(folders: Sequence[Path], ledger: Path) -> int:
-    """Takes finished runs into a ledger, and tells the verdicts."""
-    runs, _, damaged = read(folders)
-    found = record(ledger, lines(grouped(runs)))
+    """Takes runs into a ledger, and tells the verdicts."""
+    found, damaged = _taken(folders, ledger)
     if not found:
-        raise ValueError(f"{folders[0]}: holds no finished run of a row with published figures")
+        raise ValueError(f"{folders[0]}: holds no run of a row")
     for line in found:
         print(plain(told(line)))
     for why in damaged.values():
-        print(plain(f"left out: {why}"), file=sys.stderr)
+        print(plain(f"left out: {why}"))
     print(f"written: {ledger}")
     return 0

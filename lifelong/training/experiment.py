@@ -326,6 +326,7 @@ class Experiment:
             optimizer=self.strategy.optimizer_state() if self._keeps_optimizer else None,
             visits=[each.description() for each in self.stream.visits[: visit.number]],
             config=self.digest,
+            of=len(self.stream),
             grown=list(self.strategy.grown),
         )
 

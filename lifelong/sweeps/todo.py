@@ -1,0 +1,152 @@
+"""What of published tables has not been run, by what an hour of a core gives."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lifelong.comparison.ledger import Line
+from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT
+
+UNKNOWN = 3600.0  # seconds that a run is taken to last where nothing is known
+
+
+@dataclass
+class Open:
+    """A row of which seeds are left.
+
+    Attributes:
+        row: such as `tag/cifar100_er`.
+        stream: the member of `data=`.
+        figures: published ones.
+        done: seeds that the ledger has.
+        left: seeds to run, the next first.
+        seconds: of training of a run; None where nothing is known.
+        how: `measured`, `begun` (what was run of one is the measure), `like` (rows of the same
+            stream) or `unknown`.
+    """
+
+    row: str
+    stream: str
+    figures: int
+    done: int
+    left: list[int] = field(default_factory=list)
+    seconds: float | None = None
+    how: str = "unknown"
+
+    @property
+    def value(self) -> float:
+        """Published figures that an hour of the next run gives; the n-th seed counts 1/n."""
+        cost = UNKNOWN if self.seconds is None else max(self.seconds, 1.0)
+        return 3600 / cost * self.figures / (self.done + 1)
+
+
+def todo(
+    rows: Mapping[str, Mapping[str, Any]], lines: Sequence[Line], seeds: Sequence[int], device: str
+) -> list[Open]:
+    """The rows with published figures of which seeds are left, the most valuable first.
+
+    Args:
+        rows: configurations by name, see `lifelong.configuration.tables.rows`.
+        lines: of the ledger; runs of a row that is not changed count, on whatever machine.
+        seeds: wanted.
+        device: whose times count, `cpu` or another.
+    """
+    found, done = list[Open](), dict[str, set[int]]()
+    for line in lines:
+        if not line["changed"] and line["seeds"]:
+            done.setdefault(line["row"], set()).update(map(int, line["seeds"].split(",")))
+    for row, config in rows.items():
+        figures = [name for name in config.get("published", {}) if name not in _NO_FIGURES]
+        left = [seed for seed in seeds if seed not in done.get(row, ())]
+        if figures and left:
+            had = len(done.get(row, ()))
+            found.append(Open(row, stream_of(config), len(figures), had, left))
+    _time(found, rows, [line for line in lines if (line["device"] == "cpu") == (device == "cpu")])
+    return sorted(found, key=lambda each: (-each.value, each.row))
+
+
+_NO_FIGURES = (*TIMES, WEIGHTS_LEFT)
+
+
+def _time(
+    found: Sequence[Open], rows: Mapping[str, Mapping[str, Any]], lines: Sequence[Line]
+) -> None:
+    """What a run of each row lasts, as far as the ledger says."""
+    own: dict[str, tuple[float, str]] = {}
+    alike: dict[str, list[float]] = {}  # seconds an epoch, by stream
+    for line in lines:
+        if line["row"] in rows and not line["changed"]:
+            how = "measured" if line["seeds"] else "begun"
+            own[line["row"]] = float(line["seconds"]), how
+    for row, (seconds, _) in own.items():
+        alike.setdefault(stream_of(rows[row]), []).append(seconds / _epochs(rows[row]))
+    for each in found:
+        others = alike.get(each.stream)
+        if each.row in own:
+            each.seconds, each.how = own[each.row]
+        elif others:
+            each.seconds = statistics.median(others) * _epochs(rows[each.row])
+            each.how = "like"
+
+
+def stream_of(config: Mapping[str, Any]) -> str:
+    """The member of `data=` of a row."""
+    chosen = {key: value for part in config["defaults"] for key, value in part.items()}
+    return str(chosen.get("override /data", ""))
+
+
+def _epochs(config: Mapping[str, Any]) -> float:
+    """As far as the row says; rows of a stream that say nothing have the same."""
+    return float(config.get("epochs") or config.get("protocol", {}).get("epochs") or 1)
+
+
+class Agenda:
+    """Gives the rows that are left, the most valuable of those that fit into the time first.
+
+    Args:
+        rows: from `todo`.
+    """
+
+    def __init__(self, rows: Sequence[Open]) -> None:
+        self.rows = list(rows)
+
+    def next(self, seconds: float) -> tuple[Open, int] | None:
+        """A row and its seed, told the seconds that are left; None where nothing is left."""
+        if not self.rows:
+            return None
+        fitting = [each for each in self.rows if (each.seconds or 0.0) <= seconds]
+        best = max(fitting or self.rows, key=lambda each: each.value)
+        seed = best.left.pop(0)
+        best.done += 1
+        if not best.left:
+            self.rows.remove(best)
+        return best, seed
+
+    def drop(self, row: Open) -> list[str]:
+        """Leaves out what cannot be run: a row whose run failed, and the others of its stream."""
+        gone = [each.row for each in self.rows if each.stream == row.stream]
+        self.rows = [each for each in self.rows if each.stream != row.stream]
+        return gone
+
+
+def table(found: Sequence[Open]) -> str:
+    """For people, a line for each row, and what all would take."""
+    lines = [f"{'row':<44} {'seeds left':<11} {'minutes a seed':>15} {'figures an hour':>16}"]
+    for each in found:
+        seconds = "?" if each.seconds is None else f"{each.seconds / 60:.1f}"
+        mark = {"measured": "", "unknown": ""}.get(each.how, f" {each.how}")
+        lines.append(
+            f"{each.row:<44} {','.join(map(str, each.left)):<11} {seconds + mark:>15} "
+            f"{each.value if each.seconds else math.nan:>16.1f}"
+        )
+    known = [each for each in found if each.seconds is not None]
+    hours = sum((each.seconds or 0) * len(each.left) for each in known) / 3600
+    lines.append(
+        f"{len(found)} rows; {hours:.1f} hours of a core for {len(known)} of them, the others are "
+        "not timed; `like`: by other rows of the stream, `begun`: by what was run of one"
+    )
+    return "\n".join(lines)
