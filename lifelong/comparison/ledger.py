@@ -123,12 +123,13 @@ def judged(line: Line, found: dict[int, float]) -> Line:
     theirs = float(line["published"]) if line["published"] else math.nan
     deviation = float(line["published_deviation"]) if line["published_deviation"] else None
     allowed, difference = tolerance(ours, deviation), ours.mean - theirs
+    judgeable = bool(found and line["published"])
     extent = "reduced" if line["changed"] else "full"
     seeds = ",".join(map(str, sorted(found)))
     command = ["lifelong reproduce", line["row"], f"seeds={seeds}" * bool(found), line["changed"]]
     made = line | {
         "ours": _text(ours.mean, 4), "deviation": _text(ours.std),
-        "difference": _text(difference), "tolerance": _text(allowed) if found and line["published"] else "",
+        "difference": _text(difference), "tolerance": _text(allowed) if judgeable else "",
         "verdict": _verdict(difference, allowed, line) if found else "",
         "extent": extent if found else "begun", "seeds": seeds,
         "values": " ".join(f"{value:.6g}" for value in values),
@@ -179,8 +180,8 @@ def record(path: Path, new: Sequence[Line]) -> list[Line]:
             before = None
         if before is not None and before["seeds"] and not line["seeds"]:
             continue
-        found = {} if before is None else _values(before)
-        merged = judged(line, found | _values(line))
+        found = {} if before is None else values_of(before)
+        merged = judged(line, found | values_of(line))
         if before is not None:
             commits = [*before["commit"].split(), *line["commit"].split()]
             merged["commit"] = " ".join(dict.fromkeys(commits))
@@ -197,7 +198,8 @@ def _key(line: Line) -> tuple[str, ...]:
     return tuple(line[name] for name in SAME)
 
 
-def _values(line: Line) -> dict[int, float]:
+def values_of(line: Line) -> dict[int, float]:
+    """The figures of a line, by seed."""
     seeds = map(int, filter(None, line["seeds"].split(",")))
     return dict(zip(seeds, map(float, line["values"].split()), strict=True))
 

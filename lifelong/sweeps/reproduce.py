@@ -6,7 +6,7 @@ our mean and deviation, the paper's, their difference, and whether it is within 
 both deviations give. Several rows may be given, also by pattern (`'tag/cifar100_*'`). With
 hours=0.5 the runs that are not done by then are stopped; the same call goes on. cores=2 runs two at
 a time. The verdicts go into a ledger, ledger=FILE, by default ledger.csv in the folder `out`; runs
-on other seeds join those that it has.
+on other seeds join those that it has. Beside it, curves.csv says how accuracy went.
 
 `lifelong reproduce --todo [ROW ...]` lists what of the published tables the ledger does not have,
 by the figures that an hour of a core gives: by the times that the ledger has of the row, or of
@@ -24,6 +24,7 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from lifelong.comparison import curves
 from lifelong.comparison.begun import begun
 from lifelong.comparison.groups import grouped
 from lifelong.comparison.ledger import Line, lines, record, told
@@ -210,7 +211,9 @@ class _Runs:
 def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path, str]]:
     """Takes runs into a ledger; gives their lines there, and what of the runs is damaged."""
     runs, unfinished, damaged = read(folders)
-    return record(ledger, [*begun(unfinished), *lines(grouped(runs))]), damaged
+    groups = grouped(runs)
+    curves.record(ledger.with_name(curves.NAME), curves.curves(groups))
+    return record(ledger, [*begun(unfinished), *lines(groups)]), damaged
 
 
 def _recorded(folders: Sequence[Path], ledger: Path) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -139,10 +138,9 @@ def table(found: Sequence[Open]) -> str:
     for each in found:
         seconds = "?" if each.seconds is None else f"{each.seconds / 60:.1f}"
         mark = {"measured": "", "unknown": ""}.get(each.how, f" {each.how}")
-        lines.append(
-            f"{each.row:<44} {','.join(map(str, each.left)):<11} {seconds + mark:>15} "
-            f"{each.value if each.seconds else math.nan:>16.1f}"
-        )
+        value = "?" if each.seconds is None else f"{each.value:.1f}"
+        left = ",".join(map(str, each.left))
+        lines.append(f"{each.row:<44} {left:<11} {seconds + mark:>15} {value:>16}")
     known = [each for each in found if each.seconds is not None]
     hours = sum((each.seconds or 0) * len(each.left) for each in known) / 3600
     lines.append(

@@ -13,9 +13,13 @@ import pytest
 from omegaconf import OmegaConf
 from scipy.stats import ttest_ind_from_stats
 
-from lifelong.comparison import ledger
+from lifelong.comparison import curves, ledger
+from lifelong.comparison.begun import begun
+from lifelong.comparison.runs import read
 from lifelong.comparison.statistics import summarize, tolerance
+from lifelong.comparison.tables import published_of
 from lifelong.configuration.members import members
+from lifelong.storage.checkpoint import Checkpoint
 from lifelong.sweeps import reproduce
 from tests.comparison.finished_runs import added, groups_in, run
 from tests.conftest import configured
@@ -104,6 +108,44 @@ def test_of_two_versions_of_a_row_the_later_one_stays(tmp_path: Path) -> None:
     assert [line["seeds"] for line in found] == ["1"]
 
 
+def test_a_row_without_published_figures_has_its_accuracy_there(tmp_path: Path) -> None:
+    run(tmp_path / "1", "theirs", 1, 0.30)
+    added(tmp_path / "1", "choices: {experiment: digits/class_er}\n")
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    wanted = ("final_accuracy", "30", "", "", "unpublished")
+    names = ("metric", "ours", "published", "tolerance", "verdict")
+    assert tuple(line[name] for name in names) == wanted
+    assert ledger.told(line) == "digits/class_er: final % 30 (1 seed), nothing is published"
+
+
+def test_a_run_that_is_begun_says_what_a_whole_one_takes(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    made(tmp_path / "begun", 1, 0.40, status="running")
+    saved = Checkpoint(2, False, {}, {"seconds": {"train": 15.0}}, epoch=1, of=4)
+    saved.save(tmp_path / "begun", "latest")  # the first of four visits, and an epoch of three
+    found = begun(read([tmp_path / "begun"])[1])
+    (line,) = ledger.record(path, found)
+    assert (line["extent"], line["seconds"], line["seeds"]) == ("begun", "45", "")
+    assert (line["published"], line["ours"], line["verdict"]) == ("39.3", "", "")
+    assert line["command"] == "lifelong reproduce lasem/cifar100_ours"
+    assert ledger.told(line).endswith("begun; a run takes about 45 s of training")
+    made(tmp_path / "done", 1, 0.40)
+    (after,) = ledger.record(path, ledger.lines(groups_in(tmp_path / "done")))
+    assert after["options"] == line["options"]
+    assert after["extent"] == "full"
+    assert ledger.record(path, found) == [after]  # what is finished stays
+
+
+@pytest.mark.parametrize("ways", [{"of": 0}, {"epoch": 0, "of": 4, "visit": 1}])
+def test_of_some_runs_nothing_can_be_said(tmp_path: Path, ways: dict[str, int]) -> None:
+    made(tmp_path / "begun", 1, 0.40, status="running")
+    saved = {"visit": 2, "epoch": 1} | ways
+    Checkpoint(finished=False, strategy={}, record={"seconds": {"train": 9.0}}, **saved).save(  # type: ignore[arg-type]
+        tmp_path / "begun", "latest"
+    )
+    assert not begun(read([tmp_path / "begun"])[1])
+
+
 def test_finished_runs_are_taken_in_by_the_command(tmp_path: Path, capsys: Any) -> None:
     made(tmp_path / "runs" / "1", 1, 0.40)
     path = tmp_path / "made" / "ledger.csv"
@@ -118,7 +160,7 @@ def test_finished_runs_are_taken_in_by_the_command(tmp_path: Path, capsys: Any) 
     ("given", "message"),
     [
         ([], "error: ROW: give one or more"),
-        (["lasem/cifar100_lasem_hps", "from=."], "error: ROW: give one or more"),
+        (["lasem/cifar100_lasem_hps", "from=."], "error: lasem/cifar100_lasem_hps: has no effect"),
         (["from=none"], "error: none: "),
         (["from=.", "seeds=1,2"], "error: seeds=1,2: has no effect beside from="),
         (["from=.", "epochs=3"], "error: epochs=3: has no effect beside from="),
@@ -134,10 +176,11 @@ def test_mistakes(
     assert capsys.readouterr().err.startswith(message)
     run(tmp_path / "runs", "theirs", 1, 0.3)
     assert reproduce.main(["from=runs"]) == 2
-    assert "holds no finished run of a row with published figures" in capsys.readouterr().err
+    assert "runs: holds no run of a row" in capsys.readouterr().err
 
 
-LEDGER = ledger.read(Path(__file__).parents[2] / "results" / "ledger.csv")
+RESULTS = Path(__file__).parents[2] / "results"
+LEDGER, CURVES = ledger.read(RESULTS / "ledger.csv"), curves.read(RESULTS / curves.NAME)
 
 
 @pytest.mark.parametrize("line", LEDGER, ids=lambda line: f"{line['row']} {line['changed']}")
@@ -145,12 +188,20 @@ def test_the_ledger_is_of_rows_as_they_are(line: ledger.Line) -> None:
     """Its commands compose, its figures are the published ones, its verdicts follow from them."""
     assert line["row"] in members("experiment")
     config = configured(f"experiment={line['row']}", *line["changed"].split())
-    mean, deviation = OmegaConf.to_container(config.published)[line["metric"]]  # type: ignore[index,call-overload]
-    factor = 100 if line["metric"] == "forgetting" else 1
-    assert float(line["published"]) == pytest.approx(factor * mean, rel=1e-5)
-    assert line["published_deviation"] == (
-        "" if deviation is None else f"{factor * float(deviation):.6g}"
-    )
-    seeds = map(int, line["seeds"].split(","))
-    found = dict(zip(seeds, map(float, line["values"].split()), strict=True))
-    assert ledger.judged(line, found) == line
+    figures = {} if config.published is None else OmegaConf.to_container(config.published)
+    assert line["metric"] in ledger.figures(figures)  # type: ignore[arg-type]
+    published = published_of(figures, line["metric"])  # type: ignore[arg-type]
+    told = ledger.published_cells(published)
+    assert {key: line[key] for key in told} == told
+    assert ledger.judged(line, ledger.values_of(line)) == line
+
+
+@pytest.mark.parametrize("line", CURVES, ids=lambda line: f"{line['row']} {line['changed']}")
+def test_the_curves_are_of_the_ledger_s_runs(line: ledger.Line) -> None:
+    """Their last point is the final accuracy that the ledger has."""
+    same = [
+        ledger.values_of(other)[int(line["seed"])] for other in LEDGER
+        if other["row"] == line["row"] and other["changed"] == line["changed"]
+        and other["metric"] == "final_accuracy" and line["seed"] in other["seeds"].split(",")
+    ]  # fmt: skip
+    assert float(line["seen"].split()[-1]) in [pytest.approx(value, abs=0.06) for value in same]

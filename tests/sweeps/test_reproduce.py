@@ -2,66 +2,117 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
+import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lifelong.comparison import compare
+from lifelong.comparison import compare, curves, ledger
+from lifelong.configuration.members import members
 from lifelong.sweeps import reproduce
+from lifelong.sweeps.jobs import Job
+from tests.comparison.finished_runs import added, run
+
+ROWS = ["tag/cifar100_er", "tag/cifar100_sgd"]
 
 
-def test_each_row_is_a_sweep_over_seeds_and_all_are_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """What would be run, by row, seed and other overrides; each run is finished at once."""
+    found: list[Any] = []
+
+    def run_jobs(next_job: Any, ended: Any, cores: int, until: float) -> int:
+        while (job := next_job(until - time.monotonic())) is not None:
+            found.append((job.row, job.seed, job.overrides))
+            status = finish(job)
+            if not ended(job, status):
+                return status
+        return 0
+
+    monkeypatch.setattr(reproduce, "run_jobs", run_jobs)
+    monkeypatch.chdir(tmp_path)
+    return found
+
+
+def finish(job: Job) -> int:
+    """The run as it would leave its folder; of the row `sgd` none, since it fails."""
+    if job.row.endswith("sgd"):
+        return 2
+    run(job.folder, "ours", job.seed, 0.40 + job.seed / 100)
+    added(job.folder, f"choices: {{experiment: {job.row}}}\nchanged: []\n")
+    told = {"commit": "1" * 40, "platform": "Linux", "device": "cpu"}
+    (job.folder / "environment.json").write_text(json.dumps(told))
+    return 0
+
+
+def test_each_row_is_run_over_seeds_and_all_are_compared(
+    asked: list[Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(
-        subprocess, "run",
-        lambda words, check: asked.append(words) or SimpleNamespace(returncode=0),
-    )  # fmt: skip
-    monkeypatch.setattr(compare, "main", lambda words: asked.append(words) or 5)
-    rows = ["tag/cifar100_er", "tag/cifar100_sgd"]
-    given = [rows[0], f"out={tmp_path}", "seeds=1,2", "epochs=3", rows[1]]
-    assert reproduce.main(given) == 5
-    command = [sys.executable, "-m", "lifelong.run", "-m"]
-    expected = [
-        [
-            *command,
-            f"experiment={row}",
-            "seed=1,2",
-            f"paths.output_dir={tmp_path / row}",
-            "epochs=3",
-        ]
-        for row in rows
-    ]
-    told = [*(str(tmp_path / row) for row in rows), f"out={tmp_path}", "against=paper"]
-    assert asked == [*expected, told]
+    told: list[Any] = []
+    monkeypatch.setattr(compare, "main", lambda words: told.append(words) or 0)
+    assert reproduce.main([ROWS[0], "out=here", "seeds=1,2", "epochs=3"]) == 0
+    assert asked == [(ROWS[0], 1, ("epochs=3",)), (ROWS[0], 2, ("epochs=3",))]
+    assert told == [[f"here/{ROWS[0]}", "out=here", "against=paper"]]
+    (line,) = ledger.read(Path("here/ledger.csv"))
+    assert (line["seeds"], line["values"]) == ("1,2", "41 42")
+    drawn = curves.read(Path("here/curves.csv"))
+    assert [(line["seed"], line["seen"], line["learned"]) for line in drawn] == [
+        ("1", "41 41", "41 41"), ("2", "42 42", "42 42")
+    ]  # fmt: skip
+    assert reproduce.main([ROWS[0], "out=here", "seeds=1,2,3", "epochs=3"]) == 0
+    assert asked[2:] == [(ROWS[0], 3, ("epochs=3",))]  # the others are there
+    assert ledger.read(Path("here/ledger.csv"))[0]["seeds"] == "1,2,3"
 
 
-def test_a_row_that_fails_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-    monkeypatch.setattr(
-        subprocess, "run",
-        lambda words, check: asked.append(words) or SimpleNamespace(returncode=130),
-    )  # fmt: skip
-    assert reproduce.main(["tag/cifar100_er", "tag/cifar100_sgd"]) == 130
-    assert len(asked) == 1
-    assert "seed=1" in asked[0]
+def test_rows_by_pattern(asked: list[Any]) -> None:
+    assert reproduce.main(["field/cifar10_*", "seeds=3"]) == 0
+    assert [row for row, _, _ in asked] == ["field/cifar10_er", "field/cifar10_er_ace"]
+
+
+def test_a_row_that_fails_ends_it(asked: list[Any]) -> None:
+    assert reproduce.main([ROWS[1], ROWS[0]]) == 2
+    assert asked == [(ROWS[1], 1, ())]
+
+
+def test_todo_lists_and_runs_what_the_ledger_does_not_have(
+    asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--todo", *ROWS, "field/cifar10_er", "ledger=mine.csv", "seeds=1,2"]
+    assert reproduce.main(given) == 0
+    assert not asked
+    assert capsys.readouterr().out.count(" 1,2 ") == 3
+    assert reproduce.main([*given, "hours=1"]) == 0
+    rows = [(row, seed) for row, seed, _ in asked]
+    assert rows[0][0] in ROWS
+    assert (ROWS[1], 2) not in rows  # it failed, and its stream's other row
+    assert {("field/cifar10_er", 1), ("field/cifar10_er", 2)} <= set(rows)
+    assert f"{ROWS[1]}: failed, passed over" in capsys.readouterr().out
+    left = reproduce.main([*given])
+    assert left == 0
+    assert "field/cifar10_er" not in capsys.readouterr().out
+
+
+def test_all_published_rows_can_be_left_to_do() -> None:
+    assert set(reproduce._all()) <= set(members("experiment"))
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         (["nowhere"], "error: nowhere: there is no such row; lifelong list experiments"),
-        (["tag/cifar100_er", "seeds="], "error: seeds=: "),
+        (["nowhere/*"], "error: nowhere/*: there is no such row"),
+        ([ROWS[0], "seeds="], "error: seeds=: "),
+        ([ROWS[0], "seeds=1,a"], "error: seeds=1,a: give whole numbers"),
+        ([ROWS[0], "hours=soon"], "error: hours=soon: give a number of hours above 0"),
+        ([ROWS[0], "hours=0"], "error: hours=0: give a number of hours above 0"),
+        ([ROWS[0], "cores=0"], "error: cores=0: "),
+        ([ROWS[0], "seed=2"], "error: seed=2: give seeds="),
+        ([ROWS[0], "paths.output_dir=a"], "error: paths.output_dir=a: give out="),
     ],
 )
-def test_rows_that_are_none(
-    given: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_mistakes(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert reproduce.main(given) == 2
     assert capsys.readouterr().err.startswith(message)
     assert reproduce.main(["--help"]) == 0

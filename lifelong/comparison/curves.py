@@ -1,0 +1,71 @@
+"""How accuracy went along the stream: a CSV file beside the ledger, a line for each run."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lifelong.comparison.groups import Group
+from lifelong.comparison.ledger import Line, digest
+from lifelong.measures.matrix import from_rows
+from lifelong.storage.files import write_text
+from lifelong.storage.results import visited
+
+COLUMNS = ("row", "changed", "seed", "options", "seen", "learned")
+NAME = "curves.csv"
+
+
+def curves(groups: Iterable[Group]) -> list[Line]:
+    """One for each run of `experiment=`.
+
+    `seen` is the mean accuracy of the tasks met so far after each visit, `learned` the accuracy of
+    each visit's task right after it; both in %, asked as the run is.
+    """
+    return [
+        {
+            "row": str(run.choices["experiment"]), "changed": " ".join(group.changed),
+            "seed": str(run.results["seed"]), "options": digest(group.options),
+            **_curves(run.results),
+        }
+        for group in groups if group.runs[0].choices.get("experiment")
+        for run in group.runs
+    ]  # fmt: skip
+
+
+def _curves(results: dict[str, Any]) -> Line:
+    matrix, visits = from_rows(results["accuracy"], len(results["tasks"])), visited(results)
+    seen = [row[row == row].mean() for row in matrix]  # NaN is not equal to itself
+    learned = [row[task] for row, task in zip(matrix, visits, strict=False)]
+    return {
+        name: " ".join(f"{100 * value:.4g}" for value in values)
+        for name, values in (("seen", seen), ("learned", learned))
+    }
+
+
+def read(path: Path) -> list[Line]:
+    """The lines of the file; none where there is none."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def record(path: Path, new: Sequence[Line]) -> None:
+    """Puts lines in, in place of those of the same run, and of a row as it was before."""
+    if not new:
+        return
+    now = {_row(line): line["options"] for line in new}
+    kept = [line for line in read(path) if line["options"] == now.get(_row(line), line["options"])]
+    found = {(*_row(line), int(line["seed"])): line for line in (*kept, *new)}
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(found[key] for key in sorted(found))
+    write_text(path, text.getvalue())
+
+
+def _row(line: Line) -> tuple[str, str]:
+    return line["row"], line["changed"]
