@@ -23,6 +23,11 @@ COMMANDS = {
 }
 
 
+def program() -> None:
+    """What the command `lifelong` calls."""
+    errors.program(main)
+
+
 def main() -> None:
     """Hands on to the command that is named first."""
     name, *rest = sys.argv[1:] or ["--help"]
@@ -93,4 +98,4 @@ def _copy(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    program()

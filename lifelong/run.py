@@ -100,7 +100,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     if given.multirun and not (given.cfg or given.info):
         made = plan(given.overrides)
     if made is None:
-        command()
+        errors.program(command)
         return 0
     check_folder(made.folder)
     if made.points:
@@ -114,7 +114,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
         with cleared(new), held(made.folder), SweepMonitor(made) as watch:
             for place in (made.folder, made.folder / FAILURES):
                 remove_leftovers(place, alone=True)
-            command()
+            errors.program(command)
     except KeyboardInterrupt:  # while other processes ran
         return 128 + signal.SIGINT
     return 1 if watch.failed else 0
@@ -293,4 +293,4 @@ def _stop(number: int, frame: FrameType | None) -> None:
 if __name__ == "__main__":
     from lifelong.run import main as command  # other processes find its functions by that name
 
-    command()
+    errors.program(command)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import subprocess
 import sys
 from argparse import ArgumentTypeError
 from pathlib import Path
@@ -112,3 +113,37 @@ def test_who_wants_to_see_tracebacks_sees_them(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv(errors.DEBUG, "1")
     with pytest.raises(ValueError, match="a mistake"):
         command(fails)
+
+
+PROGRAM = """
+import atexit, sys
+from lifelong.errors import program
+def work():
+    atexit.register(print, "others first")
+    print("half a line", end="; ")
+    {ends}
+program(work)
+print("not reached")
+"""
+
+
+@pytest.mark.parametrize(
+    ("ends", "status"),
+    [
+        ("sys.exit(0)", 0),
+        ("sys.exit()", 0),
+        ("sys.exit(3)", 3),
+        ("sys.exit('why')", 1),
+        ("raise KeyError", 1),
+    ],
+)
+def test_a_program_ends_at_once_and_loses_nothing(ends: str, status: int) -> None:
+    script = PROGRAM.format(ends=ends)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (status, "half a line; others first\n")
+
+
+def test_a_program_that_comes_back_has_status_0() -> None:
+    script = PROGRAM.format(ends="pass")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "half a line; not reached\nothers first\n")

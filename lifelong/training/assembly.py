@@ -189,12 +189,13 @@ def _compile(strategy: Strategy, wanted: bool | str) -> None:
     Raises:
         ValueError: a backend that PyTorch does not have.
     """
+    if not wanted:
+        return
     backend = "inductor" if wanted is True else wanted
     known = [*torch._dynamo.list_backends(), "aot_eager", "eager"]
-    if backend and backend not in known:
+    if backend not in known:
         raise ValueError(f"compile={wanted}: give true, false, or one of {', '.join(known)}")
-    if backend:
-        strategy.compile_body(backend)
+    strategy.compile_body(backend)
 
 
 def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:
