@@ -35,6 +35,7 @@ from lifelong.training.callbacks import EpochSeeds, Logging, Validation
 from lifelong.transfer import (
     DeconvolvedTransferLayer,
     HardTransferLayer,
+    Narrowing,
     Pattern,
     TensorFactoredTransferLayer,
     TransferLayer,
@@ -213,14 +214,14 @@ def load_at_once() -> None:
 
 def pruned_epoch() -> Callable[[], None]:
     """An epoch of LASEM in which one configuration has won."""
-    strategy = strategy_of(partial(LASEM, prune_below=1e-3), every)
+    strategy = strategy_of(partial(LASEM, narrowing=Narrowing(1e-3)), every)
     assert isinstance(strategy, LASEM)
-    strategy.counts[5] = 1e9
-    strategy.update_prior(torch.nn.functional.one_hot(torch.tensor(5), 16).float())
+    strategy.prior.counts[5] = 1e9
+    strategy.prior.update(torch.nn.functional.one_hot(torch.tensor(5), 16).float())
     step = step_of(strategy)
 
     def epoch() -> None:
-        strategy._evaluate_all()
+        strategy.active.begin_epoch()
         for _ in range(TRAIN // BATCH):
             step()
 

@@ -34,7 +34,7 @@ VARIANTS = [  # whose course is another than that of the file's defaults
     "darts_hps strategy.order=2 strategy.arch_data=valid",
     "den strategy.expand_above=9 strategy.l2=0.001 strategy.drift=0.05",
     "den strategy.grow=4 strategy.l1=0.0003 strategy.split_above=0.02",
-    "lasem_hps strategy.prune_below=0.01",
+    "lasem_hps strategy.narrowing.below=0.01",
     "mas strategy.importance.scope=local strategy.penalty=proximal strategy.accumulate=ema "
     "strategy.halve_below=0.9",
 ]

@@ -11,6 +11,7 @@ RENAMED = {  # old keys, which are read until version 0.3, and the new ones
     "strategy.network.kind": "kind",
     "strategy.most": "strategy.max_unlabeled",
     "strategy.share": "strategy.prune_fraction",
+    "strategy.prune_below": "strategy.narrowing.below",
     "heads.initial": "heads.init",
     "backbone.initial": "backbone.init",
     "strategy.samples": "strategy.importance.samples",

@@ -33,6 +33,7 @@ from lifelong.transfer.posterior import (
     ActiveConfigurations,
     ConfigurationPrior,
     Likelihood,
+    Narrowing,
     PriorRule,
 )
 
@@ -55,7 +56,7 @@ class LASEMOptions(TypedDict, total=False):
     reset_prior_each_epoch: bool
     fixed: str | int | None
     fixed_probability: float
-    prune_below: float
+    narrowing: Narrowing
 
 
 class LASEM(ArchitectureSearch):
@@ -79,9 +80,8 @@ class LASEM(ArchitectureSearch):
         fixed: with `prior=fixed`, the configuration that has `fixed_probability` in prior and
             posterior alike, e.g. 1100.
         fixed_probability: the others share the rest equally.
-        prune_below: configurations whose posteriors sum to less than this are left out, in [0, 1).
-            Which those are is asked anew with the first batch of every epoch, of that batch and of
-            the epoch before. 0 evaluates all configurations on every batch.
+        narrowing: what is left out to be cheaper, see `Narrowing`; by default nothing, so that all
+            configurations are evaluated on every batch.
 
     >>> import torch
     >>> from functools import partial
@@ -129,21 +129,20 @@ class LASEM(ArchitectureSearch):
         reset_prior_each_epoch: bool = False,
         fixed: str | int | None = None,
         fixed_probability: float = 0.9,
-        prune_below: float = 0.0,
+        narrowing: Narrowing = Narrowing(),  # noqa: B008 - it never changes
     ) -> None:
         super().__init__(network, optimizer, schedule)
         rule, candidates = prior or PRESETS[em][1], network.candidates
-        if not 0 <= prune_below < 1:
-            raise ValueError(f"strategy.prune_below={prune_below}: give 0, or a share below 1")
-        if prune_below and rule == "fixed":
+        if narrowing and rule == "fixed":
+            key = "below" if narrowing.below else "commit_after"
             raise ValueError(
-                f"strategy.prune_below={prune_below}: with strategy.prior=fixed no configuration "
-                "becomes unlikely; leave it at 0"
+                f"strategy.narrowing.{key}={getattr(narrowing, key)}: with strategy.prior=fixed no "
+                "configuration becomes unlikely; leave it at 0"
             )
         self.prior = ConfigurationPrior(
             candidates, likelihood or PRESETS[em][0], rule, pseudo_count, fixed, fixed_probability
         )
-        self.active = ActiveConfigurations(candidates, network.tree, prune_below)
+        self.active = ActiveConfigurations(candidates, network.tree, narrowing)
         self.reset_each_epoch = reset_prior_each_epoch
         slots = torch.arange(1, network.slots + 1)[:, None, None]
         sharing = (torch.tensor(candidates) == slots).float()  # (k, c, d)
@@ -165,7 +164,7 @@ class LASEM(ArchitectureSearch):
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self.prior.restart()
-        self.active.recent.zero_()
+        self.active.restart()
 
     def on_train_epoch_start(self) -> None:
         super().on_train_epoch_start()
@@ -211,6 +210,7 @@ class LASEM(ArchitectureSearch):
             return
         spread, batches = self.prior.entropy
         mean_entropy = spread / batches.clamp(min=1)
+        self.active.end_epoch(self.prior.pi)
         self.log("lasem/entropy", mean_entropy)
         self.log("lasem/highest_prior", self.prior.pi.max())
         report = self.report()

@@ -16,6 +16,7 @@ from lifelong.transfer.deconvolved import DeconvolvedTransferLayer
 from lifelong.transfer.hard import HardTransferLayer
 from lifelong.transfer.layer import TransferLayer
 from lifelong.transfer.network import TransferNetwork
+from lifelong.transfer.posterior import Narrowing
 from lifelong.transfer.tensor_factored import TensorFactoredTransferLayer
 from lifelong.transfer.tree import PrefixTree
 
@@ -23,6 +24,7 @@ __all__ = [
     "AdditiveTransferLayer",
     "DeconvolvedTransferLayer",
     "HardTransferLayer",
+    "Narrowing",
     "Pattern",
     "PrefixTree",
     "TensorFactoredTransferLayer",

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -95,29 +96,106 @@ class ConfigurationPrior(nn.Module):
         return int(first_max(self.pi).argmax())
 
 
+@dataclass(frozen=True)
+class Narrowing:
+    """What a search leaves out, to be cheaper; by default nothing.
+
+    Attributes:
+        below: configurations whose posteriors sum to less than this are left out, in [0, 1). Which
+            those are is asked with the first batch of an epoch, of it and of what came before.
+        recheck: it is asked anew after one epoch; as long as the answer stays the same, after 2, 4,
+            8, .. epochs, at most this many.
+        commit_after: epochs in a row at whose ends the same configuration has a prior above
+            `commit_above`; after them the task goes on with it alone. 0: never.
+        commit_above: see there.
+
+    Raises:
+        ValueError: a value out of range.
+    """
+
+    acts_with: ClassVar[dict[str, str]] = {
+        "recheck": "below!=0|0.0",
+        "commit_above": "commit_after!=0",
+    }
+
+    below: float = 0.0
+    recheck: int = 1
+    commit_after: int = 0
+    commit_above: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.below < 1:
+            raise ValueError(f"strategy.narrowing.below={self.below}: give 0, or a share below 1")
+        if self.recheck < 1:
+            raise ValueError(f"strategy.narrowing.recheck={self.recheck}: give epochs, 1 or more")
+        if self.commit_after < 0:
+            raise ValueError(
+                f"strategy.narrowing.commit_after={self.commit_after}: give epochs, or 0 for never"
+            )
+        if not 0 < self.commit_above < 1:
+            raise ValueError(
+                f"strategy.narrowing.commit_above={self.commit_above}: give a share between 0 and 1"
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self.below or self.commit_after)
+
+
 class ActiveConfigurations(nn.Module):
     """The configurations that an epoch evaluates: all, or those that are not unlikely.
 
     Args:
         candidates: the configurations, c of them.
         tree: of all of them.
-        prune_below: those whose posteriors sum to less are left out.
+        narrowing: what is left out.
     """
 
     recent: Tensor
+    kept: Tensor
+    waits: Tensor
+    held: Tensor
 
     def __init__(
-        self, candidates: Sequence[TransferConfig], tree: PrefixTree, prune_below: float
+        self, candidates: Sequence[TransferConfig], tree: PrefixTree, narrowing: Narrowing
     ) -> None:
         super().__init__()
-        self.candidates, self.whole, self.prune_below = candidates, tree, prune_below
+        self.candidates, self.whole, self.narrowing = candidates, tree, narrowing
         self.register_buffer("recent", torch.zeros(len(candidates) + 1))  # sum of q; batches
-        self.begin_epoch()
+        if narrowing:
+            self.register_buffer("kept", torch.ones(len(candidates), dtype=torch.bool))
+            self.register_buffer("waits", torch.zeros(2, dtype=torch.long))  # epochs: left, in all
+            self.register_buffer("held", torch.zeros(2, dtype=torch.long))  # winner, its epochs
+        self.tree, self.rows, self.decided = tree, cast("Tensor | slice", slice(None)), False
+
+    def restart(self) -> None:
+        """Begins anew, with all."""
+        self.recent.zero_()
+        if self.narrowing:
+            self.kept.fill_(True)
+            self.waits.zero_()
+            self.held.zero_()
+
+    @property
+    def committed(self) -> bool:
+        """Whether one configuration goes on alone."""
+        after = self.narrowing.commit_after
+        return bool(after) and int(self.held[1]) >= after
 
     def begin_epoch(self) -> None:
-        """Evaluates all, until the first batch has decided."""
-        self.tree, self.decided = self.whole, not self.prune_below
-        self.rows: Tensor | slice = slice(None)
+        """Evaluates what the epochs before left; or all, until the first batch has decided."""
+        self.tree, self.rows = self.whole, slice(None)
+        self.decided = not self.narrowing.below
+        if self.committed:
+            self._keep(self.held[:1])
+        elif self.narrowing.below and int(self.waits[0]):
+            self.waits[0] -= 1
+            self._keep(self.kept.nonzero()[:, 0])
+
+    def _keep(self, rows: Tensor) -> None:
+        self.decided = True
+        if len(rows) < len(self.candidates):
+            self.tree = PrefixTree([self.candidates[index] for index in rows.tolist()])
+            self.rows = rows
 
     def update(self, q: Tensor) -> None:
         """Takes the posterior of a batch, (c,)."""
@@ -127,17 +205,36 @@ class ActiveConfigurations(nn.Module):
         self.recent[-1] += 1
 
     def decide(self, q: Tensor) -> None:
-        """Leaves out what neither this batch nor the epoch before found likely."""
+        """Leaves out what neither this batch nor those since it was last asked found likely."""
         self.decided = True
         batches = float(self.recent[-1])
         if batches > 0:
             likely = torch.maximum(q, self.recent[:-1] / batches)  # (c,)
             ascending, order = likely.sort()
-            rows = order[ascending.cumsum(0) >= self.prune_below].sort().values
-            if len(rows) < len(self.tree.configs):
-                self.tree = PrefixTree([self.candidates[index] for index in rows.tolist()])
-                self.rows = rows
+            rows = order[ascending.cumsum(0) >= self.narrowing.below].sort().values
+            self._keep(rows)
+            self._wait(rows)
         self.recent.zero_()
+
+    def _wait(self, rows: Tensor) -> None:
+        """Asks later where the answer has stayed the same."""
+        now = torch.zeros_like(self.kept)
+        now[rows] = True
+        same = torch.equal(now, self.kept)
+        self.waits[1] = min(2 * int(self.waits[1]), self.narrowing.recheck) if same else 1
+        self.waits[0] = max(int(self.waits[1]) - 1, 0)
+        self.kept.copy_(now)
+
+    def end_epoch(self, pi: Tensor) -> None:
+        """Counts the epochs in which one configuration is ahead, by the prior at the end, (c,)."""
+        if not self.narrowing.commit_after or self.committed:
+            return
+        winner = int(first_max(pi).argmax())
+        if float(pi[winner]) <= self.narrowing.commit_above:
+            self.held.zero_()
+            return
+        epochs = int(self.held[1]) if int(self.held[0]) == winner else 0
+        self.held.copy_(torch.tensor([winner, epochs + 1]))
 
 
 def fixed_prior(candidates: Sequence[TransferConfig], fixed: str, probability: float) -> Tensor:

@@ -155,10 +155,12 @@ def test_options_of_the_trainer_that_the_run_decides_are_refused(
 def test_leaving_out_what_becomes_unlikely_needs_a_prior_that_is_learned(
     tmp_path: Path, capsys: Any
 ) -> None:
-    options = [*QUICK, "strategy=lasem_hps", "strategy.prune_below=0.05"]
+    options = [*QUICK, "strategy=lasem_hps", "strategy.narrowing.below=0.05"]
     fixed = ["strategy.prior=fixed", "strategy.fixed='1100'"]
     assert execute(tmp_path, *options, *fixed) == 2
-    told = "error: strategy.prune_below=0.05: with strategy.prior=fixed no configuration becomes"
+    told = (
+        "error: strategy.narrowing.below=0.05: with strategy.prior=fixed no configuration becomes"
+    )
     assert told in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     for others in (fixed, [options[-1], "strategy.prior=count"], options[-1:]):

@@ -17,7 +17,7 @@ from lifelong.data import Batch
 from lifelong.data.sources import digits
 from lifelong.optim import TensorFlowRMSProp
 from lifelong.strategies import Strategy
-from lifelong.transfer import HardTransferLayer, TransferNetwork, every, explicit, top
+from lifelong.transfer import HardTransferLayer, Narrowing, TransferNetwork, every, explicit, top
 from lifelong.transfer.config import pattern_code
 from tests.conftest import configured, toy_visit, transfer_network
 from tests.strategies.searches import lasem
@@ -157,13 +157,13 @@ def test_loss_is_the_posterior_weighted_mean() -> None:
 
 def test_pruned_branches_are_not_evaluated_and_hardly_matter() -> None:
     """From the second epoch on, what stays below the threshold is left out."""
-    certain = lasem(prune_below=1e-3)
+    certain = lasem(narrowing=Narrowing(1e-3))
     whole = lasem()
     for strategy in (certain, whole):
         strategy.begin_task(toy_visit())
         strategy.prior.counts[3] = 1e9  # configuration 3 wins
         strategy.prior.pi.copy_((strategy.prior.counts + 1) / (strategy.prior.counts + 1).sum())
-    whole.load_state_dict(certain.state_dict())
+    whole.load_state_dict(certain.state_dict(), strict=False)  # it asks nothing of narrowing
     x, labels = torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0])
     data = Batch(x, labels, torch.zeros(4).long())
     for epoch in range(2):
@@ -179,10 +179,109 @@ def test_pruned_branches_are_not_evaluated_and_hardly_matter() -> None:
     torch.testing.assert_close(certain.prior.pi, whole.prior.pi)
 
 
-@pytest.mark.parametrize("value", [-0.1, 1.0])
-def test_refuses_a_threshold_that_is_no_share(value: float) -> None:
-    with pytest.raises(ValueError, match=rf"strategy.prune_below={value}"):
-        lasem(prune_below=value)
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"below": -0.1}, {"below": 1.0}, {"recheck": 0}, {"commit_after": -1},
+        {"commit_above": 1.0}, {"commit_above": 0.0},
+    ],
+)  # fmt: skip
+def test_refuses_narrowing_out_of_range(given: dict[str, Any]) -> None:
+    ((key, value),) = given.items()
+    with pytest.raises(ValueError, match=rf"strategy.narrowing.{key}={value}: give"):
+        Narrowing(**given)
+
+
+def epochs(strategy: LASEM, number: int, batches: int = 2) -> list[int]:
+    """Epochs as Lightning would run them; gives how many configurations each ends with."""
+    data = Batch(torch.randn(4, 2, 6, 6), torch.tensor([0, 1, 2, 0]), torch.zeros(4).long())
+    found = []
+    for _ in range(number):
+        strategy.active.begin_epoch()
+        for _ in range(batches):
+            strategy.training_loss(data)
+        strategy.active.end_epoch(strategy.prior.pi)
+        found.append(len(strategy.active.tree.configs))
+    return found
+
+
+def ahead(strategy: LASEM, winner: int, counts: float = 1e9) -> LASEM:
+    """One configuration has won so many batches."""
+    strategy.prior.counts[winner] = counts
+    strategy.prior.pi.copy_((strategy.prior.counts + 1) / (strategy.prior.counts + 1).sum())
+    return strategy
+
+
+def asked(strategy: LASEM, number: int) -> list[int]:
+    """The epochs, from 0, in which it was asked anew which configurations are unlikely."""
+    found: list[int] = []
+    decide = strategy.active.decide
+
+    def noted(q: torch.Tensor) -> None:
+        found.append(len(done))
+        decide(q)
+
+    done: list[int] = []
+    strategy.active.decide = noted  # type: ignore[method-assign]
+    for _ in range(number):
+        done += epochs(strategy, 1)
+    return found
+
+
+def test_what_stays_unlikely_is_asked_at_growing_distances() -> None:
+    strategy = lasem(narrowing=Narrowing(1e-3, recheck=8))
+    strategy.begin_task(toy_visit())
+    ahead(strategy, 3)
+    assert asked(strategy, 30) == [0, 1, 2, 4, 8, 16, 24]
+    each = lasem(narrowing=Narrowing(1e-3))
+    each.begin_task(toy_visit())
+    assert asked(ahead(each, 3), 4) == [0, 1, 2, 3]
+
+
+def test_another_answer_is_asked_about_soon() -> None:
+    strategy = lasem(narrowing=Narrowing(1e-3, recheck=8))
+    strategy.begin_task(toy_visit())
+    ahead(strategy, 3)
+    epochs(strategy, 9)
+    ahead(strategy, 7, 1e12)
+    # In epoch 16 both are likely, the new one and that of before; in 17 the new one alone.
+    assert asked(strategy, 12) == [7, 8, 9, 11]
+    assert strategy.active.tree.configs == [strategy.network.candidates[7]]
+
+
+def test_a_configuration_that_stays_ahead_goes_on_alone() -> None:
+    strategy = lasem(narrowing=Narrowing(commit_after=3, commit_above=0.5))
+    strategy.begin_task(toy_visit())
+    ahead(strategy, 3, 30)  # .65 of the prior
+    assert epochs(strategy, 5) == [16, 16, 16, 1, 1]
+    assert strategy.active.tree.configs == [strategy.network.candidates[3]]
+    assert strategy.choice() == strategy.network.candidates[3]
+    ahead(strategy, 7, 1e9)
+    assert epochs(strategy, 1) == [1]  # for good
+    strategy.begin_task(toy_visit())
+    assert epochs(strategy, 1) == [16]
+
+
+def test_the_epochs_ahead_begin_anew_when_another_one_is() -> None:
+    strategy = lasem(narrowing=Narrowing(commit_after=2, commit_above=0.5))
+    strategy.begin_task(toy_visit())
+    epochs(ahead(strategy, 3, 1e9), 1)
+    epochs(ahead(strategy, 7, 1e12), 1)
+    assert not strategy.active.committed
+    strategy.prior.restart()
+    epochs(strategy, 1, batches=0)  # none is ahead
+    assert strategy.active.held.tolist() == [0, 0]
+
+
+def test_narrowing_goes_on_from_a_checkpoint() -> None:
+    one = lasem(narrowing=Narrowing(1e-3, 8, 20, 0.5))
+    one.begin_task(toy_visit())
+    ahead(one, 3)
+    epochs(one, 6)
+    other = lasem(narrowing=Narrowing(1e-3, 8, 20, 0.5))
+    other.begin_task(toy_visit())
+    other.load_state_dict(one.state_dict())
+    assert asked(other, 12) == asked(one, 12) == [2, 10]
 
 
 @pytest.mark.parametrize(
@@ -190,7 +289,14 @@ def test_refuses_a_threshold_that_is_no_share(value: float) -> None:
     [
         ({"pseudo_count": 0.0}, r"strategy\.pseudo_count=0\.0: give a number above 0"),
         ({"prior": "fixed", "fixed": "1111", "fixed_probability": 0.05}, "above 0.0625"),
-        ({"prior": "fixed", "fixed": "1111", "prune_below": 0.01}, r"strategy\.prune_below=0\.01"),
+        (
+            {"prior": "fixed", "fixed": "1111", "narrowing": Narrowing(0.01)},
+            r"strategy\.narrowing\.below=0\.01: with strategy\.prior=fixed",
+        ),
+        (
+            {"prior": "fixed", "fixed": "1111", "narrowing": Narrowing(commit_after=2)},
+            r"strategy\.narrowing\.commit_after=2: with strategy\.prior=fixed",
+        ),
     ],
 )
 def test_refuses_values_out_of_range(options: Any, message: str) -> None:

@@ -137,7 +137,7 @@ ALIKE = {"l2", "mtl", "stable_sgd", "single_task", "brute_force_tf", "brute_forc
 
 
 @pytest.mark.parametrize(
-    "strategy", [*sorted({*CAPTURABLE} - ALIKE), "lasem_hps strategy.prune_below=0.01"]
+    "strategy", [*sorted({*CAPTURABLE} - ALIKE), "lasem_hps strategy.narrowing.below=0.01"]
 )
 def test_replayed_steps_are_those_that_are_computed(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch

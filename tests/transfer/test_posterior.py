@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from lifelong.transfer.posterior import first_max, posterior
+from lifelong.transfer.posterior import Narrowing, first_max, posterior
 from tests.conftest import toy_visit
 from tests.strategies.searches import lasem
 
@@ -66,7 +66,7 @@ def test_ties_go_to_the_first() -> None:
 
 
 def test_pruning_keeps_branches_that_together_reach_the_threshold() -> None:
-    strategy = lasem(depth=2, prune_below=0.1)
+    strategy = lasem(depth=2, narrowing=Narrowing(0.1))
     strategy.begin_task(toy_visit())
     strategy.active.recent.copy_(torch.tensor([1.80, 0.10, 0.08, 0.04, 2.0]))
     strategy.active.decide(
