@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-all faults lint format bench clean
+.PHONY: help install run test test-all faults lint format bench docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,9 +41,12 @@ format: install  ## bring the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install  ## measure the ratios of speed
-	$(BIN)/python scripts/bench_lasem.py
-	$(BIN)/python scripts/bench_tag.py
+bench: install  ## measure all promises of speed, in one table (some fifteen minutes)
+	$(BIN)/python scripts/bench.py $(ARGS)
+
+docs: install  ## build the site, build/site/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 clean:  ## remove what the tools leave; outputs/ and data/ stay
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache

@@ -24,6 +24,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 DEBUG = "LIFELONG_FULL_ERROR"
 EMPTY = "is empty (a shell variable that is not set?); give a folder"
 _LOST = (errno.EPIPE, errno.EIO)  # nobody reads any more: a closed pipe, a terminal that is gone
+_PROCESSES = "joblib.externals.loky.process_executor"
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _ADVICE = {
     errno.ENOSPC: "free some space",
@@ -64,7 +65,8 @@ def program(work: Callable[[], None]) -> None:
     """Runs a command that has the process for itself, which ends at once when it is through.
 
     Taking all of PyTorch's objects apart, one by one, takes one to two seconds. What other modules
-    do at exit is done first: the handler that is registered first is called last.
+    do at exit is done first: the handler that is registered first is called last. Where joblib has
+    started processes, all is taken apart as usual, and they with it.
     """
     status = [1]  # unless the command says otherwise
 
@@ -72,7 +74,8 @@ def program(work: Callable[[], None]) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # a closed pipe, of which the command has told
                 stream.flush()
-        os._exit(status[0])
+        if _PROCESSES not in sys.modules:
+            os._exit(status[0])
 
     atexit.register(leave)
     try:

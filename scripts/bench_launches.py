@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from timing import note
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -75,6 +76,8 @@ def main() -> None:
         table.add_row(
             strategy, str(steps), launches, str(of_epoch["copies"]), str(of_epoch["waits"])
         )
+        note(f"{strategy}, launches a step", of_epoch["launches"] / steps)
+        note(f"{strategy}, copies an epoch", of_epoch["copies"])
     Console().print(table)
 
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 
 import torch
-from timing import Case, quiet, show
+from timing import Case, note, quiet, show
 
 from lifelong.backbones import AlexNet, Body, convnet, mlp
 from lifelong.data import Images, Task, Visit
@@ -120,6 +120,7 @@ def main() -> None:
     show([case for case in cases if "alexnet" in case[0]], min(pairs, 3))
     taken, weights = multiprocessing.get_context("spawn").Pool(1).apply(memory)
     print(f"memory of AlexNet's exact importance: {taken:.0f} MiB; limit {weights:.0f} MiB")
+    note("memory of AlexNet's exact importance / its weights", taken / weights, "at most 1")
 
 
 def memory() -> tuple[float, float]:

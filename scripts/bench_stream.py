@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from timing import note
 
 TASKS, SOME = 100, 9  # of a stream; at each end of it that are averaged by their median
 YARD = 200  # steps of the yardstick
@@ -133,6 +134,7 @@ def main() -> None:
                 name, f"{train:.2f}", f"{evaluate:.2f}", f"{yard:.2f}", f"{size / 2**10:.0f}",
                 f"{more / 2**10:.1f}", f"{memory / 2**20:.0f}", f"{grown / 2**20:.2f}",
             )  # fmt: skip
+            note(f"{name}, training of late over early of {tasks} tasks", train, "at most 1.1")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from timing import quiet, show
+from timing import note, quiet, show
 
 from lifelong.backbones import PreActivationResNet18
 from lifelong.data import Images, Task, Visit
@@ -144,6 +144,7 @@ def main() -> None:
         f"(c) {count:,} of {POOL:,} by {ANCHORS} anchors: {took:.1f} s, {most / 2**20:.0f} MiB "
         "beyond the features (limit 1024)"
     )
+    note("(c) MiB beyond the features", most / 2**20, "at most 1024")
 
 
 if __name__ == "__main__":

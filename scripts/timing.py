@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+NOTES = "LIFELONG_BENCH_NOTES"
 Work = Callable[[], object]
 Case = tuple[str, Work, Work, int, str]  # name, the two sides, times a turn, target
 
@@ -38,6 +42,13 @@ def ratio(one: Work, other: Work, pairs: int, times: int) -> list[float]:
     return [seconds(one, times) / seconds(other, times) for _ in range(pairs)]
 
 
+def note(what: str, value: float, target: str = "-") -> None:
+    """Keeps a figure for the table of `scripts/bench.py`, which names the file."""
+    if NOTES in os.environ:
+        with Path(os.environ[NOTES]).open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"what": what, "value": value, "target": target}) + "\n")
+
+
 def show(cases: Sequence[Case], pairs: int) -> None:
     """Measures and prints the median ratio of each case, with the range."""
     table = Table("ratio", "median", "least", "most", "target")
@@ -45,4 +56,5 @@ def show(cases: Sequence[Case], pairs: int) -> None:
         found = ratio(one, other, pairs, times)
         low, high = min(found), max(found)
         table.add_row(name, f"{statistics.median(found):.3f}", f"{low:.3f}", f"{high:.3f}", target)
+        note(name, statistics.median(found), target)
     Console(width=100).print(table)

@@ -147,3 +147,12 @@ def test_a_program_that_comes_back_has_status_0() -> None:
     script = PROGRAM.format(ends="pass")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "half a line; not reached\nothers first\n")
+
+
+def test_where_joblib_has_processes_all_is_taken_apart() -> None:
+    """Else their semaphores would be left over, with a warning."""
+    ends = "import joblib; print(joblib.Parallel(2)(joblib.delayed(abs)(n) for n in (-1, -2)))"
+    script = PROGRAM.format(ends=ends)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "half a line; [1, 2]\nnot reached\nothers first\n"

@@ -253,8 +253,8 @@ def test_a_sweep_has_a_wandb_run_for_each_of_its_runs(command: Command, tmp_path
 
 
 def test_a_method_of_ones_own_in_one_file(command: Command, tmp_path: Path) -> None:
-    """The worked example of the README."""
-    text = (ROOT / "README.md").read_text()
+    """The worked example of the page."""
+    text = (ROOT / "docs" / "own_method.md").read_text()
     [code] = re.findall(r"```python\n(# my_method\.py\n.*?)```", text, re.DOTALL)
     (tmp_path / "my_method.py").write_text(code)
     done = command(

@@ -46,8 +46,8 @@ class Halves(Strategy):
 
 
 def derpp() -> str:
-    """The second example of the README."""
-    text = (ROOT / "README.md").read_text()
+    """The second example of the page."""
+    text = (ROOT / "docs" / "own_method.md").read_text()
     [code] = re.findall(r"```python\n(# my_replay\.py\n.*?)```", text, re.DOTALL)
     return str(code)
 
