@@ -45,7 +45,6 @@ bench: install  ## measure all promises of speed, in one table (some fifteen min
 	$(BIN)/python scripts/bench.py $(ARGS)
 
 docs: install  ## build the site, build/site/index.html
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 clean:  ## remove what the tools leave; outputs/ and data/ stay

@@ -26,7 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from lifelong.backbones import convnet, resnet17
-from lifelong.data import Images, Task, TaskStream, Visit
+from lifelong.data import Batch, Images, Task, TaskStream, Visit
 from lifelong.data.normalisation import moments
 from lifelong.networks import MultiHead
 from lifelong.optim import TensorFlowRMSProp, inverse_time
@@ -114,9 +114,9 @@ def step_of(
     return step
 
 
-def naive_loss(strategy: LASEM, batch: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def naive_loss(strategy: LASEM, batch: Batch) -> torch.Tensor:
     """The EM step as the algorithm is written: two forward passes for each configuration."""
-    net, (x, y, _) = strategy.network, batch
+    net, x, y = strategy.network, batch.x, batch.y
     head = net.heads.head_for(0)
     with torch.no_grad():
         head.eval()
@@ -125,10 +125,10 @@ def naive_loss(strategy: LASEM, batch: tuple[torch.Tensor, ...]) -> torch.Tensor
             for c in net.candidates
         ]
         head.train()
-        q = strategy.posterior(torch.stack(log_p))
+        q = strategy.prior.posterior(torch.stack(log_p))
     losses = [F.cross_entropy(head(net.features(x, 0, c)), y) for c in net.candidates]
-    strategy.update_prior(q)
-    return q @ torch.stack(losses) + net.weighted_penalty(0, q @ strategy.sharing)
+    strategy.prior.update(q)
+    return q @ torch.stack(losses) + net.weighted_penalty(0, q @ strategy.sharing[0], 1)
 
 
 def framework_epochs(epochs: int, validate: bool) -> Callable[[], None]:
@@ -152,11 +152,12 @@ def bare_epochs(epochs: int, validate: bool) -> Callable[[], None]:
 
     def train() -> None:
         net = network(top)
-        net.add_task(0, CLASSES)
+        net.add_task(0, range(CLASSES))
         layers = [layer.shared_params for layer in net.transfer_layers()]
         head = net.heads.head_for(0)
         optimizer = TensorFlowRMSProp([p for p in net.parameters() if p.requires_grad], lr=1e-4)
-        (x, y, _), (vx, vy, _) = (part[torch.arange(len(part))] for part in (TASK.train, TASK.val))
+        train, val = (part[torch.arange(len(part))] for part in (TASK.train, TASK.val))
+        x, y, vx, vy = train.x, train.y, val.x, val.y
 
         def scores(h: torch.Tensor) -> torch.Tensor:
             h = h.contiguous(memory_format=torch.channels_last)

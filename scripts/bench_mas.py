@@ -53,7 +53,7 @@ def network(name: str) -> Network:
 def importances(name: str) -> dict[str, Callable[[], object]]:
     """Ways to find the importance of a body's weights, by name."""
     net = network(name)
-    net.add_task(0, CLASSES)
+    net.add_task(0, range(CLASSES))
     net.eval()
     named = {key: p for key, p in net.named_parameters() if key.startswith("body.")}
     shape = LARGE if name == "alexnet" else SHAPE
@@ -81,10 +81,11 @@ def step_of(method: Callable[..., Strategy], name: str) -> Callable[[], None]:
     """A step in the second task."""
     strategy = method(network(name), partial(torch.optim.SGD, lr=1e-4))
     for index in (0, 1):
-        task = replace(TASK, index=index, step=index)
-        strategy.begin_task(Visit(task.number, task, False))
+        task = replace(TASK, index=index)
+        visit = Visit(index + 1, task, False)
+        strategy.begin_task(visit)
         if index == 0:
-            strategy.end_task(task, [])  # type: ignore[arg-type]
+            strategy.end_task(visit, [])  # type: ignore[arg-type]
     optimizer = strategy.configure_optimizers()["optimizer"]
     batch = TASK.train[torch.arange(BATCH)]._replace(t=torch.ones(BATCH, dtype=torch.long))
     strategy.train()
@@ -128,7 +129,7 @@ def memory() -> tuple[float, float]:
     quiet()
     ways = importances("alexnet")
     net = network("alexnet")
-    net.add_task(0, CLASSES)
+    net.add_task(0, range(CLASSES))
     x = images(IMAGES["alexnet"], LARGE)[torch.arange(IMAGES["alexnet"])].x
     net.logits(x, 0).square().sum().backward()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

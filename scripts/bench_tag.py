@@ -39,7 +39,7 @@ Step = Callable[[], object]
 def network() -> Network:
     torch.manual_seed(0)
     made = Network(partial(ReducedResNet, (3, 32, 32)), OutputMatrix)
-    made.add_task(0, CLASSES)
+    made.add_task(0, range(CLASSES))
     return made
 
 
@@ -128,7 +128,8 @@ def training_step(
     """Forward, backward and update on a fixed batch."""
     net = network()
     optimizer = optimizer_of(list(net.parameters()))
-    x, y, t = TASK.train[torch.arange(BATCH)]
+    batch = TASK.train[torch.arange(BATCH)]
+    x, y, t = batch.x, batch.y, batch.t
     for _ in range(tasks):
         F.cross_entropy(net(x, t), y).backward()
         optimizer.step()

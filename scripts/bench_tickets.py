@@ -27,7 +27,7 @@ from rich.table import Table
 from timing import note, quiet, show
 
 from lifelong.backbones import PreActivationResNet18
-from lifelong.data import Images, Task, Visit
+from lifelong.data import Batch, Images, Task, Visit
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.parts.neighbours import nearest_without_replacement
 from lifelong.parts.ticket import sparse
@@ -48,8 +48,8 @@ def visit(index: int, last: bool = False) -> Visit:
     return Visit(index + 1, Task(index, "", classes, *parts), last)
 
 
-def learner(kind: type[CIL], width: int) -> CIL:
-    """A strategy in its second task."""
+def learner(kind: type[CIL], width: int) -> tuple[CIL, dict[str, Batch]]:
+    """A strategy in its second task, and a batch of each of its streams; "" are new images."""
     torch.manual_seed(0)
     body = partial(PreActivationResNet18, SHAPE, width)
     heads = partial(MultiHead, hidden=[])
@@ -58,22 +58,28 @@ def learner(kind: type[CIL], width: int) -> CIL:
     made.begin_task(first)
     made.end_task(first, [])  # type: ignore[arg-type]
     made.begin_task(second)
-    made.mixed = made._mixed(second)  # type: ignore[assignment]
     made.on_train_epoch_start()
-    return made
+    (now,) = made.rounds(second)
+    served = {name: (feed.images, feed.batch_size) for name, feed in now.feeds.items()}
+    served[""] = (now.train, now.batch_size)
+    batches = {}
+    for name, (part, number) in served.items():
+        found = part() if callable(part) else part
+        if found is not None and len(found):
+            batches[name] = found[torch.arange(number or BATCH) % len(found)]
+    return made, batches
 
 
-def step_of(made: CIL) -> Callable[[], None]:
+def step_of(made: CIL, batches: dict[str, Batch]) -> Callable[[], None]:
     optimizer = made.configure_optimizers()["optimizer"]
-    rows = torch.arange(BATCH // 4)
-    mixed: Images = made.mixed  # type: ignore[assignment]
+    feeds = {name: batch for name, batch in batches.items() if name}
 
     def step() -> None:
         optimizer.zero_grad()
-        made.training_loss(mixed[rows]).backward()
+        made.training_loss(batches[""], **feeds).backward()
         made.on_before_optimizer_step(None)
         optimizer.step()
-        made.on_train_batch_end(None, None, 0)  # type: ignore[arg-type]
+        made.after_step()
 
     return step
 
@@ -127,11 +133,17 @@ def main() -> None:
     given = parser.parse_args()
     quiet()
     console, width = Console(width=100), 16 if given.quick else 64
-    dense, masked = learner(CIL, width), learner(Tickets, width)
+    (dense, images), (masked, same) = learner(CIL, width), learner(Tickets, width)
     assert isinstance(masked, Tickets)
     masked.masks.prune(masked.prunable(), 0.95)
     masked.masks.hold(masked.prunable())
-    case = ("(a) masked step / dense step", step_of(masked), step_of(dense), 1, "at most 1.1")
+    case = (
+        "(a) masked step / dense step",
+        step_of(masked, same),
+        step_of(dense, images),
+        1,
+        "at most 1.1",
+    )
     show([case], 5 if given.quick else 7)
     sizes(masked, console)
     context = multiprocessing.get_context("spawn")

@@ -14,6 +14,7 @@ digits are drawn beside fine-tuning and all tasks at once, into docs/methods/cur
 
 from __future__ import annotations
 
+import math
 import re
 import statistics
 import sys
@@ -194,13 +195,16 @@ def curve(axis: Any, label: str, runs: Sequence[Sequence[float]], color: str) ->
     beside = label in GREY
     color = "0.55" if beside else color
     at_each = list(zip(*runs, strict=True))
+    if math.isnan(at_each[0][0]):  # learned at once, and measured at the end
+        at_each = [at_each[-1]] * len(at_each)
     mean = [statistics.fmean(values) for values in at_each]
     spread = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in at_each]
     tasks = list(range(1, len(mean) + 1))
     marker = "o" if len(mean) <= MOST and not beside else ""
     line = GREY.get(label, "-")
     axis.plot(tasks, mean, label=label, color=color, linestyle=line, marker=marker, markersize=3)
-    low, high = ([m + sign * s for m, s in zip(mean, spread, strict=True)] for sign in (-1, 1))
+    low = [max(m - s, 0.0) for m, s in zip(mean, spread, strict=True)]
+    high = [min(m + s, 100.0) for m, s in zip(mean, spread, strict=True)]
     axis.fill_between(tasks, low, high, color=color, alpha=0.15, linewidth=0)
     if len(mean) <= MOST:
         axis.set_xticks(tasks)

@@ -37,7 +37,10 @@ SECTIONS = {  # of the public names, by the modules that hold them
     "Optimizers": ("optim",),
     "Measures": ("measures",),
 }
-MATH = re.compile(r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<line>[^$\s](?:[^$\n]*[^$\s])?)\$", re.S)
+MATH = re.compile(
+    r"(?P<code>```.*?```|`[^`\n]*`)|\$\$(?P<block>.+?)\$\$|\$(?P<line>[^$\s](?:[^$\n]*[^$\s])?)\$",
+    re.S,
+)
 THEIRS = "https://unpkg.com/iframe-worker/shim"  # of the theme's plugin `offline`
 ASKED = re.compile(
     r'<(?:script|img|iframe)[^>]+src="(https?:[^"]+)"|<link[^>]+rel="stylesheet"[^>]+href="(https?:[^"]+)"'
@@ -47,7 +50,11 @@ LINK = re.compile(r"(!?\[[^\]\n]*\])\(([^)\s#]+)(#[^)\s]*)?\)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made."""
-    made = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in OUTSIDE.items() if path != "README.md"}
+    made = {
+        page: (ROOT / path).read_text(encoding="utf-8")
+        for path, page in OUTSIDE.items()
+        if path != "README.md"
+    }
     made |= {
         "reference/configuration.md": "\n".join(configuration()),
         "reference/experiments.md": "\n".join(experiments()),
@@ -64,7 +71,7 @@ def configuration() -> Iterator[str]:
     from lifelong.configuration.members import groups, members
 
     yield "# Configuration\n"
-    yield "Made of `conf/`. `lifelong run --copy MEMBER FOLDER` copies a member to be changed in its place.\n"
+    yield "Made of `conf/`. `lifelong run --copy MEMBER FOLDER` copies a member, to be changed.\n"
     yield "## Options of every run\n"
     yield from code((FOLDER / "config.yaml").read_text(encoding="utf-8"))
     for group in groups():
@@ -82,7 +89,7 @@ def experiments() -> Iterator[str]:
     from lifelong.configuration.members import members
 
     yield "# Experiments\n"
-    yield "`lifelong run experiment=<name>`; `lifelong list experiments tag cub` lists those with these words.\n"
+    yield "`lifelong run experiment=<name>`; `lifelong list experiments tag cub` lists some.\n"
     yield "| `experiment=` | what it is |\n| --- | --- |"
     for name, member in members("experiment").items():
         yield f"| `{name}` | {plain(member.summary())} |"
@@ -93,7 +100,8 @@ def interface() -> Iterator[str]:
     import lifelong
 
     yield "# From Python: all public names\n"
-    yield "`import lifelong`; each is `lifelong.<name>`. Letters of shapes: see the docstring of the package.\n"
+    yield "`import lifelong`; each is `lifelong.<name>`.\n"
+    yield str(lifelong.__doc__).rpartition("\n\n")[2]
     rooms: dict[str, list[str]] = {}
     for name in lifelong.__all__:
         found = getattr(lifelong, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def curves(groups: Iterable[Group]) -> list[Line]:
     """One for each run of `experiment=`.
 
     `seen` is the mean accuracy of the tasks met so far after each visit, `learned` the accuracy of
-    each visit's task right after it; both in %, asked as the run is.
+    each visit's task right after it; both in %, asked as the run is, and NaN where not measured.
     """
     return [
         {
@@ -37,7 +38,8 @@ def curves(groups: Iterable[Group]) -> list[Line]:
 
 def _curves(results: dict[str, Any]) -> Line:
     matrix, visits = from_rows(results["accuracy"], len(results["tasks"])), visited(results)
-    seen = [row[row == row].mean() for row in matrix]  # NaN is not equal to itself
+    known = [row[row == row] for row in matrix]  # NaN is not equal to itself
+    seen = [row.mean() if len(row) else math.nan for row in known]
     learned = [row[task] for row, task in zip(matrix, visits, strict=False)]
     return {
         name: " ".join(f"{100 * value:.4g}" for value in values)
