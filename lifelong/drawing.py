@@ -71,13 +71,15 @@ def words(name: str) -> str:
     return f" {name}" if name.startswith("_") else name
 
 
-def png(figure: Figure) -> bytes:
-    """The figure as a PNG image; signs that the font has not are boxes."""
-    image = io.BytesIO()
+def image(figure: Figure, kind: str = "png") -> bytes:
+    """The figure as an image, `png` or `pdf`; signs that the font has not are boxes."""
+    made = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(image, format="png")
-    return image.getvalue()
+        figure.savefig(
+            made, format=kind, metadata={"CreationDate": None} if kind == "pdf" else None
+        )
+    return made.getvalue()
 
 
 def legend(axes: Axes) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lifelong.drawing import accuracy_label, hue, legend, matrix_of, panels, png, stride, words
+from lifelong.drawing import accuracy_label, hue, image, legend, matrix_of, panels, stride, words
 
 
 @pytest.mark.parametrize("count", [1, 20, 21, 40, 41, 200])
@@ -27,7 +27,7 @@ def test_panels_stand_in_rows_and_become_an_image() -> None:
     assert boxes == [0, 0, 0, 1, 1, 1]
     axes[0].plot([0, 1], label=words("_x\u4e00$"))  # which the font has not
     legend(axes[0])
-    with Image.open(io.BytesIO(png(figure))) as picture:
+    with Image.open(io.BytesIO(image(figure))) as picture:
         assert picture.size == (4 * 130, 3 * 130)
 
 

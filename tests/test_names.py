@@ -108,8 +108,8 @@ def test_names_in_pages_and_tables(
 ) -> None:
     """The same in every file; of figures the names that matplotlib would read are drawn."""
     if not set(name) & set("$_日[") or len(name) > 30:
-        monkeypatch.setattr("lifelong.drawing.png", lambda figure: b"png")
-        monkeypatch.setattr("lifelong.report.page.png", lambda figure: b"png")
+        monkeypatch.setattr("lifelong.drawing.image", lambda figure, kind="png": b"image")
+        monkeypatch.setattr("lifelong.report.page.image", lambda figure, kind="png": b"image")
     folder = tmp_path / folder_of(name)[:100]
     folder.mkdir()
     results = json.loads((whole / "results.json").read_text())

@@ -27,6 +27,8 @@ def compare(
     only_best: bool = False,
     against_paper: bool = False,
     references: Sequence[Path] = (),
+    columns: Sequence[str] = (),
+    pdf: bool = False,
 ) -> tuple[str, list[Path], list[Path], dict[Path, str]]:
     """Writes comparison.md, .csv, .tex and .html and the figures of the runs below some folders.
 
@@ -37,6 +39,8 @@ def compare(
         only_best: see `best`.
         against_paper: put published figures beside ours.
         references: folders with runs to refer to, see `refer`.
+        columns: of the tables, see `grids`.
+        pdf: also draw the figures as PDF.
 
     Returns:
         The tables as Markdown, the files written, the folders of unfinished runs, and of damaged
@@ -62,31 +66,33 @@ def compare(
         groups = grouped(runs, by)
         if only_best:
             groups = best(groups)
-        found = grids(groups, against_paper)
+        found = grids(groups, against_paper, columns)
         text = markdown(found)
         written = {"md": text, "csv": tidy(groups), "tex": latex(found)}
         for ending, content in written.items():
             write_text(out / f"comparison.{ending}", content)
         files = [out / f"comparison.{ending}" for ending in written]
         left_out = len(unfinished) + len(damaged)
-        files.append(_page(out, groups, found, len(runs), left_out))
+        files.append(_page(out, groups, found, len(runs), left_out, pdf))
     return text, files, unfinished, damaged
 
 
 def _page(
-    out: Path, groups: Sequence[Group], found: Sequence[Grid], runs: int, unfinished: int
+    out: Path, groups: Sequence[Group], found: Sequence[Grid], runs: int, unfinished: int, pdf: bool
 ) -> Path:
     from lifelong.comparison.figures import comparison_figures
     from lifelong.comparison.page import page
-    from lifelong.drawing import png
+    from lifelong.drawing import image
 
     pictures = []
     for number, (_, some) in enumerate(tables(groups)):
         drawn = {}
         for name, figure in comparison_figures(some).items():
-            drawn[name] = png(figure)
-            ending = f"_{number + 1}" if len(found) > 1 else ""
-            write_bytes(out / "comparison_figures" / f"{name}{ending}.png", drawn[name])
+            drawn[name] = image(figure)
+            path = out / "comparison_figures" / (name + f"_{number + 1}" * (len(found) > 1))
+            write_bytes(path.with_name(f"{path.name}.png"), drawn[name])
+            if pdf:
+                write_bytes(path.with_name(f"{path.name}.pdf"), image(figure, "pdf"))
         pictures.append(drawn)
     about = f"{runs} finished runs"
     if unfinished:
@@ -106,6 +112,10 @@ OPTIONS = {
     "reference": Argument(
         "folders of runs of joint or single_task: intransigence and knowledge transfer", many=True
     ),
+    "columns": Argument(
+        "of the tables, in this order, such as final,forgetting,seconds; by default all", many=True
+    ),
+    "pdf": Argument("also draw the figures as PDF, for a paper", "false"),
     "figure": Argument("only draw accuracy and forgetting against this option"),
 }  # fmt: skip
 _HEAD = """\
@@ -130,14 +140,18 @@ def _compared(given: dict[str, Any]) -> int:
         raise ValueError("FOLDER: give one or more that hold runs; --help lists all")
     out = folders[0] if given["out"] is None else Path(given["out"])
     by, references = given["by"] or [], [Path(text) for text in given["reference"] or []]
-    if given["figure"] and (by or given["best"] or given["against"] or references):
-        raise ValueError("figure: draws all runs; leave out by, best, against and reference")
+    others = by or given["best"] or given["against"] or references or given["columns"]
+    if given["figure"] and others:
+        raise ValueError(
+            "figure: draws all runs; leave out by, best, against, reference and columns"
+        )
     if given["figure"]:
-        print(f"figure: {_against_option(folders, given['figure'], out)}")
+        print(f"figure: {_against_option(folders, given['figure'], out, given['pdf'])}")
         return 0
     text, files, unfinished, damaged = compare(
-        folders, out, by, given["best"], given["against"] == "paper", references
-    )
+        folders, out, by, given["best"], given["against"] == "paper", references,
+        given["columns"] or [], given["pdf"],
+    )  # fmt: skip
     print(plain(text))
     for folder in unfinished:
         print(plain(f"not finished: {folder}"), file=sys.stderr)
@@ -147,13 +161,13 @@ def _compared(given: dict[str, Any]) -> int:
     return 0
 
 
-def _against_option(folders: Sequence[Path], option: str, out: Path) -> Path:
-    from lifelong.drawing import png
+def _against_option(folders: Sequence[Path], option: str, out: Path, pdf: bool) -> Path:
+    from lifelong.drawing import image
     from lifelong.report.figures import against_option
 
     runs, _, _ = read(folders)
-    image = png(against_option(curves(grouped(runs), option), option))
-    name = re.sub(r"[^\w.-]", "_", option)
-    path = out / f"against_{name}.png"
-    write_bytes(path, image)
+    figure = against_option(curves(grouped(runs), option), option)
+    name, kind = re.sub(r"[^\w.-]", "_", option), "pdf" if pdf else "png"
+    path = out / f"against_{name}.{kind}"
+    write_bytes(path, image(figure, kind))
     return path

@@ -80,7 +80,10 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
 
 
 def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> Figure:
-    """Final accuracy against another metric; bars: standard deviations over seeds."""
+    """Final accuracy against another metric; bars: standard deviations over seeds.
+
+    The line joins the groups that no other beats in both (Pareto).
+    """
     figure, axes = single(6.5, _height(groups))
     lowest = math.inf
     for number, group in enumerate(groups):
@@ -92,6 +95,7 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
                 color=hue(number), ms=6, capsize=2, lw=1, label=_cut(group.label),
             )  # fmt: skip
             lowest = min(lowest, x.mean)
+    _frontier(axes, groups, metric, factor)
     values = [factor * group.mean(metric) for group in groups if group.values(metric)]
     if factor == 1 and lowest > 0 and max(values) > 20 * lowest:
         axes.set_xscale("log")
@@ -99,6 +103,20 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
     axes.set(xlabel=label, ylabel=f"final {_accuracy(groups)}")
     legend(axes)
     return figure
+
+
+def _frontier(axes: Axes, groups: Sequence[Group], metric: str, factor: float) -> None:
+    """The steps of the best that can be had at each price."""
+    points = sorted(
+        (factor * group.mean(metric), -100 * group.mean("final_accuracy")) for group in groups
+        if group.values(metric) and group.values("final_accuracy")
+    )  # fmt: skip
+    best: list[tuple[float, float]] = []
+    for price, lost in points:
+        if not best or -lost > best[-1][1]:
+            best.append((price, -lost))
+    if len(points) > 2 and len(best) > 1:
+        axes.step(*zip(*best, strict=True), where="post", color=INK, lw=0.8, ls=":", zorder=0)
 
 
 def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:

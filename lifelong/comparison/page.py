@@ -14,7 +14,8 @@ from lifelong.measures.metrics import caption_of
 CAPTIONS = {
     "accuracy_along_stream": "Mean accuracy of the seen tasks after each task was learned; bands: "
     "95 % confidence interval over seeds.",
-    "accuracy_against_forgetting": "Final accuracy against forgetting; bars: standard deviations.",
+    "accuracy_against_forgetting": "Final accuracy against forgetting; bars: standard deviations; "
+    "dotted, here and in the next: what no other beats in both.",
     "accuracy_against_time": "Final accuracy against the seconds of training.",
     "accuracy_against_parameters": "Final accuracy against the parameters kept at the end.",
     "accuracy_against_bytes": "Final accuracy against the bytes kept between tasks: network, "
@@ -106,7 +107,7 @@ def _section(grid: Grid, pictures: Mapping[str, bytes]) -> str:
     parts = [
         f"<section><h2>{escape(grid.title)}</h2>",
         '<input type="search" placeholder="show rows with these words" aria-label="filter">',
-        _table(grid.heads, grid.rows, grid.keys),
+        _table(grid.heads, grid.rows, grid.keys, grid.best),
     ]
     if grid.tests:
         parts += [f"<p>{escape(PAIRED)}</p>", _table(*tests(grid))]
@@ -131,6 +132,7 @@ def _table(
     heads: Sequence[str],
     rows: Sequence[Sequence[str]],
     keys: Sequence[Sequence[float]] | None = None,
+    best: Sequence[Sequence[bool]] | None = None,
 ) -> str:
     words = [not all(_NUMBER.match(row[column]) for row in rows) for column in range(len(heads))]
     kinds = [' class="words"' if each else "" for each in words]
@@ -143,7 +145,10 @@ def _table(
         cells = []
         for column, cell in enumerate(row):
             key = "" if keys is None or column == 0 else _key(keys[number][column])
-            cells.append(f"<td{kinds[column]}{key}>{_cell(cell)}</td>")
+            told = _cell(cell)
+            if best is not None and best[number][column]:
+                told = f"<b>{told}</b>"
+            cells.append(f"<td{kinds[column]}{key}>{told}</td>")
         body.append(f"<tr>{''.join(cells)}</tr>")
     return (
         f'<div class="wide"><table class="sorted"><thead><tr>{top}</tr></thead>'

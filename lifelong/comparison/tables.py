@@ -45,7 +45,8 @@ MORE_COSTS = {
 REFERRED = ("intransigence_", "knowledge_transfer_")  # begin the names of metrics of references
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
-    "confidence interval of the mean, Student's t]."
+    "confidence interval of the mean, Student's t]. Bold: the best mean, and those within its "
+    "interval."
 )
 PAIRED = (
     "Final accuracy of one method less that of the other over the seeds that both have, in points "
@@ -105,6 +106,8 @@ class Grid:
         tests: between its rows.
         options: heads and rows of all options in which its rows differ.
         notes: to be read with it.
+        best: which cells hold the best mean of their column, or one within the confidence interval
+            of it, by row; nothing where there is one row.
     """
 
     title: str
@@ -114,57 +117,133 @@ class Grid:
     tests: list[Pair]
     options: tuple[list[str], list[list[str]]]
     notes: list[str]
+    best: list[list[bool]]
 
 
-def grids(groups: Sequence[Group], against_paper: bool = False) -> list[Grid]:
+def grids(
+    groups: Sequence[Group], against_paper: bool = False, columns: Sequence[str] = ()
+) -> list[Grid]:
     """A table for each stream and protocol.
 
     Args:
-        groups: see `lifelong.evaluation.study`.
+        groups: see `lifelong.comparison.groups.grouped`.
         against_paper: put published figures and the difference beside ours.
+        columns: names of metrics and costs that are shown, in this order, such as `final_accuracy`,
+            for which `final` will do; all by default.
+
+    Raises:
+        ValueError: a column that no run has.
     """
-    return [_grid(title, some, against_paper) for title, some in tables(groups)]
+    return [_grid(title, some, against_paper, columns) for title, some in tables(groups)]
 
 
-def _grid(title: str, groups: Sequence[Group], against_paper: bool) -> Grid:
+def chosen(columns: Sequence[str], there: Sequence[str]) -> list[str]:
+    """Those of some names that are asked for; all where nothing is.
+
+    >>> chosen(["final", "forgetting"], ["forgetting", "final_accuracy", "seconds"])
+    ['final_accuracy', 'forgetting']
+    """
+    found = []
+    for asked in columns:
+        meant = [name for name in there if name in (asked, f"{asked}_accuracy")]
+        if not meant:
+            raise ValueError(f"columns={asked}: no run has it; give some of {', '.join(there)}")
+        found += meant
+    return found if columns else list(there)
+
+
+COST_COLUMNS = ("parameters", *MORE_COSTS, "seconds")
+
+
+def _grid(
+    title: str, groups: Sequence[Group], against_paper: bool, columns: Sequence[str] = ()
+) -> Grid:
     names = (*COLUMNS, *_of_measures(groups))
     shown = [metric for metric in names if any(group.values(metric) for group in groups)]
+    costs = [cost for cost in COST_COLUMNS if any(group.values(cost) for group in groups)]
+    asked = chosen(columns, [*shown, *costs])
     known = {
         metric for metric in shown if any(published(group, metric) for group in groups)
     } if against_paper else set()  # fmt: skip
-    shown = [metric for metric in shown if metric in known or metric not in IN_CSV]
-    heads, rows, keys = ["method", "n"], [], []
-    for metric in shown:
-        heads.append(column(metric).heading)
-        if metric in known:
-            heads += [f"published {column(metric).heading}", "difference"]
-    costs = [cost for cost in MORE_COSTS if any(group.values(cost) for group in groups)]
-    heads += ["parameters", *(MORE_COSTS[cost][0] for cost in costs), "seconds of training"]
-    if against_paper:
-        heads += [heading for key, heading in TIMES.items() if _published_by_any(groups, key)]
-    for group in groups:
-        cells: list[tuple[str, float]] = [
-            (group.label, math.nan), (str(len(group.runs)), len(group.runs))
-        ]  # fmt: skip
-        for metric in shown:
-            ours, digits = scaled(group, metric), column(metric).digits
-            cells.append((text(ours, digits), ours.mean))
-            if metric in known:
-                cells += _beside(ours, published(group, metric), digits)
-        size = group.mean("parameters")
-        cells.append((f"{size:,.0f}", size))
-        more = [group.mean(cost) / MORE_COSTS[cost][1] for cost in costs]
-        cells += [("-" if math.isnan(each) else f"{each:,.2f}", each) for each in more]
-        cells += _times(group, groups, against_paper)
-        rows.append([cell for cell, _ in cells])
-        keys.append([key for _, key in cells])
+    if not columns:
+        asked = [name for name in asked if name in known or name not in IN_CSV]
+    parts = [_column(name, groups, name in known, against_paper) for name in asked]
+    heads = ["method", "n", *(head for part in parts for head in part[0])]
+    cells = [
+        [(group.label, math.nan), (str(len(group.runs)), len(group.runs))]
+        + [cell for part in parts for cell in part[1][row]]
+        for row, group in enumerate(groups)
+    ]
+    best = [
+        [False, False, *(mark for part in parts for mark in part[2][row])]
+        for row in range(len(groups))
+    ]
+    rows = [[cell for cell, _ in row] for row in cells]
+    keys = [[key for _, key in row] for row in cells]
     told = differing(groups)
     options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
     notes = [_changed(group) for group in groups if known and group.published and group.changed]
     notes += [note for group in groups if (note := _orders(group)) is not None]
     if against_paper:
         notes += [_weights_left(group) for group in groups if WEIGHTS_LEFT in group.published]
-    return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes)
+    return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes, best)
+
+
+Cell = tuple[str, float]  # what is shown, and what is sorted by
+Column = tuple[list[str], list[list[Cell]], list[list[bool]]]  # heads; of each row cells and marks
+
+
+def _column(name: str, groups: Sequence[Group], known: bool, against_paper: bool) -> Column:
+    """A metric or cost of all groups, with what was published of it."""
+    if name == "seconds":
+        heads = ["seconds of training"]
+        if against_paper:
+            heads += [heading for key, heading in TIMES.items() if _published_by_any(groups, key)]
+        return (
+            heads,
+            [_times(group, groups, against_paper) for group in groups],
+            _unmarked(groups, len(heads)),
+        )
+    if name in COST_COLUMNS:
+        return _cost(name, groups)
+    heads = [column(name).heading]
+    if known:
+        heads += [f"published {column(name).heading}", "difference"]
+    ours, digits = [scaled(group, name) for group in groups], column(name).digits
+    cells = [[(text(each, digits), each.mean)] for each in ours]
+    if known:
+        for row, group in enumerate(groups):
+            cells[row] += _beside(ours[row], published(group, name), digits)
+    marks = [[mark, *[False] * (len(heads) - 1)] for mark in _best(name, ours)]
+    return heads, cells, marks
+
+
+def _cost(name: str, groups: Sequence[Group]) -> Column:
+    if name == "parameters":
+        sizes = [group.mean(name) for group in groups]
+        return [name], [[(f"{size:,.0f}", size)] for size in sizes], _unmarked(groups)
+    heading, unit = MORE_COSTS[name]
+    found = [group.mean(name) / unit for group in groups]
+    cells = [[("-" if math.isnan(each) else f"{each:,.2f}", each)] for each in found]
+    return [heading], cells, _unmarked(groups)
+
+
+def _unmarked(groups: Sequence[Group], width: int = 1) -> list[list[bool]]:
+    return [[False] * width for _ in groups]
+
+
+LOWER = ("forgetting", "final_loss", "final_calibration", "intransigence_")  # better if lower
+
+
+def _best(name: str, found: Sequence[Summary]) -> list[bool]:
+    """Whether each is the best mean, or within the confidence interval of the best."""
+    lower = name.startswith(LOWER) and not name.startswith("forgetting_ratio")
+    known = [each for each in found if each.n]
+    if len(known) < 2:
+        return [False] * len(found)
+    best = (min if lower else max)(known, key=lambda each: each.mean)
+    near = 0.0 if math.isnan(best.ci95) else best.ci95
+    return [bool(each.n) and abs(each.mean - best.mean) <= near for each in found]
 
 
 def _published_by_any(groups: Sequence[Group], key: str) -> bool:
@@ -276,7 +355,10 @@ def markdown(found: Sequence[Grid]) -> str:
     """All tables, each with its paired tests."""
     parts = []
     for grid in found:
-        rows = [_quoted(row, 1) for row in grid.rows]
+        rows = [
+            _quoted([f"**{cell}**" if mark else cell for cell, mark in zip(*both, strict=True)], 1)
+            for both in zip(grid.rows, grid.best, strict=True)
+        ]
         parts.append(f"{grid.title}\n\n{_markdown(grid.heads, rows)}")
         if grid.tests:
             heads, rows = tests(grid)
@@ -342,18 +424,32 @@ def _number(value: float | None) -> str:
 
 
 def latex(found: Sequence[Grid]) -> str:
-    """Tables for the package booktabs."""
-    return "\n".join(_latex(grid) for grid in found)
+    """Tables for the package booktabs, each with its paired tests."""
+    return "\n".join(["% needs \\usepackage{booktabs}", *map(_latex, found)])
 
 
 def _latex(grid: Grid) -> str:
-    places = "l" + "r" * (len(grid.heads) - 1)
-    lines = [f"% {_line(grid.title)}", rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
-    lines += [" & ".join(map(_escaped, grid.heads)) + r" \\", r"\midrule"]
-    for row in grid.rows:
-        lines.append(" & ".join(_escaped(cell) for cell in row) + r" \\")
-    lines += [r"\bottomrule", r"\end{tabular}", *(f"% {_line(note)}" for note in grid.notes), ""]
-    return "\n".join(lines)
+    rows = [
+        [
+            rf"{{\boldmath\textbf{{{_escaped(cell)}}}}}" if mark else _escaped(cell)
+            for cell, mark in zip(*both, strict=True)
+        ]
+        for both in zip(grid.rows, grid.best, strict=True)
+    ]
+    lines = [f"% {_line(grid.title)}", *_tabular(grid.heads, rows)]
+    if grid.tests:
+        heads, found = tests(grid)
+        lines += [f"% {PAIRED}", *_tabular(heads, [list(map(_escaped, row)) for row in found], 2)]
+    return "\n".join([*lines, *(f"% {_line(note)}" for note in grid.notes), ""])
+
+
+def _tabular(heads: Sequence[str], rows: Sequence[Sequence[str]], names: int = 1) -> list[str]:
+    """A table whose first columns are names; its cells are LaTeX."""
+    places = "l" * names + "r" * (len(heads) - names)
+    lines = [rf"\begin{{tabular}}{{{places}}}", r"\toprule"]
+    lines += [" & ".join(map(_escaped, heads)) + r" \\", r"\midrule"]
+    lines += [" & ".join(row) + r" \\" for row in rows]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
 
 
 def _line(text: str) -> str:

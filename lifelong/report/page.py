@@ -1,6 +1,7 @@
 """report.html and figures/*.png: one self-contained page about a run, made from its files.
 
-`lifelong report FOLDER...` makes it anew, with trust=true also the figures of methods of one's own.
+`lifelong report FOLDER...` makes it anew, with trust=true also the figures of methods of one's own;
+pdf=true also draws figures/*.pdf, for a paper.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
@@ -17,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import allowed
-from lifelong.drawing import Drawing, png
+from lifelong.drawing import Drawing, image
 from lifelong.errors import command, debugging, reason
 from lifelong.measures.matrix import learned_at
 from lifelong.measures.metrics import caption_of, how_asked, metric_of, other_way, percent
@@ -33,7 +35,7 @@ _HEADLINES = (
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
-    "crosses: the mean that a paper published.",
+    "dotted: the mean by chance; crosses: the mean that a paper published.",
     "anytime_accuracy": "Accuracy of each task seen in the tests inside visits, on a few images; "
     "dotted: where a visit ends.",
     "confusion": "How the test images of each class were answered after the last visit.",
@@ -43,24 +45,32 @@ _CAPTIONS = {
     "validation_curves": "Validation accuracy of each task while it is learned.",
 }
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;color:#222831;max-width:62rem;margin:0 auto;padding:1rem}
-h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2rem 0 .5rem}
+:root{color-scheme:light dark;--ink:#222831;--soft:#5b6570;--line:#d8dde3;--page:#fff;--box:#f4f6f8;
+--link:#1f6fb4}
+@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a3adb8;--line:#3a424c;--page:#171b21;
+--box:#20262e;--link:#7db7ec}}
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:62rem;
+margin:0 auto;padding:1rem}
+h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2rem 0 .5rem}a{color:var(--link)}
+nav{font-size:.9rem;margin:.5rem 0 1rem;display:flex;flex-wrap:wrap;gap:.2rem 1rem}
 .cards{display:flex;flex-wrap:wrap;gap:.7rem}
-.card{flex:1 1 9rem;border:1px solid #d8dde3;border-radius:.5rem;padding:.6rem .8rem}
-.card b{display:block;font-size:1.5rem}.card span{font-size:.8rem;color:#5b6570}
-figure{margin:1rem 0}img{max-width:100%;height:auto}figcaption{font-size:.9rem;color:#5b6570}
+.card{flex:1 1 9rem;border:1px solid var(--line);border-radius:.5rem;padding:.6rem .8rem}
+.card b{display:block;font-size:1.5rem}.card span{font-size:.8rem;color:var(--soft)}
+figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff;border-radius:.3rem}
+figcaption{font-size:.9rem;color:var(--soft)}
 table{border-collapse:collapse;font-size:.9rem}td,th{padding:.2rem .7rem;text-align:right}
-th{border-bottom:2px solid #d8dde3}td:first-child,th:first-child{text-align:left}
-.wide{overflow-x:auto}pre{background:#f4f6f8;padding:1rem;overflow-x:auto;font-size:.8rem}
+th{border-bottom:2px solid var(--line)}td:first-child,th:first-child{text-align:left}
+.wide{overflow-x:auto}pre{background:var(--box);padding:1rem;overflow-x:auto;font-size:.8rem}
 """
 
 
-def write_report(folder: Path, trust: bool = False) -> None:
+def write_report(folder: Path, trust: bool = False, pdf: bool = False) -> None:
     """Draws the figures of the run in `folder` and writes its page.
 
     Args:
         folder: of the run.
         trust: also ask a method or an optimizer that is no part of lifelong for its figures.
+        pdf: also draw the figures as PDF.
 
     Raises:
         ValueError: a file that is damaged.
@@ -74,21 +84,24 @@ def write_report(folder: Path, trust: bool = False) -> None:
         }
         for part in _made_by(config, trust):
             made |= part.drawings(results)
-        drawn = {name: png(each.figure) for name, each in made.items()}
+        drawn = {name: image(each.figure) for name, each in made.items()}
+        printed = {name: image(each.figure, "pdf") for name, each in made.items() if pdf}
         cards, table, facts = _cards(results), _table(results), _facts(results)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{folder / 'results.json'}: is damaged, or of another version ({reason(error)})"
         ) from (error if debugging() else None)
     pictures = []
-    for name, image in drawn.items():
-        write_bytes(folder / "figures" / f"{name}.png", image)
+    for name, content in printed.items():
+        write_bytes(folder / "figures" / f"{name}.pdf", content)
+    for name, content in drawn.items():
+        write_bytes(folder / "figures" / f"{name}.png", content)
         caption = made[name].caption
         if not results.get("published", {}).get("average_accuracy_after"):
             caption = caption.replace("; crosses: the mean that a paper published", "")
         if results.get("measured_on") == "validation":
             caption = caption.replace("Test accuracy", "Validation accuracy")
-        code = base64.b64encode(image).decode()
+        code = base64.b64encode(content).decode()
         pictures.append(
             f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'
             f"<figcaption>{escape(caption)}</figcaption></figure>"
@@ -98,15 +111,19 @@ def write_report(folder: Path, trust: bool = False) -> None:
         name: (folder / name).read_text(encoding="utf-8")
         for name in ("config.yaml", "environment.json")
     }
+    parts = {
+        "Figures": "".join(pictures),
+        "Tasks": table,
+        "Numbers of the run": facts,
+        "Files": _files(folder, list(drawn)),
+        **{name: f"<pre>{escape(text)}</pre>" for name, text in files.items()},
+    }
+    contents = "".join(f'<a href="#{_anchor(name)}">{name}</a>' for name in parts)
     body = [
         f"<h1>{title}</h1>",
+        f"<nav>{contents}</nav>",
         cards,
-        *pictures,
-        "<h2>Tasks</h2>",
-        table,
-        "<h2>Figures of the run</h2>",
-        facts,
-        *(f"<h2>{name}</h2><pre>{escape(text)}</pre>" for name, text in files.items()),
+        *(f'<h2 id="{_anchor(name)}">{name}</h2>{text}' for name, text in parts.items()),
     ]
     write_text(
         folder / "report.html",
@@ -114,6 +131,20 @@ def write_report(folder: Path, trust: bool = False) -> None:
         '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>{_STYLE}</style>{''.join(body)}</html>\n",
     )
+
+
+def _anchor(name: str) -> str:
+    return name.lower().replace(" ", "-").replace(".", "-")
+
+
+def _files(folder: Path, drawn: Sequence[str]) -> str:
+    """Links to what lies beside the page."""
+    names = ["results.json", "accuracy.csv", "config.yaml", "environment.json", "train.log"]
+    there = [name for name in names if (folder / name).exists()]
+    figures = [f"figures/{name}.{kind}" for name in drawn for kind in ("png", "pdf")]
+    there += [name for name in figures if (folder / name).exists()]
+    links = (f'<li><a href="{quote(name)}">{escape(name)}</a></li>' for name in there)
+    return f"<ul>{''.join(links)}</ul>"
 
 
 def _made_by(config: DictConfig, trust: bool) -> list[Any]:
@@ -189,6 +220,12 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
     return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
 
 
+OPTIONS = {
+    "trust": Argument("of a run with parts of your own", "false"),
+    "pdf": Argument("also draw the figures as PDF, for a paper", "false"),
+}
+
+
 def main(arguments: Sequence[str]) -> int:
     """Makes the pages of runs anew; gives the exit status."""
     return command(lambda: _pages(arguments))
@@ -198,10 +235,10 @@ def _pages(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(__doc__)
         return 0
-    given = parse(arguments, {"trust": Argument("of a run with parts of your own", "false")})
+    given = parse(arguments, OPTIONS)
     if not given[""]:
         raise ValueError("FOLDER: give that of a run; --help says more")
     for text in given[""]:
-        write_report(Path(text), given["trust"])
+        write_report(Path(text), given["trust"], given["pdf"])
         print(Path(text) / "report.html")
     return 0

@@ -201,6 +201,7 @@ def _compile(strategy: Strategy, wanted: bool | str) -> None:
 def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) -> Record:
     visits, names = [visit.task.index for visit in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
+    record.classes = [task.classes for task in stream.tasks]
     record.fidelity = config.fidelity if reads_fidelity(config) else None
     record.measured_on = config.measure_on
     record.eval_mode = "class" if config.evaluate == "class" else "task"

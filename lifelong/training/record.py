@@ -54,6 +54,7 @@ class Record:
         self.plasticity: list[dict[str, Any]] = []  # after each visit, if it is looked at
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
+        self.classes: list[Sequence[int]] = []  # class numbers of each task
         self.fidelity: str | None = "clean"  # None where nothing of the run reads it
         self.measured_on, self.eval_mode = TEST, "task"
         self.published: dict[str, Any] = {}  # a paper's figures for this run
@@ -88,6 +89,18 @@ class Record:
             if name == split:
                 matrix[visit - 1, task] = right / total
         return matrix
+
+    def chance(self) -> dict[str, list[float]]:
+        """After each visit the mean accuracy over the tasks met of answers drawn at random.
+
+        `task`: among the classes of the image's task; `class`: among all classes met.
+        """
+        found: dict[str, list[float]] = {"task": [], "class": []}
+        for visit in range(1, self.steps + 1 if self.classes else 1):
+            met = [self.classes[task] for task in sorted(set(self.visits[:visit]))]
+            found["task"].append(sum(1 / len(numbers) for numbers in met) / len(met))
+            found["class"].append(1 / len({number for numbers in met for number in numbers}))
+        return found
 
     def peak(self) -> list[float]:
         """For each task the test accuracy of its best-validation epoch, at its last learning."""
@@ -177,6 +190,7 @@ class Record:
             "peak_accuracy_of_task": _plain(np.array([self.peak()]))[0],
             "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
             "images": self.images,
+            "chance": self.chance(),
             "validation": self.validation,
             "method": method,
             CONFIG: self.config,

@@ -26,11 +26,12 @@ def test_means_over_seeds_beside_the_published(tmp_path: Path, capsys: Any) -> N
     assert lines[0] == "toy: 2 tasks, 3 epochs, batch 10"
     accuracy = "41.0 +- 1.4 [28.3, 53.7]"  # t(1) = 12.706, deviation 1.414
     assert lines[4] == (
-        f"| `ours` | 2 | {accuracy} | {accuracy} | {accuracy} | 39.3 +- 0.1 | +1.7 "
-        "| 5.0 +- 0.0 [5.0, 5.0] | 0.900 +- 0.000 [0.900, 0.900] | 1,234 "
+        f"| `ours` | 2 | **{accuracy}** | **{accuracy}** | **{accuracy}** | 39.3 +- 0.1 | +1.7 "
+        "| **5.0 +- 0.0 [5.0, 5.0]** | **0.900 +- 0.000 [0.900, 0.900]** | 1,234 "
         "| 7 +- 0 [7, 7] |"
     )
-    assert lines[5] == "| `theirs` | 1 | 30.0 | 30.0 | 30.0 | - | - | 5.0 | 0.900 | 1,234 | 7 |"
+    theirs = ("**30.0**", "**30.0**", "**30.0**", "-", "-", "**5.0**", "**0.900**", "1,234", "7")
+    assert lines[5] == f"| `theirs` | 1 | {' | '.join(theirs)} |"  # within t(1)'s interval
     assert f"not finished: {tmp_path / '4'}\n" in captured.err
     table = list(csv.DictReader(io.StringIO((tmp_path / "comparison.csv").read_text())))
     peak = next(row for row in table if (row["method"], row["metric"]) == ("ours", "peak_accuracy"))
@@ -123,3 +124,51 @@ def test_what_is_taken_of_the_weights_is_a_column(tmp_path: Path, capsys: Any) -
     assert "| 90.00 |" in lines["masks"]
     assert "| 30.00 |" in lines["layers"]
     assert "30.00" not in lines["none"]
+
+
+def three(folder: Path) -> None:
+    """Of three methods the second is within the interval of the best, the third is not."""
+    for name, finals in (("best", (0.80, 0.82, 0.84)), ("near", (0.79, 0.80)), ("far", (0.3,))):
+        for seed, final in enumerate(finals):
+            lost = 0.5 if name == "best" else 0.1
+            metrics = {"final_accuracy": final, "forgetting": lost, "forgetting_ratio": final}
+            run(folder / f"{name} {seed}", name, seed, final, metrics=metrics)
+
+
+def test_the_best_and_its_ties_are_bold_everywhere(tmp_path: Path) -> None:
+    three(tmp_path)
+    (grid,) = grids(groups_in(tmp_path))
+    marks = {row[0]: mark for row, mark in zip(grid.rows, grid.best, strict=True)}
+    columns = [grid.heads.index(name) for name in ("final %", "forgetting %", "ratio")]
+    found = {name: [mark[column] for column in columns] for name, mark in marks.items()}
+    assert found == {
+        "best": [True, False, True], "near": [True, True, True], "far": [False, True, False]
+    }  # fmt: skip
+    assert not any(mark[grid.heads.index("seconds of training")] for mark in grid.best)
+    assert "**82.0 +- 2.0 [77.0, 87.0]**" in markdown([grid])
+    tex = latex([grid])
+    assert r"{\boldmath\textbf{$82.0 \pm 2.0$ [77.0, 87.0]}}" in tex
+    assert tex.startswith("% needs \\usepackage{booktabs}\n")
+    assert r"best & near & 2 & " in tex  # the paired tests
+    assert main([str(tmp_path)]) == 0
+    page = (tmp_path / "comparison.html").read_text()
+    assert "<b>82.0 \u00b1 2.0<small>" in page
+
+
+def test_one_method_alone_is_no_best(tmp_path: Path) -> None:
+    run(tmp_path / "1", "alone", 1, 0.5)
+    (grid,) = grids(groups_in(tmp_path))
+    assert not any(map(any, grid.best))
+
+
+def test_columns_are_those_asked_for_in_their_order(tmp_path: Path, capsys: Any) -> None:
+    three(tmp_path)
+    assert main([str(tmp_path), "columns=seconds,forgetting,final", "pdf=true"]) == 0
+    head = capsys.readouterr().out.splitlines()[2]
+    assert head == "| method | n | seconds of training | forgetting % | final % |"
+    pdf = (tmp_path / "comparison_figures" / "accuracy_along_stream.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert main([str(tmp_path), "columns=final,speed"]) == 2
+    assert "error: columns=speed: no run has it; give some of final_accuracy" in (
+        capsys.readouterr().err
+    )

@@ -75,8 +75,14 @@ def test_a_page_holds_all_that_a_run_found_and_asks_no_network(
     names = {path.stem for path in (folder / "figures").glob("*.png")}
     assert names == {"accuracy_matrix", "accuracy_curves", "accuracy_matrix_class",
                      "accuracy_curves_class", "forgetting_by_task"}  # fmt: skip
-    assert len(found.fetched) == len(names)
-    assert all(link.startswith("data:image/png;base64,") for link in found.fetched)
+    pictures = [link for link in found.fetched if link.startswith("data:image/png;base64,")]
+    assert len(pictures) == len(names)
+    others = [link for link in found.fetched if link not in pictures]
+    inside = {link.removeprefix("#") for link in others if link.startswith("#")}
+    assert inside == set(re.findall(r'<h2 id="([\w-]+)"', text))
+    files = [link for link in others if not link.startswith("#")]
+    assert {"results.json", "config.yaml", "figures/accuracy_curves.png"} <= set(files)
+    assert all((folder / link).is_file() for link in files)
     assert set(re.findall(r'alt="(\w+)"', text)) == names
     assert "<title>a&lt;b&gt; on toy, seed 3</title>" in text
     assert "a<b>" not in text
@@ -127,3 +133,12 @@ def test_figures_of_ones_own_methods_need_trust() -> None:
     assert made("lifelong.strategies.MAS", False) == [MAS]
     assert made("tests.pruning.Pruning", False) == []
     assert [each.__name__ for each in made("tests.pruning.Pruning", True)] == ["Pruning"]
+
+
+@pytest.mark.page
+def test_figures_also_as_pdf(tmp_path: Path) -> None:
+    folder = written(tmp_path / "run")
+    assert page.main([str(folder), "pdf=true"]) == 0
+    made = {path.stem for path in (folder / "figures").glob("*.pdf")}
+    assert made == {path.stem for path in (folder / "figures").glob("*.png")}
+    assert 'href="figures/accuracy_curves.pdf"' in (folder / "report.html").read_text()

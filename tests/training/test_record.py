@@ -62,3 +62,14 @@ def test_state_round_trip() -> None:
     again = Record("method", "stream", 1, [0, 1], ["task 1", "task 2"])
     again.load_state_dict(record().state_dict())
     assert again.metrics() == record().metrics()
+
+
+def test_what_chance_gives_follows_from_the_classes_met() -> None:
+    record = Record("a", "b", 1, [1, 0, 1], ["one", "two"])
+    for visit in (1, 2, 3):
+        record.rows.append([visit, 0, TEST, 1, 2])
+    assert record.chance() == {"task": [], "class": []}  # of no stream
+    record.classes = [(0, 1), (2, 3, 4, 5)]
+    assert record.chance() == {"task": [0.25, 0.375, 0.375], "class": [0.25, 1 / 6, 1 / 6]}
+    record.classes = [(0, 1), (0, 1)]  # the same classes in each task
+    assert record.chance()["class"] == [0.5, 0.5, 0.5]
