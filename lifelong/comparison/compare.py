@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -18,6 +18,9 @@ from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.arguments import page as page_of_help
 from lifelong.errors import command, plain
 from lifelong.storage.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def compare(
@@ -80,24 +83,32 @@ def compare(
 def _page(
     out: Path, groups: Sequence[Group], found: Sequence[Grid], runs: int, unfinished: int, pdf: bool
 ) -> Path:
+    from lifelong.comparison import ranks
     from lifelong.comparison.figures import comparison_figures
     from lifelong.comparison.page import page
     from lifelong.drawing import image
 
-    pictures = []
+    def drawn_as(name: str, figure: Figure) -> bytes:
+        path = out / "comparison_figures" / name
+        made = image(figure)
+        write_bytes(path.with_name(f"{name}.png"), made)
+        if pdf:
+            write_bytes(path.with_name(f"{name}.pdf"), image(figure, "pdf"))
+        return made
+
+    pictures, above = [], list[tuple[str, bytes]]()
     for number, (_, some) in enumerate(tables(groups)):
-        drawn = {}
-        for name, figure in comparison_figures(some).items():
-            drawn[name] = image(figure)
-            path = out / "comparison_figures" / (name + f"_{number + 1}" * (len(found) > 1))
-            write_bytes(path.with_name(f"{path.name}.png"), drawn[name])
-            if pdf:
-                write_bytes(path.with_name(f"{path.name}.pdf"), image(figure, "pdf"))
-        pictures.append(drawn)
+        ending = f"_{number + 1}" if len(found) > 1 else ""
+        made = comparison_figures(some)
+        pictures.append({name: drawn_as(name + ending, made[name]) for name in made})
+    order = ranks.of_groups(groups)
+    if order is not None:
+        figure = ranks.critical_difference(order)
+        above.append((ranks.told(order), drawn_as("critical_difference", figure)))
     about = f"{runs} finished runs"
     if unfinished:
         about += f", {unfinished} unfinished or damaged ones left out"
-    write_text(out / "comparison.html", page(found, pictures, about))
+    write_text(out / "comparison.html", page(found, pictures, about, above))
     return out / "comparison.html"
 
 

@@ -47,7 +47,7 @@ th[aria-sort=ascending] button::after{content:" \\2191"}
 th[aria-sort=descending] button::after{content:" \\2193"}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,26rem),1fr));gap:1rem}
 summary{cursor:pointer;margin:.6rem 0}
-figure{margin:0}img{width:100%;height:auto;background:#fff;border-radius:.5rem}
+figure{margin:0;max-width:60rem}img{width:100%;height:auto;background:#fff;border-radius:.5rem}
 """
 _NUMBER = re.compile(r"[-+\d<]")
 _SCRIPT = """
@@ -85,20 +85,27 @@ for (const input of document.querySelectorAll("input")) {
 """
 
 
-def page(found: Sequence[Grid], pictures: Sequence[Mapping[str, bytes]], about: str) -> str:
+def page(
+    found: Sequence[Grid],
+    pictures: Sequence[Mapping[str, bytes]],
+    about: str,
+    above: Sequence[tuple[str, bytes]] = (),
+) -> str:
     """The page.
 
     Args:
         found: the tables.
         pictures: PNG images of the figures of each, by name.
         about: one line on where the runs are from.
+        above: captions and PNG images of figures of all tables together.
     """
     sections = [_section(grid, some) for grid, some in zip(found, pictures, strict=True)]
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
         f"<title>Comparison</title><style>{_STYLE}</style><h1>Comparison</h1><p>{escape(about)}</p>"
-        f"<p>{_signs(NOTE)} A click on a heading sorts.</p>{''.join(sections)}"
+        f"<p>{_signs(NOTE)} A click on a heading sorts.</p>"
+        f"{''.join(_figure(*each) for each in above)}{''.join(sections)}"
         f"<script>{_SCRIPT}</script></html>\n"
     )
 
@@ -119,13 +126,16 @@ def _section(grid: Grid, pictures: Mapping[str, bytes]) -> str:
         )
     parts.append('<div class="figures">')
     for name, image in pictures.items():
-        code = base64.b64encode(image).decode()
-        caption = escape(caption_of(name, CAPTIONS))
-        parts.append(
-            f'<figure><img alt="{caption}" src="data:image/png;base64,{code}">'
-            f"<figcaption>{caption}</figcaption></figure>"
-        )
+        parts.append(_figure(caption_of(name, CAPTIONS), image))
     return "".join([*parts, "</div></section>"])
+
+
+def _figure(told: str, image: bytes) -> str:
+    code, caption = base64.b64encode(image).decode(), escape(told)
+    return (
+        f'<figure><img alt="{caption}" src="data:image/png;base64,{code}">'
+        f"<figcaption>{caption}</figcaption></figure>"
+    )
 
 
 def _table(
