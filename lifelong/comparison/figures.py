@@ -68,10 +68,19 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
         steps = [step for step, each in enumerate(found) if each.n]
         mean = np.array([found[step].mean for step in steps])
         half = np.nan_to_num(np.array([found[step].ci95 for step in steps]))
-        axes.plot(steps, mean, "o-", color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
+        if len(steps) == 1 < len(found):  # learned at once: measured at the end
+            steps, mean, half = list(range(len(found))), mean.repeat(len(found)), half[[0]]
+        style = "--" if len(half) < len(steps) else "o-"
+        axes.plot(steps, mean, style, color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
-    visits = groups[0].runs[0].results["visits"]
+    first = groups[0].runs[0].results
+    way = key.removeprefix(f"{ACCURACY}_")
+    way = ("class" if first.get("evaluate") == "class" else "task") if key == ACCURACY else way
+    if chance := first.get("chance", {}).get(way):
+        level = [100 * value for value in chance]
+        axes.plot(range(len(level)), level, ":", color=INK, lw=1, label="by chance")
+    visits = first["visits"]
     ticks = range(0, len(visits), stride(len(visits)))
     axes.set_xticks(ticks, [str(visits[tick]) for tick in ticks])
     axes.set(xlabel="after learning task", ylabel=f"mean {_accuracy(groups, key)}")

@@ -44,3 +44,25 @@ def test_cells_that_some_run_lacks_are_left_out_of_the_mean_matrix(tmp_path: Pat
     image = accuracy_matrices(groups_in(tmp_path)).axes[0].images[0].get_array()
     found = np.ma.filled(image, np.nan)
     np.testing.assert_allclose(found, [[50, np.nan], [30, 80]])
+
+
+def test_what_is_measured_at_the_end_alone_and_chance_are_lines(tmp_path: Path) -> None:
+    chance = {"task": [0.5, 0.25], "class": [0.5, 0.1]}
+    run(tmp_path / "1", "joint", 1, 0.9, accuracy=[[None, None], [0.9, 0.7]], chance=chance)
+    run(tmp_path / "2", "other", 1, 0.6, chance=chance)
+    groups = groups_in(tmp_path)
+    for evaluate, level in (("task", [50, 25]), ("class", [50, 10])):
+        for group in groups:
+            group.runs[0].results["evaluate"] = evaluate
+        axes = accuracy_along_stream(groups).axes[0]
+        lines = {str(line.get_label()): line.get_ydata() for line in axes.lines}
+        np.testing.assert_allclose(lines["joint"], [80, 80])
+        np.testing.assert_allclose(lines["by chance"], level)
+
+
+def test_a_line_joins_what_no_other_beats(tmp_path: Path) -> None:
+    for name, seconds, final in (("a", 1.0, 0.3), ("b", 2.0, 0.2), ("c", 3.0, 0.5)):
+        run(tmp_path / name, name, 1, final, seconds={"train": seconds})
+    axes = scatter(groups_in(tmp_path), "seconds", "seconds of training", 1.0).axes[0]
+    (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    np.testing.assert_allclose(line.get_xydata(), [[1, 30], [3, 50]])
