@@ -2,6 +2,7 @@
 
 - pages made of what lies outside: REPRODUCIBILITY.md, CHANGELOG.md, CONTRIBUTING.md, the members of
   conf/, the public names of the package;
+- notebooks as pages, with what they printed when they were run last;
 - links to files outside docs/ become links to those pages, or the name of the file;
 - formulas between dollar signs become MathML, which browsers draw without a script.
 """
@@ -10,10 +11,12 @@ from __future__ import annotations
 
 import html
 import inspect
+import json
 import posixpath
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
@@ -60,9 +63,34 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         "reference/experiments.md": "\n".join(experiments()),
         "reference/api.md": "\n".join(interface()),
     }
+    for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        made[f"notebooks/{path.stem}.md"] = "\n\n".join(notebook(cells, path.name))
     for page, text in made.items():
         files.append(File.generated(config, page, content=text))
     return files
+
+
+def notebook(cells: list[dict[str, Any]], name: str) -> Iterator[str]:
+    """A notebook as Markdown."""
+    for number, cell in enumerate(cells):
+        text = "".join(cell["source"])
+        if cell["cell_type"] == "code":
+            yield f"```python\n{text}\n```"
+            yield from map(printed, cell["outputs"])
+            continue
+        head, _, rest = text.partition("\n")
+        yield f"{head}\n\n[As a notebook]({name})\n{rest}" if number == 0 else text
+
+
+def printed(output: dict[str, Any]) -> str:
+    """What a cell printed or gave."""
+    if output["output_type"] == "stream":
+        return f"```text\n{''.join(output['text']).rstrip()}\n```"
+    data = output["data"]
+    if "text/html" in data:
+        return "".join(data["text/html"])
+    return f"```text\n{''.join(data['text/plain'])}\n```"
 
 
 def configuration() -> Iterator[str]:

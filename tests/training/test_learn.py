@@ -169,7 +169,7 @@ def test_rows(tmp_path: Path) -> None:
 
 def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    code = text.partition("# From Python\n\n")[2].partition("\n\nKeywords")[0]
+    code = text.partition("# From Python\n\n")[2].partition("\n\nA whole study")[0]
     lines = [line.removeprefix("    ") for line in code.splitlines()]
     assert len(lines) <= 11
     monkeypatch.chdir(tmp_path)
