@@ -37,6 +37,7 @@ from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import near
 from lifelong.configuration.overrides import key_of
 from lifelong.errors import command, plain
+from lifelong.storage.locks import in_turn
 from lifelong.sweeps.jobs import Job, run_jobs
 from lifelong.sweeps.todo import Agenda, Open, table, todo
 
@@ -212,8 +213,9 @@ def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path
     """Takes runs into a ledger; gives their lines there, and what of the runs is damaged."""
     runs, unfinished, damaged = read(folders)
     groups = grouped(runs)
-    curves.record(ledger.with_name(curves.NAME), curves.curves(groups))
-    return record(ledger, [*begun(unfinished), *lines(groups)]), damaged
+    with in_turn(ledger.with_name(f".{ledger.name}.lock"), lambda who: None):  # of other calls
+        curves.record(ledger.with_name(curves.NAME), curves.curves(groups))
+        return record(ledger, [*begun(unfinished), *lines(groups)]), damaged
 
 
 def _recorded(folders: Sequence[Path], ledger: Path) -> int:

@@ -6,6 +6,8 @@ import csv
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,22 @@ def test_finished_runs_are_taken_in_by_the_command(tmp_path: Path, capsys: Any) 
     assert "published 39.3 +- 0.1: outside (0.7 for at most " in out
     assert out.endswith(f"written: {path}\n")
     assert len(ledger.read(path)) == 1
+
+
+def test_calls_at_once_take_turns_at_a_ledger(tmp_path: Path) -> None:
+    """Each reads, adds and writes: none of the lines is lost."""
+    call = "import sys; from lifelong.sweeps.reproduce import main; sys.exit(main(sys.argv[1:]))"
+    calls = []
+    for seed in range(1, 4):
+        made(tmp_path / str(seed), seed, 0.40)
+        given = [f"from={tmp_path / str(seed)}", f"ledger={tmp_path / 'ledger.csv'}"]
+        calls.append(subprocess.Popen([sys.executable, "-c", call, *given]))
+    assert [each.wait() for each in calls] == [0, 0, 0]
+    (line,) = ledger.read(tmp_path / "ledger.csv")
+    assert line["seeds"] == "1,2,3"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "1", "2", "3", "curves.csv", "ledger.csv"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
