@@ -22,8 +22,9 @@ def keys(node: object, above: str = "") -> Iterator[str]:
 
 def test_the_new_names_are_there_and_the_old_ones_are_not() -> None:
     found = set[str]()
-    for name in ("tickets_bu", "ewc", "mas"):
-        config = composed([f"strategy={name}", "kind=tf", "backbone=mlp"])
+    for name in ("tickets_bu", "ewc", "mas", "lasem_hps"):
+        kind = [] if name == "lasem_hps" else ["kind=tf", "backbone=mlp"]
+        config = composed([f"strategy={name}", *kind])
         found |= set(keys(OmegaConf.to_container(config)))
     assert {*RENAMED.values(), *PARTS.values()} <= found
     assert not (RENAMED.keys() - OF.keys()) & found
@@ -33,6 +34,7 @@ def test_the_new_names_are_there_and_the_old_ones_are_not() -> None:
     ("given", "meant"),
     [
         (["strategy=tickets_bu", "strategy.share=0.3"], "strategy.prune_fraction=0.3"),
+        (["strategy=lasem_tf", "strategy.prune_below=1e-6"], "strategy.narrowing.below=1e-6"),
         (["strategy=cil,tickets_td", "~strategy.most"], "~strategy.max_unlabeled"),
         (["strategy.network.kind.orthogonality=0.05"], "kind.orthogonality=0.05"),
         (["experiment=tickets/cifar10_bu", "+strategy.share=1"], "+strategy.prune_fraction=1"),

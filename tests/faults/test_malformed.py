@@ -51,7 +51,7 @@ OWN += ["data.validation=0"]
 
 @pytest.fixture(autouse=True)
 def _no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "png", lambda figure: b"png")
+    monkeypatch.setattr(report, "image", lambda figure, kind="png": b"image")
 
 
 @pytest.fixture(scope="module")
