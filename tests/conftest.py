@@ -43,7 +43,7 @@ def _one_seed() -> None:
 def _no_page(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run's page takes a third of its time here; it is drawn where a test asks for it."""
     if "page" not in request.keywords:
-        monkeypatch.setattr(page, "write_report", lambda folder, trust: None)
+        monkeypatch.setattr(page, "write_report", lambda *given, **options: None)
 
 
 def small_body(shape: tuple[int, int, int] = (2, 6, 6), depth: int = 4) -> Callable[[], object]:
