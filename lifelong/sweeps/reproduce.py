@@ -36,6 +36,7 @@ from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import near
 from lifelong.configuration.overrides import key_of
+from lifelong.configuration.stored import SEEDS
 from lifelong.errors import command, plain
 from lifelong.storage.locks import in_turn
 from lifelong.sweeps.jobs import Job, run_jobs
@@ -148,10 +149,11 @@ class _Runs:
     """
 
     def __init__(self, out: Path, ledger: Path, overrides: tuple[str, ...]) -> None:
-        seeded = [text for text in overrides if key_of(text) in ("seed", "paths.output_dir")]
-        if seeded:
-            how = {"seed": "seeds=", "paths.output_dir": "out="}[key_of(seeded[0])]
-            raise ValueError(f"{seeded[0]}: give {how}")
+        how = {"paths.output_dir": "give out=", "experiment": "give the name of the row"}
+        how |= dict.fromkeys(SEEDS, "the seeds of a row follow from its seed; give seeds=")
+        taken = [text for text in overrides if key_of(text) in how]
+        if taken:
+            raise ValueError(f"{taken[0]}: {how[key_of(taken[0])]}")
         self.out, self.ledger, self.overrides = out, ledger, overrides
 
     def _job(self, row: str, seed: int) -> Job:
@@ -205,6 +207,8 @@ class _Runs:
         return run_jobs(next_job, ended, cores, until)
 
     def _record(self, job: Job) -> None:
+        if not (job.folder / "environment.json").exists():
+            return  # stopped before it began
         for line in _taken([job.folder], self.ledger)[0]:
             print(plain(told(line)), flush=True)
 

@@ -211,7 +211,9 @@ class ActiveConfigurations(nn.Module):
         if batches > 0:
             likely = torch.maximum(q, self.recent[:-1] / batches)  # (c,)
             ascending, order = likely.sort()
-            rows = order[ascending.cumsum(0) >= self.narrowing.below].sort().values
+            likely_enough = ascending.cumsum(0) >= self.narrowing.below
+            likely_enough[-1] = True  # one at least, whatever rounding makes of their sum
+            rows = order[likely_enough].sort().values
             self._keep(rows)
             self._wait(rows)
         self.recent.zero_()

@@ -71,6 +71,19 @@ def test_rows_by_pattern(asked: list[Any]) -> None:
     assert [row for row, _, _ in asked] == ["field/cifar10_er", "field/cifar10_er_ace"]
 
 
+def test_a_run_that_the_clock_stops_before_it_began_is_no_mistake(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(next_job: Any, ended: Any, cores: int, until: float) -> int:
+        job = next_job(1.0)
+        job.folder.mkdir(parents=True)
+        return int(not ended(job, None))
+
+    monkeypatch.setattr(reproduce, "run_jobs", stopped)
+    assert reproduce.main([ROWS[0], "hours=0.1"]) == 0
+    assert not Path("outputs/reproduced/ledger.csv").exists()
+
+
 def test_a_row_that_fails_ends_it(asked: list[Any]) -> None:
     assert reproduce.main([ROWS[1], ROWS[0]]) == 2
     assert asked == [(ROWS[1], 1, ())]
@@ -108,7 +121,9 @@ def test_all_published_rows_can_be_left_to_do() -> None:
         ([ROWS[0], "hours=soon"], "error: hours=soon: give a number of hours above 0"),
         ([ROWS[0], "hours=0"], "error: hours=0: give a number of hours above 0"),
         ([ROWS[0], "cores=0"], "error: cores=0: "),
-        ([ROWS[0], "seed=2"], "error: seed=2: give seeds="),
+        ([ROWS[0], "seed=2"], "error: seed=2: the seeds of a row follow from its seed; give"),
+        ([ROWS[0], "data.seed=2"], "error: data.seed=2: the seeds of a row follow"),
+        ([ROWS[0], "experiment=a"], "error: experiment=a: give the name of the row"),
         ([ROWS[0], "paths.output_dir=a"], "error: paths.output_dir=a: give out="),
     ],
 )

@@ -86,3 +86,11 @@ def test_a_configuration_returns_after_its_posterior_was_zero() -> None:
         log_p = torch.full((16, 4), -500.0)  # now the third one alone explains the batch
         log_p[3] = 0.0
     assert q[3] > 0.99
+
+
+def test_one_configuration_is_left_whatever_the_threshold() -> None:
+    strategy = lasem(depth=2, narrowing=Narrowing(0.99999999))
+    strategy.begin_task(toy_visit())
+    strategy.active.recent.copy_(torch.tensor([0.1, 0.2, 0.3, 0.39999995, 1.0]))
+    strategy.active.decide(torch.tensor([0.1, 0.2, 0.3, 0.39999995]))
+    assert strategy.active.tree.configs == [strategy.network.candidates[3]]
