@@ -100,7 +100,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     if given.multirun and not (given.cfg or given.info):
         made = plan(given.overrides)
     if made is None:
-        errors.program(command)
+        command()
         return 0
     check_folder(made.folder)
     if made.points:
@@ -114,7 +114,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
         with cleared(new), held(made.folder), SweepMonitor(made) as watch:
             for place in (made.folder, made.folder / FAILURES):
                 remove_leftovers(place, alone=True)
-            errors.program(command)
+            command()
     except KeyboardInterrupt:  # while other processes ran
         return 128 + signal.SIGINT
     return 1 if watch.failed else 0

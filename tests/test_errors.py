@@ -156,3 +156,14 @@ def test_where_joblib_has_processes_all_is_taken_apart() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "half a line; [1, 2]\nnot reached\nothers first\n"
+
+
+@pytest.mark.parametrize("command", ["lifelong.run", "lifelong.cli run"])
+def test_a_sweep_of_which_a_run_failed_has_status_1(command: str, tmp_path: Path) -> None:
+    """In a process of its own, which ends at once."""
+    words = ["strategy=finetune", "lr=0.01,1e30", "data=digits", "tasks=1", "epochs=1"]
+    words += ["optimizer=sgd", "logger=none", f"paths.output_dir={tmp_path / 'sweep'}"]
+    call = [sys.executable, "-m", *command.split(), "-m", *words]
+    done = subprocess.run(call, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert "1 runs finished, 1 failed" in done.stdout
