@@ -38,6 +38,12 @@ def accuracy_label(results: Results) -> str:
     return f"{results.get('measured_on', 'test')} accuracy{how}, %"
 
 
+def chance_of(results: Results) -> list[float]:
+    """After each visit the mean accuracy by chance, in %, asked as the run is; empty if unknown."""
+    way = "class" if results.get("evaluate") == "class" else "task"
+    return [100 * value for value in results.get("chance", {}).get(way, ())]
+
+
 def matrix_of(results: Results) -> Matrix:
     """The accuracy matrix."""
     return from_rows(results["accuracy"], len(results["tasks"]))

@@ -107,9 +107,7 @@ class Results:
 
     def fits(self, row: str, wanted: dict[str, str]) -> bool:
         """Whether a row is one of those that a page wants."""
-        chosen = {"row": row}
-        for part in self.rows[row]["config"]["defaults"]:
-            chosen |= {key.removeprefix("override /"): str(value) for key, value in part.items()}
+        chosen = {"row": row} | tables.chosen(self.rows[row]["config"])
         return all(
             any(fnmatchcase(chosen.get(key, ""), one) for one in patterns.split(","))
             for key, patterns in wanted.items()

@@ -5,17 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from lifelong.comparison.ledger import (
-    Line,
-    digest,
-    environment,
-    figures,
-    judged,
-    published_cells,
-    short,
-)
+from lifelong.comparison.ledger import Line, described, figures, judged, place_of
 from lifelong.comparison.runs import options_of
-from lifelong.comparison.tables import published_of
 from lifelong.configuration.stored import SEEDS, read_plain
 
 
@@ -34,16 +25,11 @@ def begun(places: Iterable[Path]) -> list[Line]:
         if seconds is None:
             continue
         options = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
-        made = environment(place / "environment.json")
-        for metric in figures(config.get("published")):
-            line = {
-                "row": str(row), "stream": str(config["data"].get("name")), "metric": metric,
-                **published_cells(published_of(config.get("published") or {}, metric)),
-                "changed": " ".join(config.get("changed") or ()), "options": digest(options),
-                "machine": str(made["platform"]), "device": str(made["device"]),
-                "commit": short(str(made["commit"])), "seconds": f"{seconds:.0f}",
-            }  # fmt: skip
-            found.append(judged(line, {}))
+        names = {"row": str(row), "stream": str(config["data"].get("name"))}
+        published, changed = config.get("published") or {}, config.get("changed") or ()
+        for metric in figures(published):
+            said = described(metric, published, changed, options, seconds)
+            found.append(judged(place_of(place) | names | said, {}))
     return found
 
 

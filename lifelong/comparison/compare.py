@@ -89,11 +89,10 @@ def _page(
     from lifelong.drawing import image
 
     def drawn_as(name: str, figure: Figure) -> bytes:
-        path = out / "comparison_figures" / name
-        made = image(figure)
-        write_bytes(path.with_name(f"{name}.png"), made)
+        folder, made = out / "comparison_figures", image(figure)
+        write_bytes(folder / f"{name}.png", made)
         if pdf:
-            write_bytes(path.with_name(f"{name}.pdf"), image(figure, "pdf"))
+            write_bytes(folder / f"{name}.pdf", image(figure, "pdf"))
         return made
 
     pictures, above = [], list[tuple[str, bytes]]()

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lifelong.comparison import ledger
 from lifelong.comparison.groups import Group
 from lifelong.comparison.ledger import Line, digest
 from lifelong.measures.matrix import from_rows
-from lifelong.storage.files import write_text
 from lifelong.storage.results import visited
 
 COLUMNS = ("row", "changed", "seed", "options", "seen", "learned")
@@ -48,11 +46,12 @@ def _curves(results: dict[str, Any]) -> Line:
 
 
 def read(path: Path) -> list[Line]:
-    """The lines of the file; none where there is none."""
-    if not path.exists():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    """The lines of the file; none where there is none.
+
+    Raises:
+        ValueError: another table.
+    """
+    return ledger.read(path, COLUMNS)
 
 
 def record(path: Path, new: Sequence[Line]) -> None:
@@ -62,11 +61,7 @@ def record(path: Path, new: Sequence[Line]) -> None:
     now = {_row(line): line["options"] for line in new}
     kept = [line for line in read(path) if line["options"] == now.get(_row(line), line["options"])]
     found = {(*_row(line), int(line["seed"])): line for line in (*kept, *new)}
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(found[key] for key in sorted(found))
-    write_text(path, text.getvalue())
+    ledger.write(path, (found[key] for key in sorted(found)), COLUMNS)
 
 
 def _row(line: Line) -> tuple[str, str]:

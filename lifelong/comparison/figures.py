@@ -14,7 +14,9 @@ from lifelong.comparison.runs import Run
 from lifelong.comparison.statistics import summarize
 from lifelong.drawing import (
     INK,
+    Results,
     accuracy_label,
+    chance_of,
     hue,
     legend,
     panels,
@@ -74,13 +76,10 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
         axes.plot(steps, mean, style, color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
-    first = groups[0].runs[0].results
-    way = key.removeprefix(f"{ACCURACY}_")
-    way = ("class" if first.get("evaluate") == "class" else "task") if key == ACCURACY else way
-    if chance := first.get("chance", {}).get(way):
-        level = [100 * value for value in chance]
-        axes.plot(range(len(level)), level, ":", color=INK, lw=1, label="by chance")
-    visits = first["visits"]
+    asked = _asked(groups, key)
+    if chance := chance_of(asked):
+        axes.plot(range(len(chance)), chance, ":", color=INK, lw=1, label="by chance")
+    visits = asked["visits"]
     ticks = range(0, len(visits), stride(len(visits)))
     axes.set_xticks(ticks, [str(visits[tick]) for tick in ticks])
     axes.set(xlabel="after learning task", ylabel=f"mean {_accuracy(groups, key)}")
@@ -180,9 +179,14 @@ def _means(run: Run, key: str) -> list[float]:
 
 
 def _accuracy(groups: Sequence[Group], key: str = ACCURACY) -> str:
+    return accuracy_label(_asked(groups, key))
+
+
+def _asked(groups: Sequence[Group], key: str) -> Results:
+    """The results of a run of a table, as if it had been asked in the way of a matrix."""
     results = groups[0].runs[0].results
     way = key.removeprefix(f"{ACCURACY}_")
-    return accuracy_label(results if key == ACCURACY else {**results, "evaluate": way})
+    return results if key == ACCURACY else {**results, "evaluate": way}
 
 
 def _height(groups: Sequence[Group]) -> float:

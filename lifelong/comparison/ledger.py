@@ -51,19 +51,22 @@ def lines(groups: Iterable[Group]) -> list[Line]:
 
 def figures(published: Mapping[str, Any] | None) -> list[str]:
     """The metrics that a row is judged by."""
-    found = [metric for metric in published or () if metric not in (*TIMES, WEIGHTS_LEFT)]
-    return found or ["final_accuracy"]
+    return published_figures(published) or ["final_accuracy"]
+
+
+def published_figures(published: Mapping[str, Any] | None) -> list[str]:
+    """Those of what a paper says of a row that are metrics of a run."""
+    return [metric for metric in published or () if metric not in (*TIMES, WEIGHTS_LEFT)]
 
 
 def _by_place(group: Group) -> list[tuple[Group, Line]]:
     """Its runs of each machine and device, and where these were made."""
     parts: dict[tuple[str, str], tuple[list[Run], dict[str, None]]] = {}
     for run in group.runs:
-        made = environment(run.folder / "environment.json")
-        place = str(made["platform"]), str(made["device"])
-        runs, commits = parts.setdefault(place, ([], {}))
+        made = place_of(run.folder)
+        runs, commits = parts.setdefault((made["machine"], made["device"]), ([], {}))
         runs.append(run)
-        commits[short(str(made["commit"]))] = None
+        commits[made["commit"]] = None
     return [
         (replace(group, runs=runs), {"machine": m, "device": d, "commit": " ".join(commits)})
         for (m, d), (runs, commits) in parts.items()
@@ -82,14 +85,24 @@ def _line(group: Group, place: Line, metric: str) -> Line:
         for run in group.runs
         if not math.isnan(run.value(metric))
     }
-    seconds = [run.value("seconds") for run in group.runs]
-    made = place | {
-        "row": first.choices["experiment"], "stream": str(first.results["data"]),
-        "metric": metric, **published_cells(published_of(group.published, metric)),
-        "changed": " ".join(group.changed), "options": digest(group.options),
-        "seconds": f"{summarize(seconds).mean:.0f}",
+    seconds = summarize([run.value("seconds") for run in group.runs]).mean
+    names = {"row": first.choices["experiment"], "stream": str(first.results["data"])}
+    said = described(metric, group.published, group.changed, group.options, seconds)
+    return judged(place | names | said, found)
+
+
+def described(
+    metric: str,
+    published: Mapping[str, Any],
+    changed: Sequence[str],
+    options: Mapping[str, Any],
+    seconds: float,
+) -> Line:
+    """Of a figure of a row what a line says beside its names, its place and what came out."""
+    return {
+        "metric": metric, **published_cells(published_of(published, metric)),
+        "changed": " ".join(changed), "options": digest(options), "seconds": f"{seconds:.0f}",
     }  # fmt: skip
-    return judged(made, found)
 
 
 def published_cells(found: tuple[float, float | None] | None) -> Line:
@@ -105,15 +118,16 @@ def digest(options: Mapping[str, Any]) -> str:
     return f"{zlib.crc32(text.encode()):08x}"
 
 
-def short(commit: str) -> str:
-    """Of a commit; with `+` where the checkout had changes."""
-    return commit[:12] + "+" * commit.endswith("+")
-
-
-def environment(path: Path) -> dict[str, Any]:
-    """Commit, platform and device of a run."""
+def place_of(folder: Path) -> Line:
+    """Machine, device and commit of a run; the commit with `+` where the checkout had changes."""
     unknown = dict.fromkeys(("commit", "platform", "device"), "unknown")
-    return unknown | (read_json(path) if path.exists() else {})
+    path = folder / "environment.json"
+    made = unknown | (read_json(path) if path.exists() else {})
+    commit = str(made["commit"])
+    return {
+        "machine": str(made["platform"]), "device": str(made["device"]),
+        "commit": commit[:12] + "+" * commit.endswith("+"),
+    }  # fmt: skip
 
 
 def judged(line: Line, found: dict[int, float]) -> Line:
@@ -150,20 +164,29 @@ def _text(value: float, digits: int = 3) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
-def read(path: Path) -> list[Line]:
-    """The lines of a ledger; none where there is no file.
+def read(path: Path, columns: Sequence[str] = COLUMNS) -> list[Line]:
+    """The lines of a ledger, or of another table; none where there is no file.
 
     Raises:
-        ValueError: another table.
+        ValueError: a table of other columns.
     """
     if not path.exists():
         return []
     with path.open(encoding="utf-8", newline="") as file:
         table = csv.DictReader(file)
         found = list(table)
-    if tuple(table.fieldnames or ()) != COLUMNS:
-        raise ValueError(f"ledger={path}: another table; it has {', '.join(COLUMNS)}")
+    if tuple(table.fieldnames or ()) != tuple(columns):
+        raise ValueError(f"ledger={path}: another table; it has {', '.join(columns)}")
     return found
+
+
+def write(path: Path, lines: Iterable[Line], columns: Sequence[str] = COLUMNS) -> None:
+    """Writes what `read` reads."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, columns, lineterminator="\n")
+    table.writeheader()
+    table.writerows(lines)
+    write_text(path, text.getvalue())
 
 
 def record(path: Path, new: Sequence[Line]) -> list[Line]:
@@ -186,11 +209,7 @@ def record(path: Path, new: Sequence[Line]) -> list[Line]:
             commits = [*before["commit"].split(), *line["commit"].split()]
             merged["commit"] = " ".join(dict.fromkeys(commits))
         kept[_key(line)] = merged
-    text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows(kept[key] for key in sorted(kept))
-    write_text(path, text.getvalue())
+    write(path, (kept[key] for key in sorted(kept)))
     return [kept[key] for key in dict.fromkeys(map(_key, new))]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from html import escape
 
 from lifelong.comparison.tables import NOTE, PAIRED, Grid, tests
 from lifelong.measures.metrics import caption_of
+from lifelong.report import html
 
 CAPTIONS = {
     "accuracy_along_stream": "Mean accuracy of the seen tasks after each task was learned; bands: "
@@ -24,9 +24,6 @@ CAPTIONS = {
     "accuracy_matrices": "Mean accuracy of each task (columns) after each task was learned (rows).",
 }
 _STYLE = """
-:root{color-scheme:light dark;--ink:#222831;--soft:#5b6570;--line:#d8dde3;--page:#fff;--box:#f4f6f8}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a3adb8;--line:#3a424c;--page:#171b21;
---box:#20262e}}
 *{box-sizing:border-box}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:80rem;
 margin:0 auto;padding:1rem}
@@ -103,9 +100,9 @@ def page(
     return (
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width"><link rel="icon" href="data:,">'
-        f"<title>Comparison</title><style>{_STYLE}</style><h1>Comparison</h1><p>{escape(about)}</p>"
+        f"<title>Comparison</title><style>{html.THEME}{_STYLE}</style><h1>Comparison</h1><p>{escape(about)}</p>"
         f"<p>{_signs(NOTE)} A click on a heading sorts.</p>"
-        f"{''.join(_figure(*each) for each in above)}{''.join(sections)}"
+        f"{''.join(html.figure(image, told) for told, image in above)}{''.join(sections)}"
         f"<script>{_SCRIPT}</script></html>\n"
     )
 
@@ -126,16 +123,8 @@ def _section(grid: Grid, pictures: Mapping[str, bytes]) -> str:
         )
     parts.append('<div class="figures">')
     for name, image in pictures.items():
-        parts.append(_figure(caption_of(name, CAPTIONS), image))
+        parts.append(html.figure(image, caption_of(name, CAPTIONS)))
     return "".join([*parts, "</div></section>"])
-
-
-def _figure(told: str, image: bytes) -> str:
-    code, caption = base64.b64encode(image).decode(), escape(told)
-    return (
-        f'<figure><img alt="{caption}" src="data:image/png;base64,{code}">'
-        f"<figcaption>{caption}</figcaption></figure>"
-    )
 
 
 def _table(

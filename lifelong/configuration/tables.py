@@ -100,6 +100,16 @@ def _config(parts: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
     return {"defaults": defaults, **config, **({"published": published} if published else {})}
 
 
+def chosen(row: Mapping[str, Any]) -> dict[str, str]:
+    """The members that the configuration of a row chooses, by group.
+
+    >>> chosen({"defaults": [{"override /data": "digits"}, {"override /strategy": "er"}]})
+    {'data': 'digits', 'strategy': 'er'}
+    """
+    pairs = (pair for part in row["defaults"] for pair in part.items())
+    return {key.removeprefix("override /"): str(member) for key, member in pairs}
+
+
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(first)
     for key, value in second.items():

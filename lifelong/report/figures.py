@@ -13,6 +13,7 @@ from lifelong.drawing import (
     INK,
     Results,
     accuracy_label,
+    chance_of,
     hue,
     legend,
     matrix_of,
@@ -93,10 +94,8 @@ def accuracy_curves(results: Results) -> Figure:
         )
     means = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else math.nan for row in matrix]
     axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
-    way = "class" if results.get("evaluate") == "class" else "task"
-    if chance := results.get("chance", {}).get(way):
-        level = 100 * np.array(chance)
-        axes.plot(steps, level, ":", color=INK, lw=1, label="mean by chance")
+    if chance := chance_of(results):
+        axes.plot(steps, chance, ":", color=INK, lw=1, label="mean by chance")
     after = results.get("published", {}).get("average_accuracy_after", {})
     known = sorted((int(visits) - 1, value) for visits, value in after.items())
     if known := [point for point in known if point[0] < len(matrix)]:

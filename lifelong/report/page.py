@@ -6,7 +6,6 @@ pdf=true also draws figures/*.pdf, for a paper.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -23,6 +22,7 @@ from lifelong.drawing import Drawing, image
 from lifelong.errors import command, debugging, reason
 from lifelong.measures.matrix import learned_at
 from lifelong.measures.metrics import caption_of, how_asked, metric_of, other_way, percent
+from lifelong.report import html
 from lifelong.report.figures import figures
 from lifelong.storage.files import write_bytes, write_text
 from lifelong.storage.results import IN_REPORTS, read_results, visited
@@ -45,10 +45,6 @@ _CAPTIONS = {
     "validation_curves": "Validation accuracy of each task while it is learned.",
 }
 _STYLE = """
-:root{color-scheme:light dark;--ink:#222831;--soft:#5b6570;--line:#d8dde3;--page:#fff;--box:#f4f6f8;
---link:#1f6fb4}
-@media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a3adb8;--line:#3a424c;--page:#171b21;
---box:#20262e;--link:#7db7ec}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:62rem;
 margin:0 auto;padding:1rem}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2rem 0 .5rem}a{color:var(--link)}
@@ -101,11 +97,7 @@ def write_report(folder: Path, trust: bool = False, pdf: bool = False) -> None:
             caption = caption.replace("; crosses: the mean that a paper published", "")
         if results.get("measured_on") == "validation":
             caption = caption.replace("Test accuracy", "Validation accuracy")
-        code = base64.b64encode(content).decode()
-        pictures.append(
-            f'<figure><img alt="{name}" src="data:image/png;base64,{code}">'
-            f"<figcaption>{escape(caption)}</figcaption></figure>"
-        )
+        pictures.append(html.figure(content, caption, name))
     title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
     files = {
         name: (folder / name).read_text(encoding="utf-8")
@@ -129,7 +121,7 @@ def write_report(folder: Path, trust: bool = False, pdf: bool = False) -> None:
         folder / "report.html",
         '<!doctype html><html lang="en"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width">'
-        f"<title>{title}</title><style>{_STYLE}</style>{''.join(body)}</html>\n",
+        f"<title>{title}</title><style>{html.THEME}{_STYLE}</style>{''.join(body)}</html>\n",
     )
 
 

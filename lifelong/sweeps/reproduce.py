@@ -76,7 +76,8 @@ def _reproduced(arguments: Sequence[str]) -> int:
     known = read_ledger(ledger)  # which refuses another table before hours of work
     until = time.monotonic() + _seconds(given["hours"])
     if TODO in arguments:
-        wanted = {row: tables.rows(FOLDER / "tables")[row]["config"] for row in rows or _all()}
+        cells = tables.rows(FOLDER / "tables")
+        wanted = {row: cell["config"] for row, cell in cells.items() if not rows or row in rows}
         left = todo(wanted, known, _seeds(given["seeds"] or WANTED), _device(overrides))
         if given["hours"] is None:
             print(table(left))
@@ -88,10 +89,6 @@ def _reproduced(arguments: Sequence[str]) -> int:
         )
     runs = _Runs(out, ledger, overrides)
     return runs.of(rows, _seeds(given["seeds"] or WANTED[:1]), given["cores"], until)
-
-
-def _all() -> list[str]:
-    return list(tables.rows(FOLDER / "tables"))
 
 
 def _named(given: Sequence[str]) -> list[str]:

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from lifelong.comparison.ledger import Line
-from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT
+from lifelong.comparison.ledger import Line, published_figures
+from lifelong.configuration.tables import chosen
 
 UNKNOWN = 3600.0  # seconds that a run is taken to last where nothing is known
 
@@ -59,16 +59,13 @@ def todo(
         if not line["changed"] and line["seeds"]:
             done.setdefault(line["row"], set()).update(map(int, line["seeds"].split(",")))
     for row, config in rows.items():
-        figures = [name for name in config.get("published", {}) if name not in _NO_FIGURES]
+        figures = published_figures(config.get("published"))
         left = [seed for seed in seeds if seed not in done.get(row, ())]
         if figures and left:
             had = len(done.get(row, ()))
             found.append(Open(row, stream_of(config), len(figures), had, left))
     _time(found, rows, [line for line in lines if (line["device"] == "cpu") == (device == "cpu")])
     return sorted(found, key=lambda each: (-each.value, each.row))
-
-
-_NO_FIGURES = (*TIMES, WEIGHTS_LEFT)
 
 
 def _time(
@@ -94,8 +91,7 @@ def _time(
 
 def stream_of(config: Mapping[str, Any]) -> str:
     """The member of `data=` of a row."""
-    chosen = {key: value for part in config["defaults"] for key, value in part.items()}
-    return str(chosen.get("override /data", ""))
+    return chosen(config).get("data", "")
 
 
 def _epochs(config: Mapping[str, Any]) -> float:

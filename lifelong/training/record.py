@@ -96,10 +96,12 @@ class Record:
         `task`: among the classes of the image's task; `class`: among all classes met.
         """
         found: dict[str, list[float]] = {"task": [], "class": []}
-        for visit in range(1, self.steps + 1 if self.classes else 1):
-            met = [self.classes[task] for task in sorted(set(self.visits[:visit]))]
-            found["task"].append(sum(1 / len(numbers) for numbers in met) / len(met))
-            found["class"].append(1 / len({number for numbers in met for number in numbers}))
+        shares, classes = dict[int, float](), set[int]()  # of the tasks met
+        for task in self.visits[: self.steps] if self.classes else ():
+            shares[task] = 1 / len(self.classes[task])
+            classes.update(self.classes[task])
+            found["task"].append(sum(shares.values()) / len(shares))
+            found["class"].append(1 / len(classes))
         return found
 
     def peak(self) -> list[float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -165,7 +165,7 @@ class ActiveConfigurations(nn.Module):
             self.register_buffer("kept", torch.ones(len(candidates), dtype=torch.bool))
             self.register_buffer("waits", torch.zeros(2, dtype=torch.long))  # epochs: left, in all
             self.register_buffer("held", torch.zeros(2, dtype=torch.long))  # winner, its epochs
-        self.tree, self.rows, self.decided = tree, cast("Tensor | slice", slice(None)), False
+        self.begin_epoch()
 
     def restart(self) -> None:
         """Begins anew, with all."""
@@ -183,7 +183,8 @@ class ActiveConfigurations(nn.Module):
 
     def begin_epoch(self) -> None:
         """Evaluates what the epochs before left; or all, until the first batch has decided."""
-        self.tree, self.rows = self.whole, slice(None)
+        self.tree = self.whole
+        self.rows: Tensor | slice = slice(None)
         self.decided = not self.narrowing.below
         if self.committed:
             self._keep(self.held[:1])
