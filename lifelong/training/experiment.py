@@ -173,6 +173,8 @@ class Experiment:
                 state = self._checkpoint(visit, finished=False)
                 state.epoch, state.best, state.late = done, validation.best, validation.late
                 state.optimizer = self.strategy.optimizer_state()
+                spent = self._spent(time.perf_counter() - begun, tested())
+                state.record = {**state.record, "seconds": spent}
                 state.save(self.folder, self.keep)
 
         if number > 0 and saved is None:  # what the method did between rounds is in it
@@ -181,6 +183,10 @@ class Experiment:
         callbacks = [EpochSeeds(seed, first), validation, Logging(list(self.loggers))]
         anytime = self._anytime(visit)
         callbacks += [] if anytime is None else [anytime]
+
+        def tested() -> float:
+            return validation.seconds + (0 if anytime is None else anytime.seconds)
+
         if self.checkpoint_every:
             callbacks.append(Saving(self.checkpoint_every, first, save))
         if not self.terminal.progress.disable:
@@ -195,14 +201,21 @@ class Experiment:
         )
         self.stream.several = takes_several(trainer, self.strategy)
         self.strategy.train()  # Lightning leaves modules as they are; methods say what stays still
-        with self._clock("train"):
+        begun = time.perf_counter()
+        try:
             trainer.fit(self.strategy, datamodule=self.stream)
             self.strategy.to(self.device)  # a Trainer leaves it on the CPU
+        finally:
+            self.record.seconds = self._spent(time.perf_counter() - begun, tested())
         self._count_costs()
-        tested = validation.seconds + (0 if anytime is None else anytime.seconds)
-        self.record.seconds["train"] -= tested
-        self.record.seconds["evaluate"] += tested
         return self._outcome(trainer, validation, now.score_on)
+
+    def _spent(self, passed: float, tested: float) -> dict[str, float]:
+        """Seconds of the run when so many have passed in a round, in a part of them tests."""
+        seconds = self.record.seconds
+        return seconds | {
+            "train": seconds["train"] + passed - tested, "evaluate": seconds["evaluate"] + tested
+        }  # fmt: skip
 
     def _check_passes(self, now: Round, number: int) -> None:
         if self.stream.online and (number > 0 or now.epochs not in (None, 1)):

@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import torch
 
+from lifelong.comparison.begun import expected
+from lifelong.storage.checkpoint import latest
 from tests.conftest import state_of
 from tests.processes import Command
-from tests.test_contract import FAST, assert_resumes
+from tests.test_contract import FAST, assert_resumes, stopped_everywhere
 
 OPTIONS = {
     "lasem": ["strategy=lasem_hps", "epochs=4", "checkpoint_every=1"],
@@ -132,3 +134,20 @@ def test_transforms_of_a_library_go_on_bit_equal(tmp_path: Path) -> None:
     options = ["strategy=er", "tasks=2", "epochs=3", "checkpoint_every=2", "augment=library"]
     options += [f"data.train_transform.transforms=[{transform}]", "lr=0.01"]
     assert_resumes(tmp_path, [*FAST, *options], after=2)
+
+
+def test_a_checkpoint_inside_a_task_has_the_seconds_until_then(tmp_path: Path) -> None:
+    """So those of a run that was stopped there count, and say what a whole one takes."""
+    options = ["data=digits", "batch_size=32", "tasks=2", "trainer=cpu", "strategy=finetune"]
+    whole, stops = stopped_everywhere(tmp_path, [*options, "epochs=3", "checkpoint_every=1"])
+    saved = [latest(folder)[0] for folder in stops]
+    spent = [one.record["seconds"]["train"] for one in saved if one is not None]
+    assert len(spent) == len(stops) == 6  # after each epoch but the last of a task, and each task
+    assert spent[0] > 0
+    assert spent == sorted(set(spent))
+    total = json.loads((whole / "results.json").read_text())["seconds"]["train"]
+    assert spent[-1] == pytest.approx(total, abs=1e-3)
+    evaluated = [one.record["seconds"]["evaluate"] for one in saved if one is not None]
+    assert evaluated[0] > 0
+    assert expected(stops[0], 3) == pytest.approx(6 * spent[0])  # an epoch of three, two tasks
+    assert expected(stops[4], 3) == pytest.approx(spent[4] * 2 / (1 + 2 / 3))
