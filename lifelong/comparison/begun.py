@@ -26,9 +26,8 @@ def begun(places: Iterable[Path]) -> list[Line]:
             continue
         options = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
         names = {"row": str(row), "stream": str(config["data"].get("name"))}
-        published, changed = config.get("published") or {}, config.get("changed") or ()
-        for metric in figures(published):
-            said = described(metric, published, changed, options, seconds)
+        for metric in figures(config.get("published")):
+            said = described(metric, config, options, seconds)
             found.append(judged(place_of(place) | names | said, {}))
     return found
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lifelong.comparison import ledger
 from lifelong.comparison.groups import Group
-from lifelong.comparison.ledger import Line, digest
+from lifelong.comparison.ledger import Line, changes, digest
 from lifelong.measures.matrix import from_rows
 from lifelong.storage.results import visited
 
@@ -25,7 +25,7 @@ def curves(groups: Iterable[Group]) -> list[Line]:
     """
     return [
         {
-            "row": str(run.choices["experiment"]), "changed": " ".join(group.changed),
+            "row": str(run.choices["experiment"]), "changed": changes(run.config),
             "seed": str(run.results["seed"]), "options": digest(group.options),
             **_curves(run.results),
         }
@@ -51,16 +51,25 @@ def read(path: Path) -> list[Line]:
     Raises:
         ValueError: another table.
     """
-    return ledger.read(path, COLUMNS)
+    return ledger.read_table(path, COLUMNS)
 
 
-def record(path: Path, new: Sequence[Line]) -> None:
-    """Puts lines in, in place of those of the same run, and of a row as it was before."""
-    if not new:
+def record(path: Path, new: Sequence[Line], rows: Iterable[Line]) -> None:
+    """Puts lines in, in place of those of the same run, and of a row as it was before.
+
+    Args:
+        path: of the file.
+        new: lines of runs.
+        rows: lines of the ledger; of other versions of these rows nothing is kept.
+    """
+    now = {_row(line): line["options"] for line in rows}
+    kept = [
+        line for line in (*read(path), *new)
+        if line["options"] == now.get(_row(line), line["options"])
+    ]  # fmt: skip
+    found = {(*_row(line), int(line["seed"])): line for line in kept}
+    if not found:
         return
-    now = {_row(line): line["options"] for line in new}
-    kept = [line for line in read(path) if line["options"] == now.get(_row(line), line["options"])]
-    found = {(*_row(line), int(line["seed"])): line for line in (*kept, *new)}
     ledger.write(path, (found[key] for key in sorted(found)), COLUMNS)
 
 

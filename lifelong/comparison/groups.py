@@ -17,6 +17,7 @@ import numpy as np
 
 from lifelong.comparison.runs import ORDERS, SCENARIO, Run, many, table_of
 from lifelong.comparison.statistics import summarize
+from lifelong.configuration.overrides import key_of
 from lifelong.configuration.stored import SEEDS
 from lifelong.measures.matrix import against, from_rows
 from lifelong.storage.results import visited
@@ -47,7 +48,8 @@ class Group:
     def changed(self) -> list[str]:
         """Overrides by which a run is not the experiment that the published figures are of."""
         found = (text for run in self.runs for text in run.config.get("changed") or ())
-        return list(dict.fromkeys(found))
+        free = {*SEEDS} - {*ORDERS}  # over which runs are averaged
+        return list(dict.fromkeys(text for text in found if key_of(text) not in free))
 
     def values(self, metric: str) -> list[float]:
         """Of the runs that have it."""

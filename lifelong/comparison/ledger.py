@@ -10,17 +10,27 @@ import csv
 import io
 import json
 import math
+import shlex
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
 from lifelong.comparison.groups import Group
-from lifelong.comparison.runs import Run
+from lifelong.comparison.runs import Run, options_of
 from lifelong.comparison.statistics import summarize, tolerance
 from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published_of
+from lifelong.configuration.complete import complete
+from lifelong.configuration.compose import composed
+from lifelong.configuration.overrides import spelled
+from lifelong.configuration.plain import as_dict
+from lifelong.configuration.stored import DEVICE, SEEDS
 from lifelong.storage.files import read_json, write_text
 
 COLUMNS = (
@@ -29,6 +39,7 @@ COLUMNS = (
     *("options", "commit", "machine", "device", "seconds"),
 )
 SAME = ("row", "metric", "changed", "machine", "device")  # a ledger has one line of them
+UNNAMED = (*SEEDS, *DEVICE, "name")  # options that make no other row
 Line = dict[str, str]
 
 
@@ -56,21 +67,30 @@ def figures(published: Mapping[str, Any] | None) -> list[str]:
 
 def published_figures(published: Mapping[str, Any] | None) -> list[str]:
     """Those of what a paper says of a row that are metrics of a run."""
-    return [metric for metric in published or () if metric not in (*TIMES, WEIGHTS_LEFT)]
+    return [
+        metric for metric, figure in (published or {}).items()
+        if metric not in (*TIMES, WEIGHTS_LEFT) and not isinstance(figure, Mapping)  # by task
+    ]  # fmt: skip
 
 
 def _by_place(group: Group) -> list[tuple[Group, Line]]:
-    """Its runs of each machine and device, and where these were made."""
-    parts: dict[tuple[str, str], tuple[list[Run], dict[str, None]]] = {}
+    """Its runs of each machine, device and change of the row, and where these were made."""
+    parts: dict[tuple[str, str, str], tuple[list[Run], dict[str, None]]] = {}
     for run in group.runs:
         made = place_of(run.folder)
-        runs, commits = parts.setdefault((made["machine"], made["device"]), ([], {}))
+        key = made["machine"], made["device"], changes(run.config)
+        runs, commits = parts.setdefault(key, ([], {}))
         runs.append(run)
         commits[made["commit"]] = None
     return [
         (replace(group, runs=runs), {"machine": m, "device": d, "commit": " ".join(commits)})
-        for (m, d), (runs, commits) in parts.items()
+        for (m, d, _), (runs, commits) in parts.items()
     ]
+
+
+def changes(config: Mapping[str, Any]) -> str:
+    """By what a run is not the row itself: overrides as a shell reads them, always alike."""
+    return shlex.join(sorted(map(spelled, config.get("changed") or ())))
 
 
 def _finished(part: tuple[Group, Line]) -> float:
@@ -87,21 +107,18 @@ def _line(group: Group, place: Line, metric: str) -> Line:
     }
     seconds = summarize([run.value("seconds") for run in group.runs]).mean
     names = {"row": first.choices["experiment"], "stream": str(first.results["data"])}
-    said = described(metric, group.published, group.changed, group.options, seconds)
+    said = described(metric, first.config, group.options, seconds)
     return judged(place | names | said, found)
 
 
 def described(
-    metric: str,
-    published: Mapping[str, Any],
-    changed: Sequence[str],
-    options: Mapping[str, Any],
-    seconds: float,
+    metric: str, config: Mapping[str, Any], options: Mapping[str, Any], seconds: float
 ) -> Line:
     """Of a figure of a row what a line says beside its names, its place and what came out."""
+    published = published_of(config.get("published") or {}, metric)
     return {
-        "metric": metric, **published_cells(published_of(published, metric)),
-        "changed": " ".join(changed), "options": digest(options), "seconds": f"{seconds:.0f}",
+        "metric": metric, **published_cells(published), "changed": changes(config),
+        "options": digest(options), "seconds": f"{seconds:.0f}",
     }  # fmt: skip
 
 
@@ -113,9 +130,25 @@ def published_cells(found: tuple[float, float | None] | None) -> Line:
 
 
 def digest(options: Mapping[str, Any]) -> str:
-    """Of all options but seeds: a row of another one is another row."""
-    text = json.dumps(options, sort_keys=True, default=str)
+    """Of all options but seeds, the device and the name: a row of another one is another row.
+
+    What is false, zero or empty is left out, so that an option that is new, and that a row does not
+    use, makes no other row of it.
+    """
+    said = {key: value for key, value in options.items() if value and key not in UNNAMED}
+    text = json.dumps(said, sort_keys=True, default=str)
     return f"{zlib.crc32(text.encode()):08x}"
+
+
+def digest_now(line: Line) -> str | None:
+    """The digest of a line's row as it is today; None if there is no such row any more."""
+    try:
+        config = composed([f"experiment={line['row']}", *shlex.split(line["changed"])])
+        OmegaConf.set_struct(config, False)
+        complete(config)
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return None
+    return digest(options_of(as_dict(config)))
 
 
 def place_of(folder: Path) -> Line:
@@ -136,11 +169,12 @@ def judged(line: Line, found: dict[int, float]) -> Line:
     ours = summarize([float(f"{value:.6g}") for value in values])
     theirs = float(line["published"]) if line["published"] else math.nan
     deviation = float(line["published_deviation"]) if line["published_deviation"] else None
-    allowed, difference = tolerance(ours, deviation), ours.mean - theirs
+    difference = ours.mean - theirs
     judgeable = bool(found and line["published"])
     extent = "reduced" if line["changed"] else "full"
     seeds = ",".join(map(str, sorted(found)))
     command = ["lifelong reproduce", line["row"], f"seeds={seeds}" * bool(found), line["changed"]]
+    allowed = tolerance(ours, deviation) + rounding(line["published"], line["published_deviation"])
     made = line | {
         "ours": _text(ours.mean, 4), "deviation": _text(ours.std),
         "difference": _text(difference), "tolerance": _text(allowed) if judgeable else "",
@@ -150,6 +184,15 @@ def judged(line: Line, found: dict[int, float]) -> Line:
         "command": " ".join(filter(None, command)),
     }  # fmt: skip
     return {key: made[key] for key in COLUMNS}
+
+
+def rounding(*published: str) -> float:
+    """Half a unit of the last digit that a paper prints of a figure; the most digits count.
+
+    >>> rounding("63", ""), rounding("52.5", "1.38")
+    (0.5, 0.005)
+    """
+    return 0.5 * 0.1 ** max(len(text.partition(".")[2]) for text in published)
 
 
 def _verdict(difference: float, allowed: float, line: Line) -> str:
@@ -164,11 +207,29 @@ def _text(value: float, digits: int = 3) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}g}"
 
 
-def read(path: Path, columns: Sequence[str] = COLUMNS) -> list[Line]:
-    """The lines of a ledger, or of another table; none where there is no file.
+def read(path: Path) -> list[Line]:
+    """The lines of a ledger; none where there is no file.
 
     Raises:
-        ValueError: a table of other columns.
+        ValueError: another table, or a line that is damaged.
+    """
+    found = read_table(path, COLUMNS)
+    for number, line in enumerate(found, 2):
+        try:
+            judged(line, values_of(line))
+            told(line)
+            shlex.split(line["changed"])
+            float(line["seconds"])
+        except (ValueError, KeyError) as error:
+            raise ValueError(f"{path}: line {number} is damaged ({error})") from None
+    return found
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
+    """The lines of a table of known columns; none where there is no file.
+
+    Raises:
+        ValueError: a table of other columns, or a line that is cut off.
     """
     if not path.exists():
         return []
@@ -177,6 +238,9 @@ def read(path: Path, columns: Sequence[str] = COLUMNS) -> list[Line]:
         found = list(table)
     if tuple(table.fieldnames or ()) != tuple(columns):
         raise ValueError(f"ledger={path}: another table; it has {', '.join(columns)}")
+    for number, line in enumerate(found, 2):
+        if None in line or None in line.values():
+            raise ValueError(f"{path}: line {number} is damaged: it has not {len(columns)} cells")
     return found
 
 
@@ -189,18 +253,31 @@ def write(path: Path, lines: Iterable[Line], columns: Sequence[str] = COLUMNS) -
     write_text(path, text.getvalue())
 
 
-def record(path: Path, new: Sequence[Line]) -> list[Line]:
+def record(
+    path: Path, new: Sequence[Line], note: Callable[[str], Any] = lambda text: None
+) -> list[Line]:
     """Puts lines into a ledger, which is written anew; gives them as they stand there.
 
     Seeds of the same row, options and machine go into one line; a seed that is run again replaces
-    what it had. A row that is no longer what it was, in any option, replaces its line. A run that
-    is only begun adds nothing to finished ones.
+    what it had. A row that is no longer what it was, in any option, replaces its line; a run of a
+    row as it was before is left out. A run that is only begun adds nothing to finished ones.
+
+    Args:
+        path: of the ledger.
+        new: lines of runs.
+        note: told what is taken out or left out.
     """
-    kept = {_key(line): line for line in read(path)}
+    kept, taken = {_key(line): line for line in read(path)}, list[Line]()
     for line in new:
         before = kept.get(_key(line))
         if before is not None and before["options"] != line["options"]:
+            if before["options"] == digest_now(line):
+                note(f"{line['row']}: left out, since it is of the row as it was before")
+                continue
+            what = f"its seeds {before['seeds']}" if before["seeds"] else "what was begun of it"
+            note(f"{line['row']}: {what} are taken out, since they are of the row as it was before")
             before = None
+        taken.append(line)
         if before is not None and before["seeds"] and not line["seeds"]:
             continue
         found = {} if before is None else values_of(before)
@@ -210,7 +287,7 @@ def record(path: Path, new: Sequence[Line]) -> list[Line]:
             merged["commit"] = " ".join(dict.fromkeys(commits))
         kept[_key(line)] = merged
     write(path, (kept[key] for key in sorted(kept)))
-    return [kept[key] for key in dict.fromkeys(map(_key, new))]
+    return [kept[key] for key in dict.fromkeys(map(_key, taken))]
 
 
 def _key(line: Line) -> tuple[str, ...]:

@@ -13,8 +13,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from lifelong.configuration.overrides import is_unnamed, key_of, quoted
-from lifelong.configuration.stored import SEEDS
+from lifelong.configuration.overrides import is_unnamed, key_of, quoted, spelled
+from lifelong.configuration.stored import DEVICE
 
 UNTOLD = ("logger",)  # groups whose member says nothing of the results
 _OTHERS = ("hydra/", "hydra.")  # overrides that compose nothing of a run
@@ -109,11 +109,24 @@ def note_choices(
     }  # fmt: skip
     if config.choices.get("experiment") is not None:
         given = {key_of(text): text for text in overrides}
-        config.changed = [text for key, text in given.items() if not _as_published(key)]
+        changes = [text for key, text in given.items() if not _as_published(key, config)]
+        config.changed = sorted(map(spelled, changes))
 
 
-def _as_published(key: str) -> bool:
-    """Whether a run with this override is still the experiment that it names."""
-    others = ("experiment", "trainer", "name", "evaluate_every")
-    seeds = set(SEEDS) - {"data.class_seed", "data.order_seed"}
-    return is_unnamed(key) or key in seeds or key in others
+def _as_published(key: str, config: DictConfig) -> bool:
+    """Whether a run with this override is still the experiment that it names.
+
+    It is on another device, and with another `seed`, from which all others follow.
+    """
+    if key == "trainer":
+        return _computes_alike(config)
+    return is_unnamed(key) or key in ("experiment", "name", "seed", *DEVICE)
+
+
+def _computes_alike(config: DictConfig) -> bool:
+    """Whether the trainer's member decides nothing but the device."""
+    usual = OmegaConf.load(FOLDER / "trainer" / "auto.yaml")
+    free = {key.removeprefix("trainer.") for key in DEVICE} | {"threads", "cuda_graphs"}
+    keys = {*config.trainer, *usual} - free
+    alike = all(config.trainer.get(key) == usual.get(key) for key in keys)
+    return alike and config.compile == main_file().compile

@@ -45,6 +45,20 @@ def readable(override: str) -> str:
     return f"{key}={quoted(value)}" if sign and foreign and known else override
 
 
+def spelled(override: str) -> str:
+    """An override as it is always written, however many blanks and signs it was given with.
+
+    >>> spelled("+schedule.at=[5, 6]"), spelled("~schedule"), spelled("lr=1e-4")
+    ('schedule.at=[5,6]', '~schedule', 'lr=0.0001')
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    found = OverridesParser.create().parse_override(override)
+    if found.is_delete() or found.is_sweep_override():
+        return override
+    return f"{key_of(override)}={found.get_value_element_as_str()}"
+
+
 def key_of(override: str) -> str:
     """The key of an override as it is written, without the signs for adding and removing."""
     return override.partition("=")[0].lstrip("+~")

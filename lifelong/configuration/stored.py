@@ -12,6 +12,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong import errors
+from lifelong.configuration.former import brought_up
 from lifelong.configuration.plain import as_dict
 
 # How a run is carried out, which changes no result.
@@ -25,27 +26,29 @@ SEEDS = (
     "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
     "data.order_seed", "strategy.seed", "strategy.run",
 )  # fmt: skip
+# Where a run is computed, which the machine's and the device's name say.
+DEVICE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes")
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
 LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_config(path: Path) -> DictConfig:
-    """The configuration of a run.
+    """The configuration of a run, with the names that options have now.
 
     Raises:
         ValueError: a file that is missing, damaged or of something else.
     """
-    found = OmegaConf.create(_config_of(path, lambda text: OmegaConf.create(text)))
-    assert isinstance(found, DictConfig)
-    return found
+    found = OmegaConf.to_container(_config_of(path, lambda text: OmegaConf.create(text)))
+    assert isinstance(found, dict)
+    return OmegaConf.create(brought_up(found))  # type: ignore[arg-type]
 
 
 def read_plain(path: Path) -> dict[str, Any]:
     """As `read_config`, quicker, as a plain dictionary."""
     found = _config_of(path, lambda text: yaml.load(text, Loader=_LOADER))
     assert isinstance(found, dict)
-    return found
+    return brought_up(found)
 
 
 def _config_of(path: Path, parse: Callable[[str], Any]) -> Any:
@@ -87,14 +90,17 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
     """What would change results between two configurations, as `key: old, now new`."""
     before, after = dict(leaves(old)), dict(leaves(new))
     return [
-        f"{key}: was {before.get(key, 'absent')}, is now {after.get(key, 'absent')}"
+        f"{key}: was {before.get(key, 'null')}, is now {after.get(key, 'null')}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key, "absent") != after.get(key, "absent")
+        if before.get(key) != after.get(key)
     ]
 
 
 def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
-    """What of a configuration matters for results, by dotted key."""
+    """What of a configuration matters for results, by dotted key.
+
+    What is null is left out: an option that was not there yet is as one that is not given.
+    """
     yield from plain_leaves(as_dict(config))
 
 
@@ -111,5 +117,5 @@ def _flat(value: Any, path: str, ignored: set[str]) -> Iterator[tuple[str, Any]]
         for key, entry in value.items():
             if key not in ("data_dir", "download"):
                 yield from _flat(entry, f"{path}.{key}" if path else str(key), ignored)
-    elif str(value) not in ignored:
+    elif value is not None and str(value) not in ignored:
         yield path, value

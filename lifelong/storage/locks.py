@@ -83,7 +83,7 @@ def in_turn(path: Path, wait: Callable[[str], Any] | None = None) -> Iterator[No
     file = _lock(path, wait)
     while file and not _is_at(file, path):  # who had locked it has removed it meanwhile
         file.close()
-        file = _lock(path, wait)
+        file = _lock(path, wait and _quietly)
     if file is None:
         yield
         return
@@ -99,6 +99,10 @@ def in_turn(path: Path, wait: Callable[[str], Any] | None = None) -> Iterator[No
                 path.unlink(missing_ok=True)
                 for place in new:  # where nothing was written
                     place.rmdir()
+
+
+def _quietly(who: str) -> None:
+    """In the place of a wait that has been told."""
 
 
 def _lock(path: Path, wait: Callable[[str], Any] | None) -> TextIO | None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
 
 from lifelong.configuration.folders import finished, run_folder
 from lifelong.configuration.overrides import is_unnamed, key_of, quoted
@@ -77,7 +79,7 @@ def run_jobs(
     """
     running: dict[Job, subprocess.Popen[bytes]] = {}
     status = 0
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends the runs, too
+    before = signal.signal(signal.SIGTERM, _terminated)  # it ends the runs, too
     try:
         while True:
             left = until - time.monotonic()
@@ -85,7 +87,9 @@ def run_jobs(
                 job = next_job(left)
                 if job is None:
                     break
-                running[job] = subprocess.Popen(job.command(), env=_environment(cores))
+                running[job] = subprocess.Popen(
+                    job.command(), env=_environment(cores), preexec_fn=_bound_to_its_parent()
+                )
             if not running:
                 return status
             if left <= 0 or status:
@@ -97,6 +101,20 @@ def run_jobs(
     finally:
         _stop(list(running.values()))
         signal.signal(signal.SIGTERM, before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _bound_to_its_parent() -> Callable[[], Any] | None:
+    """What makes a process end, as a scheduler ends it, when its parent is killed; on Linux."""
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    prctl, pr_set_pdeathsig = ctypes.CDLL(None).prctl, 1
+    return lambda: prctl(pr_set_pdeathsig, signal.SIGTERM)
 
 
 def _environment(cores: int) -> dict[str, str]:

@@ -11,7 +11,10 @@ on other seeds join those that it has. Beside it, curves.csv says how accuracy w
 `lifelong reproduce --todo [ROW ...]` lists what of the published tables the ledger does not have,
 by the figures that an hour of a core gives: by the times that the ledger has of the row, or of
 others of its stream. With hours=2 cores=2 it is run in that order until the time is up. seeds=
-are those wanted, 1 to 5 by default. A row whose images are not here is told, and passed over.
+are those wanted, 1 to 5 by default.
+
+A row that fails is passed over and told, and so is one whose images are not here; the exit status
+is 1 if one failed.
 
 `lifelong reproduce from=FOLDER,FOLDER ledger=FILE` runs nothing, and takes the runs of rows below
 some folders into a ledger; of those that are not finished, what a whole run would take.
@@ -20,7 +23,7 @@ some folders into a ledger; of those that are not finished, what a whole run wou
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -40,7 +43,7 @@ from lifelong.configuration.stored import SEEDS
 from lifelong.errors import command, plain
 from lifelong.storage.locks import in_turn
 from lifelong.sweeps.jobs import Job, run_jobs
-from lifelong.sweeps.todo import Agenda, Open, table, todo
+from lifelong.sweeps.todo import Agenda, Open, stream_of, table, todo
 
 OPTIONS = {
     "seeds": Argument("of the runs; 1 by default, 1 to 5 with --todo", many=True),
@@ -51,6 +54,8 @@ OPTIONS = {
     "from": Argument("folders with runs: nothing is run", many=True),
 }
 TODO = "--todo"
+REFUSED = 2  # exit status of a run: a mistake in what was given
+KILLED = 128  # or more: by a signal
 WANTED = ["1", "2", "3", "4", "5"]  # seeds
 
 
@@ -82,7 +87,7 @@ def _reproduced(arguments: Sequence[str]) -> int:
         if given["hours"] is None:
             print(table(left))
             return 0
-        return _Runs(out, ledger, overrides).all_of(left, given["cores"], until)
+        return _Runs(out, ledger, overrides).all_of(Agenda(left), given["cores"], until)
     if not rows:
         raise ValueError(
             "ROW: give one or more, such as tag/cifar100_er, or from=FOLDER, or --todo; --help"
@@ -157,34 +162,36 @@ class _Runs:
         return Job(row, seed, self.out, self.overrides)
 
     def of(self, rows: Sequence[str], seeds: Sequence[int], cores: int, until: float) -> int:
-        """Runs rows one after the other, until one fails, and compares all at the end."""
-        waiting: Iterator[Job] = (self._job(row, seed) for row in rows for seed in seeds)
-
-        def ended(job: Job, status: int | None) -> bool:
-            if not status:
-                self._record(job)
-            return not status
-
-        status = run_jobs(
-            lambda left: next((job for job in waiting if not job.done), None), ended, cores, until
-        )
+        """Runs rows one after the other, and compares all at the end."""
+        cells = tables.rows(FOLDER / "tables")
+        streams = {row: stream_of(cells[row]["config"]) for row in rows if row in cells}
+        wanted = [Open(row, streams.get(row, row), 0, 0, list(seeds)) for row in rows]
+        status = self.all_of(Agenda(wanted, by_value=False), cores, until)
         done = {row for row in rows if any(self._job(row, seed).done for seed in seeds)}
-        if status or not done:
+        if status >= KILLED or not done:
             return status
         folders = [self.out / row for row in rows if row in done]
         from lifelong.comparison.compare import main as compare
 
-        status = compare([*map(str, folders), f"out={self.out}", "against=paper"])
-        return status or _recorded(folders, self.ledger)
+        compared = compare([*map(str, folders), f"out={self.out}", "against=paper"])
+        return status or compared or _recorded(folders, self.ledger)
 
-    def all_of(self, rows: Sequence[Open], cores: int, until: float) -> int:
-        """Runs what is left, most valuable first, until the time is up."""
-        agenda, chosen = Agenda(rows), dict[Job, Open]()
+    def all_of(self, agenda: Agenda, cores: int, until: float) -> int:
+        """Runs what is left until the time is up.
+
+        A row that fails is passed over; where a run is refused, its stream is, of which images may
+        be missing.
+
+        Returns:
+            The exit status: 1 where a run failed, 2 where all were refused.
+        """
+        chosen, statuses = dict[Job, Open](), set[int]()
 
         def next_job(left: float) -> Job | None:
             while (found := agenda.next(left)) is not None:
                 job = self._job(found[0].row, found[1])
                 if job.done:
+                    statuses.add(0)
                     self._record(job)
                     continue
                 chosen[job] = found[0]
@@ -193,15 +200,19 @@ class _Runs:
             return None
 
         def ended(job: Job, status: int | None) -> bool:
+            statuses.add(status or 0)
             if not status:
                 self._record(job)
-            elif status < 128:
-                gone = agenda.drop(chosen[job])
+            elif status < KILLED:
+                gone = agenda.drop(chosen[job], stream=status == REFUSED)
                 more = f"; so are {len(gone)} more of its stream" if gone else ""
-                print(plain(f"{job.row}: failed, passed over{more}"), flush=True)
-            return not status or status < 128
+                how = "refused" if status == REFUSED else "failed"
+                print(plain(f"{job.row}: {how}, passed over{more}"), flush=True)
+            return not status or status < KILLED
 
-        return run_jobs(next_job, ended, cores, until)
+        status = run_jobs(next_job, ended, cores, until)
+        some = 1 if 1 in statuses else 0
+        return status or (REFUSED if statuses == {REFUSED} else some)
 
     def _record(self, job: Job) -> None:
         if not (job.folder / "environment.json").exists():
@@ -215,8 +226,11 @@ def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path
     runs, unfinished, damaged = read(folders)
     groups = grouped(runs)
     with in_turn(ledger.with_name(f".{ledger.name}.lock"), lambda who: None):  # of other calls
-        curves.record(ledger.with_name(curves.NAME), curves.curves(groups))
-        return record(ledger, [*begun(unfinished), *lines(groups)]), damaged
+        found = record(
+            ledger, [*begun(unfinished), *lines(groups)], lambda text: print(plain(text))
+        )
+        curves.record(ledger.with_name(curves.NAME), curves.curves(groups), read_ledger(ledger))
+    return found, damaged
 
 
 def _recorded(folders: Sequence[Path], ledger: Path) -> int:

@@ -100,32 +100,36 @@ def _epochs(config: Mapping[str, Any]) -> float:
 
 
 class Agenda:
-    """Gives the rows that are left, the most valuable of those that fit into the time first.
+    """Gives the rows that are left.
 
     Args:
         rows: from `todo`.
+        by_value: the most valuable of those that fit into the time come first; else they come as
+            they are.
     """
 
-    def __init__(self, rows: Sequence[Open]) -> None:
-        self.rows = list(rows)
+    def __init__(self, rows: Sequence[Open], by_value: bool = True) -> None:
+        self.rows, self.by_value = list(rows), by_value
 
     def next(self, seconds: float) -> tuple[Open, int] | None:
         """A row and its seed, told the seconds that are left; None where nothing is left."""
         if not self.rows:
             return None
-        fitting = [each for each in self.rows if (each.seconds or 0.0) <= seconds]
-        best = max(fitting or self.rows, key=lambda each: each.value)
-        seed = best.left.pop(0)
-        best.done += 1
-        if not best.left:
-            self.rows.remove(best)
-        return best, seed
+        chosen = self.rows[0]
+        if self.by_value:
+            fitting = [each for each in self.rows if (each.seconds or 0.0) <= seconds]
+            chosen = max(fitting or self.rows, key=lambda each: each.value)
+        seed = chosen.left.pop(0)
+        chosen.done += 1
+        if not chosen.left:
+            self.rows.remove(chosen)
+        return chosen, seed
 
-    def drop(self, row: Open) -> list[str]:
-        """Leaves out what cannot be run: a row whose run failed, and the others of its stream."""
-        gone = [each.row for each in self.rows if each.stream == row.stream]
-        self.rows = [each for each in self.rows if each.stream != row.stream]
-        return gone
+    def drop(self, row: Open, stream: bool) -> list[str]:
+        """Leaves out a row, and all of its stream if that is what cannot be run; says which."""
+        gone = [each for each in self.rows if each is row or (stream and each.stream == row.stream)]
+        self.rows = [each for each in self.rows if each not in gone]
+        return [each.row for each in gone if each is not row]
 
 
 def table(found: Sequence[Open]) -> str:

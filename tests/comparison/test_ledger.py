@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +18,12 @@ from scipy.stats import ttest_ind_from_stats
 
 from lifelong.comparison import curves, ledger
 from lifelong.comparison.begun import begun
-from lifelong.comparison.runs import read
+from lifelong.comparison.runs import options_of, read
 from lifelong.comparison.statistics import summarize, tolerance
 from lifelong.comparison.tables import published_of
+from lifelong.configuration.complete import complete
 from lifelong.configuration.members import members
+from lifelong.configuration.plain import as_dict
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.sweeps import reproduce
 from tests.comparison.finished_runs import added, groups_in, run
@@ -89,8 +92,90 @@ def test_seeds_come_together_and_other_options_stay_apart(tmp_path: Path) -> Non
     assert (reduced["extent"], reduced["changed"], reduced["seeds"]) == ("reduced", "epochs=3", "1")
     assert reduced["command"].endswith("seeds=1 epochs=3")
     made(tmp_path / "other", 4, 0.36, em="other")  # the row is no longer what it was
-    ledger.record(path, ledger.lines(groups_in(tmp_path / "other")))
+    notes: list[str] = []
+    ledger.record(path, ledger.lines(groups_in(tmp_path / "other")), notes.append)
     assert [line["seeds"] for line in ledger.read(path)] == ["4", "1"]
+    assert notes == [
+        "lasem/cifar100_ours: its seeds 1,2 are taken out, since they are of the row as it was "
+        "before"
+    ]
+
+
+def test_a_run_of_a_row_as_it_was_before_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, notes = tmp_path / "ledger.csv", list[str]()
+    made(tmp_path / "now", 1, 0.40)
+    (line,) = ledger.record(path, ledger.lines(groups_in(tmp_path / "now")))
+    monkeypatch.setattr(ledger, "digest_now", lambda asked: line["options"])
+    made(tmp_path / "before", 2, 0.30, em="other")
+    assert ledger.record(path, ledger.lines(groups_in(tmp_path / "before")), notes.append) == []
+    assert [each["seeds"] for each in ledger.read(path)] == ["1"]
+    assert "left out, since it is of the row as it was before" in notes[0]
+
+
+def test_an_option_that_is_new_and_not_used_makes_no_other_row() -> None:
+    before = {"strategy.em": "paper", "lr": 0.1}
+    new = {"strategy.joint": None, "compile": False, "restore_best": 0, "strategy.on": []}
+    same = {"seed": 3, "data.seed": 4, "name": "x", "trainer.accelerator": "gpu"}
+    assert ledger.digest({**before, **new, **same}) == ledger.digest(before)
+    assert ledger.digest({**before, "strategy.joint": True}) != ledger.digest(before)
+
+
+def test_runs_of_other_seeds_than_the_row_s_are_not_the_row(tmp_path: Path) -> None:
+    """Its seeds follow from `seed`: else two runs would be its seed 1."""
+    made(tmp_path / "1", 1, 0.40)
+    made(tmp_path / "2", 1, 0.30)
+    added(tmp_path / "2", "seeds: {init: 4}\nchanged: [seeds.init=4]\n")
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    assert [(line["changed"], line["values"]) for line in found] == [
+        ("", "40"), ("seeds.init=4", "30")
+    ]  # fmt: skip
+
+
+def test_changes_stand_as_a_shell_reads_them(tmp_path: Path) -> None:
+    made(tmp_path / "1", 1, 0.40)
+    added(tmp_path / "1", "changed: ['name=a b', 'epochs=3', '+schedule.at=[5, 6]']\n")
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    assert line["changed"] == "epochs=3 'name=a\\ b' 'schedule.at=[5,6]'"
+    assert line["command"].endswith(f"seeds=1 {line['changed']}")
+
+
+def test_what_is_published_by_task_is_no_figure_of_the_ledger() -> None:
+    published = {"final_accuracy": [51.4, 3.2], "average_accuracy_after": {1: 54.4, 20: 51.4}}
+    assert ledger.figures(published) == ["final_accuracy"]
+    assert ledger.figures({"weights_left": [90, 80]}) == ["final_accuracy"]
+
+
+def test_published_figures_are_rounded() -> None:
+    line = dict.fromkeys(ledger.COLUMNS, "") | {"row": "a", "metric": "final_accuracy"}
+    for published, verdict in (("40", "within"), ("40.1", "outside"), ("39", "outside")):
+        line["published"] = published
+        assert ledger.judged(line, {1: 40.2, 2: 40.2})["verdict"] == verdict, published
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        (",40 41,", ",40 x,", "could not convert string to float: 'x'"),
+        (",40 41,", ",40,", "zip() argument 2 is shorter"),
+        (",cpu,7", ",cpu", "has not 20 cells"),
+        (",cpu,7", ",cpu,seven", "could not convert string to float: 'seven'"),
+    ],
+)
+def test_a_damaged_line_is_told_by_file_and_number(
+    tmp_path: Path, old: str, new: str, why: str, capsys: Any
+) -> None:
+    path = tmp_path / "ledger.csv"
+    for seed in (1, 2):
+        made(tmp_path / f"{seed}", seed, 0.39 + seed / 100)
+    ledger.record(path, ledger.lines(groups_in(tmp_path)))
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    assert reproduce.main([f"from={tmp_path / '1'}", f"ledger={path}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {path}: line 2 is damaged")
+    assert why in told
 
 
 def test_other_machines_have_lines_of_their_own(tmp_path: Path) -> None:
@@ -205,13 +290,16 @@ LEDGER, CURVES = ledger.read(RESULTS / "ledger.csv"), curves.read(RESULTS / curv
 def test_the_ledger_is_of_rows_as_they_are(line: ledger.Line) -> None:
     """Its commands compose, its figures are the published ones, its verdicts follow from them."""
     assert line["row"] in members("experiment")
-    config = configured(f"experiment={line['row']}", *line["changed"].split())
+    config = configured(f"experiment={line['row']}", *shlex.split(line["changed"]))
     figures = {} if config.published is None else OmegaConf.to_container(config.published)
     assert line["metric"] in ledger.figures(figures)  # type: ignore[arg-type]
     published = published_of(figures, line["metric"])  # type: ignore[arg-type]
     told = ledger.published_cells(published)
     assert {key: line[key] for key in told} == told
     assert ledger.judged(line, ledger.values_of(line)) == line
+    OmegaConf.set_struct(config, False)
+    complete(config)
+    assert ledger.digest(options_of(as_dict(config))) == line["options"]
 
 
 @pytest.mark.parametrize("line", CURVES, ids=lambda line: f"{line['row']} {line['changed']}")

@@ -8,6 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lifelong.configuration.compose import FOLDER, main_file, note_choices
+from tests.conftest import configured
 
 
 @pytest.mark.parametrize(
@@ -49,11 +50,26 @@ def test_members_are_noted_that_say_something_of_the_results() -> None:
 
 
 def test_of_an_experiment_it_is_noted_what_was_changed() -> None:
-    """Seeds are not, but those that draw classes or their order; the last of two values counts."""
+    """As it is always written; the last of two values counts."""
     given = ["experiment=tag/cub_er", "seed=3", "data.order_seed=2", "lr=0.1", "epochs=2", "lr=0.2"]
     given += ["name=mine", "logger=none", "keep=all", "seeds.init=4", "paths.data_dir=x"]
-    assert noted(given).changed == ["data.order_seed=2", "lr=0.2", "epochs=2"]
+    given += ["++schedule.at=[1, 2]", "evaluate_every=2", "trainer.accelerator=gpu"]
+    assert noted(given).changed == [
+        *("data.order_seed=2", "epochs=2", "evaluate_every=2", "lr=0.2", "schedule.at=[1,2]"),
+        "seeds.init=4",
+    ]
     assert noted(["lr=0.1"], experiment=None).changed is None
+
+
+@pytest.mark.parametrize(
+    ("trainer", "same"),
+    [("cpu", True), ("gpu", True), ("ddp", True), ("bf16", False), ("compile", False)],
+)
+def test_a_row_is_the_same_on_another_device_and_not_in_other_arithmetic(
+    trainer: str, same: bool
+) -> None:
+    changed = configured("experiment=tag/cifar100_er", f"trainer={trainer}").changed
+    assert changed == ([] if same else [f"trainer={trainer}"])
 
 
 def test_a_search_needs_a_sweep() -> None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import yaml
+from omegaconf import OmegaConf
 
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.stored import SEEDS, differences
+from lifelong.configuration.stored import SEEDS, differences, digest_of
 from tests.conftest import configured
 
 
@@ -20,6 +21,17 @@ def test_differences_name_what_would_change_results() -> None:
     old.paths.data_dir = "elsewhere"
     assert differences(old, new) == ["epochs: was 3, is now 4"]
     assert differences(old, old) == []
+
+
+def test_an_option_that_was_not_there_yet_is_as_one_that_is_null() -> None:
+    old, new = configured("epochs=3"), configured("epochs=3")
+    OmegaConf.set_struct(new, False)
+    new.strategy.new_option = None
+    assert differences(old, new) == []
+    assert digest_of(old) == digest_of(new)
+    new.strategy.new_option = 0
+    assert differences(old, new) == ["strategy.new_option: was null, is now 0"]
+    assert digest_of(old) != digest_of(new)
 
 
 def following(value: Any, path: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def test_whoever_waits_is_told_who_is_at_work(tmp_path: Path) -> None:
         assert (tmp_path / "lock").exists()  # a file of its own: the first removed its own one
     assert [who.split()[1] for who in asked] == [str(os.getpid())]
     assert not (tmp_path / "lock").exists()
+
+
+def test_one_that_waits_behind_several_is_told_once(tmp_path: Path) -> None:
+    """Each in turn makes the lock file anew."""
+    turns = [in_turn(tmp_path / "lock") for _ in range(2)]
+    turns[0].__enter__()
+    asked: list[str] = []
+
+    def wait(who: str) -> None:
+        asked.append(who)
+        turns[0].__exit__(None, None, None)
+        turns[1].__enter__()
+        threading.Timer(0.2, turns[1].__exit__, (None, None, None)).start()
+
+    with in_turn(tmp_path / "lock", wait):
+        assert len(asked) == 1
 
 
 def test_folders_that_are_not_there_go_with_what_was_refused(tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,35 @@ def test_whatever_ends_the_command_ends_its_runs(
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path, [SLEEPS])
     assert started[0].poll() == -15
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems cannot say so")
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+def test_runs_end_with_the_command(tmp_path: Path, number: int, status: int) -> None:
+    """However it ends, and as a scheduler ends them."""
+    told = tmp_path / "run"
+    sleeps = f"import os; open({str(told)!r}, 'w').write(str(os.getpid())); {SLEEPS}"
+    program = (
+        "from tests.sweeps.test_jobs import run; from pathlib import Path;"
+        f"run(Path({str(tmp_path)!r}), [{sleeps!r}])"
+    )
+    command = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parents[2])
+    wait_for(lambda: told.exists() and told.read_text() != "")
+    command.send_signal(number)
+    assert command.wait() == status
+    wait_for(lambda: not alive(int(told.read_text())))
+
+
+def wait_for(true: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def alive(process: int) -> bool:
+    """A zombie, of which nobody has asked how it ended, is not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -37,9 +37,11 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
 
 
 def finish(job: Job) -> int:
-    """The run as it would leave its folder; of the row `sgd` none, since it fails."""
+    """The run as it would leave its folder; `sgd` is refused, and `ewc` fails."""
     if job.row.endswith("sgd"):
         return 2
+    if job.row.endswith("ewc"):
+        return 1
     run(job.folder, "ours", job.seed, 0.40 + job.seed / 100)
     added(job.folder, f"choices: {{experiment: {job.row}}}\nchanged: []\n")
     told = {"commit": "1" * 40, "platform": "Linux", "device": "cpu"}
@@ -84,9 +86,20 @@ def test_a_run_that_the_clock_stops_before_it_began_is_no_mistake(
     assert not Path("outputs/reproduced/ledger.csv").exists()
 
 
-def test_a_row_that_fails_ends_it(asked: list[Any]) -> None:
-    assert reproduce.main([ROWS[1], ROWS[0]]) == 2
-    assert asked == [(ROWS[1], 1, ())]
+def test_a_row_that_fails_is_passed_over_and_told_at_the_end(asked: list[Any]) -> None:
+    fails = "tag/cifar100_ewc"
+    assert reproduce.main([fails, ROWS[0], "seeds=1,2"]) == 1
+    assert [(row, seed) for row, seed, _ in asked] == [(fails, 1), (ROWS[0], 1), (ROWS[0], 2)]
+    assert [line["seeds"] for line in ledger.read(Path("outputs/reproduced/ledger.csv"))] == ["1,2"]
+    assert reproduce.main(["--todo", fails, "hours=1"]) == 1
+
+
+def test_where_a_run_is_refused_so_is_its_stream(asked: list[Any]) -> None:
+    """Its images may be missing."""
+    assert reproduce.main([ROWS[1], ROWS[0], "field/cifar10_er"]) == 0
+    assert [row for row, _, _ in asked] == [ROWS[1], "field/cifar10_er"]
+    assert reproduce.main([ROWS[1], "out=other"]) == 2
+    assert reproduce.main(["--todo", ROWS[1], "hours=1", "out=other"]) == 2
 
 
 def test_todo_lists_and_runs_what_the_ledger_does_not_have(
@@ -99,9 +112,9 @@ def test_todo_lists_and_runs_what_the_ledger_does_not_have(
     assert reproduce.main([*given, "hours=1"]) == 0
     rows = [(row, seed) for row, seed, _ in asked]
     assert rows[0][0] in ROWS
-    assert (ROWS[1], 2) not in rows  # it failed, and its stream's other row
+    assert (ROWS[1], 2) not in rows  # it was refused, and its stream's other row
     assert {("field/cifar10_er", 1), ("field/cifar10_er", 2)} <= set(rows)
-    assert f"{ROWS[1]}: failed, passed over" in capsys.readouterr().out
+    assert f"{ROWS[1]}: refused, passed over" in capsys.readouterr().out
     left = reproduce.main([*given])
     assert left == 0
     assert "field/cifar10_er" not in capsys.readouterr().out

@@ -75,8 +75,18 @@ def test_a_stream_that_is_not_here_is_dropped() -> None:
     agenda = Agenda([*rows, Open("z", "b", 1, 0, [1], 60.0)])
     first = agenda.next(1000)
     assert first is not None
-    assert agenda.drop(first[0]) == ["y"]
+    assert agenda.drop(first[0], stream=True) == ["y"]
     assert [each.row for each in agenda.rows] == ["z"]
+
+
+def test_a_row_that_fails_is_dropped_alone() -> None:
+    rows = [Open(name, "a", 1, 0, [1, 2], 60.0) for name in ("x", "y")]
+    agenda = Agenda(rows, by_value=False)
+    first = agenda.next(1000)
+    assert first is not None
+    assert first[0].row == "x"
+    assert agenda.drop(first[0], stream=False) == []
+    assert [each.row for each in agenda.rows] == ["y"]
 
 
 def test_the_table_tells_rows_times_and_their_sum() -> None:
