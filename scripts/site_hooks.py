@@ -1,7 +1,7 @@
 """What the site holds beside docs/: called by mkdocs, see mkdocs.yml.
 
-- pages made of what lies outside: REPRODUCIBILITY.md, CHANGELOG.md, CONTRIBUTING.md, the members of
-  conf/, the public names of the package;
+- pages made of what lies outside: README.md, which is the first, REPRODUCIBILITY.md, CHANGELOG.md,
+  CONTRIBUTING.md, the members of conf/, the public names of the package;
 - notebooks as pages, with what they printed when they were run last;
 - links to files outside docs/ become links to those pages, or the name of the file;
 - formulas between dollar signs become MathML, which browsers draw without a script.
@@ -53,11 +53,7 @@ LINK = re.compile(r"(!?\[[^\]\n]*\])\(([^)\s#]+)(#[^)\s]*)?\)")
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the pages that are made."""
-    made = {
-        page: (ROOT / path).read_text(encoding="utf-8")
-        for path, page in OUTSIDE.items()
-        if path != "README.md"
-    }
+    made = {page: (ROOT / path).read_text(encoding="utf-8") for path, page in OUTSIDE.items()}
     made |= {
         "reference/configuration.md": "\n".join(configuration()),
         "reference/experiments.md": "\n".join(experiments()),
@@ -171,7 +167,7 @@ def link(found: re.Match[str], page: Page) -> str:
         return found[0]
     source = page.file.src_uri
     own = {made: path for path, made in OUTSIDE.items()}.get(source)
-    here = posixpath.dirname(f"docs/{source}" if own is None or source == "index.md" else own)
+    here = posixpath.dirname(own or f"docs/{source}")
     path = posixpath.normpath(posixpath.join(here, target))
     if path in OUTSIDE:
         inside = OUTSIDE[path]
