@@ -168,7 +168,7 @@ def test_the_short_experiment_within_its_memory(tmp_path: Path) -> None:
     assert results["images"]["origin"] == "cifar-100-python.tar.gz"
     assert 2**18 < peak < 2**21
     config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    assert config["changed"] == ["strategy=lasem_hps", "epochs=1", "tasks=2"]
+    assert config["changed"] == ["epochs=1", "strategy=lasem_hps", "tasks=2"]
 
 
 def test_a_stop_while_it_starts(tmp_path: Path) -> None:

@@ -141,7 +141,7 @@ def test_what_was_changed_of_an_experiment_is_noted(tmp_path: Path) -> None:
         experiment="mine", config_dir=tmp_path, strategy="finetune", seed=2, **FAST,
         paths={"output_dir": tmp_path / "run"},
     )  # fmt: skip
-    assert run.config.changed == ["strategy=finetune", "epochs=2"]
+    assert run.config.changed == ["epochs=2", "strategy=finetune"]
 
 
 def test_a_method_inside_a_function_is_refused() -> None:
