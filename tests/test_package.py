@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from lifelong import __version__
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -70,7 +72,7 @@ def test_its_commands_work_from_another_folder(installed: Path, tmp_path: Path) 
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert where.stdout.startswith(str(installed))
-    assert lifelong("--version") == "0.2.0.dev0\n"
+    assert lifelong("--version") == f"{__version__}\n"
     assert "lasem_hps" in lifelong("list", "strategies")
     assert "tag/cub_er" in lifelong("list", "experiments", "cub")
     assert "complete" in lifelong("completion", "bash")
@@ -78,3 +80,22 @@ def test_its_commands_work_from_another_folder(installed: Path, tmp_path: Path) 
     lifelong("run", "-m", *short, "seed=1,2", "paths.output_dir=sweep")
     assert "| `er` | 2 |" in lifelong("compare", "sweep")
     assert lifelong("report", "sweep/seed=1") == "sweep/seed=1/report.html\n"
+
+
+def test_the_version_is_the_same_wherever_it_is_said() -> None:
+    for name, text in (
+        ("README.md", f"version = {{{__version__}}}"),
+        ("CITATION.cff", f"version: {__version__}\n"),
+        ("CHANGELOG.md", f"## {__version__} ("),
+    ):
+        assert text in (ROOT / name).read_text(encoding="utf-8"), name
+
+
+def test_what_the_image_is_made_of_is_there() -> None:
+    """The files that Dockerfile copies, which .dockerignore lets through."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    lines = [line.split() for line in text.splitlines()]
+    names = {name for line in lines if line[:1] == ["COPY"] for name in line[1:-1]}
+    through = (ROOT / ".dockerignore").read_text(encoding="utf-8").split()
+    assert {f"!{name}" for name in names} == {name for name in through if name.startswith("!")}
+    assert all((ROOT / name).exists() for name in names)

@@ -96,6 +96,8 @@ def accuracy_curves(results: Results) -> Figure:
     axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
     if chance := chance_of(results):
         axes.plot(steps, chance, ":", color=INK, lw=1, label="mean by chance")
+    for number, (name, line) in enumerate(references(results).items()):
+        axes.plot(steps, line, "-.", color=hue(8 - number), lw=2, label=words(name))
     after = results.get("published", {}).get("average_accuracy_after", {})
     known = sorted((int(visits) - 1, value) for visits, value in after.items())
     if known := [point for point in known if point[0] < len(matrix)]:
@@ -103,9 +105,27 @@ def accuracy_curves(results: Results) -> Figure:
     axes.set(xlabel="after learning task", ylabel=accuracy_label(results), ylim=(0, 102))
     axes.set_xticks(steps[:: stride(len(steps))])
     axes.set_xticklabels([str(results["visits"][step]) for step in steps[:: stride(len(steps))]])
-    if matrix.shape[1] <= 10 or known:
+    if matrix.shape[1] <= 10 or known or results.get("references"):
         legend(axes)
     return figure
+
+
+def references(results: Results) -> dict[str, list[float]]:
+    """What other runs know at their end of the tasks met so far, after each visit, in %, by name.
+
+    Of runs that were not asked as this one was nothing is said.
+    """
+    found: dict[str, list[float]] = {}
+    way, seen = results.get("evaluate", "task"), visited(results)[: len(results["accuracy"])]
+    for other in results.get("references", ()):
+        end = "" if other.get("evaluate", "task") == way else f"_{way}"
+        if f"accuracy{end}" in other:
+            last = matrix_of({**other, "accuracy": other[f"accuracy{end}"]})[-1]
+            met = [sorted(set(seen[: visit + 1])) for visit in range(len(seen))]
+            name = str(other["strategy"])
+            name += f", seed {other['seed']}" if name in found else ""
+            found[name] = [100 * float(last[tasks].mean()) for tasks in met]
+    return found
 
 
 def forgetting_by_task(results: Results) -> Figure:

@@ -1,7 +1,8 @@
 """report.html and figures/*.png: one self-contained page about a run, made from its files.
 
 `lifelong report FOLDER...` makes it anew, with trust=true also the figures of methods of one's own;
-pdf=true also draws figures/*.pdf, for a paper.
+pdf=true also draws figures/*.pdf, for a paper. reference=FOLDER,FOLDER draws into the curves what
+runs of the same stream know at their end of the tasks so far, such as one of strategy=single_task.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ _HEADLINES = (
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream, and the mean of those met; "
-    "dotted: the mean by chance; crosses: the mean that a paper published.",
+    "dotted: the mean by chance; dash-dotted: the mean that a reference has at its end; crosses: "
+    "the mean that a paper published.",
     "anytime_accuracy": "Accuracy of each task seen in the tests inside visits, on a few images; "
     "dotted: where a visit ends.",
     "confusion": "How the test images of each class were answered after the last visit.",
@@ -60,18 +62,22 @@ th{border-bottom:2px solid var(--line)}td:first-child,th:first-child{text-align:
 """
 
 
-def write_report(folder: Path, trust: bool = False, pdf: bool = False) -> None:
+def write_report(
+    folder: Path, trust: bool = False, pdf: bool = False, references: Sequence[Path] = ()
+) -> None:
     """Draws the figures of the run in `folder` and writes its page.
 
     Args:
         folder: of the run.
         trust: also ask a method or an optimizer that is no part of lifelong for its figures.
         pdf: also draw the figures as PDF.
+        references: folders of runs that have learned the same tasks, drawn into the curves.
 
     Raises:
-        ValueError: a file that is damaged.
+        ValueError: a file that is damaged, or a reference of other tasks.
     """
     results = read_results(folder, IN_REPORTS)
+    results["references"] = [_reference(results, path) for path in references]
     config = read_config(folder / "config.yaml")
     try:
         made = {
@@ -92,12 +98,7 @@ def write_report(folder: Path, trust: bool = False, pdf: bool = False) -> None:
         write_bytes(folder / "figures" / f"{name}.pdf", content)
     for name, content in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", content)
-        caption = made[name].caption
-        if not results.get("published", {}).get("average_accuracy_after"):
-            caption = caption.replace("; crosses: the mean that a paper published", "")
-        if results.get("measured_on") == "validation":
-            caption = caption.replace("Test accuracy", "Validation accuracy")
-        pictures.append(html.figure(content, caption, name))
+        pictures.append(html.figure(content, _caption(made[name].caption, results), name))
     title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
     files = {
         name: (folder / name).read_text(encoding="utf-8")
@@ -123,6 +124,33 @@ def write_report(folder: Path, trust: bool = False, pdf: bool = False) -> None:
         '<meta name="viewport" content="width=device-width">'
         f"<title>{title}</title><style>{html.THEME}{_STYLE}</style>{''.join(body)}</html>\n",
     )
+
+
+def _caption(caption: str, results: dict[str, Any]) -> str:
+    """What is below a figure, without what is not in it."""
+    if not results["references"]:
+        caption = caption.replace("; dash-dotted: the mean that a reference has at its end", "")
+    if not results.get("published", {}).get("average_accuracy_after"):
+        caption = caption.replace("; crosses: the mean that a paper published", "")
+    if results.get("measured_on") == "validation":
+        caption = caption.replace("Test accuracy", "Validation accuracy")
+    return caption
+
+
+def _reference(results: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The results of another run, if they can be put beside those of this one.
+
+    Raises:
+        ValueError: it has learned other tasks, or was asked in another way.
+    """
+    found = read_results(folder)
+    for key in ("data", "tasks", "measured_on"):
+        if found.get(key, "test") != results.get(key, "test"):
+            raise ValueError(
+                f"reference={folder}: is no reference for this run: its {key.replace('_', ' ')} "
+                f"is {found.get(key)}, not {results.get(key)}"
+            )
+    return found
 
 
 def _anchor(name: str) -> str:
@@ -215,6 +243,7 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
 OPTIONS = {
     "trust": Argument("of a run with parts of your own", "false"),
     "pdf": Argument("also draw the figures as PDF, for a paper", "false"),
+    "reference": Argument("folders of runs that are drawn into the curves", many=True),
 }
 
 
@@ -231,6 +260,8 @@ def _pages(arguments: Sequence[str]) -> int:
     if not given[""]:
         raise ValueError("FOLDER: give that of a run; --help says more")
     for text in given[""]:
-        write_report(Path(text), given["trust"], given["pdf"])
+        write_report(
+            Path(text), given["trust"], given["pdf"], [*map(Path, given["reference"] or ())]
+        )
         print(Path(text) / "report.html")
     return 0

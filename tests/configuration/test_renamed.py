@@ -30,6 +30,16 @@ def test_the_new_names_are_there_and_the_old_ones_are_not() -> None:
     assert not (RENAMED.keys() - OF.keys()) & found
 
 
+def test_the_page_has_all_of_them() -> None:
+    page = Path(__file__).parents[2] / "docs" / "upgrading.md"
+    lines = [
+        line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")
+    ]
+    for old, new in {**RENAMED, **PARTS}.items():
+        assert any(f"| `{old}" in line and f"`{new}" in line for line in lines), old
+    assert len(lines) == len(RENAMED) + len(PARTS)
+
+
 @pytest.mark.parametrize(
     ("given", "meant"),
     [

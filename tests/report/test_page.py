@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from lifelong.report import page
+from lifelong.report import figures, page
 from lifelong.strategies import MAS
 
 CONFIG = "strategy: {_target_: lifelong.strategies.MAS, strength: '<1&'}\n"
@@ -142,3 +142,29 @@ def test_figures_also_as_pdf(tmp_path: Path) -> None:
     made = {path.stem for path in (folder / "figures").glob("*.pdf")}
     assert made == {path.stem for path in (folder / "figures").glob("*.png")}
     assert 'href="figures/accuracy_curves.pdf"' in (folder / "report.html").read_text()
+
+
+@pytest.mark.page
+def test_references_are_drawn_into_the_curves(tmp_path: Path) -> None:
+    """What they know at their end of the tasks met so far, asked as the run is."""
+    here = written(tmp_path / "run")
+    alone = written(tmp_path / "alone", strategy="single_task", accuracy=[[None, 0.5], [0.9, 0.7]])
+    results = {**RESULTS, "references": [json.loads((alone / "results.json").read_text())]}
+    assert figures.references(results) == {"single_task": pytest.approx([70, 80])}
+    by_class = {**results, "evaluate": "class", "accuracy": RESULTS["accuracy_class"]}
+    assert figures.references(by_class) == {"single_task": pytest.approx([12.5, 31.25])}
+    assert page.main([str(here), f"reference={alone}"]) == 0
+    text = (here / "report.html").read_text()
+    assert "dash-dotted: the mean that a reference has at its end" in text
+    assert page.main([str(here)]) == 0
+    assert "dash-dotted" not in (here / "report.html").read_text()
+
+
+@pytest.mark.page
+def test_a_reference_of_other_tasks_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, other = written(tmp_path / "run"), written(tmp_path / "other", tasks=["one", "three"])
+    assert page.main([str(here), f"reference={other}"]) == 2
+    assert "is no reference for this run: its tasks is ['one', 'three']" in capsys.readouterr().err
+    assert not (here / "report.html").exists()
