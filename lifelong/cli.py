@@ -50,6 +50,7 @@ def _main(name: str, rest: Sequence[str]) -> int:
 
         meant = near(name, COMMANDS) or f"; give {', '.join(COMMANDS)}"
         raise ValueError(f"{name}: there is no such command{meant}")
+    sys.path.append(str(Path.cwd()))  # where a person's own classes are, as under `python -m`
     return _command(name)(rest)
 
 

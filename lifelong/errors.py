@@ -159,7 +159,7 @@ def reason(error: BaseException) -> str:
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
     if missing := re.search(r"[Mm]issing mandatory value: ([\w.]+)", text):
-        return f"{missing[1]} is not given; its file in conf/ says what it is"
+        return f"{missing[1]} is not given; lifelong run --cfg job shows where it stands"
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {text.partition(' full_key')[0]}; name an option that is there"
     if isinstance(error, OSError) and error.strerror:
@@ -171,6 +171,11 @@ def _reason(error: BaseException) -> str:
         where = "CUDA out of memory" if "CUDA" in text else "out of memory"
         tried = f" (tried to {wanted[0]})" if wanted else ""
         return f"{where}{tried}; give a smaller batch_size, memory or network"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        return (
+            f"{error.name}: there is no such module; it is looked for among what is installed, on "
+            "PYTHONPATH and in the folder that the command is called in"
+        )
     if isinstance(error, ValueError):
         return " ".join(str(error).splitlines())
     return f"{type(error).__name__}: {text}"

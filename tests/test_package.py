@@ -76,6 +76,12 @@ def test_its_commands_work_from_another_folder(installed: Path, tmp_path: Path) 
     assert "lasem_hps" in lifelong("list", "strategies")
     assert "tag/cub_er" in lifelong("list", "experiments", "cub")
     assert "complete" in lifelong("completion", "bash")
+    (tmp_path / "own_method.py").write_text(
+        'from lifelong import Strategy\n\nclass Own(Strategy):\n    """Fine-tuning."""\n'
+    )
+    own = ["strategy=finetune", "strategy._target_=own_method.Own", "name=own"]
+    quick = ["data=digits", "tasks=1", "epochs=1", "logger=none"]
+    assert "own on digits" in lifelong("run", *own, *quick, "paths.output_dir=own")
     short = ["strategy=er", "data=digits", "tasks=2", "epochs=1", "logger=none"]
     lifelong("run", "-m", *short, "seed=1,2", "paths.output_dir=sweep")
     assert "| `er` | 2 |" in lifelong("compare", "sweep")

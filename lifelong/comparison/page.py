@@ -25,7 +25,7 @@ CAPTIONS = {
 }
 _STYLE = """
 *{box-sizing:border-box}
-body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:80rem;
+body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--page);max-width:110rem;
 margin:0 auto;padding:1rem}
 h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2.5rem 0 .5rem;overflow-wrap:anywhere}
 p,figcaption{color:var(--soft);font-size:.9rem}

@@ -14,7 +14,7 @@ from lifelong.comparison.groups import Group, differing, tables
 from lifelong.comparison.paired import Pair, pairs
 from lifelong.comparison.runs import ORDERS
 from lifelong.comparison.statistics import Summary, summarize
-from lifelong.measures.metrics import Metric, is_accuracy, metric_of
+from lifelong.measures.metrics import WITHOUT_TASK, Metric, is_accuracy, metric_of
 
 COLUMNS = (  # metrics that stand in tables
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task"),
@@ -46,8 +46,9 @@ REFERRED = ("intransigence_", "knowledge_transfer_")  # begin the names of metri
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
     "confidence interval of the mean, Student's t]. Bold: the best mean, and those within its "
-    "interval."
+    "interval; the paired tests, which know the seeds, may tell more or fewer apart."
 )
+HEADS = "heads._target_"
 PAIRED = (
     "Final accuracy of one method less that of the other over the seeds that both have, in points "
     "[95 % confidence interval]; p of the paired t-test, and adjusted by Holm."
@@ -184,6 +185,7 @@ def _grid(
     options = [[g.label, *(str(g.options.get(key, "-")) for key in told)] for g in groups]
     notes = [_changed(group) for group in groups if known and group.published and group.changed]
     notes += [note for group in groups if (note := _orders(group)) is not None]
+    notes += _apart(groups) if any(WITHOUT_TASK in name for name in asked) else []
     if against_paper:
         notes += [_weights_left(group) for group in groups if WEIGHTS_LEFT in group.published]
     return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes, best)
@@ -248,6 +250,13 @@ def _best(name: str, found: Sequence[Summary]) -> list[bool]:
 
 def _published_by_any(groups: Sequence[Group], key: str) -> bool:
     return any(key in group.published for group in groups)
+
+
+def _apart(groups: Sequence[Group]) -> list[str]:
+    """Of methods whose heads never compete, though they are compared without the task given."""
+    found = [g.label for g in groups if str(g.options.get(HEADS)).endswith(".MultiHead")]
+    told = "the heads of the tasks are trained apart and never compete; heads=incremental: one head"
+    return [f"class-incremental: of {', '.join(found)} {told}"] if found else []
 
 
 def _times(group: Group, groups: Sequence[Group], against_paper: bool) -> list[tuple[str, float]]:

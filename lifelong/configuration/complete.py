@@ -11,6 +11,7 @@ from omegaconf.errors import InterpolationToMissingValueError
 from lifelong import errors
 from lifelong.configuration.compose import main_file
 from lifelong.configuration.keys import reads_fidelity
+from lifelong.configuration.members import members
 from lifelong.configuration.stored import SEEDS
 
 PROTOCOL = ("epochs", "batch_size", "lr")  # unless given: of the protocol of data and strategy
@@ -51,8 +52,9 @@ def complete(config: DictConfig) -> None:
     """
     missing = _missing(config)
     if missing:
-        raise ValueError(f"{missing[0]} is not given; its file in conf/ says what it is")
+        raise ValueError(f"{missing[0]} is not given; give {_meaning(missing[0], config)}")
     _take_texts(config)
+    _check_shape(config.data.get("shape"))
     for key in PROTOCOL:
         own = OmegaConf.is_interpolation(config, key) or config[key] is None  # not given
         value = config.protocol[key] if config[key] is None else config[key]
@@ -126,6 +128,22 @@ def _missing(config: DictConfig) -> list[str]:
         return sorted(OmegaConf.missing_keys(config))
     except InterpolationToMissingValueError as error:
         return re.findall(r"mandatory value: ([\w.]+)", str(error))
+
+
+def _meaning(key: str, config: DictConfig) -> str:
+    """An option as it is to be given, and what the file of its member says of it."""
+    group, name = key.split(".")[0], key.rpartition(".")[2]
+    member = members(group).get((config.get("choices") or {}).get(group, "")) if group else None
+    text = "" if member is None else member.text()
+    said = re.search(rf"^\s*{re.escape(name)}: \?\?\?\s*# (.*)$", text, re.MULTILINE)
+    return f"{key}=.." + (f": {said[1]}" if said else "")
+
+
+def _check_shape(shape: Any) -> None:
+    """Refuses what is no shape of images, before one is read."""
+    whole = OmegaConf.is_list(shape) and all(isinstance(n, int) and n > 0 for n in shape)
+    if shape is not None and not (whole and len(shape) == 3):
+        raise ValueError(f"data.shape={shape}: give [channels,height,width], such as [3,32,32]")
 
 
 def _check_fidelity(config: DictConfig) -> None:

@@ -31,9 +31,9 @@ GROUPS = {
 _HEAD = """\
 lifelong: experiments in lifelong learning
 
-    python -m lifelong.run strategy=lasem_hps data=cifar100
-    python -m lifelong.run strategy=hps transfer=top2 data=digits epochs=10 seed=3
-    python -m lifelong.run -m strategy=hps,lasem_hps data=digits seed=1,2,3
+    lifelong run strategy=lasem_hps data=cifar100
+    lifelong run strategy=hps transfer=top2 data=digits epochs=10 seed=3
+    lifelong run -m strategy=hps,lasem_hps data=digits seed=1,2,3
 
 strategy and data alone select a published protocol: network, batch, epochs, rate, optimizer.
 Everything else is an override: key=value. A member's own options stand under its group, as in

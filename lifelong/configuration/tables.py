@@ -135,7 +135,7 @@ def line(row: Mapping[str, Any]) -> str:
 
 def text(name: str, row: Mapping[str, Any], group: str = GROUP) -> str:
     """A row as a file of its own."""
-    head = f"# {line(row)}\n#   python -m lifelong.run {group}={name}\n"
+    head = f"# {line(row)}\n#   lifelong run {group}={name}\n"
     head = "# @package _global_\n" * (_package(row, group) is not None) + head
     body: str = yaml.safe_dump(row["config"], sort_keys=False, default_flow_style=None)
     return head + body

@@ -28,6 +28,10 @@ from lifelong.report.figures import figures
 from lifelong.storage.files import write_bytes, write_text
 from lifelong.storage.results import IN_REPORTS, read_results, visited
 
+APART = (
+    "The heads of the tasks are trained apart and never compete; one head for all classes is "
+    "heads=incremental."
+)
 _HEADLINES = (
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task", "peak_accuracy"),
     *("learning_accuracy", "forgetting", "forgetting_class", "forgetting_task"),
@@ -98,7 +102,8 @@ def write_report(
         write_bytes(folder / "figures" / f"{name}.pdf", content)
     for name, content in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", content)
-        pictures.append(html.figure(content, _caption(made[name].caption, results), name))
+        apart = name.endswith("_class") and _heads_apart(config)
+        pictures.append(html.figure(content, _caption(made[name].caption, results, apart), name))
     title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
     files = {
         name: (folder / name).read_text(encoding="utf-8")
@@ -126,8 +131,15 @@ def write_report(
     )
 
 
-def _caption(caption: str, results: dict[str, Any]) -> str:
+def _heads_apart(config: DictConfig) -> bool:
+    """Whether each task has a head that is trained on its classes alone."""
+    return str(OmegaConf.select(config, "heads._target_")).endswith(".MultiHead")
+
+
+def _caption(caption: str, results: dict[str, Any], apart: bool) -> str:
     """What is below a figure, without what is not in it."""
+    if apart:
+        caption += f" {APART}"
     if not results["references"]:
         caption = caption.replace("; dash-dotted: the mean that a reference has at its end", "")
     if not results.get("published", {}).get("average_accuracy_after"):
@@ -196,7 +208,8 @@ def _table(results: dict[str, Any]) -> str:
     other = None if end is None else results[f"accuracy{end}"]
     head = ["task", "when learned", "peak", "at the end"]
     head += [f"at the end, {how_asked(end)}"] if end else []
-    head += ["training images"]
+    named = results.get("classes")
+    head += [*(["classes"] if named else []), "training images"]
     rows = []
     for task, name in enumerate(results["tasks"]):
         values = [
@@ -205,13 +218,19 @@ def _table(results: dict[str, Any]) -> str:
             results["accuracy"][-1][task],
             *([other[-1][task]] if other else []),
         ]
-        images = str(results["images"]["train"][task])
-        rows.append([name, *map(percent, values), images, chosen.get(task, "")])
+        texts = [*([_few(named[task])] if named else []), str(results["images"]["train"][task])]
+        rows.append([name, *map(percent, values), *texts, chosen.get(task, "")])
     if chosen:
         head.append("configuration")
     else:
         rows = [row[:-1] for row in rows]
     return _html_table(head, rows)
+
+
+def _few(names: Sequence[str], most: int = 5) -> str:
+    """Some names, and how many more there are."""
+    left = len(names) - most
+    return ", ".join(names[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def _facts(results: dict[str, Any]) -> str:

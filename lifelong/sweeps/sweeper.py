@@ -77,7 +77,7 @@ def run_search(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[Job
     if watch is not None and search.finished():
         named = {key for key in (*keys, *search.space.seeds) if not is_unnamed(key)}
         wanted = named - {"measure_on"}
-        command = ["python", "-m", "lifelong.run", "-m"]
+        command = ["lifelong", "run", "-m"]
         command += [text for text in arguments if key_of(text) in wanted]
         command += overrides_of(search.ranked()[0].params)
         watch.found = f"{search.found()}; all points: {folder / TABLE}\n"

@@ -115,7 +115,7 @@ class SweepMonitor:
         if self.found:
             self.console.print(self.found)
         if now.finished:
-            self.console.print(f"to compare: python -m lifelong.compare {self.plan.folder}")
+            self.console.print(f"to compare: lifelong compare {self.plan.folder}")
 
 
 def assign_gpu(settings: HydraConf, environment: dict[str, str] | None = None) -> None:

@@ -202,6 +202,9 @@ def _record(config: DictConfig, strategy: str, data: str, stream: TaskStream) ->
     visits, names = [visit.task.index for visit in stream], [task.name for task in stream.tasks]
     record = Record(config.name or strategy, data, config.seed, visits, names)
     record.classes = [task.classes for task in stream.tasks]
+    record.class_names = [
+        list(task.class_names) or [*map(str, task.classes)] for task in stream.tasks
+    ]
     record.fidelity = config.fidelity if reads_fidelity(config) else None
     record.measured_on = config.measure_on
     record.eval_mode = "class" if config.evaluate == "class" else "task"

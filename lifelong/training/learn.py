@@ -57,6 +57,8 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     texts = [*_texts({k: v for k, v in members.items() if k not in objects}), *overrides]
     names = {key: _member(key, value) for key, value in objects.items()}
     base = [f"{key}={member}" for key, (member, _) in names.items() if member]
+    if "strategy=finetune" in base and not {"heads", "experiment"} & {key_of(t) for t in texts}:
+        base.append("heads=multi")  # as nearly every method; single is fine-tuning's on some data
     texts = renamed(texts, warnings.warn, own=objects)
     if "strategy" in objects:  # options that its member does not have
         texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]

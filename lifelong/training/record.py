@@ -55,6 +55,7 @@ class Record:
         self.single_size: int | None = None  # parameters of a plain network for one task
         self.images: dict[str, Any] = {}
         self.classes: list[Sequence[int]] = []  # class numbers of each task
+        self.class_names: list[list[str]] = []  # likewise
         self.fidelity: str | None = "clean"  # None where nothing of the run reads it
         self.measured_on, self.eval_mode = TEST, "task"
         self.published: dict[str, Any] = {}  # a paper's figures for this run
@@ -180,6 +181,7 @@ class Record:
             "published": self.published,
             "status": status,
             "tasks": self.names,
+            "classes": self.class_names,
             "visits": [task + 1 for task in self.visits],  # numbers of the tasks, from 1
             "accuracy": _plain(self.matrix()),
             "metrics": self.metrics(),

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.keys import read_keys
 from lifelong.data import TaskStream
+from lifelong.networks import MultiHead
 from lifelong.optim import TaskOptimizer
 from lifelong.optim.several import rule_of
 from lifelong.optim.task_optimizer import part_of
@@ -159,11 +160,21 @@ def _refuse_processes(strategy: Strategy, config: DictConfig) -> None:
 
 
 def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
-    """Tasks that the heads have no room for, such as of other numbers of classes on one head."""
+    """Tasks that the heads have no room for, such as of other numbers of classes on one head.
+
+    A head of its own for one class is always right, and learns nothing.
+    """
     with torch.random.fork_rng(devices=[]):
         heads = instantiate(config.heads, _convert_="all")(1)
         for task in stream.tasks:
             heads.add_task(task.index, task.classes)
+    alone = [task for task in stream.tasks if len(task.classes) == 1]
+    if alone and isinstance(heads, MultiHead):
+        counts = ", ".join(str(len(task.classes)) for task in stream.tasks)
+        raise ValueError(
+            f"data.tasks: the tasks have {counts} classes, and task {alone[0].index + 1} has "
+            "nothing to tell apart; give fewer tasks, or one head for all (heads=incremental)"
+        )
 
 
 def _refuse_shared_classes(strategy: Strategy, stream: TaskStream) -> None:

@@ -41,11 +41,18 @@ def test_protocol_of_the_pair() -> None:
         ("evaluate=never", "evaluate=never: give task or both"),
         ("download=maybe", "download=maybe: give True or False"),
         ("data.seed=x", "data.seed=x"),
-        ("data=folder", "data.root is not given"),
+        ("data=folder", "data.root is not given; give data.root=..: train/<class>/* and"),
+        (
+            "backbone=timm",
+            "backbone.name is not given; give backbone.name=..: of a",
+        ),
+        ("data.shape=32", "data.shape=32: give [channels,height,width], such as [3,32,32]"),
+        ("data.shape=[32,32]", "data.shape=[32, 32]: give [channels,height,width]"),
+        ("data.shape=[3,32,a]", "data.shape=[3, 32, 'a']: give [channels,height,width]"),
     ],
 )
 def test_values_at_the_top_level(override: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message.replace(".", r"\.")):
+    with pytest.raises(ValueError, match=re.escape(message)):
         complete(configured(override))
 
 

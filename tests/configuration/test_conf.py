@@ -123,7 +123,7 @@ def test_experiment_composes(experiment: str) -> None:
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_experiment_says_what_it_is(experiment: str) -> None:
     member = EXPERIMENTS[experiment]
-    assert f"python -m lifelong.run experiment={experiment}" in member.text()
+    assert f"lifelong run experiment={experiment}" in member.text()
     published = dict(yaml.safe_load(member.text()).get("published") or {})
     after = published.pop("average_accuracy_after", {})
     assert all(1 <= visits <= 20 and 0 < mean < 100 for visits, mean in after.items())

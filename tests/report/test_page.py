@@ -145,6 +145,21 @@ def test_figures_also_as_pdf(tmp_path: Path) -> None:
 
 
 @pytest.mark.page
+def test_the_page_names_classes_and_says_that_heads_are_apart(tmp_path: Path) -> None:
+    names = [["cat", "<dog>"], [str(number) for number in range(7)]]
+    here = written(tmp_path / "run", classes=names)
+    (here / "config.yaml").write_text(CONFIG + "heads: {_target_: lifelong.networks.MultiHead}\n")
+    assert page.main([str(here)]) == 0
+    text = (here / "report.html").read_text()
+    assert "<td>cat, &lt;dog&gt;</td>" in text
+    assert "<td>0, 1, 2, 3, 4 and 2 more</td>" in text
+    assert text.count("The heads of the tasks are trained apart") == 2
+    (here / "config.yaml").write_text(CONFIG)
+    page.main([str(here)])
+    assert "trained apart" not in (here / "report.html").read_text()
+
+
+@pytest.mark.page
 def test_references_are_drawn_into_the_curves(tmp_path: Path) -> None:
     """What they know at their end of the tasks met so far, asked as the run is."""
     here = written(tmp_path / "run")

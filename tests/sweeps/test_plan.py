@@ -76,7 +76,7 @@ def test_a_sweep_names_its_runs_by_what_differs(whole: tuple[Path, str]) -> None
     names = {f"seed={seed}_strategy={name}" for seed in (1, 2) for name in ("hps", "finetune")}
     assert {path.parent.name for path in folder.glob("*/results.json")} == names
     assert "4 of 4 done" in printed
-    assert f"python -m lifelong.compare {folder.relative_to(folder.parent.parent)}" in printed
+    assert f"lifelong compare {folder.relative_to(folder.parent.parent)}" in printed
 
 
 def test_the_same_command_again_goes_on(whole: tuple[Path, str]) -> None:

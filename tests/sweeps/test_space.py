@@ -54,7 +54,7 @@ FILES = sorted((FOLDER / "search").glob("*.yaml"))
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_file_searches_what_its_command_has(path: Path) -> None:
     """With the command of its second line; each value of each option is one that composes."""
-    command = re.search(r"^#   python -m lifelong.run -m (.*)$", path.read_text(), re.MULTILINE)
+    command = re.search(r"^#   lifelong run -m (.*)$", path.read_text(), re.MULTILINE)
     if command is None:
         assert yaml.safe_load(path.read_text()).get("space", []) == []
         return

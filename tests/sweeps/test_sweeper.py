@@ -93,5 +93,5 @@ def test_a_search_from_the_command_line(tmp_path: Path) -> None:
     assert "4 of 4 done" in printed
     assert f"best of 2: lr={table(folder)[0]['lr']}: " in printed
     [line] = [line for line in printed.splitlines() if line.startswith("to measure it: ")]
-    assert re.search(r"python -m lifelong.run -m .*seed=1,2 lr=", line)
+    assert re.search(r"lifelong run -m .*seed=1,2 lr=", line)
     assert "found" not in line

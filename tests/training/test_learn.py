@@ -30,6 +30,10 @@ class Halved(lifelong.ER):
         return self.share * super().training_loss(batch)
 
 
+class Plain(lifelong.Strategy):
+    """Fine-tuning, under another name."""
+
+
 class Stops(Halved):
     """Stopped from outside in the second visit."""
 
@@ -48,6 +52,14 @@ def stream(tasks: int = 3) -> lifelong.TaskStream:
 def module() -> nn.Module:
     torch.manual_seed(5)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU())
+
+
+def test_a_class_of_ones_own_has_a_head_for_each_task(tmp_path: Path) -> None:
+    """As nearly every method, so that both stand in one table."""
+    for number, (more, heads) in enumerate((({}, "multi"), ({"heads": "single"}, "single"))):
+        options = {"data": "digits", "tasks": 1, **FAST, **more}
+        options["paths"] = {"output_dir": tmp_path / str(number)}
+        assert lifelong.learn(strategy=Plain, **options).config.choices.heads == heads
 
 
 def test_several_devices_from_python_are_refused() -> None:

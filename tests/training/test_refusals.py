@@ -18,6 +18,7 @@ from lifelong.training.refusals import (
     _is_like,
     _refuse_contradictions,
     _refuse_groups,
+    _refuse_heads,
     _refuse_shapes,
     _refuse_shared_classes,
     _refuse_validation,
@@ -145,3 +146,14 @@ def test_groups_are_of_parameters_that_there_are() -> None:
     made.groups = {"weights": {"lr": 0.5}}
     with pytest.raises(ValueError, match=r"groups\.weights: no parameter has that word.*body"):
         _refuse_groups(made, stream)
+
+
+def test_a_task_of_one_class_needs_other_classes_to_compete_with() -> None:
+    """A head of its own is always right there."""
+    one = toy_task(1)
+    stream = stream_of(toy_task(0), replace(one, classes=one.classes[:1]))
+    heads = {"_target_": "lifelong.networks.MultiHead", "_partial_": True}
+    with pytest.raises(ValueError, match=r"the tasks have 3, 1 classes, and task 2 has"):
+        _refuse_heads(stream, OmegaConf.create({"heads": heads}))
+    heads["_target_"] = "lifelong.networks.IncrementalHead"
+    _refuse_heads(stream, OmegaConf.create({"heads": heads}))
