@@ -192,7 +192,7 @@ def rounding(*published: str) -> float:
     >>> rounding("63", ""), rounding("52.5", "1.38")
     (0.5, 0.005)
     """
-    return 0.5 * 0.1 ** max(len(text.partition(".")[2]) for text in published)
+    return 0.5 / 10.0 ** max(len(text.partition(".")[2]) for text in published)
 
 
 def _verdict(difference: float, allowed: float, line: Line) -> str:

@@ -7,7 +7,11 @@ from typing import Any
 
 OURS = "lifelong."  # how the classes begin whose options these are
 NETWORKS = ("backbone", "body", "heads")  # whose weights' `initial` is `init`
-METHODS = {"most": "max_unlabeled", "share": "prune_fraction"}
+METHODS = {
+    "CIL": {"most": "max_unlabeled"},
+    "TicketsTD": {"most": "max_unlabeled"},
+    "TicketsBU": {"most": "max_unlabeled", "share": "prune_fraction"},
+}
 # What were options of a method and make an object of its own: its key and class, and its options.
 OBJECTS: dict[str, tuple[str, str, dict[str, str]]] = {
     "LASEM": ("narrowing", "lifelong.transfer.Narrowing", {"prune_below": "below"}),
@@ -32,8 +36,9 @@ def brought_up(config: dict[str, Any]) -> dict[str, Any]:
         _networks(part, name)
     strategy = config.get("strategy")
     if isinstance(strategy, dict) and str(strategy.get("_target_")).startswith(OURS):
-        _rename(strategy, METHODS)
-        _objects(strategy)
+        method = strategy["_target_"].rpartition(".")[2]
+        _rename(strategy, METHODS.get(method, {}))
+        _objects(strategy, method)
     return config
 
 
@@ -50,9 +55,9 @@ def _rename(node: dict[str, Any], names: Mapping[str, str]) -> None:
         node.setdefault(names[old], node.pop(old))
 
 
-def _objects(strategy: dict[str, Any]) -> None:
+def _objects(strategy: dict[str, Any], method: str) -> None:
     """Gathers options of a method in the object that has them now."""
-    key, target, names = OBJECTS.get(strategy["_target_"].rpartition(".")[2], ("", "", {}))
+    key, target, names = OBJECTS.get(method, ("", "", {}))
     if isinstance(strategy.get(key), dict) or not names.keys() & strategy.keys():
         return
     found = {names[old]: strategy.pop(old) for old in list(strategy) if old in names}

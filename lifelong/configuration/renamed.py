@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
+from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.members import members
 from lifelong.configuration.overrides import key_of
+from lifelong.configuration.tables import chosen, rows
 
 RENAMED = {  # old keys, which are read until version 0.3, and the new ones
     "strategy.network.kind": "kind",
@@ -24,7 +26,11 @@ RENAMED = {  # old keys, which are read until version 0.3, and the new ones
 # Old keys of a value under which options of their own stand now.
 PARTS = {"strategy.importance": "strategy.importance.scope"}
 # Members of a group to which an old key belongs; other members have it still.
-OF = {"strategy.batch_size": {"ewc", "mas"}}
+OF = {
+    "strategy.batch_size": {"ewc", "mas"},
+    "strategy.share": {"tickets_bu"},
+    "strategy.most": {"cil", "tickets_td", "tickets_bu"},
+}
 
 
 def renamed(
@@ -58,16 +64,23 @@ def _renamed(
         old = next((each for each in RENAMED if f"{key}.".startswith(f"{each}.")), key)
         now = RENAMED.get(old, old) + key.removeprefix(old)
     group = key.partition(".")[0]
-    others = key in OF and not {*given.get(group, "").split(",")} <= OF[key] | {""}
-    if now == key or group in theirs or others:
+    if now == key or group in theirs or (key in OF and not _chosen(given, group) <= OF[key]):
         return override
     note(f"{key} is {now} now; the old name goes with version 0.3")
     return override.replace(key, now, 1)
 
 
+def _chosen(given: Mapping[str, str], group: str) -> set[str]:
+    """The members of a group that overrides choose, by its name or by that of a row."""
+    if group in given:
+        return set(given[group].split(","))
+    row = rows(FOLDER / "tables").get(given.get("experiment", ""))
+    return set() if row is None else {chosen(row["config"]).get(group, "")}
+
+
 def _own_groups(given: Mapping[str, str]) -> Iterator[str]:
     """Groups of which somebody's own member or class is chosen."""
     for group in {old.partition(".")[0] for old in RENAMED}:
-        chosen = set(given[group].split(",")) if group in given else set()
-        if f"{group}._target_" in given or not chosen <= members(group).keys():
+        named = set(given[group].split(",")) if group in given else set()
+        if f"{group}._target_" in given or not named <= members(group).keys():
             yield group

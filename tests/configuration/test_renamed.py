@@ -48,6 +48,8 @@ def test_the_page_has_all_of_them() -> None:
         (["strategy=cil,tickets_td", "~strategy.most"], "~strategy.max_unlabeled"),
         (["strategy.network.kind.orthogonality=0.05"], "kind.orthogonality=0.05"),
         (["experiment=tickets/cifar10_bu", "+strategy.share=1"], "+strategy.prune_fraction=1"),
+        (["strategy=wsn", "strategy.share=0.3"], "strategy.share=0.3"),  # of another method
+        (["experiment=field/permuted10_wsn", "strategy.share=0.3"], "strategy.share=0.3"),
         (["strategy=mine", "strategy.share=0.3"], "strategy.share=0.3"),  # an own member
         (["strategy._target_=a.Mine", "strategy.share=0.3"], "strategy.share=0.3"),
         (
