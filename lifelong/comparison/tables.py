@@ -14,7 +14,14 @@ from lifelong.comparison.groups import Group, differing, tables
 from lifelong.comparison.paired import Pair, pairs
 from lifelong.comparison.runs import ORDERS
 from lifelong.comparison.statistics import Summary, summarize
-from lifelong.measures.metrics import WITHOUT_TASK, Metric, is_accuracy, metric_of
+from lifelong.measures.metrics import (
+    APART,
+    WITHOUT_TASK,
+    Metric,
+    heads_apart,
+    is_accuracy,
+    metric_of,
+)
 
 COLUMNS = (  # metrics that stand in tables
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task"),
@@ -254,9 +261,8 @@ def _published_by_any(groups: Sequence[Group], key: str) -> bool:
 
 def _apart(groups: Sequence[Group]) -> list[str]:
     """Of methods whose heads never compete, though they are compared without the task given."""
-    found = [g.label for g in groups if str(g.options.get(HEADS)).endswith(".MultiHead")]
-    told = "the heads of the tasks are trained apart and never compete; heads=incremental: one head"
-    return [f"class-incremental: of {', '.join(found)} {told}"] if found else []
+    found = [group.label for group in groups if heads_apart(group.options.get(HEADS))]
+    return [f"class-incremental: of {', '.join(found)} the {APART}"] if found else []
 
 
 def _times(group: Group, groups: Sequence[Group], against_paper: bool) -> list[tuple[str, float]]:

@@ -133,7 +133,7 @@ def _missing(config: DictConfig) -> list[str]:
 def _meaning(key: str, config: DictConfig) -> str:
     """An option as it is to be given, and what the file of its member says of it."""
     group, name = key.split(".")[0], key.rpartition(".")[2]
-    member = members(group).get((config.get("choices") or {}).get(group, "")) if group else None
+    member = members(group).get((config.get("choices") or {}).get(group, ""))
     text = "" if member is None else member.text()
     said = re.search(rf"^\s*{re.escape(name)}: \?\?\?\s*# (.*)$", text, re.MULTILINE)
     return f"{key}=.." + (f": {said[1]}" if said else "")

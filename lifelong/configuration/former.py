@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 OURS = "lifelong."  # how the classes begin whose options these are
 NETWORKS = ("backbone", "body", "heads")  # whose weights' `initial` is `init`
-METHODS = {
+_IMPORTANCE = ("samples", "estimator", "batch_size")
+# Old options of a method, by its class, and where they stand now.
+METHODS: dict[str, dict[str, str]] = {
     "CIL": {"most": "max_unlabeled"},
     "TicketsTD": {"most": "max_unlabeled"},
     "TicketsBU": {"most": "max_unlabeled", "share": "prune_fraction"},
+    "LASEM": {"prune_below": "narrowing.below"},
+    "EWC": {key: f"importance.{key}" for key in (*_IMPORTANCE, "labels")},
+    "MAS": {  # the value in whose place the object stands comes first
+        "importance": "importance.scope",
+        "importance_data": "importance.images",
+        **{key: f"importance.{key}" for key in (*_IMPORTANCE, "objective")},
+    },
 }
-# What were options of a method and make an object of its own: its key and class, and its options.
-OBJECTS: dict[str, tuple[str, str, dict[str, str]]] = {
-    "LASEM": ("narrowing", "lifelong.transfer.Narrowing", {"prune_below": "below"}),
-    "EWC": (
-        *("importance", "lifelong.parts.fisher.Fisher"),
-        {key: key for key in ("samples", "estimator", "labels", "batch_size")},
-    ),
-    "MAS": (
-        *("importance", "lifelong.parts.sensitivity.Sensitivity"),
-        {
-            **{key: key for key in ("samples", "estimator", "objective", "batch_size")},
-            "importance_data": "images",
-            "importance": "scope",
-        },
-    ),
+MADE = {  # the class of the object in which some of them stand now
+    "LASEM": "lifelong.transfer.Narrowing",
+    "EWC": "lifelong.parts.fisher.Fisher",
+    "MAS": "lifelong.parts.sensitivity.Sensitivity",
 }
 
 
@@ -36,29 +33,26 @@ def brought_up(config: dict[str, Any]) -> dict[str, Any]:
         _networks(part, name)
     strategy = config.get("strategy")
     if isinstance(strategy, dict) and str(strategy.get("_target_")).startswith(OURS):
-        method = strategy["_target_"].rpartition(".")[2]
-        _rename(strategy, METHODS.get(method, {}))
-        _objects(strategy, method)
+        _methods(strategy, strategy["_target_"].rpartition(".")[2])
     return config
 
 
 def _networks(node: Any, name: str) -> None:
     if isinstance(node, dict):
-        if name in NETWORKS and str(node.get("_target_")).startswith(OURS):
-            _rename(node, {"initial": "init"})
+        if name in NETWORKS and str(node.get("_target_")).startswith(OURS) and "initial" in node:
+            node.setdefault("init", node.pop("initial"))
         for key, part in node.items():
             _networks(part, key)
 
 
-def _rename(node: dict[str, Any], names: Mapping[str, str]) -> None:
-    for old in names.keys() & node.keys():
-        node.setdefault(names[old], node.pop(old))
-
-
-def _objects(strategy: dict[str, Any], method: str) -> None:
-    """Gathers options of a method in the object that has them now."""
-    key, target, names = OBJECTS.get(method, ("", "", {}))
-    if isinstance(strategy.get(key), dict) or not names.keys() & strategy.keys():
-        return
-    found = {names[old]: strategy.pop(old) for old in list(strategy) if old in names}
-    strategy[key] = {"_target_": target, **found}
+def _methods(strategy: dict[str, Any], method: str) -> None:
+    for old, new in METHODS.get(method, {}).items():
+        holder, _, name = new.rpartition(".")
+        if old not in strategy or (old == holder and isinstance(strategy[old], dict | None)):
+            continue  # the object itself has the name of an old option
+        value = strategy.pop(old)
+        into = strategy
+        if holder:
+            into = strategy.setdefault(holder, {})
+            into.setdefault("_target_", MADE[method])
+        into.setdefault(name, value)

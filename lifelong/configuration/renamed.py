@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 
 from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.former import METHODS
 from lifelong.configuration.members import members
 from lifelong.configuration.overrides import key_of
 from lifelong.configuration.tables import chosen, rows
 
-RENAMED = {  # old keys, which are read until version 0.3, and the new ones
-    "strategy.network.kind": "kind",
-    "strategy.most": "strategy.max_unlabeled",
-    "strategy.share": "strategy.prune_fraction",
-    "strategy.prune_below": "strategy.narrowing.below",
-    "heads.initial": "heads.init",
-    "backbone.initial": "backbone.init",
-    "strategy.samples": "strategy.importance.samples",
-    "strategy.estimator": "strategy.importance.estimator",
-    "strategy.labels": "strategy.importance.labels",
-    "strategy.objective": "strategy.importance.objective",
-    "strategy.importance_data": "strategy.importance.images",
-    "strategy.batch_size": "strategy.importance.batch_size",
+_METHODS = {
+    f"strategy.{old}": f"strategy.{new}" for of in METHODS.values() for old, new in of.items()
 }
 # Old keys of a value under which options of their own stand now.
-PARTS = {"strategy.importance": "strategy.importance.scope"}
+PARTS = {old: new for old, new in _METHODS.items() if new.startswith(f"{old}.")}
+RENAMED = {  # old keys, which are read until version 0.3, and the new ones
+    "strategy.network.kind": "kind",
+    **{old: new for old, new in _METHODS.items() if old not in PARTS},
+    **{f"{group}.initial": f"{group}.init" for group in ("heads", "backbone")},
+}
 # Members of a group to which an old key belongs; other members have it still.
 OF = {
     "strategy.batch_size": {"ewc", "mas"},

@@ -123,6 +123,18 @@ WITHOUT_TASK, WITH_TASK = "_class", "_task"
 _HOW = {WITHOUT_TASK: "class-incremental", WITH_TASK: "task-incremental"}
 
 
+# Of accuracies without the task given, where the heads are such.
+APART = (
+    "heads of the tasks are trained apart and never compete; heads=incremental has one for all "
+    "classes."
+)
+
+
+def heads_apart(target: object) -> bool:
+    """Whether heads, by the name of their class, answer for a task with weights of its own."""
+    return str(target).rpartition(".")[2] in ("MultiHead", "OutputMatrix")
+
+
 def other_way(results: Mapping[str, Any]) -> str | None:
     """What ends the names of the accuracies in the other way of asking, if it was measured."""
     return next((end for end in _HOW if f"accuracy{end}" in results), None)

@@ -22,16 +22,21 @@ from lifelong.configuration.trust import allowed
 from lifelong.drawing import Drawing, image
 from lifelong.errors import command, debugging, reason
 from lifelong.measures.matrix import learned_at
-from lifelong.measures.metrics import caption_of, how_asked, metric_of, other_way, percent
+from lifelong.measures.metrics import (
+    APART,
+    WITHOUT_TASK,
+    caption_of,
+    heads_apart,
+    how_asked,
+    metric_of,
+    other_way,
+    percent,
+)
 from lifelong.report import html
 from lifelong.report.figures import figures
 from lifelong.storage.files import write_bytes, write_text
 from lifelong.storage.results import IN_REPORTS, read_results, visited
 
-APART = (
-    "The heads of the tasks are trained apart and never compete; one head for all classes is "
-    "heads=incremental."
-)
 _HEADLINES = (
     *("final_accuracy", "final_accuracy_class", "final_accuracy_task", "peak_accuracy"),
     *("learning_accuracy", "forgetting", "forgetting_class", "forgetting_task"),
@@ -97,12 +102,12 @@ def write_report(
         raise ValueError(
             f"{folder / 'results.json'}: is damaged, or of another version ({reason(error)})"
         ) from (error if debugging() else None)
-    pictures = []
+    pictures, heads = [], OmegaConf.select(config, "heads._target_")
     for name, content in printed.items():
         write_bytes(folder / "figures" / f"{name}.pdf", content)
     for name, content in drawn.items():
         write_bytes(folder / "figures" / f"{name}.png", content)
-        apart = name.endswith("_class") and _heads_apart(config)
+        apart = name.endswith(WITHOUT_TASK) and heads_apart(heads)
         pictures.append(html.figure(content, _caption(made[name].caption, results, apart), name))
     title = escape(f"{results['strategy']} on {results['data']}, seed {results['seed']}")
     files = {
@@ -131,15 +136,10 @@ def write_report(
     )
 
 
-def _heads_apart(config: DictConfig) -> bool:
-    """Whether each task has a head that is trained on its classes alone."""
-    return str(OmegaConf.select(config, "heads._target_")).endswith(".MultiHead")
-
-
 def _caption(caption: str, results: dict[str, Any], apart: bool) -> str:
     """What is below a figure, without what is not in it."""
     if apart:
-        caption += f" {APART}"
+        caption += f" The {APART}"
     if not results["references"]:
         caption = caption.replace("; dash-dotted: the mean that a reference has at its end", "")
     if not results.get("published", {}).get("average_accuracy_after"):
@@ -156,7 +156,10 @@ def _reference(results: dict[str, Any], folder: Path) -> dict[str, Any]:
         ValueError: it has learned other tasks, or was asked in another way.
     """
     found = read_results(folder)
-    for key in ("data", "tasks", "measured_on"):
+    keys = ["data", "tasks", "measured_on"]
+    if "classes" in found and "classes" in results:  # which runs of earlier versions do not say
+        keys.append("classes")
+    for key in keys:
         if found.get(key, "test") != results.get(key, "test"):
             raise ValueError(
                 f"reference={folder}: is no reference for this run: its {key.replace('_', ' ')} "

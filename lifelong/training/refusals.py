@@ -14,7 +14,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.keys import read_keys
 from lifelong.data import TaskStream
-from lifelong.networks import MultiHead
 from lifelong.optim import TaskOptimizer
 from lifelong.optim.several import rule_of
 from lifelong.optim.task_optimizer import part_of
@@ -169,7 +168,7 @@ def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
         for task in stream.tasks:
             heads.add_task(task.index, task.classes)
     alone = [task for task in stream.tasks if len(task.classes) == 1]
-    if alone and isinstance(heads, MultiHead):
+    if alone and not heads.shared_outputs:
         counts = ", ".join(str(len(task.classes)) for task in stream.tasks)
         raise ValueError(
             f"data.tasks: the tasks have {counts} classes, and task {alone[0].index + 1} has "

@@ -247,14 +247,16 @@ def test_calls_at_once_take_turns_at_a_ledger(tmp_path: Path) -> None:
     """Each reads, adds and writes: none of the lines is lost."""
     call = "import sys; from lifelong.sweeps.reproduce import main; sys.exit(main(sys.argv[1:]))"
     calls = []
-    for seed in (1, 2):
+    for seed in range(1, 4):
         made(tmp_path / str(seed), seed, 0.40)
         given = [f"from={tmp_path / str(seed)}", f"ledger={tmp_path / 'ledger.csv'}"]
         calls.append(subprocess.Popen([sys.executable, "-c", call, *given]))
-    assert [each.wait() for each in calls] == [0, 0]
+    assert [each.wait() for each in calls] == [0, 0, 0]
     (line,) = ledger.read(tmp_path / "ledger.csv")
-    assert line["seeds"] == "1,2"
-    assert {path.name for path in tmp_path.iterdir()} == {"1", "2", "curves.csv", "ledger.csv"}
+    assert line["seeds"] == "1,2,3"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "1", "2", "3", "curves.csv", "ledger.csv"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from lifelong import networks
 from lifelong.measures.matrix import metrics
 from lifelong.measures.metrics import (
     METRICS,
     caption_of,
+    heads_apart,
     how_asked,
     is_accuracy,
     metric_of,
@@ -67,3 +69,10 @@ def test_the_other_way_of_asking() -> None:
     assert caption_of("matrix_class", captions) == "A matrix. The task is not given."
     assert caption_of("matrix_task", captions) == "A matrix. The task is given."
     assert caption_of("own_class", captions) == "Of its own."
+
+
+def test_heads_are_apart_whose_weights_answer_for_one_task() -> None:
+    for name in ("MultiHead", "OutputMatrix", "SingleHead", "IncrementalHead"):
+        kind = getattr(networks, name)
+        assert heads_apart(f"lifelong.networks.{name}") == (not kind.shared_outputs), name
+    assert not heads_apart(None)

@@ -183,3 +183,7 @@ def test_a_reference_of_other_tasks_is_refused(
     assert page.main([str(here), f"reference={other}"]) == 2
     assert "is no reference for this run: its tasks is ['one', 'three']" in capsys.readouterr().err
     assert not (here / "report.html").exists()
+    here = written(tmp_path / "run", classes=[["a"], ["b"]])  # tasks of one name, in another order
+    other = written(tmp_path / "other", classes=[["b"], ["a"]])
+    assert page.main([str(here), f"reference={other}"]) == 2
+    assert "its classes is [['b'], ['a']]" in capsys.readouterr().err

@@ -155,5 +155,8 @@ def test_a_task_of_one_class_needs_other_classes_to_compete_with() -> None:
     heads = {"_target_": "lifelong.networks.MultiHead", "_partial_": True}
     with pytest.raises(ValueError, match=r"the tasks have 3, 1 classes, and task 2 has"):
         _refuse_heads(stream, OmegaConf.create({"heads": heads}))
+    columns = {"_target_": "lifelong.networks.OutputMatrix", "_partial_": True, "outputs": 10}
+    with pytest.raises(ValueError, match=r"the tasks have 3, 1 classes, and task 2 has"):
+        _refuse_heads(stream, OmegaConf.create({"heads": columns}))
     heads["_target_"] = "lifelong.networks.IncrementalHead"
     _refuse_heads(stream, OmegaConf.create({"heads": heads}))
