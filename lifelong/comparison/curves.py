@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from lifelong.comparison import ledger
 from lifelong.comparison.groups import Group
 from lifelong.comparison.ledger import Line, changes, digest
-from lifelong.measures.matrix import from_rows
+from lifelong.measures.matrix import from_rows, mean_of_seen
 from lifelong.storage.results import visited
 
 COLUMNS = ("row", "changed", "seed", "options", "seen", "learned")
@@ -36,8 +35,7 @@ def curves(groups: Iterable[Group]) -> list[Line]:
 
 def _curves(results: dict[str, Any]) -> Line:
     matrix, visits = from_rows(results["accuracy"], len(results["tasks"])), visited(results)
-    known = [row[row == row] for row in matrix]  # NaN is not equal to itself
-    seen = [row.mean() if len(row) else math.nan for row in known]
+    seen = mean_of_seen(matrix)
     learned = [row[task] for row, task in zip(matrix, visits, strict=False)]
     return {
         name: " ".join(f"{100 * value:.4g}" for value in values)

@@ -24,7 +24,7 @@ from lifelong.drawing import (
     stride,
     words,
 )
-from lifelong.measures.matrix import Matrix, from_rows
+from lifelong.measures.matrix import Matrix, from_rows, in_part, mean_of_seen
 from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
 
 ACCURACY = "accuracy"  # key of the matrix in results.json
@@ -135,10 +135,12 @@ def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
     picture = None
     for axes, group in zip(grid, groups, strict=False):
         mean = _mean_matrix(group, key)
+        shown = np.nonzero(~in_part(mean))[0]
+        mean = mean[shown]
         picture = axes.imshow(100 * mean, cmap="viridis", vmin=0, vmax=100, aspect="auto")
         axes.set_title(_cut(group.label), fontsize=7)
         axes.grid(False)
-        _numbered(axes, mean)
+        _numbered(axes, mean, shown.tolist())
     for axes in grid[len(groups) :]:
         axes.set_visible(False)
     figure.supxlabel("accuracy on task", fontsize=9)
@@ -148,7 +150,7 @@ def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
     return figure
 
 
-def _numbered(axes: Axes, mean: Matrix) -> None:
+def _numbered(axes: Axes, mean: Matrix, visits: Sequence[int]) -> None:
     if mean.shape[1] <= 6:
         for row, column in zip(*np.nonzero(~np.isnan(mean)), strict=True):
             value = 100 * mean[row, column]
@@ -156,9 +158,9 @@ def _numbered(axes: Axes, mean: Matrix) -> None:
                 column, row, f"{value:.0f}", ha="center", va="center", fontsize=7,
                 color="white" if value < 60 else INK,
             )  # fmt: skip
-    for ticks, count in ((axes.set_xticks, mean.shape[1]), (axes.set_yticks, mean.shape[0])):
-        places = range(0, count, stride(2 * count))
-        ticks(places, [str(place + 1) for place in places])
+    for ticks, numbers in ((axes.set_xticks, range(mean.shape[1])), (axes.set_yticks, visits)):
+        places = range(0, len(numbers), stride(2 * len(numbers)))
+        ticks(places, [str(numbers[place] + 1) for place in places])
 
 
 def _mean_matrix(group: Group, key: str) -> Matrix:
@@ -172,10 +174,7 @@ def _matrix(run: Run, key: str) -> Matrix:
 
 
 def _means(run: Run, key: str) -> list[float]:
-    return [
-        100 * float(row[~np.isnan(row)].mean()) if (row == row).any() else math.nan
-        for row in _matrix(run, key)
-    ]
+    return [100 * mean for mean in mean_of_seen(_matrix(run, key))]
 
 
 def _accuracy(groups: Sequence[Group], key: str = ACCURACY) -> str:

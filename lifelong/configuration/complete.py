@@ -26,6 +26,7 @@ _INTEGER_MINIMA = {  # least values of the whole numbers at the top level
     "batch_size": 1,
     "tasks": 1,
     "evaluate_every": 0,
+    "evaluate_every_visits": 1,
     "evaluate_every_steps": 0,
     "evaluate_images": 1,
     "checkpoint_every": 0,

@@ -43,8 +43,31 @@ def final_accuracy(a: Matrix) -> float:
 
 
 def average_accuracy(a: Matrix) -> float:
-    """Mean over rows of the mean accuracy of the seen tasks (average incremental accuracy)."""
-    return _mean([_mean(_met(row)) for row in a])
+    """Mean over rows of the mean accuracy of the seen tasks (average incremental accuracy).
+
+    Of rows in which some of them were not measured nothing is known, and nothing counted.
+    """
+    return _mean([_mean(_met(row)) for row in a[~in_part(a)]])
+
+
+def mean_of_seen(a: Matrix) -> list[float]:
+    """After each visit the mean accuracy of the seen tasks; NaN unless all of them were measured.
+
+    >>> mean_of_seen(np.array([[1.0, math.nan], [math.nan, 0.5], [0.5, 0.0]]))
+    [1.0, nan, 0.25]
+    """
+    parts = in_part(a)
+    return [
+        math.nan if part else _mean(_met(row)) for part, row in zip(parts, a, strict=True)
+    ]
+
+
+def in_part(a: Matrix) -> NDArray[np.bool_]:
+    """Which rows have a value, and lack one of a task that was measured before, (visits,)."""
+    measured = ~np.isnan(a)
+    lacks = np.logical_or.accumulate(measured, 0) & ~measured
+    found: NDArray[np.bool_] = measured.any(1) & lacks.any(1)
+    return found
 
 
 def learning_accuracy(a: Matrix, visits: Sequence[int]) -> float:
@@ -194,7 +217,8 @@ def _ratio(final: float, reference: float) -> float:
 
 
 def _met(row: Matrix) -> list[float]:
-    return [float(value) for value in row if not math.isnan(value)]
+    known: list[float] = row[~np.isnan(row)].tolist()
+    return known
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -22,7 +22,7 @@ from lifelong.drawing import (
     stride,
     words,
 )
-from lifelong.measures.matrix import forgotten
+from lifelong.measures.matrix import forgotten, in_part, mean_of_seen
 from lifelong.measures.metrics import METRICS, other_way
 from lifelong.storage.results import visited
 
@@ -54,8 +54,10 @@ def figures(results: Results) -> dict[str, Figure]:
 
 
 def accuracy_matrix(results: Results) -> Figure:
-    """Test accuracy of each task (columns) after each visit (rows), as a heat map."""
+    """Test accuracy of each task (columns) after each visit that tested all (rows), as a heat map."""
     matrix = matrix_of(results)
+    shown = np.nonzero(~in_part(matrix))[0]
+    matrix = matrix[shown]
     rows, columns = matrix.shape
     size = min(0.55, 9 / max(columns, 1))
     figure, axes = single(1.8 + size * columns, 1.5 + size * rows)
@@ -71,7 +73,9 @@ def accuracy_matrix(results: Results) -> Figure:
     ticks = range(0, columns, stride(columns))
     axes.set_xticks(ticks, [str(tick + 1) for tick in ticks])
     axes.set_yticks(range(0, rows, stride(rows)))
-    axes.set_yticklabels([str(results["visits"][row]) for row in range(0, rows, stride(rows))])
+    axes.set_yticklabels([
+        str(results["visits"][row]) for row in shown[:: stride(rows)].tolist()
+    ])  # fmt: skip
     axes.grid(False)
     figure.colorbar(picture, ax=axes, label=accuracy_label(results))
     return figure
@@ -83,17 +87,21 @@ def accuracy_curves(results: Results) -> Figure:
     figure, axes = single(7, 3.8)
     steps = np.arange(len(matrix))
     for task in range(matrix.shape[1]):
+        measured = ~np.isnan(matrix[:, task])
         axes.plot(
-            steps,
-            matrix[:, task],
+            steps[measured],
+            matrix[measured, task],
             "o-",
             color=hue(task),
             lw=1.2,
             ms=3,
             label=f"task {task + 1}" if matrix.shape[1] <= 10 else None,
         )
-    means = [row[~np.isnan(row)].mean() if (~np.isnan(row)).any() else math.nan for row in matrix]
-    axes.plot(steps, means, "s--", color=INK, lw=2, ms=5, label="mean so far")
+    means = np.array(mean_of_seen(matrix))
+    known_means = ~np.isnan(means)
+    axes.plot(
+        steps[known_means], means[known_means], "s--", color=INK, lw=2, ms=5, label="mean so far"
+    )
     if chance := chance_of(results):
         axes.plot(steps, chance, ":", color=INK, lw=1, label="mean by chance")
     for number, (name, line) in enumerate(references(results).items()):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lifelong.drawing import INK, Drawing, Drawings, Results, accuracy_label, hue, legend, single
-from lifelong.measures.matrix import from_rows
+from lifelong.measures.matrix import from_rows, mean_of_seen
 
 
 def drawings(results: Results) -> Drawings:
@@ -142,7 +144,8 @@ def pruning_rounds(results: Results) -> Figure:
 def _means(results: Results, key: str) -> list[tuple[int, float]]:
     """By visit the mean accuracy of the seen tasks, in percent, where it was measured."""
     matrix = 100 * from_rows(results[key], len(results["tasks"]))
-    return [(step, float(np.nanmean(row))) for step, row in enumerate(matrix) if (row == row).any()]
+    means = enumerate(mean_of_seen(matrix))
+    return [(step, mean) for step, mean in means if not math.isnan(mean)]
 
 
 def _percent_ticks(axis: Axis) -> None:

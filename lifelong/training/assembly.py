@@ -116,6 +116,7 @@ def assemble(
         batch_seed=config.seeds.batches,
         evaluate_every=config.evaluate_every,
         evaluate_on=config.evaluate_on,
+        evaluate_every_visits=config.evaluate_every_visits or 1,
         evaluate_every_steps=config.evaluate_every_steps,
         evaluate_images=config.evaluate_images,
         costs=config.costs,

@@ -19,6 +19,7 @@ from lifelong.data import Images, TaskStream, Visit
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
+from lifelong.measures.matrix import mean_of_seen
 from lifelong.measures.metrics import how_asked, percent
 from lifelong.parts.plasticity import plasticity
 from lifelong.storage.checkpoint import Checkpoint
@@ -54,6 +55,8 @@ class Experiment:
         restore_best: after a round, go back to the best of so many last epochs on the validation
             images; 0 for none.
         evaluate_on: test the tasks `seen`, or `all`: those to come, too, as they would begin.
+        evaluate_every_visits: visits between two tests on all tasks seen; others, but the last,
+            test the task learned alone.
         evaluate_every_steps: training steps between two tests inside visits; 0 for none.
         evaluate_images: test images of a task for these.
         costs: count multiply-adds.
@@ -75,6 +78,7 @@ class Experiment:
     evaluate_every: int = 1
     restore_best: int = 0
     evaluate_on: str = "seen"
+    evaluate_every_visits: int = 1
     evaluate_every_steps: int = 0
     evaluate_images: int = 100
     costs: bool = False
@@ -257,23 +261,22 @@ class Experiment:
             self._test(visit.number, PEAK, [self.stream.tasks[visit.task.index].test])
             self._load(now)
         if self.strategy.modifies_earlier_tasks:
-            self._test(visit.number, BEFORE, self._seen(visit))
+            self._test(visit.number, BEFORE, self._asked(visit))
 
     def _evaluate(self, visit: Visit) -> None:
-        self._test(visit.number, TEST, self._seen(visit))
+        asked = self._asked(visit)
+        self._test(visit.number, TEST, asked)
         self._look_ahead(visit, AHEAD)
         if self.plasticity:
             found = plasticity(self.strategy.network.get_submodule("body"), visit.task.test)
             self.record.plasticity.append({"visit": visit.number, **found})
         for name in self.strategy.auxiliary_networks():
-            self._test(visit.number, BESIDE + name, self._seen(visit))
+            self._test(visit.number, BESIDE + name, asked)
         self._test(visit.number, "train", [visit.train])
         if len(visit.task.val):
             self._test(visit.number, "val", [visit.task.val])
-        if not any(row[0] == visit.number and row[2] == PEAK for row in self.record.rows):
-            place = [visit.number, visit.task.index, TEST]
-            learned = [row for row in self.record.rows if row[:3] == place]
-            self.record.rows += [[*row[:2], PEAK, *row[3:]] for row in learned]
+        if not len(self.record.of(PEAK, visit.number)):
+            self.record.take_over(visit.number, visit.task.index, TEST, PEAK)
 
     def _anytime(self, visit: Visit) -> Anytime | None:
         """Tests inside the visit, on a few images of each task seen."""
@@ -288,14 +291,19 @@ class Experiment:
         return Anytime(every, visit.number, self.stream.loader(*parts), self.record)
 
     def _look_ahead(self, visit: Visit, split: str) -> None:
-        """Measures tasks to come, with the task given; the untrained network on all tasks."""
+        """Measures tasks to come, with the task given; the untrained network on all tasks.
+
+        After visits that do not test all tasks seen it is the next task alone.
+        """
         met = self.stream.visits[: visit.number]
         known = {each.task.index for each in met}
         first = {each.task.index: each for each in reversed(self.stream.visits)}
+        coming_visits = [each for index, each in first.items() if index not in known]
+        if split == AHEAD and not self._tests_all(visit):
+            coming_visits = coming_visits[-1:]
         coming = {
-            derive(self.init_seed, "init", each.number - 1): each.task
-            for index, each in first.items() if index not in known
-        }  # fmt: skip
+            derive(self.init_seed, "init", each.number - 1): each.task for each in coming_visits
+        }
         if self.evaluate_on != "all" or (split == AHEAD and not coming):
             return
         images = [task.test for task in coming.values()]
@@ -304,6 +312,14 @@ class Experiment:
         with self.strategy.with_future_tasks(coming):
             self._test(visit.number, split, images)
         self.strategy.eval_modes = ways
+
+    def _tests_all(self, visit: Visit) -> bool:
+        """Whether all tasks seen are tested after the visit."""
+        return visit.number % self.evaluate_every_visits == 0 or visit.number == len(self.stream)
+
+    def _asked(self, visit: Visit) -> list[Images]:
+        """Test images after the visit."""
+        return self._seen(visit) if self._tests_all(visit) else [visit.task.test]
 
     def _seen(self, visit: Visit) -> list[Images]:
         """Test images of the seen tasks."""
@@ -351,7 +367,7 @@ class Experiment:
         """Tells person and loggers how it stands; a task without training has nothing to tell."""
         while self.strategy.notes:
             self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
-        if not any(row[0] == visit.number and row[2] == TEST for row in self.record.rows):
+        if not len(self.record.of(TEST, visit.number)):
             return
         told = f"{self.record.names[visit.task.index]} ({visit.number} of {len(self.stream)}):"
         values: dict[str, float] = {"visit": visit.number}
@@ -360,16 +376,17 @@ class Experiment:
             (TEST, "accuracy", ""), (other, f"accuracy{end}", f"; {how_asked(end)}:"),
         ):  # fmt: skip
             if self.record.has(split):
-                row = self.record.matrix(split)[visit.number - 1]
-                mean = row[row == row].mean()
+                matrix = self.record.matrix(split)
+                row, mean = matrix[-1], mean_of_seen(matrix)[-1]
                 values |= {f"{group}/task_{j:02d}": a for j, a in enumerate(row, 1) if a == a}
-                values[f"{group}/mean"] = mean
-                told += f"{how} accuracy {percent(row[visit.task.index])}, "
-                told += f"mean of the tasks so far {percent(mean)}"
+                told += f"{how} accuracy {percent(row[visit.task.index])}"
+                if not math.isnan(mean):
+                    values[f"{group}/mean"] = mean
+                    told += f", mean of the tasks so far {percent(mean)}"
         self.terminal.say(f"{told}, {self.record.seconds['train']:.0f} s of training")
-        for name, value in self.record.metrics().items():
-            if value is not None:
-                values[f"metrics/{name}"] = value
+        if self.loggers:
+            found = {f"metrics/{name}": value for name, value in self.record.metrics().items()}
+            values |= {name: value for name, value in found.items() if value is not None}
         for logger in self.loggers:
             logger.log_metrics(values, step=self.strategy.epochs_trained)
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from lifelong.measures import Tally
 from lifelong.measures.matrix import Matrix, anytime, forward_transfer, learned_at, metrics
@@ -24,6 +26,9 @@ OTHER = {"task": (CLASS, WITHOUT_TASK), "class": (TASK, WITH_TASK)}  # split and
 PEAK = "test_at_best_epoch"
 UNTRAINED, AHEAD = "test_untrained", "test_ahead"  # before the first visit; of tasks to come
 BESIDE = "test_of_"  # another network that the method keeps, by its name
+# Columns of `Record.counts`: number of the visit, index of the task, place of the split in
+# `Record.splits`, right answers, images.
+VISIT, TASK_OF, SPLIT, RIGHT, TOTAL = range(5)
 
 
 class Record:
@@ -42,8 +47,8 @@ class Record:
     ) -> None:
         self.strategy, self.data, self.seed = strategy, data, seed
         self.visits, self.names = list(visits), list(names)
-        # [number of the visit, index of the task, split, right, total]
-        self.rows: list[list[Any]] = []
+        self.splits: list[str] = []  # that were asked
+        self.counts = np.zeros((0, 5), int)  # of an evaluation each: see `VISIT` and what follows
         self.values: list[list[Any]] = []  # likewise [visit, task, split, measure, value]
         self.anytime: list[list[Any]] = []  # [visit, steps trained, right and total of each task]
         self.seconds = {"imports": 0.0, "setup": 0.0, "train": 0.0, "evaluate": 0.0}
@@ -66,12 +71,23 @@ class Record:
 
     def add(self, visit: int, split: str, tally: Tally) -> None:
         """Enters what was counted and measured of each task."""
-        for task, (right, total) in tally.counts().items():
-            self.rows.append([visit, task, split, right, total])
+        found = [[visit, task, 0, *counts] for task, counts in tally.counts().items()]
+        self._enter(split, np.array(found, int).reshape(-1, 5))
         for name, values in tally.values().items():
             if any(isinstance(value, dict) for value in values.values()):  # tables: the latest
                 self.values = [row for row in self.values if row[2:4] != [split, name]]
             self.values += [[visit, task, split, name, value] for task, value in values.items()]
+
+    def take_over(self, visit: int, task: int, split: str, to: str) -> None:
+        """Enters what was counted of a task after a visit under another split, too."""
+        found = self.of(split, visit)
+        self._enter(to, found[found[:, TASK_OF] == task])
+
+    def _enter(self, split: str, counts: NDArray[np.int_]) -> None:
+        if split not in self.splits:
+            self.splits.append(split)
+        counts[:, SPLIT] = self.splits.index(split)
+        self.counts = np.concatenate([self.counts, counts])
 
     def add_steps(self, visit: int, steps: int, tally: Tally) -> None:
         """Enters what was counted inside a visit, after so many training steps of the stream."""
@@ -81,14 +97,20 @@ class Record:
     @property
     def steps(self) -> int:
         """Visits for which something was measured, or that lie before one."""
-        return max((row[0] for row in self.rows), default=0)
+        return int(self.counts[:, VISIT].max(initial=0))
+
+    def of(self, split: str, visit: int | None = None) -> NDArray[np.int_]:
+        """Right answers and images of a split, (n, 5); after one visit, or all."""
+        if split not in self.splits:
+            return self.counts[:0]
+        wanted = self.counts[:, SPLIT] == self.splits.index(split)
+        return self.counts[wanted if visit is None else wanted & (self.counts[:, VISIT] == visit)]
 
     def matrix(self, split: str = TEST) -> Matrix:
         """Accuracies of a split in [0, 1], one row for each visit so far, NaN where unmeasured."""
         matrix = np.full((self.steps, len(self.names)), math.nan)
-        for visit, task, name, right, total in self.rows:
-            if name == split:
-                matrix[visit - 1, task] = right / total
+        found = self.of(split)
+        matrix[found[:, VISIT] - 1, found[:, TASK_OF]] = found[:, RIGHT] / found[:, TOTAL]
         return matrix
 
     def chance(self) -> dict[str, list[float]]:
@@ -146,9 +168,8 @@ class Record:
         if not self.steps:
             return {}
         found = metrics(self.matrix(split), self.visits[: self.steps], self.peak())
-        last = [row for row in self.rows if row[0] == self.steps and row[2] == split]
-        images = sum(row[4] for row in last)
-        found["final_accuracy_of_images"] = sum(row[3] for row in last) / images if images else None
+        right, images = self.of(split, self.steps)[:, [RIGHT, TOTAL]].sum(0).tolist()
+        found["final_accuracy_of_images"] = right / images if images else None
         for name, matrix in self.measured(split).items():
             values = [value for value in matrix[-1] if isinstance(value, float)]
             if values:
@@ -224,12 +245,12 @@ class Record:
     @property
     def auxiliary(self) -> dict[str, str]:
         """Splits of the networks that the method keeps beside its own, by their names."""
-        splits = sorted({row[2] for row in self.rows if row[2].startswith(BESIDE)})
+        splits = [split for split in sorted(self.splits) if split.startswith(BESIDE)]
         return {split.removeprefix(BESIDE): split for split in splits}
 
     def has(self, split: str) -> bool:
         """Whether anything of the split was measured."""
-        return any(row[2] == split for row in self.rows)
+        return split in self.splits
 
     def write(self, folder: Path, status: str, method: dict[str, Any]) -> None:
         """Writes results.json and accuracy.csv."""
@@ -239,26 +260,28 @@ class Record:
         table.writerow(
             ["strategy", "data", "seed", "after_visit", "task", "split", "accuracy", "n"]
         )
-        for visit, task, split, right, total in self.rows:
-            table.writerow(
-                [
-                    *(self.strategy, self.data, self.seed, visit, task + 1),
-                    split.replace(TEST, self.measured_on, 1),
-                    *(right / total, total),
-                ]
-            )
+        splits = [split.replace(TEST, self.measured_on, 1) for split in self.splits]
+        table.writerows(
+            [self.strategy, self.data, self.seed, visit, task + 1, splits[split], right / total,
+             total]
+            for visit, task, split, right, total in self.counts.tolist()
+        )  # fmt: skip
         write_text(folder / "accuracy.csv", text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in _STATE}
+        """All of it, `counts` as a tensor."""
+        return {name: getattr(self, name) for name in _STATE} | {
+            "counts": torch.from_numpy(self.counts)
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name in _STATE:
             setattr(self, name, state[name])
+        self.counts = state["counts"].numpy()
 
 
 _STATE = (
-    "rows", "values", "anytime", "seconds", "parameters", "bytes", "multiply_adds", "peak_memory",
+    "splits", "values", "anytime", "seconds", "parameters", "bytes", "multiply_adds", "peak_memory",
     "validation", "images", "single_size", "plasticity",
 )  # fmt: skip
 
