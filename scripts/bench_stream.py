@@ -2,9 +2,11 @@
 
 `python scripts/bench_stream.py [tasks [methods]]` learns permuted digits, 100 tasks by default,
 with each method in a process of its own, and prints what the last tasks take over what the first
-take after the first of all: seconds of training, seconds of evaluation by image asked; and how a
-checkpoint and memory grow. Seconds are counted in those of a yardstick, bare training steps that
-are the same before and after every task: so a machine that gets slower in between does not show.
+take after the first of all: seconds of training, seconds of evaluation by image asked; how what is
+done beside them (the begin of a task, results, checkpoint), a checkpoint and memory grow; and how
+long it takes to go on at the last task. Seconds are counted in those of a yardstick, bare training
+steps that are the same before and after those tasks: so a machine that gets slower in between does
+not show. Streams of more than 100 tasks test the task learned alone, but at their end.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -72,18 +77,29 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
     os.environ[QUIET] = "1"
     found: list[dict[str, float]] = []
     learn, yard = Experiment._learn, yardstick()
+    whole = tasks <= TASKS
+    looked_at = {*range(2, 2 + SOME), *range(tasks - SOME, tasks)}
+    begun = 0.0
 
     def timed(self: Experiment, visit: Visit, saved: Any) -> None:
-        before, first = dict(self.record.seconds), yard()
+        if visit.number == tasks:  # here the run is stopped, and goes on
+            found[-1]["resume"] = time.perf_counter() - begun
+            raise KeyboardInterrupt
+        before, measured = dict(self.record.seconds), visit.number in looked_at
+        first, from_here = yard() if measured else 0.0, time.perf_counter()
         learn(self, visit, saved)
+        took = time.perf_counter() - from_here
+        if not measured:
+            return
         measure = (first + yard()) / 2
         seconds = self.record.seconds
-        spent = {name: (value - before[name]) / measure for name, value in seconds.items()}
+        spent = {name: value - before[name] for name, value in seconds.items()}
         checkpoint = self.folder / f"visit_{visit.number:02d}.ckpt"
         usage = resource.getrusage(resource.RUSAGE_SELF)
         found.append({
-            "train": spent["train"], "evaluate": spent["evaluate"] / visit.number,
-            "yard": measure,
+            "train": spent["train"] / measure,
+            "evaluate": spent["evaluate"] / measure / (visit.number if whole else 1),
+            "rest": took - spent["train"] - spent["evaluate"], "yard": measure,
             "bytes": checkpoint.stat().st_size, "memory": 1024.0 * usage.ru_maxrss,
         })  # fmt: skip
 
@@ -96,43 +112,54 @@ def learned(options: list[str], tasks: int) -> list[dict[str, float]]:
             "backbone=conv_small", "backbone.shape=[1,8,8]", f"data.tasks={tasks}",
             "multi_head=lifelong.networks.MultiHead",
             "epochs=2", f"lr={rate}", "trainer=cpu", "trainer.threads=1", "logger=none",
-            f"paths.output_dir={folder}/run", *options,
+            f"paths.output_dir={folder}/run", *options, "resume=auto",
+            *([] if whole else [f"evaluate_every_visits={tasks}"]),
         ])  # fmt: skip
-        if run.execute(config, options[0], "permuted digits"):
-            raise SystemExit(1)
+        for _ in range(2):
+            begun = time.perf_counter()
+            with suppress(KeyboardInterrupt):
+                run.execute(config.copy(), options[0], "permuted digits")
+            if len(found) < 2 * SOME:
+                raise SystemExit(1)
     return found
 
 
 def measured(options: list[str], tasks: int) -> list[dict[str, float]]:
     """As `learned`, in a new process."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(learned, (options, tasks))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(learned, options, tasks).result()
 
 
 def main() -> None:
     tasks = int(sys.argv[1]) if len(sys.argv) > 1 else TASKS
     table = Table(
-        "late over early", "training", "evaluation of a task", "yardstick", "checkpoint, KiB",
-        "KiB a task", "memory, MiB", "MiB a task", title=f"{tasks} tasks of permuted digits",
+        "late over early", "training", "evaluation of a task", "yardstick", "rest, s",
+        "ms a task", "checkpoint, KiB", "KiB a task", "memory, MiB", "MiB a task", "resumed, s",
+        title=f"{tasks} tasks of permuted digits",
     )  # fmt: skip
-    with Live(table, console=Console(width=100)):
+    with Live(table, console=Console(width=120)):
         for name in sys.argv[2:] or METHODS:
             options = METHODS[name]
             rows = measured(options, tasks)
-            early, late = rows[1 : 1 + SOME], rows[-SOME:]
-            between = len(rows) - 1 - SOME  # tasks from the middle of the early to that of the late
+            early, late = rows[:SOME], rows[-SOME:]
+            between = tasks - 2 - SOME  # tasks from the middle of the early to that of the late
             train, evaluate, yard = (
                 statistics.median(row[key] for row in late)
                 / statistics.median(row[key] for row in early)
                 for key in ("train", "evaluate", "yard")
+            )
+            first, rest = (
+                statistics.median(row["rest"] for row in part) for part in (early, late)
             )
             size, memory = (late[-1][key] for key in ("bytes", "memory"))
             more, grown = (
                 (late[-1][key] - early[-1][key]) / between for key in ("bytes", "memory")
             )
             table.add_row(
-                name, f"{train:.2f}", f"{evaluate:.2f}", f"{yard:.2f}", f"{size / 2**10:.0f}",
+                name, f"{train:.2f}", f"{evaluate:.2f}", f"{yard:.2f}", f"{rest:.2f}",
+                f"{1000 * (rest - first) / between:.2f}", f"{size / 2**10:.0f}",
                 f"{more / 2**10:.1f}", f"{memory / 2**20:.0f}", f"{grown / 2**20:.2f}",
+                f"{late[-1]['resume']:.1f}",
             )  # fmt: skip
             note(f"{name}, training of late over early of {tasks} tasks", train, "at most 1.1")
 

@@ -32,6 +32,8 @@ _INTEGER_MINIMA = {  # least values of the whole numbers at the top level
     "checkpoint_every": 0,
     "restore_best": 0,
 }
+# What may be null: all tasks; a stream made in Python; after each visit.
+NULL = ("tasks", "data.seed", "evaluate_every_visits")
 CHOICES = {
     "evaluate": ("task", "both", "class"),
     "evaluate_on": ("seen", "all"),
@@ -161,7 +163,7 @@ def _check_rate(lr: Any) -> None:
 
 
 def _check_whole(key: str, value: Any, least: int) -> None:
-    if value is None and key in ("tasks", "data.seed"):  # all; of a stream made in Python
+    if value is None and key in NULL:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         also = "auto or " if key == "trainer.threads" else ""
