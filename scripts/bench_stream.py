@@ -21,7 +21,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -148,9 +147,7 @@ def main() -> None:
                 / statistics.median(row[key] for row in early)
                 for key in ("train", "evaluate", "yard")
             )
-            first, rest = (
-                statistics.median(row["rest"] for row in part) for part in (early, late)
-            )
+            first, rest = (statistics.median(row["rest"] for row in part) for part in (early, late))
             size, memory = (late[-1][key] for key in ("bytes", "memory"))
             more, grown = (
                 (late[-1][key] - early[-1][key]) / between for key in ("bytes", "memory")

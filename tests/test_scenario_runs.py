@@ -283,3 +283,24 @@ def test_joint_training_tells_of_the_visits_that_it_is_measured_after(
     assert execute(tmp_path, *options) == 0
     assert "(1 of 3)" not in capsys.readouterr().out
     assert results_of(tmp_path)["accuracy_untrained"][0][2] is not None
+
+
+@pytest.mark.page
+def test_all_tasks_seen_are_tested_now_and_then(tmp_path: Path) -> None:
+    options = [*FAST, *ADAM, "strategy=finetune", "heads=multi", "epochs=2", "tasks=4"]
+    found = {}
+    for every in ("null", "3", "9"):
+        asked = [f"evaluate_every_visits={every}", "evaluate_on=all"]
+        assert execute(tmp_path / every, *options, *asked) == 0
+        found[every] = results_of(tmp_path / every)
+    whole = found["null"]["accuracy"]
+    for every, rows in (("3", (2, 3)), ("9", (3,))):
+        for visit, (row, full) in enumerate(zip(found[every]["accuracy"], whole, strict=True)):
+            alone = [value if task == visit else None for task, value in enumerate(full)]
+            assert row == (full if visit in rows else alone)
+        same = ("final_accuracy", "learning_accuracy", "backward_transfer", "forward_transfer")
+        one, other = (found[name]["metrics"] for name in (every, "null"))
+        assert [one[name] for name in same] == [other[name] for name in same]
+    lines = (tmp_path / "9" / "train.log").read_text().splitlines()
+    assert sum("mean of the tasks so far" in line for line in lines) == 2  # at the first, too
+    assert execute(tmp_path / "none", *options, "evaluate_every_visits=0") == 2

@@ -57,9 +57,7 @@ def mean_of_seen(a: Matrix) -> list[float]:
     [1.0, nan, 0.25]
     """
     parts = in_part(a)
-    return [
-        math.nan if part else _mean(_met(row)) for part, row in zip(parts, a, strict=True)
-    ]
+    return [math.nan if part else _mean(_met(row)) for part, row in zip(parts, a, strict=True)]
 
 
 def in_part(a: Matrix) -> NDArray[np.bool_]:

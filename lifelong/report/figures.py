@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -54,7 +53,7 @@ def figures(results: Results) -> dict[str, Figure]:
 
 
 def accuracy_matrix(results: Results) -> Figure:
-    """Test accuracy of each task (columns) after each visit that tested all (rows), as a heat map."""
+    """Test accuracy of each task (columns) after each visit that tested all (rows)."""
     matrix = matrix_of(results)
     shown = np.nonzero(~in_part(matrix))[0]
     matrix = matrix[shown]

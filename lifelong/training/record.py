@@ -275,6 +275,11 @@ class Record:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Also of a checkpoint of version 0.2.0, which has the counts as rows."""
+        if "rows" in state:
+            splits = list(dict.fromkeys(row[2] for row in state["rows"]))
+            rows = [[*row[:2], splits.index(row[2]), *row[3:]] for row in state["rows"]]
+            state = {**state, "splits": splits, "counts": torch.tensor(rows).view(-1, 5)}
         for name in _STATE:
             setattr(self, name, state[name])
         self.counts = state["counts"].numpy()

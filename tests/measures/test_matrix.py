@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lifelong.measures.matrix import Matrix, metrics
+from lifelong.measures.matrix import Matrix, average_accuracy, in_part, metrics
 
 N = math.nan
 HAND = np.array([[0.8, N, N], [0.6, 0.9, N], [0.7, 0.85, 0.75]])
@@ -61,6 +61,21 @@ def test_a_task_visited_again_counts_from_its_last_visit() -> None:
     found = metrics(matrix, [0, 1, 0], [0.9, 0.9])
     assert found["learning_accuracy"] == pytest.approx(0.9)
     assert found["forgetting_ratio"] == pytest.approx(0.6 / 0.9)
+
+
+def test_rows_measured_in_part_count_for_their_own_task_alone() -> None:
+    whole = np.array([[0.9, N, N], [0.8, 0.7, N], [0.6, 0.5, 0.4]])
+    part = whole.copy()
+    part[1, 0] = N
+    visits, peak = [0, 1, 2], [1.0, 1.0, 1.0]
+    assert in_part(part).tolist() == [False, True, False]
+    assert not in_part(whole).any()
+    found, full = metrics(part, visits, peak), metrics(whole, visits, peak)
+    assert found["average_accuracy"] == pytest.approx((0.9 + 0.5) / 2)
+    assert found | {"average_accuracy": 0} == full | {"average_accuracy": 0}
+    late = np.array([[N, N], [N, N], [0.6, 0.5]])  # learned at once
+    assert not in_part(late).any()
+    assert math.isnan(average_accuracy(late))
 
 
 def test_zero_accuracy_makes_no_ratio() -> None:

@@ -13,6 +13,7 @@ from lifelong.comparison.compare import main
 from lifelong.comparison.groups import curves
 from lifelong.report.figures import (
     accuracy_curves,
+    accuracy_matrix,
     against_option,
     confusion,
     figures,
@@ -58,9 +59,19 @@ def test_a_run_has_the_figures_of_what_it_measured() -> None:
     assert figures(short).keys() == {"accuracy_matrix", "accuracy_curves"}
 
 
+def test_visits_that_tested_their_task_alone_are_points_and_no_rows() -> None:
+    part = {**RESULTS, "accuracy": [[0.9, None], [None, 0.8], [0.5, 0.6]], "visits": [1, 2, 1]}
+    lines = {line.get_label(): line for line in accuracy_curves(part).axes[0].lines}
+    np.testing.assert_allclose(lines["task 1"].get_xydata(), [[0, 90], [2, 50]])
+    np.testing.assert_allclose(lines["mean so far"].get_xydata(), [[0, 90], [2, 55]])
+    axes = accuracy_matrix(part).axes[0]
+    assert axes.images[0].get_array().shape == (2, 2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "1"]
+
+
 def test_curves_are_in_percent_with_their_mean_and_the_published() -> None:
     lines = {line.get_label(): line for line in accuracy_curves(RESULTS).axes[0].lines}
-    np.testing.assert_allclose(lines["task 1"].get_ydata(), [np.nan, 90])
+    np.testing.assert_allclose(lines["task 1"].get_xydata(), [[1, 90]])
     np.testing.assert_allclose(lines["task 2"].get_ydata(), [80, 50])
     np.testing.assert_allclose(lines["mean so far"].get_ydata(), [80, 70])
     assert lines["published"].get_xydata().tolist() == [[0, 75], [1, 65]]  # of visits there are

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,35 @@ def test_matrix_and_metrics() -> None:
     assert found["forgetting_ratio"] == pytest.approx(0.5 / 0.8)
 
 
+def test_metrics_of_a_long_stream_take_no_time() -> None:
+    many = 300
+    made = Record("method", "stream", 1, list(range(many)), [str(task) for task in range(many)])
+    for visit in range(1, many + 1):
+        made.add(visit, TEST, tally(*[(task % 5, 5) for task in range(visit)]))
+        made.take_over(visit, visit - 1, TEST, PEAK)
+    begun = time.process_time()
+    found = made.metrics()
+    assert time.process_time() - begun < 2  # more than a minute where each count asks all others
+    assert found["final_accuracy"] == pytest.approx(0.4)
+    assert made.peak()[:6] == [0, 0.2, 0.4, 0.6, 0.8, 0]
+
+
+def test_state_goes_on_with_what_was_counted() -> None:
+    made, other = record(), record()
+    rows = [
+        [visit, task, made.splits[split], right, total]
+        for visit, task, split, right, total in made.counts.tolist()
+    ]
+    new = made.state_dict()
+    old = {key: value for key, value in new.items() if key not in ("splits", "counts")}
+    for state in (new, old | {"rows": rows}):  # as version 0.2.0 kept them
+        other = Record("method", "stream", 1, [0, 1], ["task 1", "task 2"])
+        other.images = made.images
+        other.load_state_dict(state)
+        assert other.results("running", {}) == made.results("running", {})
+        assert other.splits == made.splits
+
+
 def test_files(tmp_path: Path) -> None:
     record().write(tmp_path, "finished", {"a": 1})
     results = json.loads((tmp_path / "results.json").read_text())
@@ -67,7 +97,7 @@ def test_state_round_trip() -> None:
 def test_what_chance_gives_follows_from_the_classes_met() -> None:
     record = Record("a", "b", 1, [1, 0, 1], ["one", "two"])
     for visit in (1, 2, 3):
-        record.rows.append([visit, 0, TEST, 1, 2])
+        record.add(visit, TEST, tally((1, 2)))
     assert record.chance() == {"task": [], "class": []}  # of no stream
     record.classes = [(0, 1), (2, 3, 4, 5)]
     assert record.chance() == {"task": [0.25, 0.375, 0.375], "class": [0.25, 1 / 6, 1 / 6]}
