@@ -2,7 +2,7 @@
 
 (a) exact importance by one backward pass an image / in one pass a batch, global
 (a') the same / local, which needs no backward pass
-(b) exact importance / the batched approximation
+(b) exact importance / the batched approximation, also of a vision transformer of four blocks
 (c) a training step of MAS in its second task / one of fine-tuning
 
 Two fully connected layers of 256 (mlp256) and four small convolutions (conv_small) on images of
@@ -23,8 +23,10 @@ from functools import partial
 
 import torch
 from timing import Case, note, quiet, show
+from torch import nn
 
 from lifelong.backbones import AlexNet, Body, convnet, mlp
+from lifelong.backbones.wrapped import Wrapped
 from lifelong.data import Images, Task, Visit
 from lifelong.networks import MultiHead, Network
 from lifelong.parts.per_image import batch_mean, image_mean, local_mean, squared_norm
@@ -35,8 +37,18 @@ BODIES: dict[str, Callable[[], Body]] = {
     "mlp256": partial(mlp, SHAPE, [256, 256]),
     "conv_small": partial(convnet, SHAPE, [16, 16, 32, 32], [1, 2, 1, 2]),
     "alexnet": partial(AlexNet, LARGE, "none"),
+    "transformer": lambda: transformer(),
 }
-IMAGES = {"mlp256": 200, "conv_small": 200, "alexnet": 32}  # of which importances are found
+IMAGES = {"mlp256": 200, "conv_small": 200, "alexnet": 32, "transformer": 50}  # for importances
+SHAPES = {"alexnet": LARGE, "transformer": (3, 28, 28)}
+
+
+def transformer() -> Body:
+    from torchvision.models import VisionTransformer
+
+    module = VisionTransformer(28, 4, num_layers=4, num_heads=3, hidden_dim=96, mlp_dim=192)
+    module.heads = nn.Identity()  # type: ignore[assignment]
+    return Wrapped(module, SHAPES["transformer"])
 
 
 def images(count: int, shape: tuple[int, ...] = SHAPE) -> Images:
@@ -56,7 +68,7 @@ def importances(name: str) -> dict[str, Callable[[], object]]:
     net.add_task(0, range(CLASSES))
     net.eval()
     named = {key: p for key, p in net.named_parameters() if key.startswith("body.")}
-    shape = LARGE if name == "alexnet" else SHAPE
+    shape = SHAPES.get(name, SHAPE)
     batches = [images(IMAGES[name], shape)[torch.arange(IMAGES[name])]]
     x = batches[0].x
 
@@ -106,6 +118,11 @@ def main() -> None:
     cases: list[Case] = []
     for name in BODIES:
         ways = importances(name)
+        if name == "transformer":
+            cases += [
+                (f"(b) exact / batched, {name}", ways["exact"], ways["batched"], 1, "at most 1.5"),
+            ]
+            continue
         cases += [
             (f"(a) one by one / exact, {name}", ways["one"], ways["exact"], 1, "at least 5"),
             (f"(a') one by one / local, {name}", ways["one"], ways["local"], 1, "-"),

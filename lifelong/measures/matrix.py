@@ -64,7 +64,7 @@ def in_part(a: Matrix) -> NDArray[np.bool_]:
     """Which rows have a value, and lack one of a task that was measured before, (visits,)."""
     measured = ~np.isnan(a)
     lacks = np.logical_or.accumulate(measured, 0) & ~measured
-    found: NDArray[np.bool_] = measured.any(1) & lacks.any(1)
+    found: NDArray[np.bool_] = np.logical_and(measured.any(1), lacks.any(1))
     return found
 
 

@@ -1,8 +1,8 @@
 """Gradients of single images, computed for many images at once: means of their sizes.
 
-Where a parameter is used once, as the weight or bias of a convolution or a linear map, its
-gradients come from one backward pass, see `lifelong.parts.layer_calls`. All others are
-differentiated vectorised over the images.
+Where a parameter is used once, as the weight or bias of a convolution, a linear map or a norm, as a
+summand or factor, its gradients come from one backward pass, see `lifelong.parts.layer_calls`. All
+others are differentiated vectorised over the images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lifelong.data import Batch
 from lifelong.networks import TaskNetwork
-from lifelong.parts.layer_calls import LayerTracer, Named, Size
+from lifelong.parts.layer_calls import Call, LayerTracer, Named, Size
 
 Objective = Callable[[Tensor, Tensor], Tensor]  # scores (b, k), labels (b,) -> (b,)
 CHUNK = 25  # images whose gradients are held at once where they are differentiated one by one
@@ -89,12 +89,12 @@ def image_mean(
         ValueError: the network has an operation that cannot be differentiated image by image.
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
-    count = 0
+    count, few = 0, _Few(network, named)
     for batch in by_task(to_dtype_of(batches, named)):
         task = int(batch.t[0])
         with torch.enable_grad(), LayerTracer(named) as calls:
             total = objective(network.logits(batch.x, task), batch.y).sum()
-        once = calls.used_once()
+        once = few.used_once(calls, batch)
         rest = {name: p for name, p in named.items() if name not in calls.covered(once)}
         wanted = [*(call.z for call in once), *rest.values()]
         found = torch.autograd.grad(total, wanted, allow_unused=True) if wanted else ()
@@ -119,11 +119,11 @@ def local_mean(network: TaskNetwork, batches: Iterable[Batch], named: Named) -> 
         ValueError: a parameter that is no weight or bias of a layer used once.
     """
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
-    count = 0
+    count, few = 0, _Few(network, named)
     for batch in by_task(to_dtype_of(batches, named)):
         with torch.no_grad(), LayerTracer(named) as calls:
             network.logits(batch.x, int(batch.t[0]))
-        once = calls.used_once()
+        once = [call for call in few.used_once(calls, batch) if call.is_layer]
         for call in once:
             call.add(totals, F.relu(call.z), "absolute")
         missing = named.keys() - calls.covered(once)
@@ -151,6 +151,25 @@ def batch_mean(
                 totals[name] += gradient.abs()
         count += 1
     return {name: total / max(count, 1) for name, total in totals.items()}
+
+
+class _Few:
+    """Traces of a network asked about few images: which shapes change with their number."""
+
+    def __init__(self, network: TaskNetwork, named: Named) -> None:
+        self.network, self.named = network, named
+        self.known: dict[tuple[int, int], LayerTracer] = {}
+
+    def used_once(self, calls: LayerTracer, batch: Batch) -> list[Call]:
+        """The calls of a batch of one task that tell images apart, see `LayerTracer.used_once`."""
+        images, task = len(batch.y), int(batch.t[0])
+        fewer = 2 if images != 2 else 3
+        if (task, fewer) not in self.known:
+            rows = torch.arange(fewer, device=batch.x.device) % images
+            with torch.no_grad(), LayerTracer(self.named) as few:
+                self.network.logits(batch.x[rows], task)
+            self.known[task, fewer] = few
+        return calls.used_once(self.known[task, fewer], images, fewer)
 
 
 def _differentiate(

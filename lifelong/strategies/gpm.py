@@ -96,7 +96,7 @@ class GPM(WeightsAlone):
             self.network.body(visit.train[rows.sort().values].x)
         share = min(self.threshold + self.step * (visit.number - 1), 1.0)
         for call in calls.made:
-            if call.weight is not None:
+            if call.weight is not None and call.is_layer:
                 inputs = patches(call.u, call.kernel, call.options)
                 basis = self.bases.get(call.weight)
                 self.bases[call.weight] = spanned(inputs.double(), basis, share)
@@ -115,7 +115,7 @@ class GPM(WeightsAlone):
 def patches(u: Tensor, kernel: tuple[int, ...], options: dict[str, Any]) -> Tensor:
     """Inputs of a layer in the order of its weight's entries, (inputs, n): columns are inputs."""
     if not kernel:
-        return u.T
+        return u.flatten(0, -2).T
     seen = windows(u, kernel, **options)  # (n, rows, columns, height, width, c)
     return seen.permute(5, 3, 4, 0, 1, 2).flatten(0, 2).flatten(1)
 

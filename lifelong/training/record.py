@@ -103,8 +103,8 @@ class Record:
         """Right answers and images of a split, (n, 5); after one visit, or all."""
         if split not in self.splits:
             return self.counts[:0]
-        wanted = self.counts[:, SPLIT] == self.splits.index(split)
-        return self.counts[wanted if visit is None else wanted & (self.counts[:, VISIT] == visit)]
+        found: NDArray[np.int_] = self.counts[self.counts[:, SPLIT] == self.splits.index(split)]
+        return found if visit is None else found[found[:, VISIT] == visit]
 
     def matrix(self, split: str = TEST) -> Matrix:
         """Accuracies of a split in [0, 1], one row for each visit so far, NaN where unmeasured."""

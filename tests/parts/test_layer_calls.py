@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.parts import layer_calls
-from lifelong.parts.layer_calls import LayerTracer, windows
+from lifelong.parts.layer_calls import Call, LayerTracer, windows
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ def traced(module: nn.Module, x: Tensor) -> tuple[LayerTracer, Tensor]:
     return tracer, out
 
 
+def once(module: nn.Module, tracer: LayerTracer, x: Tensor) -> list[Call]:
+    """The calls that are used once, by those of three images of many."""
+    few, _ = traced(module, x[:3])
+    return tracer.used_once(few, len(x), 3)
+
+
 @pytest.mark.parametrize("size", ["absolute", "square"])
 @pytest.mark.parametrize("memory", [1, 2**21])
 def test_a_call_adds_up_the_sizes_of_all_images_gradients(
@@ -51,11 +57,11 @@ def test_a_call_adds_up_the_sizes_of_all_images_gradients(
     net = nn.Sequential(nn.Conv2d(2, 3, 3, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(12, 4))
     x, named = torch.randn(5, 2, 4, 4), dict(net.named_parameters())
     tracer, out = traced(net, x)
-    once = tracer.used_once()
-    assert tracer.covered(once) == set(named)
-    deltas = torch.autograd.grad(out.square().sum(), [call.z for call in once])
+    calls = once(net, tracer, x)
+    assert tracer.covered(calls) == set(named)
+    deltas = torch.autograd.grad(out.square().sum(), [call.z for call in calls])
     totals = {name: torch.zeros_like(p) for name, p in named.items()}
-    for call, delta in zip(once, deltas, strict=True):
+    for call, delta in zip(calls, deltas, strict=True):
         call.add(totals, delta, size)
     expected = {name: torch.zeros_like(p) for name, p in named.items()}
     for image in x:
@@ -83,10 +89,12 @@ class Uses(nn.Module):
 
 def test_weights_with_other_uses_are_not_taken_for_used_once() -> None:
     for how, covered in (("once", {"layer.weight", "layer.bias"}), ("sum", set())):
-        tracer, _ = traced(Uses(how), torch.randn(2, 3))
-        assert tracer.covered(tracer.used_once()) == covered, how
-    tracer, _ = traced(Uses("rows"), torch.randn(2, 3))
+        x, module = torch.randn(5, 3), Uses(how)
+        tracer, _ = traced(module, x)
+        assert tracer.covered(once(module, tracer, x)) == covered, how
+    module, x = Uses("rows"), torch.randn(5, 3)
+    tracer, _ = traced(module, x)
     assert [call.rows for call in tracer.made] == [slice(0, 1), slice(1, 4)]
     assert [call.names() for call in tracer.made] == [["layer.weight", "layer.bias"],
                                                       ["layer.weight"]]  # fmt: skip
-    assert tracer.used_once() == []
+    assert once(module, tracer, x) == []

@@ -15,7 +15,6 @@ from lifelong.backbones.backbone import Body
 from lifelong.data import Batch
 from lifelong.networks import MultiHead, Network, OutputMatrix
 from lifelong.parts import layer_calls, per_image
-from lifelong.parts.layer_calls import LayerTracer
 from lifelong.parts.per_image import (
     absolute_sum,
     batch_mean,
@@ -51,6 +50,39 @@ class Mixed(Body):
         return out
 
 
+class Tokens(Body):
+    """Nine tokens of an image, of as many images: what counts which is easily mistaken.
+
+    Args:
+        how: `first`: attention over tokens in the first dimension; `class`: with a class token and
+            a factor for each feature; `flat`: a linear map of all tokens of all images.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.features, self.how = 8, how
+        self.patches = nn.Conv2d(2, 8, 2, stride=2)
+        self.places = nn.Parameter(torch.randn(1, 9, 8))
+        self.norm, self.linear = nn.LayerNorm(8), nn.Linear(8, 8)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=how == "class")
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        self.factor = nn.Parameter(torch.randn(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places  # (n, 9, 8)
+        if self.how == "flat":
+            return self.linear(tokens.reshape(-1, 8)).relu().view(-1, 9, 8).mean(1)
+        if self.how == "class":
+            tokens = torch.cat([self.token.expand(len(x), -1, -1), tokens], 1)
+        else:
+            tokens = tokens.transpose(0, 1) + self.token
+        normed = self.norm(tokens)
+        mixed, _ = self.attention(normed, normed, normed, need_weights=False)
+        tokens = tokens + self.factor * mixed
+        out: Tensor = (tokens + self.linear(tokens).relu()).mean(1 if self.how == "class" else 0)
+        return out
+
+
 def network(kind: str) -> Any:
     """A network of two tasks with three classes each, in evaluation mode, in double precision."""
     made: Any
@@ -61,6 +93,7 @@ def network(kind: str) -> Any:
             "stack": small_body(),
             "mixed": Mixed,
             "resnet": partial(ReducedResNet, (2, 32, 32), width=2),
+            **{how: partial(Tokens, how) for how in TOKENS},
         }
         heads = partial(OutputMatrix, outputs=7) if kind == "resnet" else MultiHead
         made = Network(bodies[kind], heads)  # type: ignore[arg-type]
@@ -98,7 +131,8 @@ def one_by_one(net: Any, data: list[Batch], objective: Any) -> dict[str, list[Te
     return found
 
 
-KINDS = ["stack", "mixed", "resnet", "transfer"]
+TOKENS = ("first", "class", "flat")
+KINDS = ["stack", "mixed", "resnet", "transfer", *TOKENS]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -123,16 +157,17 @@ def test_equals_one_backward_pass_an_image(
     assert all(p.grad is None for p in net.parameters())
 
 
-@pytest.mark.parametrize(("kind", "rest"), [("stack", 0), ("mixed", 2), ("resnet", 34)])
-def test_plain_layers_take_one_pass(kind: str, rest: int) -> None:
-    """Only batch-norm's parameters are left to vectorised differentiation."""
+@pytest.mark.parametrize("kind", ["stack", "mixed", "resnet", *TOKENS])
+def test_layers_norms_and_attention_take_one_pass(
+    monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Nothing is left to vectorised differentiation, but what no single image has its share in."""
+    left: set[str] = set()
+    monkeypatch.setattr(per_image, "_differentiate", lambda *args: left.update(args[3]))
     net = network(kind)
-    named = {name: p for name, p in net.named_parameters() if "all.0" not in name}
-    with LayerTracer(named) as calls:
-        net.logits(batches(kind, 9)[0].x, 1)
-    left = named.keys() - calls.covered(calls.used_once())
-    assert len(left) == rest
-    assert all(named[name].dim() == 1 for name in left)
+    image_mean(net, batches(kind, 9), trained(net), squared_norm)
+    flat = {"body.linear.weight", "body.linear.bias"}  # its rows are tokens
+    assert left == {"first": set(), "class": set(), "flat": flat}.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", KINDS)
