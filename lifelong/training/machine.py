@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
+import platform
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ VALUES_A_THREAD = 10_000  # of a batch, from which on one more thread pays: scri
 # How long GNU's OpenMP lets a thread wait awake for the others. Its own 300,000 turns make a step
 # many times slower as soon as another process needs a core; with these an idle machine is as fast.
 SPIN = {"GOMP_SPINCOUNT": "10000"}
+# Of glibc's allocator, by the numbers of mallopt, in bytes: blocks from which on the system is asked
+# for each one alone, and free memory from which on some is given back.
+KEPT = {-3: ("MALLOC_MMAP_THRESHOLD_", 2**28), -1: ("MALLOC_TRIM_THRESHOLD_", 2**30)}
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
 
@@ -64,12 +69,29 @@ def _shape(config: DictConfig) -> list[int] | None:
     return None
 
 
+def keep_freed_memory() -> None:
+    """Lets the C library keep memory that tensors have left for those to come.
+
+    By itself it gives large blocks back at once, and the system clears every page that is asked for
+    again: in training small networks on a CPU a tenth to a fifth of all the time. The most that a
+    process takes is the same. Only glibc is asked, and what its variables say stays.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        for number, (variable, size) in KEPT.items():
+            if variable not in os.environ:
+                library.mallopt(number, size)
+
+
 @contextmanager
 def threads_of(number: int) -> Iterator[None]:
     """PyTorch computes with so many threads in the block, which is to import it if need be."""
     for key, value in SPIN.items():
         if "OMP_WAIT_POLICY" not in os.environ:
             os.environ.setdefault(key, value)
+    keep_freed_memory()
     before = sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None
     import torch
 

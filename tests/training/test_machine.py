@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -109,6 +110,26 @@ def test_an_accelerator_that_is_not_there(
     assert told.startswith(f"error: trainer.accelerator={name}: ")
     assert "trainer=auto" in told
     assert told.count("\n") == 1
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's allocator")
+@pytest.mark.parametrize("variable", ["", "MALLOC_MMAP_THRESHOLD_"])
+def test_memory_that_tensors_left_is_not_cleared_anew(variable: str) -> None:
+    code = (
+        "import resource, torch; from lifelong.training.machine import keep_freed_memory\n"
+        "def faults():\n"
+        "    begun = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    for _ in range(10): torch.ones(10_000_000)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - begun\n"
+        "before = faults(); keep_freed_memory(); faults(); print(before, faults())"
+    )
+    given = {variable: str(2**20)} if variable else {}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **given},
+    )  # fmt: skip
+    before, after = map(int, done.stdout.split())
+    assert (after < before / 10) == (not variable)  # what a user says of it stays
 
 
 def test_the_first_line_comes_before_torch() -> None:
