@@ -157,8 +157,9 @@ class Bare:
     def gradients(self, task: int, rows: Tensor) -> None:
         x, y = served(self.images[rows], self.crop), self.labels[rows] - 2 * task
         filled = min(self.seen, KEPT)
-        old = self.kept[:filled][torch.randperm(filled)[: len(rows)]]
-        old = old[old < task * IMAGES]
+        old = self.kept[:filled]
+        old = old[old < task * IMAGES]  # as many as images of the task, as ours
+        old = old[torch.randperm(len(old))[: len(rows)]]
         if self.rehearses:
             self.keep(rows)
         if len(old):

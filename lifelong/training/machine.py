@@ -19,8 +19,8 @@ VALUES_A_THREAD = 10_000  # of a batch, from which on one more thread pays: scri
 # How long GNU's OpenMP lets a thread wait awake for the others. Its own 300,000 turns make a step
 # many times slower as soon as another process needs a core; with these an idle machine is as fast.
 SPIN = {"GOMP_SPINCOUNT": "10000"}
-# Of glibc's allocator, by the numbers of mallopt, in bytes: blocks from which on the system is asked
-# for each one alone, and free memory from which on some is given back.
+# Of the allocator of glibc, by the numbers of mallopt, in bytes: blocks from which on the system is
+# asked for each one alone, and free memory from which on some is given back.
 KEPT = {-3: ("MALLOC_MMAP_THRESHOLD_", 2**28), -1: ("MALLOC_TRIM_THRESHOLD_", 2**30)}
 _DRIVER = Path("/proc/driver/nvidia/gpus")
 
