@@ -1,6 +1,6 @@
 """What the framework adds to a training step: ours against a bare PyTorch loop.
 
-`python scripts/bench_peers.py [--quick] [methods]` learns five tasks of 1,000 images of 3 x 32 x 32
+`python scripts/bench_peers.py [--quick] [methods] [bodies]` learns five tasks of 1,000 images of 3 x 32 x 32
 with each method, here and by hand, and prints own CPU seconds of all training steps after the first
 task, as a ratio: for batches of 10 and 64, images as they are and with crop and flip, three small
 convolutions and the reduced ResNet. The two take turns in one process, on one thread; the median
@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,8 +212,8 @@ def project(params: list[Any], reference: tuple[Tensor | None, ...]) -> None:
         p.grad = -share * r if p.grad is None else p.grad.sub_(share * r)
 
 
-def cells(quick: bool) -> Iterator[tuple[str, int, bool]]:
-    for body in BODIES if not quick else ("small",):
+def cells(quick: bool, bodies: Sequence[str]) -> Iterator[tuple[str, int, bool]]:
+    for body in bodies or (BODIES if not quick else ("small",)):
         for batch in (10, 64) if not quick else (10,):
             for crop in (False, True):
                 yield body, batch, crop
@@ -221,12 +221,13 @@ def cells(quick: bool) -> Iterator[tuple[str, int, bool]]:
 
 def main() -> None:
     quiet()
-    quick, methods = "--quick" in sys.argv, [text for text in sys.argv[1:] if text != "--quick"]
+    quick = "--quick" in sys.argv
+    methods, bodies = ([text for text in sys.argv[1:] if text in of] for of in (METHODS, BODIES))
     table = Table("method", "body", "batch", "images", "ours, s", "bare, s", "ratio", "target 1.05")
     with tempfile.TemporaryDirectory() as folder, Live(table, console=Console(width=110)):
         here = ours(Path(folder))
         for method in methods or METHODS:
-            for body, batch, crop in cells(quick):
+            for body, batch, crop in cells(quick, bodies):
                 here(method, body, batch, crop), bare(method, body, batch, crop)
                 pairs = [
                     (here(method, body, batch, crop), bare(method, body, batch, crop))

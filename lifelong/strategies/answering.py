@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from lightning import LightningModule
@@ -51,6 +51,16 @@ class Answering(LightningModule):
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """As of any module; from the CPU, where all is made, to the CPU nothing is gone through."""
+        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
+        if dtype is None and device is not None and {device.type, self.device.type} == {"cpu"}:
+            return self
+        return super().to(*args, **kwargs)
+
+    def cpu(self) -> Self:
+        return self.to("cpu")
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Class scores (b, k) of images x (b, c, h, w) of the tasks t (b,)."""

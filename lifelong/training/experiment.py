@@ -103,7 +103,7 @@ class Experiment:
                 self.terminal.say(f"note: {note}")
         for visit in self.stream:
             torch.manual_seed(derive(self.init_seed, "init", visit.number - 1))
-            self._place()  # in a run that goes on, too: others round otherwise
+            self.strategy.to(self.device)  # in a run that goes on, too: others round otherwise
             self.strategy.begin_task(visit)
             self._tester.precision_plugin.convert_module(self.strategy)  # checkpoints have its type
             if self.saved is None or visit.number > self.saved.visit:
@@ -115,11 +115,6 @@ class Experiment:
                 self.strategy.take_optimizer(self.saved.optimizer)
         return self.record
 
-    def _place(self) -> None:
-        """Moves the network to the device; on the CPU, where all is made, it is there."""
-        if self.device.type != "cpu":
-            self.strategy.to(self.device)
-
     def _learn(self, visit: Visit, saved: Checkpoint | None) -> None:
         self.terminal.begin(visit.number, "begins")
         if visit.number == 1 and saved is None:
@@ -127,7 +122,7 @@ class Experiment:
         trained = self._train(visit, saved)
         if trained:
             self._evaluate_before(visit)
-        self._place()  # where nothing was trained, too
+        self.strategy.to(self.device)  # where nothing was trained, too
         with self._clock("train"), self.strategy.uncompiled():
             self.strategy.end_task(visit, self.stream.loader(visit.train))
         if trained or self.strategy.learns_at_the_end:
@@ -213,7 +208,7 @@ class Experiment:
         begun = time.perf_counter()
         try:
             trainer.fit(self.strategy, datamodule=self.stream)
-            self._place()  # a Trainer leaves it on the CPU
+            self.strategy.to(self.device)  # a Trainer leaves it on the CPU
         finally:
             self.record.seconds = self._spent(time.perf_counter() - begun, tested())
         self._count_costs()
@@ -347,7 +342,7 @@ class Experiment:
         """The answers of the network as it is."""
         with self._clock("evaluate"):
             self._tester.test(self.strategy, dataloaders=self.stream.loader(*images), verbose=False)
-            self._place()
+            self.strategy.to(self.device)
         return self.strategy.tallies
 
     def _checkpoint(self, visit: Visit, finished: bool) -> Checkpoint:
