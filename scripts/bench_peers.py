@@ -1,11 +1,11 @@
 """What the framework adds to a training step: ours against a bare PyTorch loop.
 
-`python scripts/bench_peers.py [--quick] [methods] [bodies]` learns five tasks of 1,000 images of 3 x 32 x 32
-with each method, here and by hand, and prints own CPU seconds of all training steps after the first
-task, as a ratio: for batches of 10 and 64, images as they are and with crop and flip, three small
-convolutions and the reduced ResNet. The two take turns in one process, on one thread; the median
-of the pairs is printed, with the range. Importances are drawn for the bare loop: steps are timed,
-not the ends of tasks. With --quick: batches of 10, the small network, one pair.
+`python scripts/bench_peers.py [--quick] [methods] [bodies]` learns five tasks of 1,000 images of
+3 x 32 x 32 with each method, here and by hand, and prints own CPU seconds of all training steps
+after the first task, as a ratio: for batches of 10 and 64, images as they are and with crop and
+flip, three small convolutions and the reduced ResNet. The two take turns in one process, on one
+thread; the median of the pairs is printed, with the range. Importances are drawn for the bare loop:
+steps are timed, not the ends of tasks. With --quick: batches of 10, the small network, one pair.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from lifelong import (
     GPM,
@@ -25,12 +26,29 @@ from lifelong import (
     convnet,
     mlp,
 )
+from lifelong.backbones import Body
 from lifelong.data.sources import digits
 from lifelong.strategies.gpm import patches, spanned
 from lifelong.strategies.wsn import best
 
 SGD = partial(torch.optim.SGD, lr=0.1)
+
+
+class Tokens(Body):
+    """A linear map of the 16 patches of an image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = 6
+        self.patches, self.linear = nn.Conv2d(1, 5, 2, stride=2), nn.Linear(5, 6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.linear(self.patches(x).flatten(2).transpose(1, 2)).relu().mean(1)
+        return found
+
+
 BODIES = {
+    "tokens": Tokens,
     "mlp": partial(mlp, (1, 8, 8), [20, 12]),
     "convnet": partial(convnet, (1, 8, 8), [4, 6], [2, 2]),
 }
@@ -224,6 +242,8 @@ def test_patches_stand_in_the_order_of_the_weights_entries() -> None:
     seen = patches(u, (3, 3), options)  # (27, 2 * 36)
     z = (weight.flatten(1) @ seen).view(4, 2, 6, 6).transpose(0, 1)
     torch.testing.assert_close(z, F.conv2d(u, weight, padding=1))
+    tokens = torch.randn(2, 5, 3)  # each is an input
+    assert torch.equal(patches(tokens, (), {}), tokens.reshape(10, 3).T)
 
 
 def test_l2_init_draws_to_the_first_weights() -> None:
