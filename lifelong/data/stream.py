@@ -22,7 +22,7 @@ from lifelong.data.visit import Visit
 
 EVALUATION_BATCH = 500
 MOST_VISITS = 100_000  # of a stream
-MOST_AT_A_TIME, SMALL = 16, 1 << 20  # batches that are served in a list, and bytes of them
+MOST_AT_A_TIME, SMALL = 32, 1 << 22  # batches that are served in a list, and bytes of them
 
 
 class StreamOptions(TypedDict):

@@ -61,12 +61,12 @@ def test_the_same_to_the_last_bit(
 
 def test_as_many_as_are_small_together(tmp_path: Path, lists: list[int]) -> None:
     options = [*FAST, "strategy=finetune", "tasks=1", "epochs=2"]
-    assert execute(tmp_path / "small", *options, "batch_size=4") == 0
+    assert execute(tmp_path / "small", *options, "batch_size=2") == 0
     assert max(lists) == stream.MOST_AT_A_TIME
     assert 1 <= min(lists) < max(lists)  # the last of an epoch
     steps = sum(lists)
     lists.clear()
-    assert execute(tmp_path / "asked", *options, "batch_size=4", "evaluate_every_steps=5") == 0
+    assert execute(tmp_path / "asked", *options, "batch_size=2", "evaluate_every_steps=5") == 0
     assert (max(lists), sum(lists)) == (1, steps)
 
 
