@@ -5,10 +5,9 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
-from lightning import LightningModule
 from torch import Tensor
 
 from lifelong.data import Batch, Fed, Task
@@ -17,11 +16,12 @@ from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
 from lifelong.networks import TaskNetwork, by_task
 from lifelong.networks.divided import divided
+from lifelong.strategies.quick_module import QuickModule
 
 EvalMode = Literal["task", "class"]  # of asking: with the task given, or without
 
 
-class Answering(LightningModule):
+class Answering(QuickModule):
     """A network that is asked, in validation and in tests.
 
     Attributes:
@@ -44,23 +44,6 @@ class Answering(LightningModule):
         self.tallies: dict[EvalMode, Tally] = {}
         self._compiled = False
         self._table: tuple[dict[int, tuple[int, ...]], Tensor] | None = None  # see `_columns`
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """As of any module; what Lightning notes before and after each hook goes by a short way."""
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """As of any module; from the CPU, where all is made, to the CPU nothing is gone through."""
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        if dtype is None and device is not None and {device.type, self.device.type} == {"cpu"}:
-            return self
-        return super().to(*args, **kwargs)
-
-    def cpu(self) -> Self:
-        return self.to("cpu")
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Class scores (b, k) of images x (b, c, h, w) of the tasks t (b,)."""
