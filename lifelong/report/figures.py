@@ -26,6 +26,7 @@ from lifelong.measures.metrics import METRICS, other_way
 from lifelong.storage.results import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
+WIDEST = 9  # inches of many tasks side by side
 
 
 def figures(results: Results) -> dict[str, Figure]:
@@ -58,8 +59,8 @@ def accuracy_matrix(results: Results) -> Figure:
     shown = np.nonzero(~in_part(matrix))[0]
     matrix = matrix[shown]
     rows, columns = matrix.shape
-    size = min(0.55, 9 / max(columns, 1))
-    figure, axes = single(1.8 + size * columns, 1.5 + size * rows)
+    size = min(0.55, WIDEST / max(columns, 1))
+    figure, axes = single(1.8 + size * columns, 1.5 + max(size * rows, min(0.25 * rows, 2)))
     picture = axes.imshow(100 * matrix, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     if columns <= 20:
         for row, column in zip(*np.nonzero(~np.isnan(matrix)), strict=True):
@@ -139,7 +140,7 @@ def forgetting_by_task(results: Results) -> Figure:
     """Best accuracy - accuracy at the end, for each task; see the metric `forgetting`."""
     found = forgotten(matrix_of(results), visited(results))
     tasks, lost = list(found), [100 * value for value in found.values()]
-    figure, axes = single(1.8 + 0.42 * len(tasks), 3.0)
+    figure, axes = single(1.8 + min(0.42 * len(tasks), WIDEST), 3.0)
     axes.bar(range(len(tasks)), lost, color=[hue(task) for task in tasks], width=0.7)
     axes.axhline(0, color=INK, lw=0.8)
     if len(tasks) <= 20:

@@ -96,3 +96,13 @@ def test_answers_of_all_tasks_are_in_one_table_of_shares() -> None:
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["2", "7", "10"]
     found = np.asarray(axes.images[0].get_array())
     np.testing.assert_allclose(found, [[0, 0, 0], [25, 75, 0], [0, 0, 100]])
+
+
+def test_a_figure_of_many_tasks_is_no_wider_than_a_page() -> None:
+    many = list(range(1, 301))
+    rows = [[0.5 if task <= visit else None for task in many] for visit in (100, 200, 300)]
+    long = {**RESULTS, "tasks": [*map(str, many)], "visits": [100, 200, 300], "accuracy": rows}
+    for draw in (accuracy_matrix, forgetting_by_task):
+        width, height = draw(long).get_size_inches()
+        assert width <= 11
+        assert height >= 2
