@@ -222,7 +222,10 @@ def cells(quick: bool, bodies: Sequence[str]) -> Iterator[tuple[str, int, bool]]
 def main() -> None:
     quiet()
     quick = "--quick" in sys.argv
-    methods, bodies = ([text for text in sys.argv[1:] if text in of] for of in (METHODS, BODIES))
+    words = [text for text in sys.argv[1:] if text != "--quick"]
+    methods, bodies = ([text for text in words if text in of] for of in (METHODS, BODIES))
+    if len(words) > len(methods) + len(bodies):
+        sys.exit(f"{' '.join(words)}: give of {', '.join([*METHODS, *BODIES])}")
     table = Table("method", "body", "batch", "images", "ours, s", "bare, s", "ratio", "target 1.05")
     with tempfile.TemporaryDirectory() as folder, Live(table, console=Console(width=110)):
         here = ours(Path(folder))

@@ -195,9 +195,11 @@ def curve(axis: Any, label: str, runs: Sequence[Sequence[float]], color: str) ->
     at_each = list(zip(*runs, strict=True))
     if math.isnan(at_each[0][0]):  # learned at once, and measured at the end
         at_each = [at_each[-1]] * len(at_each)
+    # Visits that tested their own task alone have no mean of the tasks seen.
+    tasks = [task for task, values in enumerate(at_each, 1) if not any(map(math.isnan, values))]
+    at_each = [at_each[task - 1] for task in tasks]
     mean = [statistics.fmean(values) for values in at_each]
     spread = [statistics.stdev(values) if len(values) > 1 else 0.0 for values in at_each]
-    tasks = list(range(1, len(mean) + 1))
     marker = "o" if len(mean) <= MOST and not beside else ""
     line = GREY.get(label, "-")
     axis.plot(tasks, mean, label=label, color=color, linestyle=line, marker=marker, markersize=3)

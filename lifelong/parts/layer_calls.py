@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any, Literal
 
 import torch
@@ -65,10 +66,9 @@ class Call:
         resize = torch.abs if size == "absolute" else torch.square
         delta, u = delta.movedim(self.images, 0), self.u.movedim(self.images, 0)
         if self.function == "scaled":
-            for name, gradient in ((self.weight, delta * u), (self.bias, delta)):
-                if name is not None:
-                    of_image = self._gathered(gradient)
-                    totals[name] += resize(of_image).sum(0).view_as(totals[name])
+            for name in self.names():
+                of_image = self._gathered(delta * u if name == self.weight else delta)
+                totals[name] += resize(of_image).sum(0).view_as(totals[name])
             return
         if self.bias is not None:
             totals[self.bias][self.rows] += resize(_over_positions(self.function, delta)).sum(0)
@@ -165,7 +165,6 @@ class LayerTracer(TorchFunctionMode):
 
     def __init__(self, named: Named) -> None:
         super().__init__()
-        self.named = named
         self.names = {id(p): name for name, p in named.items()}
         self.made: list[Call] = []
         self.elsewhere: set[str] = set()  # parameters that are used in any other way, too
@@ -174,9 +173,9 @@ class LayerTracer(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         given = kwargs or {}
-        if func is F.multi_head_attention_forward and _is_plain_attention(*args, **given):
+        if func is F.multi_head_attention_forward and _is_plain(asked := _bound(func, args, given)):
             with self:  # its two linear maps are seen by themselves
-                return _attention(*args, **given), None
+                return _attention(asked), None
         out = func(*args, **given)
         call = self._call(func, out, args, given)
         known = set() if call is None else set(call.names())
@@ -213,8 +212,8 @@ class LayerTracer(TorchFunctionMode):
         if func in (F.linear, F.conv2d):
             return self._layer(func, z, args, given)
         if func in NORMS:
-            return self._norm(func, z, args, given)
-        if func in SUMS or func in PRODUCTS:
+            return self._norm(func, z, _bound(func, args, given))
+        if (func in SUMS or func in PRODUCTS) and not given:  # such as a factor of the summand
             return self._with_one(func, z, args)
         name = self.names.get(id(args[0])) if func in COPIES else None
         if name is None:
@@ -247,12 +246,8 @@ class LayerTracer(TorchFunctionMode):
             {} if linear else options,
         )
 
-    def _norm(
-        self, func: Any, z: Tensor, args: Sequence[Any], kwargs: dict[str, Any]
-    ) -> Call | None:
-        keys = NORMS[func]
-        given = dict(zip(keys, args, strict=False)) | kwargs
-        weight, bias = (self.names.get(id(given.get(name))) for name in ("weight", "bias"))
+    def _norm(self, func: Any, z: Tensor, given: dict[str, Any]) -> Call | None:
+        weight, bias = (self.names.get(id(given[name])) for name in ("weight", "bias"))
         if (weight, bias) == (None, None) or given.get("training"):
             return None
         shape = tuple(given["normalized_shape"]) if func is F.layer_norm else (z.shape[1],)
@@ -311,13 +306,8 @@ class LayerTracer(TorchFunctionMode):
         return {name for call in once for name in call.names()}
 
 
-# Functions in which parameters act entry by entry; of norms the names of their arguments.
-NORMS: dict[Any, tuple[str, ...]] = {
-    F.layer_norm: ("input", "normalized_shape", "weight", "bias", "eps"),
-    F.batch_norm: (
-        "input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"
-    ),
-}  # fmt: skip
+# Functions in which parameters act entry by entry.
+NORMS = (F.layer_norm, F.batch_norm)
 SUMS = (torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__)
 PRODUCTS = (torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__)
 COPIES = (Tensor.expand, Tensor.expand_as)
@@ -328,30 +318,33 @@ def _spread(parameter: Tensor, z: Tensor) -> tuple[int, ...]:
     return (1,) * (z.dim() - parameter.dim()) + tuple(parameter.shape)
 
 
-def _is_plain_attention(*args: Any, **given: Any) -> bool:
+def _bound(func: Any, args: Sequence[Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments of a function of PyTorch's in Python, by name."""
+    bound = signature(func).bind(*args, **given)
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _is_plain(asked: Mapping[str, Any]) -> bool:
     """Whether it is self-attention of one projection in evaluation, without masks."""
-    names = ("query", "key", "value", "embed_dim_to_check", "num_heads", "in_proj_weight",
-             "in_proj_bias", "bias_k", "bias_v", "add_zero_attn", "dropout_p", "out_proj_weight",
-             "out_proj_bias")  # fmt: skip
-    found = dict(zip(names, args, strict=False)) | given
-    unusual = ("bias_k", "bias_v", "add_zero_attn", "key_padding_mask", "attn_mask", "is_causal",
-               "use_separate_proj_weight", "need_weights")  # fmt: skip
-    same = found["query"] is found["key"] is found["value"] and found["query"].dim() == 3
-    idle = not found.get("training", True) or not found["dropout_p"]
-    asked = {"need_weights": True} | found
-    return same and idle and not any(asked.get(name) for name in unusual)
+    unusual = ("bias_k", "bias_v", "static_k", "static_v", "add_zero_attn", "key_padding_mask",
+               "attn_mask", "is_causal", "use_separate_proj_weight", "need_weights")  # fmt: skip
+    same = asked["query"] is asked["key"] is asked["value"] and asked["query"].dim() == 3
+    drops = asked["training"] and asked["dropout_p"]
+    return (
+        same
+        and not drops
+        and not any(asked[name] is not None and asked[name] is not False for name in unusual)
+    )
 
 
-def _attention(
-    query: Tensor, key: Tensor, value: Tensor, width: int, heads: int, weight: Tensor,
-    bias: Tensor | None, *args: Any, **given: Any,
-) -> Tensor:  # fmt: skip
+def _attention(asked: Mapping[str, Any]) -> Tensor:
     """As `F.multi_head_attention_forward` of what is plain, see above; (l, n, e)."""
-    out_weight, out_bias = args[4:6]
-    parts = F.linear(query, weight, bias).chunk(3, -1)  # (l, n, e) each
-    by_head = (part.unflatten(-1, (heads, -1)).permute(1, 2, 0, 3) for part in parts)
-    found = F.scaled_dot_product_attention(*by_head).permute(2, 0, 1, 3).flatten(2)
-    return F.linear(found, out_weight, out_bias)
+    projected = F.linear(asked["query"], asked["in_proj_weight"], asked["in_proj_bias"])
+    parts = projected.chunk(3, -1)  # (l, n, e) each
+    heads = (part.unflatten(-1, (asked["num_heads"], -1)).permute(1, 2, 0, 3) for part in parts)
+    found = F.scaled_dot_product_attention(*heads).permute(2, 0, 1, 3).flatten(2)
+    return F.linear(found, asked["out_proj_weight"], asked["out_proj_bias"])
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:

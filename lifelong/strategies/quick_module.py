@@ -20,8 +20,9 @@ class QuickModule(LightningModule):
 
     def to(self, *args: Any, **kwargs: Any) -> Self:
         """As of any module; from the CPU, where all is made, to the CPU nothing is gone through."""
-        device, dtype, *_ = torch._C._nn._parse_to(*args, **kwargs)
-        if dtype is None and device is not None and {device.type, self.device.type} == {"cpu"}:
+        device, dtype, _, layout = torch._C._nn._parse_to(*args, **kwargs)
+        moves = device is None or {device.type, self.device.type} != {"cpu"}
+        if not moves and dtype is None and layout is None:
             return self
         return super().to(*args, **kwargs)
 

@@ -84,6 +84,8 @@ class Record:
         self._enter(to, found[found[:, TASK_OF] == task])
 
     def _enter(self, split: str, counts: NDArray[np.int_]) -> None:
+        if not len(counts):
+            return
         if split not in self.splits:
             self.splits.append(split)
         counts[:, SPLIT] = self.splits.index(split)

@@ -98,3 +98,28 @@ def test_weights_with_other_uses_are_not_taken_for_used_once() -> None:
     assert [call.names() for call in tracer.made] == [["layer.weight", "layer.bias"],
                                                       ["layer.weight"]]  # fmt: skip
     assert once(module, tracer, x) == []
+
+
+class Named(nn.Module):
+    """Attention that is asked with the names of its arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(4, 2)
+
+    def forward(self, x: Tensor) -> Tensor:  # (n, l, e) -> (l, n, e)
+        of, tokens = self.attention, x.transpose(0, 1)
+        out, _ = F.multi_head_attention_forward(
+            query=tokens, key=tokens, value=tokens, embed_dim_to_check=4, num_heads=2,
+            in_proj_weight=of.in_proj_weight, in_proj_bias=of.in_proj_bias, bias_k=None,
+            bias_v=None, add_zero_attn=False, dropout_p=0.0, out_proj_weight=of.out_proj.weight,
+            out_proj_bias=of.out_proj.bias, need_weights=False,
+        )  # fmt: skip
+        return out
+
+
+def test_attention_is_seen_however_it_is_asked() -> None:
+    module, x = Named(), torch.randn(5, 6, 4)
+    tracer, out = traced(module, x)
+    torch.testing.assert_close(out, module(x))
+    assert tracer.covered(once(module, tracer, x)) == {n for n, _ in module.named_parameters()}

@@ -55,7 +55,8 @@ class Tokens(Body):
 
     Args:
         how: `first`: attention over tokens in the first dimension; `class`: with a class token and
-            a factor for each feature; `flat`: a linear map of all tokens of all images.
+            a factor for each feature; `flat`: a linear map of all tokens of all images; `folded`: a
+            convolution of all their rows, and a summand that is weighted.
     """
 
     def __init__(self, how: str) -> None:
@@ -67,9 +68,14 @@ class Tokens(Body):
         self.attention = nn.MultiheadAttention(8, 2, batch_first=how == "class")
         self.token = nn.Parameter(torch.randn(1, 1, 8))
         self.factor = nn.Parameter(torch.randn(8))
+        self.across = nn.Conv2d(8, 8, (1, 3), padding=(0, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x).flatten(2).transpose(1, 2) + self.places  # (n, 9, 8)
+        if self.how == "folded":  # a convolution of all rows of all images
+            rows = tokens.view(-1, 3, 3, 8).transpose(2, 3).reshape(-1, 8, 1, 3)
+            mixed = self.linear(tokens).add(self.factor, alpha=-0.5).relu().mean(1)
+            return mixed + self.across(rows).relu().view(-1, 3, 8, 3).mean((1, 3))
         if self.how == "flat":
             return self.linear(tokens.reshape(-1, 8)).relu().view(-1, 9, 8).mean(1)
         if self.how == "class":
@@ -131,7 +137,7 @@ def one_by_one(net: Any, data: list[Batch], objective: Any) -> dict[str, list[Te
     return found
 
 
-TOKENS = ("first", "class", "flat")
+TOKENS = ("first", "class", "flat", "folded")
 KINDS = ["stack", "mixed", "resnet", "transfer", *TOKENS]
 
 
@@ -166,8 +172,11 @@ def test_layers_norms_and_attention_take_one_pass(
     monkeypatch.setattr(per_image, "_differentiate", lambda *args: left.update(args[3]))
     net = network(kind)
     image_mean(net, batches(kind, 9), trained(net), squared_norm)
-    flat = {"body.linear.weight", "body.linear.bias"}  # its rows are tokens
-    assert left == {"first": set(), "class": set(), "flat": flat}.get(kind, set())
+    rest = {  # their rows are tokens, or rows of tokens; a factor on the summand
+        "flat": {"body.linear.weight", "body.linear.bias"},
+        "folded": {"body.across.weight", "body.across.bias", "body.factor"},
+    }
+    assert left == rest.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -103,3 +103,10 @@ def test_what_chance_gives_follows_from_the_classes_met() -> None:
     assert record.chance() == {"task": [0.25, 0.375, 0.375], "class": [0.25, 1 / 6, 1 / 6]}
     record.classes = [(0, 1), (0, 1)]  # the same classes in each task
     assert record.chance()["class"] == [0.5, 0.5, 0.5]
+
+
+def test_what_was_asked_of_no_image_was_not_measured() -> None:
+    made = record()
+    made.take_over(2, 1, "test_of_nothing", "test_of_other")
+    assert not made.has("test_of_other")
+    assert made.auxiliary == {}
