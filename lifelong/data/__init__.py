@@ -2,7 +2,7 @@
 
 from lifelong.data.feed import Fed, Feed
 from lifelong.data.noisy_permuted import noisy_permuted
-from lifelong.data.sequences import domains, folders, hf_domains, permuted, rotated, sequence
+from lifelong.data.sequences import domains, folders, hf_domains, permuted, rotated, sequence, sets
 from lifelong.data.splits import arrays, by_class, folder, hf, pairs
 from lifelong.data.stream import TaskStream
 from lifelong.data.task import Batch, Images, Task
@@ -30,5 +30,6 @@ __all__ = [
     "permuted",
     "rotated",
     "sequence",
+    "sets",
     "unlabeled",
 ]

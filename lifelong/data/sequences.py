@@ -15,6 +15,7 @@ from lifelong.data.seeds import derive
 from lifelong.data.sources.domains import domain_folders
 from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.hugging_face import hugging_face_domains
+from lifelong.data.sources.named import named
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.places import located
 from lifelong.data.sources.source import Part, Source
@@ -62,8 +63,33 @@ def sequence(sources: Sequence[Source], **options: Unpack[SequenceOptions]) -> T
     [10, 10]
     """
     if not sources:
-        raise ValueError("data.sources=[]: give at least one data set")
+        raise ValueError("no data set was given; give at least one")
     return _stream([(source, source.name, _same) for source in sources], options)
+
+
+def sets(
+    names: Sequence[str], *, data_dir: str, download: bool = True, **options: Unpack[SequenceOptions]
+) -> TaskStream:
+    """One data set after the other, by their names.
+
+    Args:
+        names: each one of `lifelong.data.sources.NAMED`, and once.
+        data_dir: folder of the data sets.
+        download: fetch what is missing, where it can be fetched.
+        **options: see `SequenceOptions`.
+
+    Raises:
+        ValueError: no such name, one given twice, images that are not there.
+
+    >>> stream = sets(["digits"], data_dir="data", shape=(1, 8, 8), fraction=1.0, validation=0.1,
+    ...               standardize="none", seed=0, name="mine", batch_size=32)
+    >>> [task.name for task in stream.tasks]
+    ['digits']
+    """
+    if len(set(names)) < len(names):
+        again = "give each data set once; data.repeat=2 passes through them again"
+        raise ValueError(f"data.names={list(names)}: {again}")
+    return sequence([named(name, data_dir, download=download) for name in names], **options)
 
 
 def hf_domains(

@@ -9,6 +9,7 @@ from lifelong.data.sources.folder import image_folder
 from lifelong.data.sources.hugging_face import hugging_face, hugging_face_domains
 from lifelong.data.sources.mini_imagenet import mini_imagenet
 from lifelong.data.sources.mnist import fashion_mnist, mnist, notmnist
+from lifelong.data.sources.named import NAMED, named
 from lifelong.data.sources.office_home import office_home
 from lifelong.data.sources.source import Source
 from lifelong.data.sources.stl10 import stl10, stl10_unlabeled
@@ -16,6 +17,7 @@ from lifelong.data.sources.svhn import svhn
 from lifelong.data.sources.tiny_imagenet import tiny_imagenet
 
 __all__ = [
+    "NAMED",
     "Source",
     "array_file",
     "cifar10",
@@ -31,6 +33,7 @@ __all__ = [
     "materialize",
     "mini_imagenet",
     "mnist",
+    "named",
     "notmnist",
     "office_home",
     "stl10",
