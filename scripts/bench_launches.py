@@ -72,6 +72,9 @@ def main() -> None:
     for strategy in sys.argv[1:] or DEFAULT:
         (fewer, some), (more, others) = (counted(strategy, epochs) for epochs in (2, 3))
         of_epoch, steps = more - fewer, others - some
+        if not steps:  # its epochs are of another kind
+            table.add_row(strategy, "0", "-", str(of_epoch["copies"]), str(of_epoch["waits"]))
+            continue
         launches = f"{of_epoch['launches'] / steps:.0f}"
         table.add_row(
             strategy, str(steps), launches, str(of_epoch["copies"]), str(of_epoch["waits"])

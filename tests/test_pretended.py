@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lifelong.data import Visit
 from lifelong.strategies import Strategy
+from lifelong.training.experiment import Experiment
 from tests.conftest import execute, results_of
 from tests.pretended import DEVICE, OPTIONS, Device
 from tests.test_contract import FAST, STRATEGIES, VARIANTS, Killed, chosen, die_at
@@ -52,6 +54,30 @@ def test_a_run_that_goes_on_begins_its_task_on_the_device(
         assert execute(tmp_path, *options) == 0
     assert [number for number, _ in places] == [1, 1, 2]
     assert [there for _, there in places] == [{DEVICE.type}] * 3
+
+
+@pytest.mark.parametrize(("strategy", "a_step"), [("agem", 0), ("derpp", 0), ("gem", 2)])
+def test_a_step_does_not_wait_for_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, a_step: int
+) -> None:
+    """GEM asks for the numbers of its quadratic program; the others for nothing."""
+    waits, steps, fit = [], [], Experiment._fit
+    with Device() as device:
+
+        def fitted(self: Experiment, *args: Any, **options: Any) -> Any:
+            before, begun = device.counts["waits"], self.strategy.steps_trained
+            found = fit(self, *args, **options)
+            waits.append(device.counts["waits"] - before)
+            steps.append(self.strategy.steps_trained - begun)
+            return found
+
+        monkeypatch.setattr(Experiment, "_fit", fitted)
+        for epochs in (1, 3):
+            options = [*SHORT, f"epochs={epochs}", "evaluate_every=0", *chosen(strategy), *OPTIONS]
+            assert execute(tmp_path / str(epochs), *options) == 0
+    more = steps[3] - steps[1]  # in the second task, where there is something to rehearse
+    assert more > 5
+    assert waits[3] - waits[1] <= a_step * more + 2  # one an epoch, for the sum of its losses
 
 
 def test_images_may_lie_apart(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ class Memory(nn.Module):
         self.tasks, self.rows = torch.zeros(0).long(), torch.zeros(0).long()
         self.extras: dict[str, Tensor] = {}
         self._images: dict[int, Images] = {}  # training images of the seen tasks
+        self._labels: dict[int, Tensor] = {}  # theirs, on the CPU: nobody waits for a device
         self._kept: Images | None = None  # the images in the slots
         self.waiting: list[Callable[[], object]] | None = None
 
@@ -82,6 +83,12 @@ class Memory(nn.Module):
     def meet(self, task: Task) -> None:
         """Makes the images of a task known."""
         self._images[task.index] = task.train
+        self._labels[task.index] = task.train.y.cpu()
+
+    def labels(self, batch: Batch) -> list[tuple[int, int]]:
+        """Task and label of each image of a training batch, without waiting for a device."""
+        pairs = zip(batch.t.tolist(), batch.row.tolist(), strict=True)
+        return [(task, int(self._labels[task][row])) for task, row in pairs]
 
     def places(self, batch: Batch) -> Sequence[int | None]:
         """The slot of each image of a batch, None for those that are not kept."""
@@ -107,10 +114,10 @@ class Memory(nn.Module):
                 slots[slot] = number  # of two for one slot the later stays
         self.seen += len(batch.y)
         if slots:
-            chosen = torch.tensor(list(slots.values()))
-            self._put(torch.tensor(list(slots)), batch.t[chosen], batch.row[chosen])
+            places, chosen = torch.tensor([list(slots), list(slots.values())])
+            self._put(places, batch.t[chosen], batch.row[chosen])
             for name, values in extras.items():
-                self._keep_beside(name, list(slots), values[chosen.to(values.device)])
+                self._keep_beside(name, places, chosen, values)
 
     def __len__(self) -> int:
         """Images kept now."""
@@ -148,11 +155,12 @@ class Memory(nn.Module):
             slots = slots[torch.randperm(len(slots))[:number]]
         kept = self.kept()
         transform = kept.augment if augment and kept.augment is not None else kept.transform
-        batch = kept.get_batch(kept.rows(slots), transform, torch.default_generator)
+        rows = kept.rows(slots)
+        batch = kept.get_batch(rows, transform, torch.default_generator)
         found = {}
         for name, values in self.extras.items():
-            self.extras[name] = values = values.to(batch.x.device)
-            found[name] = values[slots.to(batch.x.device)]
+            self.extras[name] = values = values.to(rows.here.device)
+            found[name] = values[rows.here]
         return batch, found
 
     def kept(self) -> Images:
@@ -176,8 +184,10 @@ class Memory(nn.Module):
         if self._kept is not None:
             self._fill(slots)
 
-    def _keep_beside(self, name: str, slots: list[int], values: Tensor) -> None:
+    def _keep_beside(self, name: str, slots: Tensor, chosen: Tensor, values: Tensor) -> None:
         """Rows (b, n) may have more or fewer columns than before: what is missing is NaN."""
+        slots, chosen = torch.stack([slots, chosen]).to(values.device)
+        values = values[chosen]
         kept = self.extras.get(name)
         if kept is None:
             kept = values.new_zeros(len(self.tasks), *values.shape[1:])
@@ -296,7 +306,7 @@ class RingBuffer(Memory):
 
     def places(self, batch: Batch) -> Sequence[int | None]:
         slots = []
-        for label, task in zip(batch.y.tolist(), batch.t.tolist(), strict=True):
+        for task, label in self.labels(batch):
             turn = self.offered[task][label] % self.per_class
             slots.append(self._first[task] + label * self.per_class + turn)
             self.offered[task][label] += 1
@@ -347,8 +357,7 @@ class Balanced(Memory):
         self.classes[task.index] = task.classes
 
     def places(self, batch: Batch) -> Sequence[int | None]:
-        pairs = zip(batch.y.tolist(), batch.t.tolist(), strict=True)
-        return [self._place(self.classes[task][label]) for label, task in pairs]
+        return [self._place(self.classes[task][label]) for task, label in self.labels(batch)]
 
     def _place(self, number: int) -> int | None:
         met, sizes = self.numbers.unique(return_counts=True)
@@ -425,7 +434,7 @@ class Exemplars(Memory):
         counts: dict[tuple[int, int], int] = {}
         stays = []
         for slot, task in enumerate(self.tasks.tolist()):
-            key = task, int(self._images[task].y[self.rows[slot]])
+            key = task, int(self._labels[task][self.rows[slot]])
             counts[key] = counts.get(key, 0) + 1
             if counts[key] <= per_class:
                 stays.append(slot)

@@ -109,11 +109,11 @@ class GEM(Rehearsal):
         none = [torch.zeros_like(p) if p.grad is None else p.grad for p in params]
         own = torch.cat([part.flatten() for part in none])
         memories = torch.stack(self._references)  # (tasks, n)
-        dots = memories @ own
-        if not bool((dots < 0).any()):
+        dots = (memories @ own).double().cpu().numpy()
+        if not (dots < 0).any():
             return
         gram = (memories @ memories.T).double().cpu().numpy()
-        shares = multipliers(gram, dots.double().cpu().numpy(), self.margin)
+        shares = multipliers(gram, dots, self.margin)
         moved = own + torch.from_numpy(shares).to(own) @ memories
         for p, part in zip(params, moved.split([p.numel() for p in params]), strict=True):
             p.grad = part.view_as(p).clone()
