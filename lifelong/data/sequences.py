@@ -68,7 +68,11 @@ def sequence(sources: Sequence[Source], **options: Unpack[SequenceOptions]) -> T
 
 
 def sets(
-    names: Sequence[str], *, data_dir: str, download: bool = True, **options: Unpack[SequenceOptions]
+    names: Sequence[str],
+    *,
+    data_dir: str,
+    download: bool = True,
+    **options: Unpack[SequenceOptions],
 ) -> TaskStream:
     """One data set after the other, by their names.
 

@@ -50,6 +50,11 @@ class Job:
         """Whether the run is finished."""
         return finished(self.folder)
 
+    @property
+    def begun(self) -> bool:
+        """Whether an earlier call began the run: then its images are there."""
+        return (self.folder / "config.yaml").exists()
+
     def command(self) -> list[str]:
         """What is run, and goes on with what is in the folder."""
         given = {key_of(text) for text in self.overrides}

@@ -180,7 +180,7 @@ class _Runs:
         """Runs what is left until the time is up.
 
         A row that fails is passed over; where a run is refused, its stream is, of which images may
-        be missing.
+        be missing; where one is that an earlier call began, that seed alone.
 
         Returns:
             The exit status: 1 where a run failed, 2 where all were refused.
@@ -200,9 +200,14 @@ class _Runs:
             return None
 
         def ended(job: Job, status: int | None) -> bool:
-            statuses.add(status or 0)
+            alone = status == REFUSED and job.begun
+            statuses.add(1 if alone else status or 0)
             if not status:
                 self._record(job)
+            elif alone:
+                again = f"to begin it anew, remove {job.folder}"
+                said = f"{job.row}, seed {job.seed}: refused, passed over; {again}"
+                print(plain(said), flush=True)
             elif status < KILLED:
                 gone = agenda.drop(chosen[job], stream=status == REFUSED)
                 more = f"; so are {len(gone)} more of its stream" if gone else ""

@@ -102,6 +102,18 @@ def test_where_a_run_is_refused_so_is_its_stream(asked: list[Any]) -> None:
     assert reproduce.main(["--todo", ROWS[1], "hours=1", "out=other"]) == 2
 
 
+def test_where_a_begun_run_is_refused_its_seed_alone_is_passed_over(
+    asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Such as one of another version, whose checkpoints do not fit: its images are there."""
+    begun = Path(f"outputs/reproduced/{ROWS[1]}/seed=1")
+    begun.mkdir(parents=True)
+    begun.joinpath("config.yaml").write_text("seed: 1\n")
+    assert reproduce.main([ROWS[1], ROWS[0]]) == 1
+    assert [row for row, _, _ in asked] == [ROWS[1], ROWS[0]]
+    assert f"{ROWS[1]}, seed 1: refused, passed over; to begin it anew" in capsys.readouterr().out
+
+
 def test_todo_lists_and_runs_what_the_ledger_does_not_have(
     asked: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
