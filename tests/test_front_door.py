@@ -57,7 +57,7 @@ def prepare(folder: Path) -> None:
         ),
         ("data=cifar100 paths.data_dir=broken", "not a readable archive"),
         ("data=cifar100 paths.data_dir=labels", "label 100 in .* is outside the class list"),
-        ("resume=nowhere", "resume=nowhere: holds no run"),
+        ("resume=nowhere", "resume=nowhere: there is no such folder"),
         ("search=tpe", "search=tpe: needs -m"),
         ("trainer.devices=few", r"trainer\.devices=few: give a whole number"),
         ("strategy._target_=nowhere.Method", "No module named 'nowhere'"),

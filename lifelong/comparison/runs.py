@@ -91,7 +91,10 @@ def read(
     for folder in folders:
         found = _places(folder)
         if not found:
-            raise ValueError(f"{folder}: holds no runs (no results.json)")
+            there = "there is no such folder"
+            if folder.exists():
+                there = "holds no runs (no results.json)"
+            raise ValueError(f"{folder}: {there}; give folders of runs, such as outputs/sweep")
         places |= dict.fromkeys(found)
     runs, unfinished, damaged = [], [], {}
     for number, place in enumerate(places, 1):

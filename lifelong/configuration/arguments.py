@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from lifelong.errors import EMPTY
@@ -72,6 +73,8 @@ def parse(
         places: options that are given by their place, too: texts without a sign of equality.
         others: whether options of other commands may stand there, too.
 
+    Folders of a sweep are called `seed=1` and the like: what is there is no option.
+
     Raises:
         ValueError: an unknown option, or a value that it does not take.
     """
@@ -84,7 +87,7 @@ def parse(
         name, sign, value = text.partition("=")
         if sign and name in known:
             found[name] = known[name].of(name, value)
-        elif sign and name.isidentifier() and not others:
+        elif sign and name.isidentifier() and not others and not Path(text).exists():
             like = get_close_matches(name, known, 1, 0.6)
             ways = f"did you mean {like[0]}?" if like else f"give {', '.join(known)}"
             raise ValueError(f"{text}: there is no such option; {ways}")

@@ -30,6 +30,28 @@ def run_folder(overrides: str) -> str:
     return name
 
 
+def check_run(folder: Path, option: str = "") -> None:
+    """Refuses a folder that holds no run.
+
+    Args:
+        folder: that was given.
+        option: by which, such as `resume=`.
+
+    Raises:
+        ValueError: no such folder, or none of a run; says where one is.
+    """
+    if (folder / "config.yaml").exists():
+        return
+    below = sorted(path.parent for path in folder.glob("*/config.yaml"))
+    if below:
+        why = f"holds {len(below)} run{'s'[: len(below) - 1]}; give one of them, such as {below[0]}"
+    elif folder.exists():
+        why = "holds no run (no config.yaml); give the folder of a run"
+    else:
+        why = "there is no such folder; give the folder of a run"
+    raise ValueError(f"{option}{folder}: {why}")
+
+
 def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
     """The run's folder: the one to resume, the one that was asked for, or a new dated one.
 
@@ -38,11 +60,7 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
     """
     if config.resume not in (None, "auto"):
         folder = Path(config.resume)
-        if not (folder / "config.yaml").exists():
-            raise ValueError(
-                f"resume={folder}: holds no run (no config.yaml); give the folder of a run, or "
-                "resume=auto with paths.output_dir"
-            )
+        check_run(folder, "resume=")
         return folder
     if config.paths.output_dir is not None:
         return checked_folder(str(config.paths.output_dir))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lifelong import errors
 from lifelong.configuration.compose import register
+from lifelong.configuration.folders import check_run
 from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import check
@@ -94,8 +95,7 @@ class Run:
         backbone: nn.Module | None = None,
     ) -> None:
         self.folder, self.device, self.trust = folder, device, trust
-        if not (folder / "config.yaml").exists():
-            raise ValueError(f"{folder}: holds no run (no config.yaml)")
+        check_run(folder)
         saved = _checkpoint(folder, visit)
         register()
         self.config = read_config(folder / "config.yaml")

@@ -17,6 +17,7 @@ from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.arguments import Argument, parse
+from lifelong.configuration.folders import check_run
 from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import allowed
 from lifelong.drawing import Drawing, image
@@ -85,6 +86,7 @@ def write_report(
     Raises:
         ValueError: a file that is damaged, or a reference of other tasks.
     """
+    check_run(folder)
     results = read_results(folder, IN_REPORTS)
     results["references"] = [_reference(results, path) for path in references]
     config = read_config(folder / "config.yaml")
@@ -155,6 +157,7 @@ def _reference(results: dict[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         ValueError: it has learned other tasks, or was asked in another way.
     """
+    check_run(folder, "reference=")
     found = read_results(folder)
     keys = ["data", "tasks", "measured_on"]
     if "classes" in found and "classes" in results:  # which runs of earlier versions do not say

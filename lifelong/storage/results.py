@@ -23,7 +23,7 @@ class Results(TypedDict, total=False):
     status: Required[str]
     tasks: Required[list[str]]
     visits: Required[list[int]]
-    accuracy: Required[list[list[float | int | None]]]
+    accuracy: Required[list[Any]]  # rows, see `_is_matrix`
     metrics: Required[dict[str, float | int | None]]
     seconds: Required[dict[str, float | int]]
     evaluate: str
@@ -52,6 +52,13 @@ def check_shape(path: Path, found: dict[str, Any], wanted: type) -> None:
         check_type(known, wanted, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
     except TypeCheckError as error:
         raise ValueError(f"{path}: is damaged, or of something else ({error})") from None
+
+
+def _is_matrix(rows: Any, columns: int) -> bool:
+    """Whether it is rows of numbers or None; a stream of 1,000 tasks has a million of them."""
+    if not all(isinstance(row, list) and len(row) == columns for row in rows):
+        return False
+    return {type(cell) for row in rows for cell in row} <= {float, int, type(None)}
 
 
 IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
@@ -101,7 +108,8 @@ def check_results(path: Path, found: dict[str, Any]) -> None:
         raise ValueError(f"{path}: was written by an earlier version, which numbered tasks from 0")
     fits = len(rows) <= len(visits) and all(1 <= task <= len(tasks) for task in visits)
     for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
-        fits = fits and len(matrix) == len(rows) and all(len(row) == len(tasks) for row in matrix)
+        fits = fits and isinstance(matrix, list) and len(matrix) == len(rows)
+        fits = fits and _is_matrix(matrix, len(tasks))
     if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
         raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
 

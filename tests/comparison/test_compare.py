@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,14 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "1" / "results.json").write_text("{")
     assert main([str(tmp_path)]) == 2
     assert "results.json: cannot be read" in capsys.readouterr().err
+
+
+def test_tables_and_pages_need_no_pytorch() -> None:
+    """Which takes seconds to load."""
+    heavy = "{'torch', 'lightning', 'torchvision', 'torchmetrics'} & sys.modules.keys()"
+    code = f"import sys, lifelong.comparison.compare, lifelong.report.page; print({heavy})"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert told.stdout == "set()\n"
 
 
 @pytest.fixture

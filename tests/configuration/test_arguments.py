@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +27,14 @@ def test_values_are_of_their_kinds() -> None:
         "run": None, "best": False, "by": None, "against": None, "visit": None, "": []
     }  # fmt: skip
     assert parse(["./a=b/c"], KNOWN)[""] == ["./a=b/c"]  # a path with a sign of equality
+
+
+def test_a_folder_of_a_sweep_is_no_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seed=1").mkdir()
+    assert parse(["seed=1", "best=true"], KNOWN)[""] == ["seed=1"]
+    with pytest.raises(ValueError, match="seed=2: there is no such option"):
+        parse(["seed=2"], KNOWN)
 
 
 @pytest.mark.parametrize(

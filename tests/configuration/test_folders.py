@@ -13,12 +13,30 @@ from omegaconf import OmegaConf
 
 from lifelong import load_run
 from lifelong.comparison import compare
-from lifelong.configuration.folders import output_folder, run_folder, taken
+from lifelong.configuration.folders import check_run, output_folder, run_folder, taken
+from lifelong.report.page import write_report
 from lifelong.storage.locks import LOCK, held
 from tests.conftest import configured, execute, results_of
 
 QUICK = ["strategy=finetune", "data=digits", "data.fraction=0.2", "tasks=2", "epochs=1"]
 QUICK += ["batch_size=16", "logger=none", "trainer=cpu"]
+
+
+@pytest.mark.parametrize("ask", [load_run, check_run, write_report])
+def test_a_folder_without_a_run_says_where_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ask: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^nowhere: there is no such folder; give the"):
+        ask(Path("nowhere"))
+    Path("nowhere").mkdir()
+    with pytest.raises(ValueError, match=r"^nowhere: holds no run \(no config.yaml\)"):
+        ask(Path("nowhere"))
+    for seed in (1, 2):
+        Path(f"nowhere/seed={seed}").mkdir()
+        Path(f"nowhere/seed={seed}/config.yaml").write_text("")
+    with pytest.raises(ValueError, match="holds 2 runs; give one of them, such as nowhere/seed=1"):
+        ask(Path("nowhere"))
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,12 @@ def test_what_is_whole_comes_back(tmp_path: Path) -> None:
         ({"visits": [1, 2, 3]}, "accuracies, tasks and visits do not fit"),
         ({"accuracy": [[0.5], [0.5], [0.5]]}, "accuracies, tasks and visits do not fit"),
         ({"accuracy_class": [[0.5, 0.5]]}, "accuracies, tasks and visits do not fit"),
+        ({"accuracy": [[None, 0.5], [0.25, "a half"], [0.25, 1]]}, "accuracies, tasks and visits"),
+        (
+            {"accuracy_class": [[None, 0.5], {"0": 1, "1": 1}, [0, 1]]},
+            "accuracies, tasks and visits",
+        ),
+        ({"accuracy_class": 0.5}, "accuracies, tasks and visits do not fit"),
         ({"peak_accuracy_of_task": [0.5]}, "accuracies, tasks and visits do not fit"),
         ({CONFIG: 5}, "is damaged .its checksum is gone"),
     ],
