@@ -52,8 +52,9 @@ MORE_COSTS = {
 REFERRED = ("intransigence_", "knowledge_transfer_")  # begin the names of metrics of references
 NOTE = (
     "Mean +- standard deviation of the sample over n runs that differ by seeds alone [95 % "
-    "confidence interval of the mean, Student's t]. Bold: the best mean, and those within its "
-    "interval; the paired tests, which know the seeds, may tell more or fewer apart."
+    "confidence interval of the mean, Student's t; of accuracies cut at 0 and 100]. Bold: the best "
+    "mean, and those within its interval; the paired tests, which know the seeds, may tell more or "
+    "fewer apart."
 )
 HEADS = "heads._target_"
 PAIRED = (
@@ -89,17 +90,24 @@ def published_of(figures: Mapping[str, Any], metric: str) -> tuple[float, float 
     return factor * float(mean), None if deviation is None else factor * float(deviation)
 
 
-def text(found: Summary, digits: int) -> str:
+def text(found: Summary, digits: int, share: bool = False) -> str:
     """A cell.
 
-    >>> text(summarize([1.0, 2.0, 3.0]), 1)
-    '2.0 +- 1.0 [-0.5, 4.5]'
+    Args:
+        found: what is in it.
+        digits: behind the point.
+        share: whether it is a share in percent, so that its interval ends at 0 and 100.
+
+    >>> text(summarize([1.0, 2.0, 3.0]), 1), text(summarize([98.0, 99.0, 99.0]), 1, share=True)
+    ('2.0 +- 1.0 [-0.5, 4.5]', '98.7 +- 0.6 [97.2, 100.0]')
     """
     if not found.n:
         return "-"
     if found.n == 1:
         return f"{found.mean:z.{digits}f}"
     low, high = found.mean - found.ci95, found.mean + found.ci95
+    if share:
+        low, high = max(low, 0.0), min(high, 100.0)
     return (
         f"{found.mean:z.{digits}f} +- {found.std:.{digits}f} "
         f"[{low:z.{digits}f}, {high:z.{digits}f}]"
@@ -219,7 +227,8 @@ def _column(name: str, groups: Sequence[Group], known: bool, against_paper: bool
     if known:
         heads += [f"published {column(name).heading}", "difference"]
     ours, digits = [scaled(group, name) for group in groups], column(name).digits
-    cells = [[(text(each, digits), each.mean)] for each in ours]
+    share = "accuracy" in name and column(name).factor == 100
+    cells = [[(text(each, digits, share), each.mean)] for each in ours]
     if known:
         for row, group in enumerate(groups):
             cells[row] += _beside(ours[row], published(group, name), digits)
