@@ -22,6 +22,7 @@ from timing import NOTES
 HERE = Path(__file__).parent
 COMMANDS = {
     "start": [],
+    "augment": ["--quick"],
     "peers": ["--quick"],
     "lasem": ["--quick"],
     "tag": ["--quick"],

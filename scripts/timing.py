@@ -1,4 +1,7 @@
-"""Ratios of times within one process, for the benchmarks: the two sides take turns."""
+"""Ratios of times within one process, for the benchmarks: the two sides take turns.
+
+Times are the process's own on the CPU, which other work on the machine disturbs little.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,10 @@ def quiet() -> None:
 
 def seconds(work: Work, times: int) -> float:
     """Of one call, the mean of `times`."""
-    begun = time.perf_counter()
+    begun = time.process_time()
     for _ in range(times):
         work()
-    return (time.perf_counter() - begun) / times
+    return (time.process_time() - begun) / times
 
 
 def ratio(one: Work, other: Work, pairs: int, times: int) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -89,6 +90,7 @@ class Images(Dataset[Batch]):
         self.augment: Transform | None = None
         self.dtype = torch.float32
         self.features: Tensor | None = None
+        self._spread: dict[Any, tuple[Tensor, Tensor, Tensor, Tensor]] = {}  # by layout
         self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
         self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
 
@@ -114,12 +116,13 @@ class Images(Dataset[Batch]):
 
     def read(self, indices: Tensor) -> Tensor:
         """Pixels that lie apart, by indices on the CPU; in pinned memory where they go to a GPU."""
-        x: Tensor = self.x[indices]
+        stored = isinstance(self.x, StoredPixels)
+        x: Tensor = self.x[indices] if stored else self.x.index_select(0, indices)
         return x.pin_memory() if self.y.device.type == "cuda" and not x.is_pinned() else x
 
     def _pixels(self, rows: Rows) -> Tensor:
         if not self.apart:
-            return cast(Tensor, self.x[rows.here])
+            return cast(Tensor, self.x.index_select(0, rows.here))
         found = self.read(rows.host) if rows.pixels is None else rows.pixels.result()
         return found.to(self.y.device, non_blocking=True)
 
@@ -133,14 +136,31 @@ class Images(Dataset[Batch]):
                 self.features[here].to(self.dtype), self.y[here], self.t[indices],
                 self.row[indices],
             )  # fmt: skip
-        x = self._pixels(rows).float()
+        x = self._pixels(rows)
         if transform is not None:
-            x = transform(x, generator)
+            as_stored = getattr(transform, "takes_stored", False)
+            x = transform(x if as_stored else x.float(), generator)
+        normalised = self._normalised(x.float(), here).to(self.dtype)
+        return Batch(normalised, self.y[here], self.t[indices], self.row[indices])
+
+    def _normalised(self, x: Tensor, here: Tensor) -> Tensor:
         shift, scale = self.shift, self.scale
         if shift.dim() == 4:
-            shift, scale = shift[here], scale[here]
-        normalised = torch.addcmul(shift, x, scale).to(self.dtype)
-        return Batch(normalised, self.y[here], self.t[indices], self.row[indices])
+            return torch.addcmul(shift[here], x, scale[here])
+        if x.device.type == "cpu":  # there, moments spread over all pixels take vector units
+            shift, scale = self._spread_as(x.shape[1:], x.stride()[1:])
+        return torch.addcmul(shift, x, scale)
+
+    def _spread_as(self, shape: torch.Size, stride: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        """Shift and scale of each pixel of an image in this layout, as long as it has no gaps."""
+        known = self._spread.get((shape, stride))
+        if known is None or known[0] is not self.shift or known[1] is not self.scale:
+            moments = self.shift, self.scale
+            reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+            dense = reach + 1 == math.prod(shape)
+            spread = [torch.empty_strided(shape, stride).copy_(m) if dense else m for m in moments]
+            known = self._spread[shape, stride] = (*moments, *spread)
+        return known[2:]
 
     def part(self, rows: Tensor) -> Images:
         """Some of the images, (n,) indices on the CPU, stored and served as these."""

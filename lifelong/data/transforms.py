@@ -1,7 +1,8 @@
 """Changes of images as they are served, a batch at a time, on the device where the images lie.
 
 A transform takes pixels (b, c, h, w) as floats in stored units and a generator on the CPU, and
-draws anew for each image. Those for testing draw nothing.
+draws anew for each image. Those for testing draw nothing. One that says `takes_stored` takes the
+pixels as they are stored, which are bytes for the most part, and gives them back so.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,15 +23,18 @@ Transform = Callable[[Tensor, Generator], Tensor]
 TRIES = 10  # boxes drawn for a crop before the middle is taken, as torchvision does
 
 
-def _flipped(x: Tensor, generator: Generator, wanted: bool, along: int = 3) -> Tensor:
-    """Every image mirrored with probability 1/2, along the dimension that is its width."""
-    if not wanted:
-        return x
-    mirrored = torch.rand(len(x), generator=generator) < 0.5
-    if x.device.type == "cpu":  # elsewhere the number of rows would be waited for
-        rows = mirrored.nonzero()[:, 0]
-        return x.index_copy(0, rows, x[rows].flip(along))
-    return torch.where(mirrored.to(x.device).view(-1, 1, 1, 1), x.flip(along), x)
+def _flipped(x: Tensor, generator: Generator) -> Tensor:
+    """Every image mirrored with probability 1/2."""
+    return _mirrored(x, torch.rand(len(x), generator=generator) < 0.5)
+
+
+def _mirrored(x: Tensor, which: Tensor) -> Tensor:
+    """Some images mirrored, (b,) bool."""
+    if x.device.type != "cpu":
+        return torch.where(which.to(x.device).view(-1, 1, 1, 1), x.flip(3), x)
+    found, rows = _quick(x).copy("K"), _quick(which)
+    found[rows] = np.flip(found[rows], 3)
+    return torch.from_numpy(found)
 
 
 def _check(option: str, value: int, least: int) -> None:
@@ -40,8 +45,10 @@ def _check(option: str, value: int, least: int) -> None:
 class Flip:
     """Every image mirrored, left and right exchanged, with probability 1/2."""
 
+    takes_stored = True
+
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        return _flipped(x, generator, True)
+        return _flipped(x, generator)
 
 
 class Pad:
@@ -50,6 +57,8 @@ class Pad:
     Args:
         padding: pixels on each side.
     """
+
+    takes_stored = True
 
     def __init__(self, padding: int) -> None:
         _check("padding", padding, 0)
@@ -94,6 +103,7 @@ class RandomCrop:
         _check("size", size, 1)
         _check("padding", padding, 0)
         self.size, self.padding, self.resize, self.flip = size, padding, resize, flip
+        self.takes_stored = resize is None
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         x = x if self.resize is None else resized(x, self.resize)
@@ -103,18 +113,26 @@ class RandomCrop:
             raise ValueError(
                 f"data: a transform's size={size}: the images are {[h + 2 * p, w + 2 * p]}"
             )
+        top, left = (torch.randint(0, most + 1, (b, 1), generator=generator)[:, 0] for most in room)
+        if self.flip:  # and cut at the mirrored place: what is cut out is mirrored
+            which = torch.rand(b, generator=generator) < 0.5
+            x, left = _mirrored(x, which), torch.where(which, room[1] - left, left)
         whole = x.new_zeros(b, h + 2 * p, w + 2 * p, c)
-        whole[:, p : p + h, p : p + w] = x.permute(0, 2, 3, 1)
+        inside, source = _quick(whole), _quick(x)
+        for channel in range(c):
+            inside[:, p : p + h, p : p + w, channel] = source[:, channel]
         image, row, column, _ = whole.stride()
         windows = whole.as_strided(
             (b, room[0] + 1, room[1] + 1, size, size * c), (image, row, column, row, 1)
         )  # every square, of which one is taken out
-        top, left = (
-            torch.randint(0, most + 1, (b, 1), generator=generator)[:, 0].to(x.device)
-            for most in room
-        )
-        cut = windows[torch.arange(b, device=x.device), top, left].view(b, size, size, c)
-        return _flipped(cut, generator, self.flip, along=2).permute(0, 3, 1, 2)
+        chosen = (each.to(x.device) for each in (torch.arange(b), top, left))
+        cut = torch.as_tensor(_quick(windows)[tuple(map(_quick, chosen))])
+        return cut.view(b, size, size, c).permute(0, 3, 1, 2)
+
+
+def _quick(x: Tensor) -> Any:
+    """The same numbers as an array on the CPU: NumPy moves bytes several times as fast."""
+    return x.numpy() if x.device.type == "cpu" else x
 
 
 class Library:
@@ -228,7 +246,7 @@ class RandomResizedCrop:
             3,
         ).to(x.device)
         cut = F.grid_sample(x, grid, align_corners=False)
-        return _flipped(cut, generator, self.flip)
+        return _flipped(cut, generator) if self.flip else cut
 
     def boxes(self, h: int, w: int, count: int, generator: Generator) -> tuple[Tensor, ...]:
         """Top, left, height and width of boxes in images of h x w pixels, each (count, 1)."""

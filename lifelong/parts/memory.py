@@ -72,6 +72,7 @@ class Memory(nn.Module):
         self.extras: dict[str, Tensor] = {}
         self._images: dict[int, Images] = {}  # training images of the seen tasks
         self._labels: dict[int, Tensor] = {}  # theirs, on the CPU: nobody waits for a device
+        self._alike = True  # whether all tasks have the same mean and deviation
         self._kept: Images | None = None  # the images in the slots
         self.waiting: list[Callable[[], object]] | None = None
 
@@ -83,6 +84,9 @@ class Memory(nn.Module):
     def meet(self, task: Task) -> None:
         """Makes the images of a task known."""
         self._images[task.index] = task.train
+        first = next(iter(self._images.values()))
+        if self._alike and not first.is_normalised_as(task.train):
+            self._alike, self._kept = False, None
         self._labels[task.index] = task.train.y.cpu()
 
     def labels(self, batch: Batch) -> list[tuple[int, int]]:
@@ -208,8 +212,9 @@ class Memory(nn.Module):
             like.y.new_zeros(slots),
             torch.zeros(slots).long(),
         ).served_as(like)
-        made.scale = like.scale.new_ones(slots, *moments)
-        made.shift = like.shift.new_zeros(slots, *moments)
+        if not self._alike or like.scale.dim() == 4:
+            made.scale = like.scale.new_ones(slots, *moments)
+            made.shift = like.shift.new_zeros(slots, *moments)
         return made
 
     def _fill(self, slots: Tensor) -> None:
@@ -220,7 +225,8 @@ class Memory(nn.Module):
             part = self._images[task].part(self.rows[here])
             there = here.to(kept.x.device)
             kept.x[there], kept.y[there] = part.x[:].to(kept.x.device), part.y
-            kept.scale[there], kept.shift[there] = part.moments()
+            if kept.scale.dim() == 4:
+                kept.scale[there], kept.shift[there] = part.moments()
             kept.t[here], kept.row[here] = part.t, part.row
 
     def get_extra_state(self) -> dict[str, Any]:

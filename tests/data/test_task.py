@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from lifelong.data import Images
+from lifelong.data.transforms import (
+    CenterCrop,
+    Flip,
+    Pad,
+    RandomCrop,
+    RandomResizedCrop,
+    Transform,
+)
 from tests.conftest import images
 
 
@@ -35,3 +44,32 @@ def test_joined_images_keep_their_own_normalisation() -> None:
     assert torch.equal(batch.x[:4], parts[0][torch.arange(4)].x)
     assert torch.equal(batch.x[4:], parts[1][torch.arange(3)].x)
     assert batch.t.tolist() == [0, 0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("stored", [torch.uint8, torch.float32])
+@pytest.mark.parametrize(
+    "transform", [None, Flip(), Pad(2), RandomCrop(8, 2), CenterCrop(6, 6), RandomResizedCrop(8)]
+)
+def test_batches_are_those_of_plain_operations(
+    channels: int, stored: torch.dtype, transform: Transform | None
+) -> None:
+    """To the last bit, and in the same layout; under one mean and deviation, and under each own."""
+    x = (255 * torch.rand(20, channels, 8, 8)).to(stored)
+    mean, std = torch.rand(channels) * 100, torch.rand(channels) * 50 + 1
+    alike = Images(x, torch.arange(20), torch.zeros(20).long(), mean, std)
+    other = Images(x, torch.arange(20), torch.ones(20).long(), mean + 1, std)
+    own = Images.joined([alike, other])
+    rows = torch.tensor([3, 19, 0, 7, 7])
+    for some in (alike, own, alike):
+        found = some.get_batch(some.rows(rows), transform, torch.Generator().manual_seed(1)).x
+        plain = x[rows].float()
+        if transform is not None:
+            plain = transform(plain, torch.Generator().manual_seed(1))
+        shift, scale = (m if m.dim() == 3 else m[rows] for m in (some.shift, some.scale))
+        expected = torch.addcmul(shift, plain, scale)
+        assert torch.equal(found, expected)
+        assert found.stride() == expected.stride()
+    alike.scale = alike.scale * 2  # a new mean and deviation act at once
+    again = alike[rows].x
+    assert torch.equal(again, torch.addcmul(alike.shift, x[rows].float(), alike.scale))

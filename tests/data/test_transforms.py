@@ -50,6 +50,24 @@ def test_flips_are_drawn_for_each_image() -> None:
     assert 150 < mirrored.sum() < 250
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(("stored", "size"), [(torch.uint8, 12), (torch.float32, 20)])
+def test_crops_are_those_of_plain_slices(channels: int, stored: torch.dtype, size: int) -> None:
+    """Drawn in the order that seeds of earlier versions had, and laid out by image and pixel."""
+    x = drawn(50)[:, :channels].to(stored)
+    found = RandomCrop(size, padding=4)(x, chance(3))
+    again, room = chance(3), 16 + 2 * 4 - size
+    top, left = (torch.randint(0, room + 1, (50, 1), generator=again)[:, 0] for _ in range(2))
+    mirrored = torch.rand(50, generator=again) < 0.5
+    for image, whole, i, j, mirror in zip(
+        found, Pad(4)(x, again), top.tolist(), left.tolist(), mirrored.tolist(), strict=True
+    ):
+        plain = whole[:, i : i + size, j : j + size]
+        assert torch.equal(image, plain.flip(2) if mirror else plain)
+    assert found.dtype == stored
+    assert found.stride() == (size * size * channels, 1, size * channels, channels)
+
+
 def test_random_crops_are_windows_of_the_padded_image() -> None:
     x = drawn(300)
     found = RandomCrop(16, padding=2, flip=False)(x, chance())
