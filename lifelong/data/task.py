@@ -153,14 +153,14 @@ class Images(Dataset[Batch]):
 
     def _spread_as(self, shape: torch.Size, stride: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         """Shift and scale of each pixel of an image in this layout, as long as it has no gaps."""
-        known = self._spread.get((shape, stride))
-        if known is None or known[0] is not self.shift or known[1] is not self.scale:
-            moments = self.shift, self.scale
+        moments, known = (self.shift, self.scale), self._spread.get((shape, stride))
+        if known is None or known[0] is not moments[0] or known[1] is not moments[1]:
             reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-            dense = reach + 1 == math.prod(shape)
-            spread = [torch.empty_strided(shape, stride).copy_(m) if dense else m for m in moments]
-            known = self._spread[shape, stride] = (*moments, *spread)
-        return known[2:]
+            if reach + 1 != math.prod(shape):
+                return moments
+            shift, scale = (torch.empty_strided(shape, stride).copy_(each) for each in moments)
+            known = self._spread[shape, stride] = (*moments, shift, scale)
+        return known[2], known[3]
 
     def part(self, rows: Tensor) -> Images:
         """Some of the images, (n,) indices on the CPU, stored and served as these."""

@@ -23,11 +23,6 @@ Transform = Callable[[Tensor, Generator], Tensor]
 TRIES = 10  # boxes drawn for a crop before the middle is taken, as torchvision does
 
 
-def _flipped(x: Tensor, generator: Generator) -> Tensor:
-    """Every image mirrored with probability 1/2."""
-    return _mirrored(x, torch.rand(len(x), generator=generator) < 0.5)
-
-
 def _mirrored(x: Tensor, which: Tensor) -> Tensor:
     """Some images mirrored, (b,) bool."""
     if x.device.type != "cpu":
@@ -48,7 +43,7 @@ class Flip:
     takes_stored = True
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        return _flipped(x, generator)
+        return _mirrored(x, torch.rand(len(x), generator=generator) < 0.5)
 
 
 class Pad:
@@ -241,12 +236,14 @@ class RandomResizedCrop:
         rows = (top + steps * height).clamp(top + 0.5, top + height - 0.5)  # (b, size)
         columns = (left + steps * width).clamp(left + 0.5, left + width - 0.5)
         rows, columns = 2 * rows / x.shape[2] - 1, 2 * columns / x.shape[3] - 1
+        if self.flip:  # by looking at the box from its other side
+            which = torch.rand(len(x), generator=generator) < 0.5
+            columns = torch.where(which[:, None], columns.flip(1), columns)
         grid = torch.stack(
             [columns[:, None].expand(-1, self.size, -1), rows[..., None].expand(-1, -1, self.size)],
             3,
         ).to(x.device)
-        cut = F.grid_sample(x, grid, align_corners=False)
-        return _flipped(cut, generator) if self.flip else cut
+        return F.grid_sample(x, grid, align_corners=False)
 
     def boxes(self, h: int, w: int, count: int, generator: Generator) -> tuple[Tensor, ...]:
         """Top, left, height and width of boxes in images of h x w pixels, each (count, 1)."""

@@ -99,6 +99,14 @@ def test_resized_crops_are_torchvisions_of_the_same_boxes(height: int, width: in
         torch.testing.assert_close(out, expected, atol=2e-2, rtol=0)
 
 
+def test_boxes_are_mirrored_as_their_pixels_would_be() -> None:
+    x, again = drawn(40), chance(5)
+    plain = RandomResizedCrop(24, flip=False)(x, again)
+    mirrored = torch.rand(40, generator=again) < 0.5
+    expected = torch.where(mirrored.view(-1, 1, 1, 1), plain.flip(3), plain)
+    assert torch.equal(RandomResizedCrop(24)(x, chance(5)), expected)
+
+
 def test_boxes_have_the_shares_and_ratios_asked_for() -> None:
     crop = RandomResizedCrop(8, scale=(0.2, 0.5), ratio=(0.5, 2.0))
     _, _, height, width = crop.boxes(200, 200, 4000, chance())
