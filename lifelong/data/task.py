@@ -168,7 +168,7 @@ class Images(Dataset[Batch]):
         if isinstance(self.x, StoredPixels):
             pixels = self.x.part(rows)
         else:
-            pixels = self.x[here.to(self.x.device)]
+            pixels = self.x.index_select(0, here.to(self.x.device))
         part = Images(pixels, self.y[here], self.t[rows]).served_as(self)
         part.row = self.row[rows]
         part.features = None if self.features is None else self.features[here]
