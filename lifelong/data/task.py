@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lifelong.data.stored import StoredPixels, reader
-from lifelong.data.transforms import Transform
+from lifelong.data.transforms import Transform, takes_stored
 
 NO_CHANCE = torch.Generator()  # for transforms that draw nothing
 NO_ROWS = torch.zeros(0, dtype=torch.long)
@@ -138,8 +138,7 @@ class Images(Dataset[Batch]):
             )  # fmt: skip
         x = self._pixels(rows)
         if transform is not None:
-            as_stored = getattr(transform, "takes_stored", False)
-            x = transform(x if as_stored else x.float(), generator)
+            x = transform(x if takes_stored(transform) else x.float(), generator)
         normalised = self._normalised(x.float(), here).to(self.dtype)
         return Batch(normalised, self.y[here], self.t[indices], self.row[indices])
 

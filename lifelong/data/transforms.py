@@ -23,6 +23,12 @@ Transform = Callable[[Tensor, Generator], Tensor]
 TRIES = 10  # boxes drawn for a crop before the middle is taken, as torchvision does
 
 
+def takes_stored(transform: Transform) -> bool:
+    """Whether a transform says so itself: one that stands on ours may do other things, too."""
+    says = "takes_stored" in vars(type(transform))
+    return says and getattr(transform, "takes_stored", False)
+
+
 def _mirrored(x: Tensor, which: Tensor) -> Tensor:
     """Some images mirrored, (b,) bool."""
     if x.device.type != "cpu":
@@ -98,7 +104,10 @@ class RandomCrop:
         _check("size", size, 1)
         _check("padding", padding, 0)
         self.size, self.padding, self.resize, self.flip = size, padding, resize, flip
-        self.takes_stored = resize is None
+
+    @property
+    def takes_stored(self) -> bool:
+        return self.resize is None
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         x = x if self.resize is None else resized(x, self.resize)

@@ -73,3 +73,26 @@ def test_batches_are_those_of_plain_operations(
     alike.scale = alike.scale * 2  # a new mean and deviation act at once
     again = alike[rows].x
     assert torch.equal(again, torch.addcmul(alike.shift, x[rows].float(), alike.scale))
+
+
+def test_a_transform_that_stands_on_ours_is_given_floats() -> None:
+    """As it always was; bytes are for those that say so themselves."""
+    seen = []
+
+    class Brighter(Flip):
+        def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            seen.append(x.dtype)
+            return super().__call__(x, generator).mul_(1.5)
+
+    class OfBytes(Brighter):
+        takes_stored = True
+
+        def __call__(self, x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+            return super().__call__(x, generator).clamp_(max=9)
+
+    some = Images(torch.zeros(4, 1, 2, 2).byte(), torch.arange(4), torch.zeros(4).long())
+    some.get_batch(some.rows(torch.arange(2)), Brighter(), torch.Generator())
+    assert seen == [torch.float32]
+    with pytest.raises(RuntimeError, match="can't be cast"):
+        some.get_batch(some.rows(torch.arange(2)), OfBytes(), torch.Generator())
+    assert seen == [torch.float32, torch.uint8]
