@@ -58,8 +58,6 @@ def prepare(folder: Path) -> None:
         ("data=cifar100 paths.data_dir=broken", "not a readable archive"),
         ("data=cifar100 paths.data_dir=labels", "label 100 in .* is outside the class list"),
         ("resume=nowhere", "resume=nowhere: there is no such folder"),
-        ("data.tasks=10", r"data\.tasks: the tasks have 1, 1, .* give fewer tasks"),
-        ("data.classes=[[0],[1,2]]", r"data\.classes: the tasks have 1, 2 .* give more classes"),
         ("search=tpe", "search=tpe: needs -m"),
         ("trainer.devices=few", r"trainer\.devices=few: give a whole number"),
         ("strategy._target_=nowhere.Method", "No module named 'nowhere'"),

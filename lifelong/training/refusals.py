@@ -170,7 +170,7 @@ def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
     alone = [task for task in stream.tasks if len(task.classes) == 1]
     if alone and not heads.shared_outputs:
         counts = ", ".join(str(len(task.classes)) for task in stream.tasks)
-        listed = config.data.get("classes") is not None
+        listed = OmegaConf.select(config, "data.classes") is not None
         option, fewer = ("classes", "more classes to it") if listed else ("tasks", "fewer tasks")
         raise ValueError(
             f"data.{option}: the tasks have {counts} classes, and task {alone[0].index + 1} has "

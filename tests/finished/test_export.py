@@ -63,7 +63,7 @@ def test_export_refuses(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert export.main([]) == 2
     assert capsys.readouterr().err.startswith("error: give the folder of a run, and")
     assert export.main([str(tmp_path / "nothing"), str(tmp_path / "out")]) == 2
-    assert "holds no run" in capsys.readouterr().err
+    assert "there is no such folder" in capsys.readouterr().err
     other = tmp_path / "hps"
     assert execute(other, *OPTIONS, "strategy=hps", "tasks=1", "epochs=1") == 0
     assert export.main([str(other), str(tmp_path / "out")]) == 2

@@ -175,7 +175,7 @@ def test_rows(tmp_path: Path) -> None:
     assert [row["seed"] for row in rows] == [1, 2]
     assert all(0 <= row["final_accuracy"] <= 1 and row["parameters"] > 0 for row in rows)
     assert "lr" not in rows[0]
-    with pytest.raises(ValueError, match="holds no runs"):
+    with pytest.raises(ValueError, match="there is no such folder"):
         lifelong.results(tmp_path / "none")
 
 

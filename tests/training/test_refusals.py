@@ -158,5 +158,8 @@ def test_a_task_of_one_class_needs_other_classes_to_compete_with() -> None:
     columns = {"_target_": "lifelong.networks.OutputMatrix", "_partial_": True, "outputs": 10}
     with pytest.raises(ValueError, match=r"the tasks have 3, 1 classes, and task 2 has"):
         _refuse_heads(stream, OmegaConf.create({"heads": columns}))
+    given = {"heads": columns, "data": {"classes": [[0, 1, 2], [3]]}}
+    with pytest.raises(ValueError, match=r"data\.classes: .* give more classes to it"):
+        _refuse_heads(stream, OmegaConf.create(given))
     heads["_target_"] = "lifelong.networks.IncrementalHead"
     _refuse_heads(stream, OmegaConf.create({"heads": heads}))
