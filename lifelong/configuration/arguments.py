@@ -6,11 +6,11 @@ one.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 from lifelong.errors import EMPTY
@@ -87,7 +87,7 @@ def parse(
         name, sign, value = text.partition("=")
         if sign and name in known:
             found[name] = known[name].of(name, value)
-        elif sign and name.isidentifier() and not others and not Path(text).exists():
+        elif sign and name.isidentifier() and not others and not os.path.exists(text):  # noqa: PTH110 (of any length)
             like = get_close_matches(name, known, 1, 0.6)
             ways = f"did you mean {like[0]}?" if like else f"give {', '.join(known)}"
             raise ValueError(f"{text}: there is no such option; {ways}")

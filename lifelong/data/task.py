@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -90,7 +91,6 @@ class Images(Dataset[Batch]):
         self.augment: Transform | None = None
         self.dtype = torch.float32
         self.features: Tensor | None = None
-        self._spread: dict[Any, tuple[Tensor, Tensor, Tensor, Tensor]] = {}  # by layout
         self.scale = (1 / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
         self.shift = (-mean.double() / std.double()).float().view(-1, 1, 1)  # (c, 1, 1)
 
@@ -147,19 +147,8 @@ class Images(Dataset[Batch]):
         if shift.dim() == 4:
             return torch.addcmul(shift[here], x, scale[here])
         if x.device.type == "cpu":  # there, moments spread over all pixels take vector units
-            shift, scale = self._spread_as(x.shape[1:], x.stride()[1:])
+            shift, scale = _spread(shift, scale, x.shape[1:], x.stride()[1:])
         return torch.addcmul(shift, x, scale)
-
-    def _spread_as(self, shape: torch.Size, stride: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        """Shift and scale of each pixel of an image in this layout, as long as it has no gaps."""
-        moments, known = (self.shift, self.scale), self._spread.get((shape, stride))
-        if known is None or known[0] is not moments[0] or known[1] is not moments[1]:
-            reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
-            if reach + 1 != math.prod(shape):
-                return moments
-            shift, scale = (torch.empty_strided(shape, stride).copy_(each) for each in moments)
-            known = self._spread[shape, stride] = (*moments, shift, scale)
-        return known[2], known[3]
 
     def part(self, rows: Tensor) -> Images:
         """Some of the images, (n,) indices on the CPU, stored and served as these."""
@@ -234,6 +223,18 @@ class Images(Dataset[Batch]):
             scales, shifts = zip(*(part.moments() for part in parts), strict=True)
             joined.scale, joined.shift = torch.cat(scales), torch.cat(shifts)
         return joined
+
+
+@lru_cache(maxsize=16)
+def _spread(
+    shift: Tensor, scale: Tensor, shape: torch.Size, stride: tuple[int, ...]
+) -> tuple[Tensor, Tensor]:
+    """Both for each pixel of an image in this layout, as long as it has no gaps."""
+    reach = sum((size - 1) * step for size, step in zip(shape, stride, strict=True))
+    if reach + 1 != math.prod(shape):
+        return shift, scale
+    spread = (torch.empty_strided(shape, stride).copy_(each) for each in (shift, scale))
+    return next(spread), next(spread)
 
 
 @dataclass(frozen=True)
