@@ -33,6 +33,7 @@ PAGES = [ROOT / "REPRODUCIBILITY.md", *sorted((ROOT / "docs" / "methods").glob("
 BLOCK = re.compile(r"(<!-- results: ([^>]*) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 MOST = 20  # visits of which each has a mark
 GREY = {"fine-tuning": ":", "backpropagation": ":", "all tasks at once": "--"}  # drawn beside all
+PUBLISHED = "1,2,3,4,5"  # seeds that a published mean is taken to be of
 HEADS = (
     "`experiment=`", "figure", "ours", "seeds", "published", "verdict", "minutes", "extent",
 )  # fmt: skip
@@ -147,13 +148,24 @@ def cells(line: ledger.Line) -> list[str]:
     ours, theirs = (f"{mean} +- {spread}" if spread else mean or "-" for mean, spread in pairs)
     verdict = line["verdict"] if line["published"] and line["verdict"] else "-"
     if line["tolerance"]:
-        verdict += f" ({float(line['difference']):+.3g}, allowed {line['tolerance']})"
+        verdict += f" ({float(line['difference']):+.3g}, allowed {line['tolerance']}{errors(line)})"
     on = "" if line["device"] == "cpu" else f", {line['device']}"
     return [
         f"`{line['row']}`", column(line["metric"]).heading, ours, line["seeds"] or "-", theirs,
         verdict, f"{float(line['seconds']) / 60:.1f}{on}",
         line["extent"] + (f": `{line['changed']}`" if line["changed"] else ""),
     ]  # fmt: skip
+
+
+def errors(line: ledger.Line) -> str:
+    """The difference in joint standard errors of the two means, where both deviations are known."""
+    spreads, counts = (line["deviation"], line["published_deviation"]), (line["seeds"], PUBLISHED)
+    if not all(spreads):
+        return ""
+    joint = math.hypot(
+        *(float(each) / (n.count(",") + 1) ** 0.5 for each, n in zip(spreads, counts, strict=True))
+    )
+    return f", {float(line['difference']) / joint:+.1f} s.e." if joint else ""
 
 
 def caption(panels: Sequence[Panel]) -> str:
