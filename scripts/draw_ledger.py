@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from lifelong.comparison import curves, ledger
+from lifelong.comparison.statistics import PUBLISHED_SEEDS
 from lifelong.comparison.tables import column
 from lifelong.configuration import tables
 
@@ -33,7 +34,6 @@ PAGES = [ROOT / "REPRODUCIBILITY.md", *sorted((ROOT / "docs" / "methods").glob("
 BLOCK = re.compile(r"(<!-- results: ([^>]*) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 MOST = 20  # visits of which each has a mark
 GREY = {"fine-tuning": ":", "backpropagation": ":", "all tasks at once": "--"}  # drawn beside all
-PUBLISHED = "1,2,3,4,5"  # seeds that a published mean is taken to be of
 HEADS = (
     "`experiment=`", "figure", "ours", "seeds", "published", "verdict", "minutes", "extent",
 )  # fmt: skip
@@ -159,12 +159,10 @@ def cells(line: ledger.Line) -> list[str]:
 
 def errors(line: ledger.Line) -> str:
     """The difference in joint standard errors of the two means, where both deviations are known."""
-    spreads, counts = (line["deviation"], line["published_deviation"]), (line["seeds"], PUBLISHED)
-    if not all(spreads):
+    if not line["deviation"] or not line["published_deviation"]:
         return ""
-    joint = math.hypot(
-        *(float(each) / (n.count(",") + 1) ** 0.5 for each, n in zip(spreads, counts, strict=True))
-    )
+    own = float(line["deviation"]) / math.sqrt(len(line["seeds"].split(",")))
+    joint = math.hypot(own, float(line["published_deviation"]) / math.sqrt(PUBLISHED_SEEDS))
     return f", {float(line['difference']) / joint:+.1f} s.e." if joint else ""
 
 

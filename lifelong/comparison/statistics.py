@@ -35,14 +35,17 @@ def summarize(values: Sequence[float]) -> Summary:
     return Summary(n, statistics.fmean(values), deviation, _t(n - 1) * deviation / math.sqrt(n))
 
 
-def tolerance(ours: Summary, deviation: float | None, seeds: int = 5) -> float:
+PUBLISHED_SEEDS = 5  # of a published sample, where nobody says how many
+
+
+def tolerance(ours: Summary, deviation: float | None, seeds: int = PUBLISHED_SEEDS) -> float:
     """Half the 95 % interval of the difference of two means, by Welch's t distribution.
 
     Args:
         ours: of one number: the published deviation stands in for its own.
         deviation: published, of a sample; None if it is unknown: then that of the published mean
             counts as exact.
-        seeds: of the published sample, where nobody says how many.
+        seeds: of the published sample.
 
     Returns:
         NaN where no deviation is known.

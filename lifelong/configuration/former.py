@@ -26,6 +26,13 @@ MADE = {  # the class of the object in which some of them stand now
     "MAS": "lifelong.parts.sensitivity.Sensitivity",
 }
 
+TARGETS = (  # what `conf/` named in 0.2.0, and runs of then still name
+    "lifelong.data.sequence",
+    "lifelong.data.sources.fashion_mnist",
+    "lifelong.data.sources.notmnist",
+    "lifelong.data.sources.svhn",
+)
+
 
 def brought_up(config: dict[str, Any]) -> dict[str, Any]:
     """The configuration, changed in place, with today's names; those of others' classes stay."""

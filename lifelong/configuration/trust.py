@@ -16,6 +16,7 @@ from typing import Any
 from hydra.utils import get_object
 
 from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.former import TARGETS
 
 KINDS = {  # of what PyTorch's packages hold, by the beginning of the name
     "torch.optim.": ("torch.optim.Optimizer", "torch.optim.lr_scheduler.LRScheduler"),
@@ -80,8 +81,8 @@ def _found(name: str) -> Any:
 
 @functools.cache
 def named() -> frozenset[str]:
-    """The targets that `conf/` names."""
-    found = set()
+    """The targets that `conf/` names, or named."""
+    found = set(TARGETS)
     for path in FOLDER.rglob("*.yaml"):
         text = path.read_text(encoding="utf-8")
         found.update(re.findall(r"(?:_target_|multi_head):\s*[\"']?([\w.]+)", text))

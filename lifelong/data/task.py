@@ -133,7 +133,7 @@ class Images(Dataset[Batch]):
         indices, here = rows.host, rows.here
         if self.features is not None:
             return Batch(
-                self.features[here].to(self.dtype), self.y[here], self.t[indices],
+                self.features.index_select(0, here).to(self.dtype), self.y[here], self.t[indices],
                 self.row[indices],
             )  # fmt: skip
         x = self._pixels(rows)
@@ -159,7 +159,7 @@ class Images(Dataset[Batch]):
             pixels = self.x.index_select(0, here.to(self.x.device))
         part = Images(pixels, self.y[here], self.t[rows]).served_as(self)
         part.row = self.row[rows]
-        part.features = None if self.features is None else self.features[here]
+        part.features = None if self.features is None else self.features.index_select(0, here)
         if self.scale.dim() == 4:
             part.scale, part.shift = self.scale[here], self.shift[here]
         return part

@@ -54,11 +54,13 @@ def check_shape(path: Path, found: dict[str, Any], wanted: type) -> None:
         raise ValueError(f"{path}: is damaged, or of something else ({error})") from None
 
 
-def _is_matrix(rows: Any, columns: int) -> bool:
+def _is_matrix(found: Any, rows: int, columns: int) -> bool:
     """Whether it is rows of numbers or None; a stream of 1,000 tasks has a million of them."""
-    if not all(isinstance(row, list) and len(row) == columns for row in rows):
+    if not isinstance(found, list) or len(found) != rows:
         return False
-    return {type(cell) for row in rows for cell in row} <= {float, int, type(None)}
+    if not all(isinstance(row, list) and len(row) == columns for row in found):
+        return False
+    return {type(cell) for row in found for cell in row} <= {float, int, type(None)}
 
 
 IN_REPORTS = ("parameters", "peak_accuracy_of_task", "images", "validation", "method")
@@ -108,8 +110,7 @@ def check_results(path: Path, found: dict[str, Any]) -> None:
         raise ValueError(f"{path}: was written by an earlier version, which numbered tasks from 0")
     fits = len(rows) <= len(visits) and all(1 <= task <= len(tasks) for task in visits)
     for matrix in (rows, *(found[key] for key in found if key.startswith("accuracy_"))):
-        fits = fits and isinstance(matrix, list) and len(matrix) == len(rows)
-        fits = fits and _is_matrix(matrix, len(tasks))
+        fits = fits and _is_matrix(matrix, len(rows), len(tasks))
     if not fits or len(found.get("peak_accuracy_of_task", tasks)) != len(tasks):
         raise ValueError(f"{path}: is damaged (accuracies, tasks and visits do not fit)")
 
