@@ -28,7 +28,7 @@ def begun(places: Iterable[Path]) -> list[Line]:
         names = {"row": str(row), "stream": str(config["data"].get("name"))}
         for metric in figures(config.get("published")):
             said = described(metric, config, options, seconds)
-            found.append(judged(place_of(place) | names | said, {}))
+            found.append(judged(place_of(place, config) | names | said, {}))
     return found
 
 

@@ -77,11 +77,11 @@ def _by_place(group: Group) -> list[tuple[Group, Line]]:
     """Its runs of each machine, device and change of the row, and where these were made."""
     parts: dict[tuple[str, str, str], tuple[list[Run], dict[str, None]]] = {}
     for run in group.runs:
-        made = place_of(run.folder)
+        made = place_of(run.folder, run.config)
         key = made["machine"], made["device"], changes(run.config)
         runs, commits = parts.setdefault(key, ([], {}))
         runs.append(run)
-        commits[made["commit"]] = None
+        commits.update(dict.fromkeys(made["commit"].split()))
     return [
         (replace(group, runs=runs), {"machine": m, "device": d, "commit": " ".join(commits)})
         for (m, d, _), (runs, commits) in parts.items()
@@ -151,16 +151,23 @@ def digest_now(line: Line) -> str | None:
     return digest(options_of(as_dict(config)))
 
 
-def place_of(folder: Path) -> Line:
-    """Machine, device and commit of a run; the commit with `+` where the checkout had changes."""
+def place_of(folder: Path, config: Mapping[str, Any]) -> Line:
+    """Machine, device and commit of a run; the commit with `+` where the checkout had changes.
+
+    A run that went on elsewhere has all of them, in their order.
+    """
     unknown = dict.fromkeys(("commit", "platform", "device"), "unknown")
     path = folder / "environment.json"
     made = unknown | (read_json(path) if path.exists() else {})
-    commit = str(made["commit"])
+    parts = [*made.get("before", ()), made]
+    if len(parts) == 1 and (config.get("trainer") or {}).get("accelerator") == "cpu":
+        made["device"] = "cpu"  # before 0.3 that of the machine was noted, used or not
+    commits = [str(part["commit"]) for part in parts]
     return {
-        "machine": str(made["platform"]), "device": str(made["device"]),
-        "commit": commit[:12] + "+" * commit.endswith("+"),
-    }  # fmt: skip
+        "machine": " ".join(dict.fromkeys(str(part["platform"]) for part in parts)),
+        "device": ", ".join(dict.fromkeys(str(part["device"]) for part in parts)),
+        "commit": " ".join(dict.fromkeys(c[:12] + "+" * c.endswith("+") for c in commits)),
+    }
 
 
 def judged(line: Line, found: dict[int, float]) -> Line:

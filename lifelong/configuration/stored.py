@@ -87,8 +87,13 @@ def digest_of(config: DictConfig, without: Sequence[str] = ()) -> str:
 
 
 def differences(old: DictConfig, new: DictConfig) -> list[str]:
-    """What would change results between two configurations, as `key: old, now new`."""
-    before, after = dict(leaves(old)), dict(leaves(new))
+    """What would change results between two configurations, as `key: old, now new`.
+
+    A run goes on where there is a machine: on a CPU what began on a GPU, too.
+    """
+    before, after = (
+        {key: value for key, value in leaves(config) if key != DEVICE[0]} for config in (old, new)
+    )
     return [
         f"{key}: was {before.get(key, 'null')}, is now {after.get(key, 'null')}"
         for key in sorted(before.keys() | after.keys())

@@ -18,22 +18,24 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong.configuration.keys import reads_fidelity
 from lifelong.configuration.options import check_options
 from lifelong.configuration.plain import as_dict
-from lifelong.configuration.stored import digest_of
+from lifelong.configuration.stored import digest_of, read_config
 from lifelong.data import TaskStream
 from lifelong.data.seeds import derive
+from lifelong.errors import reason
 from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
 from lifelong.parts.held_mask import HeldMask
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
-from lifelong.storage.files import sealed, write_json, write_text
+from lifelong.storage.files import read_json, sealed, write_json, write_text
 from lifelong.storage.results import checksum
 from lifelong.strategies import Strategy, Tickets
 from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.recorded import RecordedSteps, cuda_graph
 from lifelong.training.experiment import Experiment
 from lifelong.training.features import cache_features
+from lifelong.training.machine import device
 from lifelong.training.processes import ALONE, Place
-from lifelong.training.provenance import environment
+from lifelong.training.provenance import continued, environment
 from lifelong.training.record import Record
 from lifelong.training.refusals import check_trainer, refuse
 from lifelong.training.terminal import Terminal
@@ -85,7 +87,7 @@ def assemble(
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
     saved, wrong = latest(folder) if resuming else (None, [])
-    digest = digest_of(config)
+    digest = digest_of(read_config(folder / "config.yaml") if resuming else config)
     if saved is not None:
         if saved.config not in ("", digest):
             raise ValueError(
@@ -103,7 +105,8 @@ def assemble(
         for make in instantiate(config.logger).values()
     ]
     remove_leftovers(folder, saved)
-    write_json(folder / "environment.json", sealed(environment()))
+    place, moved = _place(config, folder, continues=saved is not None)
+    write_json(folder / "environment.json", sealed(place))
     return Experiment(
         stream=stream,
         strategy=strategy,
@@ -127,8 +130,27 @@ def assemble(
         loggers=loggers,
         saved=saved,
         digest=digest,
-        notes=[*unused, *(f"{text}; the run goes on from the one before" for text in wrong)],
+        notes=[
+            *unused,
+            *(f"{text}; the run goes on from the one before" for text in wrong),
+            *moved,
+        ],
     )
+
+
+def _place(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str, Any], list[str]]:
+    """Where the run is computed, now and before, and what is to be told of it."""
+    now = environment(device(config))
+    if not continues:
+        return now, []
+    try:
+        found = continued(now, read_json(folder / "environment.json"))
+    except (OSError, ValueError) as error:
+        return now, [f"where the run began is not known any more: {reason(error)}"]
+    before = found.get("before", [now])[-1]["device"]
+    if before == now["device"]:
+        return found, []
+    return found, [f"the run began on {before} and goes on on {now['device']}"]
 
 
 def _hold(strategy: Strategy, file: str) -> None:

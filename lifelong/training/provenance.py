@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,36 @@ import lifelong
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
 
 
-def environment() -> dict[str, Any]:
-    """Versions, device, git commit of the package's checkout, command line."""
+def environment(device: str = "GPU") -> dict[str, Any]:
+    """Versions, device, git commit of the package's checkout, command line.
+
+    Args:
+        device: where the run computes, `CPU` or another.
+    """
+    on_cpu = device == "CPU" or not torch.cuda.is_available()
     return {
         "lifelong": lifelong.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
         "threads": torch.get_num_threads(),
         "command": shlex.join(["python", "-m", "lifelong.run", *sys.argv[1:]]),
     }
+
+
+def continued(now: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """The environment of a run that goes on, with those of its earlier parts as `before`.
+
+    Parts that had the same versions, machine and device as the next one are not told apart.
+    """
+    before = [*earlier.get("before", ()), {key: earlier.get(key) for key in now}]
+    kept = [
+        part for part, after in pairwise([*before, now])
+        if any(part.get(key) != after.get(key) for key in now if key != "command")
+    ]  # fmt: skip
+    return now | ({"before": kept} if kept else {})
 
 
 def _commit() -> str | None:
