@@ -150,7 +150,7 @@ def _place(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str,
     before = found.get("before", [now])[-1]["device"]
     if before == now["device"]:
         return found, []
-    return found, [f"the run began on {before} and goes on on {now['device']}"]
+    return found, [f"computed on {before} so far, and on {now["device"]} from here on"]
 
 
 def _hold(strategy: Strategy, file: str) -> None:
