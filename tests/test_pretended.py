@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from lifelong.data import Visit
+from lifelong.storage.files import read_json
 from lifelong.strategies import Strategy
 from lifelong.training.experiment import Experiment
 from tests.conftest import execute, results_of
-from tests.pretended import DEVICE, OPTIONS, Device
+from tests.pretended import DEVICE, NAME, OPTIONS, Device
 from tests.test_contract import FAST, STRATEGIES, VARIANTS, Killed, chosen, die_at
 
 SAME = ("er", "lasem_hps", "mas", "tickets_td")  # its kernels are the CPU's
@@ -54,6 +55,30 @@ def test_a_run_that_goes_on_begins_its_task_on_the_device(
         assert execute(tmp_path, *options) == 0
     assert [number for number, _ in places] == [1, 1, 2]
     assert [there for _, there in places] == [{DEVICE.type}] * 3
+
+
+@pytest.mark.parametrize("strategy", ["lasem_hps", "er"])
+def test_a_run_goes_on_on_another_device_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, capsys: Any
+) -> None:
+    """As where a GPU is lent for some minutes; other options are refused as ever."""
+    options = [*SHORT, *chosen(strategy), "optimizer_lifetime=stream"]
+    assert execute(tmp_path / "whole", *options) == 0
+    with monkeypatch.context() as patch, Device():
+        die_at(patch, 1)
+        with pytest.raises(Killed):
+            execute(tmp_path / "run", *options, *OPTIONS)
+    capsys.readouterr()
+    assert execute(tmp_path / "run", *options, "resume=auto", "lr=0.5") == 2
+    assert "has another configuration; lr: was" in capsys.readouterr().err
+    assert execute(tmp_path / "run", *options, "resume=auto") == 0
+    said = f"note: computed on {NAME} so far, and on cpu from here on"
+    assert said in (tmp_path / "run" / "train.log").read_text()
+    accuracies = [results_of(tmp_path / name)["accuracy"] for name in ("whole", "run")]
+    assert accuracies[0] == accuracies[1]
+    now = read_json(tmp_path / "run" / "environment.json")
+    assert (now["device"], [part["device"] for part in now["before"]]) == ("cpu", [NAME])
+    assert "before" not in read_json(tmp_path / "whole" / "environment.json")
 
 
 @pytest.mark.parametrize(("strategy", "a_step"), [("agem", 0), ("derpp", 0), ("gem", 2)])

@@ -161,7 +161,7 @@ def place_of(folder: Path, config: Mapping[str, Any]) -> Line:
     made = unknown | (read_json(path) if path.exists() else {})
     parts = [*made.get("before", ()), made]
     if len(parts) == 1 and (config.get("trainer") or {}).get("accelerator") == "cpu":
-        made["device"] = "cpu"  # before 0.3 that of the machine was noted, used or not
+        made["device"] = "cpu"  # 0.2.0 noted that of the machine, used or not
     commits = [str(part["commit"]) for part in parts]
     return {
         "machine": " ".join(dict.fromkeys(str(part["platform"]) for part in parts)),

@@ -147,10 +147,10 @@ def _place(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str,
         found = continued(now, read_json(folder / "environment.json"))
     except (OSError, ValueError) as error:
         return now, [f"where the run began is not known any more: {reason(error)}"]
-    before = found.get("before", [now])[-1]["device"]
-    if before == now["device"]:
+    before, after = found.get("before", [now])[-1]["device"], now["device"]
+    if before == after:
         return found, []
-    return found, [f"computed on {before} so far, and on {now["device"]} from here on"]
+    return found, [f"computed on {before} so far, and on {after} from here on"]
 
 
 def _hold(strategy: Strategy, file: str) -> None:

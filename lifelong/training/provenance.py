@@ -22,16 +22,17 @@ def environment(device: str = "GPU") -> dict[str, Any]:
     """Versions, device, git commit of the package's checkout, command line.
 
     Args:
-        device: where the run computes, `CPU` or another.
+        device: where the run computes, see `lifelong.training.machine.device`; GPUs have a name.
     """
-    on_cpu = device == "CPU" or not torch.cuda.is_available()
+    if device == "GPU":
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "lifelong": lifelong.__version__,
         "commit": _commit(),
         "python": platform.python_version(),
         "packages": {name: version(name) for name in PACKAGES},
         "platform": platform.platform(),
-        "device": "cpu" if on_cpu else torch.cuda.get_device_name(),
+        "device": "cpu" if device == "CPU" else device,
         "threads": torch.get_num_threads(),
         "command": shlex.join(["python", "-m", "lifelong.run", *sys.argv[1:]]),
     }

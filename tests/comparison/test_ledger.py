@@ -187,6 +187,27 @@ def test_other_machines_have_lines_of_their_own(tmp_path: Path) -> None:
     assert {(line["device"], line["seeds"]) for line in found} == {("cpu", "1"), ("a GPU", "2")}
 
 
+def test_a_run_that_went_on_elsewhere_names_both(tmp_path: Path) -> None:
+    made(tmp_path / "1", 1, 0.40)
+    told = {"commit": "2" * 40 + "+", "platform": "Linux", "device": "cpu"}
+    before = [{"commit": c * 40, "platform": "Linux", "device": "a GPU"} for c in "12"]
+    (tmp_path / "1" / "environment.json").write_text(json.dumps(told | {"before": before}))
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    commits = f"{'1' * 12} {'2' * 12} {'2' * 12}+"
+    wanted = ("a GPU, cpu", "Linux", commits)
+    assert tuple(line[name] for name in ("device", "machine", "commit")) == wanted
+
+
+def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_is_of_the_cpu(tmp_path: Path) -> None:
+    """Runs of 0.2 noted the GPU that was there."""
+    made(tmp_path / "1", 1, 0.40)
+    told = {"commit": "2", "platform": "Linux", "device": "a GPU"}
+    (tmp_path / "1" / "environment.json").write_text(json.dumps(told))
+    added(tmp_path / "1", "trainer: {accelerator: cpu}\n")
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    assert line["device"] == "cpu"
+
+
 def test_of_two_versions_of_a_row_the_later_one_stays(tmp_path: Path) -> None:
     made(tmp_path / "new", 1, 0.40, em="new")
     made(tmp_path / "old", 2, 0.30, em="old")

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import lifelong
-from lifelong.training.provenance import PACKAGES, environment
+from lifelong.training.provenance import PACKAGES, continued, environment
 
 
 @pytest.fixture
@@ -33,6 +33,29 @@ def test_what_is_noted_of_a_run(installed: Path) -> None:
     assert found["threads"] == torch.get_num_threads()
     assert found["lifelong"] == lifelong.__version__
     assert found["commit"] is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "noted"),
+    [("CPU", True, "cpu"), ("GPU", True, "H"), ("GPU", False, "cpu"), ("mps", False, "mps")],
+)
+def test_the_device_is_that_of_the_run(
+    monkeypatch: pytest.MonkeyPatch, asked: str, there: bool, noted: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "H")
+    assert environment(asked)["device"] == noted
+
+
+def test_parts_of_a_run_are_told_apart_where_something_changed() -> None:
+    first, second = {"device": "H", "commit": "1", "command": "a"}, {"device": "cpu", "commit": "1"}
+    again = second | {"command": "c"}
+    both = continued(second | {"command": "b"}, first)
+    assert both["before"] == [first]
+    assert continued(again, both) == again | {"before": [first]}  # only the command is another
+    later = continued(first | {"commit": "2"}, continued(again, both))
+    assert [part["device"] for part in later["before"]] == ["H", "cpu"]
+    assert "before" not in continued(first, first)
 
 
 @pytest.mark.parametrize(("changes", "expected"), [("", "abc"), (" M lifelong/run.py\n", "abc+")])
