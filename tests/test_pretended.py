@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from lifelong.configuration import stored
 from lifelong.data import Visit
 from lifelong.storage.files import read_json
 from lifelong.strategies import Strategy
@@ -18,6 +19,7 @@ from tests.test_contract import FAST, STRATEGIES, VARIANTS, Killed, chosen, die_
 
 SAME = ("er", "lasem_hps", "mas", "tickets_td")  # its kernels are the CPU's
 SHORT = [*FAST, "tasks=2", "epochs=1"]
+OPTIONS_OF_DEVICE = [option.partition("=")[0].lstrip("+") for option in OPTIONS]
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,7 @@ def test_a_run_goes_on_on_another_device_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strategy: str, capsys: Any
 ) -> None:
     """As where a GPU is lent for some minutes; other options are refused as ever."""
+    monkeypatch.setattr(stored, "MOVES", tuple(OPTIONS_OF_DEVICE))
     options = [*SHORT, *chosen(strategy), "optimizer_lifetime=stream"]
     assert execute(tmp_path / "whole", *options) == 0
     with monkeypatch.context() as patch, Device():

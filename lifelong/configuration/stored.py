@@ -27,6 +27,7 @@ SEEDS = (
     "data.order_seed", "strategy.seed", "strategy.run",
 )  # fmt: skip
 # Where a run is computed, which the machine's and the device's name say.
+MOVES = ("trainer.accelerator",)  # what may be another when a run goes on elsewhere
 DEVICE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes")
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
 LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read
@@ -92,7 +93,7 @@ def differences(old: DictConfig, new: DictConfig) -> list[str]:
     A run goes on where there is a machine: on a CPU what began on a GPU, too.
     """
     before, after = (
-        {key: value for key, value in leaves(config) if key != DEVICE[0]} for config in (old, new)
+        {key: value for key, value in leaves(config) if key not in MOVES} for config in (old, new)
     )
     return [
         f"{key}: was {before.get(key, 'null')}, is now {after.get(key, 'null')}"
