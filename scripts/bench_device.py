@@ -37,11 +37,11 @@ OPTIONS = [
 
 def milliseconds(strategy: str, trainer: str, *given: str) -> tuple[float, float]:
     """Of a step of the last epochs, and of the update in it; NaN for a run that is refused."""
-    from lifelong.strategies.learner import Learner
-    from tests.conftest import execute
-
     import torch
     from torch.optim.optimizer import register_optimizer_step_post_hook
+
+    from lifelong.strategies.learner import Learner
+    from tests.conftest import execute
 
     steps, ends, update = [0], [0.0], [0.0]
 
