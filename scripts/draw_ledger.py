@@ -10,6 +10,8 @@ A page says which rows it wants, by all words of a mark, whose values are patter
 
 `row=` is the name, any other word a group of the configuration. With `curves` those of the rows on
 digits are drawn beside fine-tuning and all tasks at once, into docs/methods/curves/<page>.svg.
+With `coverage` there is a line for each stream of those rows: how many have published figures, how
+many of these were run, and what the others would take.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import math
 import re
 import statistics
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -25,15 +28,18 @@ from pathlib import Path
 from typing import Any
 
 from lifelong.comparison import curves, ledger
+from lifelong.comparison.ledger import published_figures
 from lifelong.comparison.statistics import PUBLISHED_SEEDS
 from lifelong.comparison.tables import column
 from lifelong.configuration import tables
+from lifelong.sweeps.todo import todo
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "REPRODUCIBILITY.md", *sorted((ROOT / "docs" / "methods").glob("*.md"))]
 BLOCK = re.compile(r"(<!-- results: ([^>]*) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 MOST = 20  # visits of which each has a mark
 GREY = {"fine-tuning": ":", "backpropagation": ":", "all tasks at once": "--"}  # drawn beside all
+COVERAGE = ["rows", "published", "run in full", "reduced", "hours a seed of the others"]
 HEADS = (
     "`experiment=`", "figure", "ours", "seeds", "published", "verdict", "minutes", "extent",
 )  # fmt: skip
@@ -101,7 +107,10 @@ class Results:
                 if not check:
                     draw(panels, path)
             lines = [line for line in self.lines if self.fits(line["row"], wanted)]
-            parts += [table(lines)] if lines else []
+            if "coverage" in words:
+                parts.append(self.coverage(wanted))
+            elif lines:
+                parts.append(table(lines))
             return "\n\n".join([found[1].rstrip("\n"), *parts, found[3]])
 
         return BLOCK.sub(block, text)
@@ -113,6 +122,47 @@ class Results:
             any(fnmatchcase(chosen.get(key, ""), one) for one in patterns.split(","))
             for key, patterns in wanted.items()
         )
+
+    def coverage(self, wanted: dict[str, str]) -> str:
+        """What of the published tables was run, stream by stream, and what is left would take."""
+        configs = {
+            row: found["config"] for row, found in self.rows.items() if self.fits(row, wanted)
+        }
+        seconds = {
+            each.row: each.seconds for device in ("gpu", "cpu")
+            for each in todo(configs, self.lines, [0], device) if each.seconds is not None
+        }  # fmt: skip
+        streams: dict[str, Counter[str]] = {}
+        for row, config in configs.items():
+            if not published_figures(config.get("published")):
+                continue
+            lines = [line for line in self.lines if line["row"] == row]
+            run = {line["extent"] for line in lines if line["seeds"]}
+            extent = "full" if "full" in run else "reduced" if run else "left"
+            count = streams.setdefault(self.rows[row]["stream"], Counter())
+            count.update(["rows", extent])
+            if extent != "full":
+                count["timed"] += row in seconds
+                count["seconds"] += round(seconds.get(row, 0.0))
+        total = Counter[str]()
+        for count in streams.values():
+            total.update(count)
+        rows = [self.share(f"`{stream}_*`", count) for stream, count in sorted(streams.items())]
+        rows = [COVERAGE, ["---"] * len(COVERAGE), *rows, self.share("all", total)]
+        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+    @staticmethod
+    def share(stream: str, count: Counter[str]) -> list[str]:
+        """A line of the coverage."""
+        others = count["rows"] - count["full"]
+        if not others:
+            hours = "-"
+        elif not count["timed"]:
+            hours = "not timed"
+        else:
+            hours = f"{count['seconds'] / 3600:.1f}"
+            hours += f" for {count['timed']} of {others}" * (count["timed"] < others)
+        return [stream, *(str(count[name]) for name in ("rows", "full", "reduced")), hours]
 
     def panels(self, wanted: dict[str, str]) -> Iterator[Panel]:
         """A picture for each stream that has such rows."""

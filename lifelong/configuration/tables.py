@@ -85,6 +85,7 @@ def _cells(path: Path) -> dict[str, Row]:
                 "title": cell.get("title", f"{stream['title']}, {row['title']}"),
                 "note": cell.get("note"),
                 "config": config,
+                "stream": f"{path.parent.name}/{stream_key}",
             }
     return found
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import yaml
+
 from lifelong.comparison.ledger import Line, published_figures
+from lifelong.configuration.compose import FOLDER
 from lifelong.configuration.tables import chosen
 
 UNKNOWN = 3600.0  # seconds that a run is taken to last where nothing is known
@@ -25,7 +29,7 @@ class Open:
         left: seeds to run, the next first.
         seconds: of training of a run; None where nothing is known.
         how: `measured`, `begun` (what was run of one is the measure), `like` (rows of the same
-            stream) or `unknown`.
+            stream and body) or `unknown`.
     """
 
     row: str
@@ -73,15 +77,15 @@ def _time(
 ) -> None:
     """What a run of each row lasts, as far as the ledger says."""
     own: dict[str, tuple[float, str]] = {}
-    alike: dict[str, list[float]] = {}  # seconds an epoch, by stream
+    alike: dict[tuple[str, str], list[float]] = {}  # seconds an epoch, by stream and body
     for line in lines:
         if line["row"] in rows and not line["changed"]:
             how = "measured" if line["seeds"] else "begun"
             own[line["row"]] = float(line["seconds"]), how
     for row, (seconds, _) in own.items():
-        alike.setdefault(stream_of(rows[row]), []).append(seconds / _epochs(rows[row]))
+        alike.setdefault(_kind(rows[row]), []).append(seconds / _epochs(rows[row]))
     for each in found:
-        others = alike.get(each.stream)
+        others = alike.get(_kind(rows[each.row]))
         if each.row in own:
             each.seconds, each.how = own[each.row]
         elif others:
@@ -94,9 +98,22 @@ def stream_of(config: Mapping[str, Any]) -> str:
     return chosen(config).get("data", "")
 
 
+def _kind(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Rows whose times can be compared: of one stream and one body."""
+    return stream_of(config), chosen(config).get("backbone", "")
+
+
 def _epochs(config: Mapping[str, Any]) -> float:
-    """As far as the row says; rows of a stream that say nothing have the same."""
-    return float(config.get("epochs") or config.get("protocol", {}).get("epochs") or 1)
+    """Of the row, or of its stream's protocol."""
+    own = config.get("epochs") or config.get("protocol", {}).get("epochs")
+    return float(own or _protocol_of(stream_of(config)).get("epochs") or 1)
+
+
+@functools.cache
+def _protocol_of(stream: str) -> dict[str, Any]:
+    path = FOLDER / "data" / f"{stream}.yaml"
+    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return dict(found.get("protocol") or {})
 
 
 class Agenda:
@@ -145,6 +162,6 @@ def table(found: Sequence[Open]) -> str:
     hours = sum((each.seconds or 0) * len(each.left) for each in known) / 3600
     lines.append(
         f"{len(found)} rows; {hours:.1f} hours of a core for {len(known)} of them, the others are "
-        "not timed; `like`: by other rows of the stream, `begun`: by what was run of one"
+        "not timed; `like`: by other rows of the stream and body, `begun`: by what was run of one"
     )
     return "\n".join(lines)

@@ -43,6 +43,18 @@ def test_rows_are_timed_by_themselves_by_others_of_their_stream_or_not_at_all() 
     }
 
 
+def test_times_are_by_epochs_and_of_the_same_body() -> None:
+    """A row of 200 epochs on a stream whose protocol has 2,000; another body says nothing."""
+    rows = {
+        "whole": row("cifar100", "final_accuracy"),
+        "short": row("cifar100", "final_accuracy", protocol={"epochs": 200}),
+        "other": {**row("cifar100", "final_accuracy")},
+    }
+    rows["other"]["defaults"] = [*rows["other"]["defaults"], {"override /backbone": "resnet17"}]
+    found = {each.row: each.seconds for each in todo(rows, [line("whole", 2000)], [2], "cpu")}
+    assert found == {"whole": 2000, "short": 200, "other": None}
+
+
 def test_what_an_hour_gives_decides() -> None:
     """Two figures before one, short runs before long ones, a first seed before a third."""
     found = todo(ROWS, [line("own", 60, "1,2")], [1, 2, 3], "cpu")
