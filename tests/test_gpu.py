@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from lifelong.strategies import recorded
 from tests.conftest import configured, execute, results_of, state_of
-from tests.strategies.test_recorded import CAPTURABLE
+from tests.strategies.test_recorded import CAPTURABLE, UPDATED
 from tests.test_contract import FAST, STRATEGIES, VARIANTS, alike, assert_resumes, chosen
 
 pytestmark = [
@@ -48,11 +49,17 @@ def test_gpu_and_cpu_learn_the_same(tmp_path: Path, strategy: str) -> None:
     assert distance(*map(state_of, made)) < 1e-6
 
 
-@pytest.mark.parametrize("strategy", CAPTURABLE)
-def test_recorded_steps_are_those_that_are_computed(tmp_path: Path, strategy: str) -> None:
-    options = [*SHORT, "batch_size=8", "trainer=gpu", *chosen(strategy)]
-    plain, recorded = tmp_path / "plain", tmp_path / "recorded"
-    assert execute(plain, *options) == 0
-    assert execute(recorded, *options, "trainer.cuda_graphs=true") == 0
-    assert distance(state_of(recorded), state_of(plain)) < 1e-4
-    assert alike(results_of(plain)["accuracy"], results_of(recorded)["accuracy"])
+@pytest.mark.parametrize(
+    "given", [*(" ".join(chosen(strategy)) for strategy in CAPTURABLE), *UPDATED]
+)
+def test_recorded_steps_are_those_that_are_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    """Their updates, too, where these are alike."""
+    monkeypatch.setattr(recorded, "SAME", 3)
+    options = [*SHORT, "batch_size=8", "trainer=gpu", *given.split()]
+    computed, replayed = tmp_path / "computed", tmp_path / "replayed"
+    assert execute(computed, *options) == 0
+    assert execute(replayed, *options, "trainer.cuda_graphs=true") == 0
+    assert distance(state_of(replayed), state_of(computed)) < 1e-4
+    assert alike(results_of(computed)["accuracy"], results_of(replayed)["accuracy"])

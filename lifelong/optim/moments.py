@@ -60,7 +60,6 @@ def accumulate(
         torch._foreach_mul_(squares, BETA2[rule])
         torch._foreach_addcmul_(squares, gradients, gradients, 1 - BETA2[rule])
     for gradient, state in zip(gradients, states, strict=True):
-        state["step"] += 1
         if len(state["gradients"]) < first_gradients:
             flat = gradient.flatten()
             unit = flat / flat.norm().clamp(min=TINY)

@@ -34,11 +34,16 @@ class Relatedness:
     def __init__(self, kind: str, whole: bool) -> None:
         self.kind, self.whole = kind, whole
         self.last: Tensor | None = None
-        self.begin()
+        self._sum, self._steps = torch.zeros(()), 0
 
     def begin(self) -> None:
         """Restarts the mean over steps."""
-        self._sum, self._steps = torch.zeros(()), 0
+        self._sum.zero_()  # where it is: a recorded step adds to it
+        self._steps = 0
+
+    def count(self) -> None:
+        """A step more has been added to the mean."""
+        self._steps += 1
 
     def of(self, states: Sequence[State], bs: Sequence[float], tasks: int) -> Tensor:
         """w_kj of a step, (tensors, tasks), from the states and b of its tensors.
@@ -49,7 +54,10 @@ class Relatedness:
             tasks: finished ones that are remembered.
         """
         self.last = weights = _weights(self.kind, states, bs, tasks, self.whole)
-        self._sum, self._steps = self._sum.to(weights.device) + weights.mean(0), self._steps + 1
+        found = weights.mean(0)
+        if self._sum.shape != found.shape or self._sum.device != found.device:
+            self._sum = torch.zeros_like(found)
+        self._sum.add_(found)
         return weights
 
     def mean(self) -> list[float]:

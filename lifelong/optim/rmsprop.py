@@ -36,6 +36,8 @@ class TensorFlowRMSProp(Optimizer):
     tensor([0.9000, 0.9000, 0.9000], requires_grad=True)
     """
 
+    updates_alike = True  # see `TaskOptimizer`
+
     def __init__(
         self,
         params: Iterable[Tensor] | Iterable[dict[str, Any]],

@@ -145,6 +145,21 @@ class TAG(TaskOptimizer):
         """For each finished task that is remembered, the last w_kj of each tensor."""
         return [] if self.weights.last is None else self.weights.last.T.tolist()
 
+    @property
+    def updates_alike(self) -> bool:
+        """Unless steps are counted: by Adam's corrections, or up to the gradients that are kept."""
+        return self.defaults["rule"] != "adam" and not self._first_gradients
+
+    def replayed(self) -> None:
+        self._count([state for p, state in self.state.items() if p.grad is not None])
+
+    def _count(self, states: list[dict[str, Any]]) -> None:
+        """A step more of some tensors."""
+        for state in states:
+            state["step"] += 1
+        if any(state["tasks"] for state in states):
+            self.weights.count()
+
     def report(self) -> dict[str, Any]:
         """`relatedness`: w_kj, the mean over the steps of the last epoch and over all tensors.
 
@@ -195,12 +210,13 @@ class TAG(TaskOptimizer):
         torch._foreach_sqrt_(roots)
         rates, moves = [group["lr"] for group in groups], gradients
         if rule == "adam":
-            steps = [state["step"] for state in states]
+            steps = [state["step"] + 1 for state in states]
             torch._foreach_div_(roots, [(1 - BETA2["adam"] ** step) ** 0.5 for step in steps])
             moves = [state["mean"] for state in states]
             rates = [rate / (1 - BETA1**step) for rate, step in zip(rates, steps, strict=True)]
         torch._foreach_add_(roots, [group["eps"] for group in groups])
         torch._foreach_addcdiv_(params, moves, roots, [-rate for rate in rates])
+        self._count(states)
 
     def _state(self, p: Tensor) -> dict[str, Any]:
         state: dict[str, Any] = self.state[p]

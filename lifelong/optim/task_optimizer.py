@@ -54,6 +54,17 @@ class TaskOptimizer(Optimizer):
                 )
         super().add_param_group(param_group)
 
+    @property
+    def updates_alike(self) -> bool:
+        """Whether each step of a task does the same to tensors that stay where they are.
+
+        Such a step can be recorded; what Python counts in it is counted by `replayed` then.
+        """
+        return False
+
+    def replayed(self) -> None:
+        """Called when a recorded step has moved the weights."""
+
     def begin_epoch(self) -> None:
         """Called before each epoch."""
 

@@ -121,6 +121,8 @@ class Learner(Answering):
             self._optimizer.begin_epoch()
         if self._optimizer is not None and self.lifetime == "epoch":
             self._optimizer.state.clear()
+            if self.recorded is not None:
+                self.recorded.updates.forget()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Of several batches all but the last are learned here, as a Trainer would."""
@@ -295,6 +297,8 @@ class Learner(Answering):
             made = self.make_optimizer(list(named.values()))
         if self.held is not None:
             self.held.over(made)
+        elif self.recorded is not None and self.flatness is None:
+            self.recorded.updates.over(made, lambda: self._replayed)
         return made
 
     @property

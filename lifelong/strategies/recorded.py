@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import SGD, Optimizer
 
 from lifelong.data import Batch, Fed
+from lifelong.optim.task_optimizer import TaskOptimizer
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]  # records what a work does to tensors; gives what does it again
 
+SAME = 32  # updates alike before one is recorded: a rate of every epoch's own is not worth it
 WARM_UP = 3  # steps as usual before one is recorded: libraries choose their algorithms in them
 MOST = 8  # recordings of a round, as of whole batches and of the last one
 
@@ -61,10 +66,12 @@ class RecordedSteps:
 
     def __init__(self, capture: Capture) -> None:
         self.capture = capture
+        self.updates = RecordedUpdates(capture)
         self.forget()
 
     def forget(self) -> None:
         """Other parameters, or another method's step, come now."""
+        self.updates.forget()
         self._met: dict[Hashable, int] = {}
         self._recorded: dict[Hashable, Recording] = {}
 
@@ -114,6 +121,89 @@ class RecordedSteps:
         replay = self.capture(work)
         gradients = [(p, p.grad) for p in parameters]
         return Recording([own.batch, *own.feeds.values()], losses[0], gradients, replay)
+
+
+class RecordedUpdates:
+    """What an optimizer does to gradients in place, recorded where many steps did the same.
+
+    Args:
+        capture: how it is recorded.
+    """
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self.forget()
+
+    def forget(self) -> None:
+        """Other parameters, or another state of theirs, come now."""
+        self._options: Hashable = None
+        self._met: dict[Hashable, int] = {}
+        self._recorded: dict[Hashable, Work] = {}
+        self._refused = False
+
+    def over(self, optimizer: Optimizer, replayed: Callable[[], bool]) -> None:
+        """Lets the optimizer's steps be recorded.
+
+        Args:
+            optimizer: one without hooks of its steps, which would be passed over.
+            replayed: whether the gradients lie where a recorded step puts them.
+        """
+        usual = optimizer.step
+
+        def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+            loss = None
+            if closure is not None:
+                with torch.enable_grad():
+                    loss = closure()
+            if not (replayed() and self._replay(optimizer, usual)):
+                usual()
+            return loss
+
+        optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
+
+    def _replay(self, optimizer: Optimizer, usual: Callable[[], Any]) -> bool:
+        """Moves the weights by a recording; False for an update that is to go as usual."""
+        if self._refused or not updates_alike(optimizer):
+            return False
+        groups = optimizer.param_groups
+        options = tuple(
+            tuple((k, v) for k, v in group.items() if k not in ("params", "initial_lr"))
+            for group in groups
+        )
+        if options != self._options:
+            self.forget()
+            self._options = options
+        key = tuple(
+            (p.data_ptr(), None if p.grad is None else p.grad.data_ptr())
+            for group in groups for p in group["params"]
+        )  # fmt: skip
+        if key in self._recorded:
+            self._recorded[key]()
+            if isinstance(optimizer, TaskOptimizer):
+                optimizer.replayed()
+            return True
+        if len(self._met) > MOST:  # gradients lie elsewhere in each step
+            self._met.clear()
+        self._met[key] = met = self._met.get(key, 0) + 1
+        if met <= SAME or len(self._recorded) == MOST:
+            return False
+        try:
+            self._recorded[key] = self.capture(usual)
+        except ValueError:  # it goes on as usual
+            self._refused = True
+            return False
+        self._recorded[key]()
+        return True
+
+
+def updates_alike(optimizer: Optimizer) -> bool:
+    """Whether an optimizer does the same in each step, at fixed places, while its options stay.
+
+    Not where it counts steps in what it computes.
+    """
+    if type(optimizer) is SGD:
+        return True
+    return bool(getattr(optimizer, "updates_alike", False))
 
 
 def _copied(batch: Batch) -> Batch:

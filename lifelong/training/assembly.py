@@ -105,7 +105,7 @@ def assemble(
         for make in instantiate(config.logger).values()
     ]
     remove_leftovers(folder, saved)
-    place, moved = _place(config, folder, continues=saved is not None)
+    place, moved = _where(config, folder, continues=saved is not None)
     write_json(folder / "environment.json", sealed(place))
     return Experiment(
         stream=stream,
@@ -138,7 +138,7 @@ def assemble(
     )
 
 
-def _place(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str, Any], list[str]]:
+def _where(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str, Any], list[str]]:
     """Where the run is computed, now and before, and what is to be told of it."""
     now = environment(device(config))
     if not continues:

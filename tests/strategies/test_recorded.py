@@ -10,12 +10,19 @@ import pytest
 import torch
 from hydra.utils import get_class
 from torch import Tensor, nn
+from torch.optim import SGD
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lifelong.data import Batch, Fed
-from lifelong.strategies import Strategy
-from lifelong.strategies.recorded import WARM_UP, RecordedSteps, Recording, Work
+from lifelong.strategies import Strategy, recorded
+from lifelong.strategies.recorded import (
+    WARM_UP,
+    RecordedSteps,
+    RecordedUpdates,
+    Recording,
+    Work,
+)
 from lifelong.training import assembly
 from tests.conftest import configured, execute, results_of, state_of
 from tests.test_contract import FAST, STRATEGIES, alike, chosen
@@ -142,8 +149,14 @@ ALIKE = {"l2", "mtl", "stable_sgd", "single_task", "brute_force_tf", "brute_forc
 def test_replayed_steps_are_those_that_are_computed(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = [*FAST, "tasks=2", "epochs=2", "batch_size=8", "heads.dropout=0.2", *chosen(strategy)]
-    plain, recorded = tmp_path / "plain", tmp_path / "recorded"
+    taped = recorded_and_computed(tmp_path, monkeypatch, *chosen(strategy))
+    assert taped.replays > 10
+
+
+def recorded_and_computed(folder: Path, monkeypatch: pytest.MonkeyPatch, *given: str) -> Taped:
+    """A run on a tape has the results and the state of one that is computed."""
+    options = [*FAST, "tasks=2", "epochs=2", "batch_size=8", "heads.dropout=0.2", *given]
+    plain, recorded = folder / "plain", folder / "recorded"
     assert execute(plain, *options) == 0
     steps: list[Taped] = []
     build = assembly._compile
@@ -155,6 +168,77 @@ def test_replayed_steps_are_those_that_are_computed(
 
     monkeypatch.setattr(assembly, "_compile", build_recorded)
     assert execute(recorded, *options) == 0
-    assert steps[0].replays > 10
     assert results_of(plain) == results_of(recorded)
     assert alike(state_of(plain), state_of(recorded))
+    return steps[0]
+
+
+UPDATED = [  # whose updates are recorded
+    "strategy=finetune optimizer=sgd",
+    "strategy=finetune optimizer=sgd_momentum",
+    "strategy=finetune optimizer=tag_rmsprop",
+    "strategy=finetune optimizer=tag_rmsprop optimizer.group=global",
+    "strategy=finetune optimizer=tag_rmsprop optimizer.weights=age",
+    "strategy=ewc optimizer=tag_adagrad",
+    "strategy=lasem_hps optimizer=rmsprop_tf schedule=constant",
+    "strategy=finetune optimizer=rmsprop_tf optimizer_lifetime=epoch",
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "replayed"),
+    [
+        *((given, True) for given in UPDATED),
+        ("strategy=finetune optimizer=tag_adam", False),  # it counts its steps
+        ("strategy=finetune optimizer=tag_rmsprop optimizer.weights=gradients", False),
+        ("strategy=finetune optimizer=adam", False),
+        ("strategy=finetune optimizer=sgd flatness=sam", False),  # it passes the batch again
+    ],
+)
+def test_updates_are_replayed_that_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, replayed: bool
+) -> None:
+    monkeypatch.setattr(recorded, "SAME", 3)
+    replays, replay = [], RecordedUpdates._replay
+
+    def noted(self: RecordedUpdates, *what: Any) -> bool:
+        replays.append(replay(self, *what))
+        return replays[-1]
+
+    monkeypatch.setattr(RecordedUpdates, "_replay", noted)
+    recorded_and_computed(tmp_path, monkeypatch, *given.split())
+    assert (sum(replays) > 5) == replayed
+    assert sum(replays) < len(replays) or not replays  # the first ones are computed
+
+
+def test_another_rate_makes_another_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And an update that cannot be recorded goes on as usual."""
+    monkeypatch.setattr(recorded, "SAME", 1)
+    w, tapes = nn.Parameter(torch.ones(2)), list[Tape]()
+    w.grad = torch.ones(2)
+    optimizer = SGD([w], lr=0.25)
+
+    def capture(work: Work) -> Work:
+        tapes.append(Tape([w]))
+        before = w.detach().clone()
+        with tapes[-1]:
+            work()
+        w.data.copy_(before)  # as a graph, which does nothing while it is recorded
+        return tapes[-1].replay
+
+    RecordedUpdates(capture).over(optimizer, lambda: True)
+    for rate, at in ((0.25, (0.75, 0.5, 0.25)), (0.5, (-0.25, -0.75, -1.25))):
+        optimizer.param_groups[0]["lr"] = rate
+        for value in at:
+            optimizer.step()
+            assert w.tolist() == [value, value]
+    assert len(tapes) == 2
+
+    def refuse(work: Work) -> Work:
+        raise ValueError("this training step cannot be recorded")
+
+    other = SGD([w], lr=0.25)
+    RecordedUpdates(refuse).over(other, lambda: True)
+    for value in (-1.5, -1.75, -2.0):
+        assert other.step(lambda: 7.0) == 7.0
+        assert w.tolist() == [value, value]
