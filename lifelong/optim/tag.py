@@ -151,7 +151,12 @@ class TAG(TaskOptimizer):
         return self.defaults["rule"] != "adam" and not self._first_gradients
 
     def replayed(self) -> None:
-        self._count([state for p, state in self.state.items() if p.grad is not None])
+        self._count([self.state[p] for p, _ in self._used()])
+
+    def _used(self) -> list[tuple[Tensor, dict[str, Any]]]:
+        """Parameters that a step moves, with their groups."""
+        every = ((p, group) for group in self.param_groups for p in group["params"])
+        return [(p, group) for p, group in every if p.grad is not None]
 
     def _count(self, states: list[dict[str, Any]]) -> None:
         """A step more of some tensors."""
@@ -196,9 +201,7 @@ class TAG(TaskOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        used = [(p, group) for group in self.param_groups for p in group["params"]]
-        used = [(p, group) for p, group in used if p.grad is not None]
-        if used:
+        if used := self._used():
             self._update([p for p, _ in used], [group for _, group in used])
         return loss
 
