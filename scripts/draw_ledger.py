@@ -39,7 +39,7 @@ PAGES = [ROOT / "REPRODUCIBILITY.md", *sorted((ROOT / "docs" / "methods").glob("
 BLOCK = re.compile(r"(<!-- results: ([^>]*) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 MOST = 20  # visits of which each has a mark
 GREY = {"fine-tuning": ":", "backpropagation": ":", "all tasks at once": "--"}  # drawn beside all
-COVERAGE = ["rows", "published", "run in full", "reduced", "hours a seed of the others"]
+COVERAGE = ["rows", "published", "run in full", "reduced", "hours of the others"]
 HEADS = (
     "`experiment=`", "figure", "ours", "seeds", "published", "verdict", "minutes", "extent",
 )  # fmt: skip
@@ -125,43 +125,46 @@ class Results:
 
     def coverage(self, wanted: dict[str, str]) -> str:
         """What of the published tables was run, stream by stream, and what is left would take."""
-        configs = {
-            row: found["config"] for row, found in self.rows.items() if self.fits(row, wanted)
-        }
-        seconds = {
-            each.row: each.seconds for device in ("gpu", "cpu")
-            for each in todo(configs, self.lines, [0], device) if each.seconds is not None
-        }  # fmt: skip
-        streams: dict[str, Counter[str]] = {}
-        for row, config in configs.items():
-            if not published_figures(config.get("published")):
-                continue
-            lines = [line for line in self.lines if line["row"] == row]
-            run = {line["extent"] for line in lines if line["seeds"]}
-            extent = "full" if "full" in run else "reduced" if run else "left"
+        configs = {row: self.rows[row]["config"] for row in self.rows if self.fits(row, wanted)}
+        published = (row for row in configs if published_figures(configs[row].get("published")))
+        streams, times = dict[str, Counter[str]](), self.times(configs)
+        for row in published:
             count = streams.setdefault(self.rows[row]["stream"], Counter())
+            extent = self.extent(row)
             count.update(["rows", extent])
-            if extent != "full":
-                count["timed"] += row in seconds
-                count["seconds"] += round(seconds.get(row, 0.0))
-        total = Counter[str]()
-        for count in streams.values():
-            total.update(count)
+            if extent != "full" and row in times:
+                device, seconds = times[row]
+                count.update({"timed": 1, device: round(seconds)})
+        total = sum(streams.values(), Counter[str]())
         rows = [self.share(f"`{stream}_*`", count) for stream, count in sorted(streams.items())]
         rows = [COVERAGE, ["---"] * len(COVERAGE), *rows, self.share("all", total)]
         return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+    def extent(self, row: str) -> str:
+        """Whether a row was run: `full`, `reduced` or `left`."""
+        run = {line["extent"] for line in self.lines if line["row"] == row and line["seeds"]}
+        return "full" if "full" in run else "reduced" if run else "left"
+
+    def times(self, configs: dict[str, Any]) -> dict[str, tuple[str, float]]:
+        """What a run of each row takes, and of what; its own times before those of others."""
+        found = dict[str, tuple[str, float]]()
+        for own in (False, True):
+            for device, name in (("gpu", "GPU"), ("cpu", "core")):
+                for each in todo(configs, self.lines, [0], device):
+                    if each.seconds is not None and (each.how != "like") == own:
+                        found[each.row] = name, each.seconds
+        return found
 
     @staticmethod
     def share(stream: str, count: Counter[str]) -> list[str]:
         """A line of the coverage."""
         others = count["rows"] - count["full"]
+        spent = [f"{count[each] / 3600:.1f} of a {each}" for each in ("core", "GPU") if count[each]]
+        hours = ", ".join(spent) or "not timed"
+        if spent and count["timed"] < others:
+            hours += f" for {count['timed']} of {others}"
         if not others:
             hours = "-"
-        elif not count["timed"]:
-            hours = "not timed"
-        else:
-            hours = f"{count['seconds'] / 3600:.1f}"
-            hours += f" for {count['timed']} of {others}" * (count["timed"] < others)
         return [stream, *(str(count[name]) for name in ("rows", "full", "reduced")), hours]
 
     def panels(self, wanted: dict[str, str]) -> Iterator[Panel]:

@@ -10,7 +10,8 @@ import torch
 
 from lifelong.configuration import stored
 from lifelong.data import Visit
-from lifelong.storage.files import read_json
+from lifelong.storage.checkpoint import Checkpoint
+from lifelong.storage.files import read_json, sealed, write_json
 from lifelong.strategies import Strategy
 from lifelong.training.experiment import Experiment
 from tests.conftest import execute, results_of
@@ -82,6 +83,40 @@ def test_a_run_goes_on_on_another_device_and_says_so(
     now = read_json(tmp_path / "run" / "environment.json")
     assert (now["device"], [part["device"] for part in now["before"]]) == ("cpu", [NAME])
     assert "before" not in read_json(tmp_path / "whole" / "environment.json")
+
+
+def test_a_run_that_has_computed_nothing_yet_is_of_the_device_that_begins_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = [*SHORT, "strategy=finetune", "resume=auto"]
+    monkeypatch.setattr(stored, "MOVES", tuple(OPTIONS_OF_DEVICE))
+    with Device():
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "save", lambda *_: (_ for _ in ()).throw(Killed()))
+            with pytest.raises(Killed):
+                execute(tmp_path / "run", *options)
+        assert execute(tmp_path / "run", *options, *OPTIONS) == 0
+    config = stored.read_config(tmp_path / "run" / "config.yaml")
+    assert config.trainer.accelerator == NAME
+    now = read_json(tmp_path / "run" / "environment.json")
+    assert (now["device"], "before" in now) == (NAME, False)
+
+
+def test_a_stored_run_on_the_cpu_of_a_machine_with_a_gpu_goes_on_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.2.0 noted the GPU that was there, used or not."""
+    options = [*SHORT, "strategy=finetune", "resume=auto"]
+    with monkeypatch.context() as patch:
+        die_at(patch, 1)
+        with pytest.raises(Killed):
+            execute(tmp_path / "run", *options)
+    path = tmp_path / "run" / "environment.json"
+    write_json(path, sealed(read_json(path) | {"device": "H", "commit": "1"}))
+    assert execute(tmp_path / "run", *options) == 0
+    now = read_json(path)
+    assert [part["device"] for part in (*now["before"], now)] == ["cpu", "cpu"]
+    assert "computed on" not in (tmp_path / "run" / "train.log").read_text()
 
 
 @pytest.mark.parametrize(("strategy", "a_step"), [("agem", 0), ("derpp", 0), ("gem", 2)])

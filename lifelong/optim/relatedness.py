@@ -56,7 +56,7 @@ class Relatedness:
         self.last = weights = _weights(self.kind, states, bs, tasks, self.whole)
         found = weights.mean(0)
         if self._sum.shape != found.shape or self._sum.device != found.device:
-            self._sum = torch.zeros_like(found)
+            self._sum, self._steps = torch.zeros_like(found), 0
         self._sum.add_(found)
         return weights
 

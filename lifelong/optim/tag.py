@@ -147,8 +147,9 @@ class TAG(TaskOptimizer):
 
     @property
     def updates_alike(self) -> bool:
-        """Unless steps are counted: by Adam's corrections, or up to the gradients that are kept."""
-        return self.defaults["rule"] != "adam" and not self._first_gradients
+        """Unless it counts steps (Adam's corrections, gradients that are kept) or has several b."""
+        one = len({group["b"] for group in self.param_groups}) == 1
+        return one and self.defaults["rule"] != "adam" and not self._first_gradients
 
     def replayed(self) -> None:
         self._count([self.state[p] for p, _ in self._used()])

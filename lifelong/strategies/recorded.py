@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -139,7 +140,6 @@ class RecordedUpdates:
         self._options: Hashable = None
         self._met: dict[Hashable, int] = {}
         self._recorded: dict[Hashable, Work] = {}
-        self._refused = False
 
     def over(self, optimizer: Optimizer, replayed: Callable[[], bool]) -> None:
         """Lets the optimizer's steps be recorded.
@@ -148,22 +148,22 @@ class RecordedUpdates:
             optimizer: one without hooks of its steps, which would be passed over.
             replayed: whether the gradients lie where a recorded step puts them.
         """
-        usual = optimizer.step
+        usual = type(optimizer).step  # not of this one, which would keep itself alive
 
         def step(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
             loss = None
             if closure is not None:
                 with torch.enable_grad():
                     loss = closure()
-            if not (replayed() and self._replay(optimizer, usual)):
-                usual()
+            if not (replayed() and self._replay(optimizer, partial(usual, optimizer))):
+                usual(optimizer)
             return loss
 
         optimizer.step = MethodType(step, optimizer)  # type: ignore[method-assign]
 
     def _replay(self, optimizer: Optimizer, usual: Callable[[], Any]) -> bool:
         """Moves the weights by a recording; False for an update that is to go as usual."""
-        if self._refused or not updates_alike(optimizer):
+        if not updates_alike(optimizer):
             return False
         groups = optimizer.param_groups
         options = tuple(
@@ -187,11 +187,7 @@ class RecordedUpdates:
         self._met[key] = met = self._met.get(key, 0) + 1
         if met <= SAME or len(self._recorded) == MOST:
             return False
-        try:
-            self._recorded[key] = self.capture(usual)
-        except ValueError:  # it goes on as usual
-            self._refused = True
-            return False
+        self._recorded[key] = self.capture(usual)
         self._recorded[key]()
         return True
 
@@ -199,11 +195,11 @@ class RecordedUpdates:
 def updates_alike(optimizer: Optimizer) -> bool:
     """Whether an optimizer does the same in each step, at fixed places, while its options stay.
 
-    Not where it counts steps in what it computes.
+    Not where it counts steps in what it computes. It holds for a class that says so, not for those
+    below it.
     """
-    if type(optimizer) is SGD:
-        return True
-    return bool(getattr(optimizer, "updates_alike", False))
+    kind = type(optimizer)
+    return kind is SGD or ("updates_alike" in vars(kind) and bool(optimizer.updates_alike))  # type: ignore[attr-defined]
 
 
 def _copied(batch: Batch) -> Batch:

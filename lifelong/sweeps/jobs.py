@@ -16,11 +16,19 @@ from typing import Any, NoReturn
 
 from lifelong.configuration.folders import finished, run_folder
 from lifelong.configuration.overrides import is_unnamed, key_of, quoted
+from lifelong.configuration.stored import MOVES
 from lifelong.training.console import QUIET
 from lifelong.training.machine import LIMIT
 
 POLL = 0.2  # seconds between two looks at the runs
+ON_DEVICE = (*MOVES, "trainer.cuda_graphs", "trainer.threads")
 INSIDE = "checkpoint_every=10"  # epochs, so that a run that the clock stops loses little
+
+
+def _is_handling(text: str) -> bool:
+    """Whether an override says where and how a run is computed, and nothing of the run."""
+    device = text in ("trainer=auto", "trainer=cpu", "trainer=gpu")
+    return device or key_of(text) in ON_DEVICE or is_unnamed(key_of(text))
 
 
 @dataclass(frozen=True)
@@ -41,8 +49,11 @@ class Job:
 
     @cached_property
     def folder(self) -> Path:
-        """Of the run; runs whose overrides may change results have others."""
-        told = [text for text in self.overrides if not is_unnamed(key_of(text))]
+        """Of the run; runs whose overrides may change results have others.
+
+        A run that was begun on a GPU goes on wherever the next call is made.
+        """
+        told = [text for text in self.overrides if not _is_handling(text)]
         return self.out / self.row / run_folder(",".join([f"seed={self.seed}", *told]))
 
     @property

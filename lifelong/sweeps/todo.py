@@ -68,7 +68,8 @@ def todo(
         if figures and left:
             had = len(done.get(row, ()))
             found.append(Open(row, stream_of(config), len(figures), had, left))
-    _time(found, rows, [line for line in lines if (line["device"] == "cpu") == (device == "cpu")])
+    times = [line for line in lines if "," not in line["device"]]  # of one device
+    _time(found, rows, [line for line in times if (line["device"] == "cpu") == (device == "cpu")])
     return sorted(found, key=lambda each: (-each.value, each.row))
 
 
@@ -100,20 +101,22 @@ def stream_of(config: Mapping[str, Any]) -> str:
 
 def _kind(config: Mapping[str, Any]) -> tuple[str, str]:
     """Rows whose times can be compared: of one stream and one body."""
-    return stream_of(config), chosen(config).get("backbone", "")
+    stream = stream_of(config)
+    usual = (part for part in _stream(stream).get("defaults", ()) if isinstance(part, dict))
+    body = chosen({"defaults": usual}).get("backbone", "")
+    return stream, chosen(config).get("backbone", body)
 
 
 def _epochs(config: Mapping[str, Any]) -> float:
     """Of the row, or of its stream's protocol."""
     own = config.get("epochs") or config.get("protocol", {}).get("epochs")
-    return float(own or _protocol_of(stream_of(config)).get("epochs") or 1)
+    return float(own or _stream(stream_of(config)).get("protocol", {}).get("epochs") or 1)
 
 
 @functools.cache
-def _protocol_of(stream: str) -> dict[str, Any]:
-    path = FOLDER / "data" / f"{stream}.yaml"
-    found = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return dict(found.get("protocol") or {})
+def _stream(name: str) -> dict[str, Any]:
+    path = FOLDER / "data" / f"{name}.yaml"
+    return dict(yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {})
 
 
 class Agenda:

@@ -87,7 +87,7 @@ def assemble(
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
     saved, wrong = latest(folder) if resuming else (None, [])
-    digest = digest_of(read_config(folder / "config.yaml") if resuming else config)
+    digest = digest_of(config if saved is None else read_config(folder / "config.yaml"))
     if saved is not None:
         if saved.config not in ("", digest):
             raise ValueError(
@@ -97,7 +97,7 @@ def assemble(
         _check_images(saved, record, config)
     start = 1 if saved is None else saved.visit + saved.finished
     cache_features(strategy, stream, Path(config.paths.data_dir).expanduser())
-    if not resuming:
+    if saved is None:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     record.config = checksum(folder / "config.yaml")
     loggers = [
@@ -144,7 +144,13 @@ def _where(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str,
     if not continues:
         return now, []
     try:
-        found = continued(now, read_json(folder / "environment.json"))
+        earlier = read_json(folder / "environment.json")
+        if (
+            "before" not in earlier
+            and read_config(folder / "config.yaml").trainer.accelerator == "cpu"
+        ):
+            earlier["device"] = "cpu"  # 0.2.0 noted the GPU that was there, used or not
+        found = continued(now, earlier)
     except (OSError, ValueError) as error:
         return now, [f"where the run began is not known any more: {reason(error)}"]
     before, after = found.get("before", [now])[-1]["device"], now["device"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -12,6 +14,7 @@ import torch
 from hydra.utils import get_class
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, RMSprop
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
@@ -180,6 +183,14 @@ class SGDOfOnesOwn(SGD):
     """It may do more."""
 
 
+class TAGOfOnesOwn(TAG):
+    """Likewise."""
+
+
+def of_several_b(params: list[nn.Parameter], lr: float) -> TAG:
+    return TAG([{"params": params[:1], "b": 1.0}, {"params": params[1:]}], lr=lr)
+
+
 UPDATED = [  # whose updates are recorded
     "strategy=finetune optimizer=sgd_momentum",
     "strategy=finetune optimizer=tag_rmsprop",
@@ -209,14 +220,17 @@ def test_updates_are_replayed_that_are_alike(
 
 @pytest.mark.parametrize(
     "make",
-    [Adam, SGDOfOnesOwn, partial(TAG, rule="adam"), partial(TAG, weights="gradients"), RMSprop],
-)
+    [
+        Adam, RMSprop, SGDOfOnesOwn, TAGOfOnesOwn, of_several_b, partial(TAG, rule="adam"),
+        partial(TAG, weights="gradients"),
+    ],
+)  # fmt: skip
 def test_updates_that_count_steps_are_computed(make: Any) -> None:
-    assert not updates_alike(make([nn.Parameter(torch.ones(2))], lr=0.1))
+    assert not updates_alike(make([nn.Parameter(torch.ones(2)) for _ in range(2)], lr=0.1))
 
 
 def test_another_rate_makes_another_recording(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And an update that cannot be recorded goes on as usual."""
+    """And an update that cannot be recorded is told."""
     monkeypatch.setattr(recorded, "SAME", 1)
     w, tapes = nn.Parameter(torch.ones(2)), list[Tape]()
     w.grad = torch.ones(2)
@@ -243,6 +257,23 @@ def test_another_rate_makes_another_recording(monkeypatch: pytest.MonkeyPatch) -
 
     other = SGD([w], lr=0.25)
     RecordedUpdates(refuse).over(other, lambda: True)
-    for value in (-1.5, -1.75, -2.0):
-        assert other.step(lambda: 7.0) == 7.0
-        assert w.tolist() == [value, value]
+    assert other.step(lambda: 7.0) == 7.0
+    with pytest.raises(ValueError, match="cannot be recorded"):
+        other.step()
+
+
+def test_an_optimizer_is_gone_when_nobody_needs_it() -> None:
+    """Its moments are large, and may lie on a GPU."""
+    w = nn.Parameter(torch.ones(2))
+    optimizer = SGD([w], lr=0.25)
+    RecordedUpdates(lambda work: work).over(optimizer, lambda: False)
+    LambdaLR(optimizer, lambda epoch: 1.0)
+    w.grad = torch.ones(2)
+    optimizer.step()
+    kept = weakref.ref(optimizer)
+    gc.disable()
+    try:
+        del optimizer
+        assert kept() is None
+    finally:
+        gc.enable()

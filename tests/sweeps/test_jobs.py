@@ -44,6 +44,10 @@ def run(
 def test_a_job_is_a_run_that_goes_on_in_a_folder_of_its_own(tmp_path: Path) -> None:
     job = Job("tag/cifar100_er", 2, tmp_path, ("epochs=3", "logger=none", "paths.data_dir=/data"))
     assert job.folder == tmp_path / "tag/cifar100_er" / "seed=2_epochs=3"
+    on_gpu = ("trainer=gpu", "trainer.cuda_graphs=true", "epochs=3")
+    assert Job("tag/cifar100_er", 2, tmp_path, on_gpu).folder == job.folder  # it goes on there
+    mixed = Job("tag/cifar100_er", 2, tmp_path, ("trainer=bf16",))
+    assert mixed.folder.name == "seed=2_trainer=bf16"
     assert job.command()[:3] == [sys.executable, "-m", "lifelong.run"]
     assert job.command()[3:] == [
         "experiment=tag/cifar100_er", "seed=2", f'paths.output_dir="{job.folder}"', "resume=auto",

@@ -53,6 +53,15 @@ def test_times_are_by_epochs_and_of_the_same_body() -> None:
     rows["other"]["defaults"] = [*rows["other"]["defaults"], {"override /backbone": "resnet17"}]
     found = {each.row: each.seconds for each in todo(rows, [line("whole", 2000)], [2], "cpu")}
     assert found == {"whole": 2000, "short": 200, "other": None}
+    rows["other"]["defaults"][1] = {"override /backbone": "conv4"}  # which is the stream's
+    found = {each.row: each.seconds for each in todo(rows, [line("whole", 2000)], [2], "cpu")}
+    assert found["other"] == 2000
+
+
+def test_a_run_on_several_devices_times_none_of_them() -> None:
+    lines = [line("own", 60, device="a GPU, cpu")]
+    for device in ("cpu", "gpu"):
+        assert {each.seconds for each in todo(ROWS, lines, [2], device)} == {None}
 
 
 def test_what_an_hour_gives_decides() -> None:
