@@ -22,7 +22,7 @@ from lifelong.optim.task_optimizer import TaskOptimizer
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]  # records what a work does to tensors; gives what does it again
 
-SAME = 32  # updates alike before one is recorded: a rate of every epoch's own is not worth it
+SAME = 32  # updates alike before one is recorded
 WARM_UP = 3  # steps as usual before one is recorded: libraries choose their algorithms in them
 MOST = 8  # recordings of a round, as of whole batches and of the last one
 
@@ -138,6 +138,7 @@ class RecordedUpdates:
     def forget(self) -> None:
         """Other parameters, or another state of theirs, come now."""
         self._options: Hashable = None
+        self._wait = SAME
         self._met: dict[Hashable, int] = {}
         self._recorded: dict[Hashable, Work] = {}
 
@@ -171,8 +172,9 @@ class RecordedUpdates:
             for group in groups
         )
         if options != self._options:
+            wait = 4 * self._wait if self._recorded else self._wait  # they may not stay for long
             self.forget()
-            self._options = options
+            self._options, self._wait = options, wait
         key = tuple(
             (p.data_ptr(), None if p.grad is None else p.grad.data_ptr())
             for group in groups for p in group["params"]
@@ -185,7 +187,7 @@ class RecordedUpdates:
         if len(self._met) > MOST:  # gradients lie elsewhere in each step
             self._met.clear()
         self._met[key] = met = self._met.get(key, 0) + 1
-        if met <= SAME or len(self._recorded) == MOST:
+        if met <= self._wait or len(self._recorded) == MOST:
             return False
         self._recorded[key] = self.capture(usual)
         self._recorded[key]()

@@ -145,10 +145,8 @@ def _where(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str,
         return now, []
     try:
         earlier = read_json(folder / "environment.json")
-        if (
-            "before" not in earlier
-            and read_config(folder / "config.yaml").trainer.accelerator == "cpu"
-        ):
+        began = read_config(folder / "config.yaml").trainer
+        if "before" not in earlier and began.accelerator == "cpu":
             earlier["device"] = "cpu"  # 0.2.0 noted the GPU that was there, used or not
         found = continued(now, earlier)
     except (OSError, ValueError) as error:
