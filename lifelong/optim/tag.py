@@ -152,12 +152,7 @@ class TAG(TaskOptimizer):
         return one and self.defaults["rule"] != "adam" and not self._first_gradients
 
     def replayed(self) -> None:
-        self._count([self.state[p] for p, _ in self._used()])
-
-    def _used(self) -> list[tuple[Tensor, dict[str, Any]]]:
-        """Parameters that a step moves, with their groups."""
-        every = ((p, group) for group in self.param_groups for p in group["params"])
-        return [(p, group) for p, group in every if p.grad is not None]
+        self._count([self.state[p] for p, _ in self.moved()])
 
     def _count(self, states: list[dict[str, Any]]) -> None:
         """A step more of some tensors."""
@@ -202,7 +197,7 @@ class TAG(TaskOptimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        if used := self._used():
+        if used := self.moved():
             self._update([p for p, _ in used], [group for _, group in used])
         return loss
 

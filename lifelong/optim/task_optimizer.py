@@ -62,6 +62,11 @@ class TaskOptimizer(Optimizer):
         """
         return False
 
+    def moved(self) -> list[tuple[nn.Parameter, dict[str, Any]]]:
+        """The parameters that have a gradient, with their groups."""
+        every = ((p, group) for group in self.param_groups for p in group["params"])
+        return [(p, group) for p, group in every if p.grad is not None]
+
     def replayed(self) -> None:
         """Called when a recorded step has moved the weights."""
 
