@@ -182,5 +182,10 @@ class Anchored(Halving):
             return super().divergence_hint()
         return (
             f"rate * strength * highest importance / (1 + momentum) is {ratio:.3g} and must stay "
-            "well below 1: give strategy.penalty=proximal, or a smaller strategy.strength or lr"
+            f"well below 1: give {self.steadier}a smaller strategy.strength or lr"
         )
+
+    @property
+    def steadier(self) -> str:
+        """What keeps steps from diverging, before `a smaller strength`; of its own options."""
+        return "strategy.penalty=proximal, or "

@@ -101,6 +101,10 @@ class EWC(Anchored):
         """All parameters that are trained, the heads too."""
         return {name: p for name, p in self.network.named_parameters() if p.requires_grad}
 
+    @property
+    def steadier(self) -> str:
+        return "strategy.clip=100, or " if self.clip is None else ""
+
     def accumulate_importance(self, name: str, found: Tensor) -> None:
         gathered, k = self.anchor.importance(name), len(self.classes)
         if self.authors:

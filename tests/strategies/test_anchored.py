@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hydra.utils import get_class
 from torch import Tensor
 
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import Anchored
-from tests.conftest import execute, images, results_of, small_body, toy_visit
+from tests.conftest import configured, execute, images, results_of, small_body, toy_visit
 from tests.strategies.penalties import SMOKE, mas
+from tests.test_contract import STRATEGIES
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 NONE: Any = []  # instead of a loader that is not used
@@ -160,9 +163,23 @@ def test_a_new_task_leaves_the_head_of_another_alone() -> None:
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
 
 
-def test_divergence_is_told_with_what_to_do(tmp_path: Path, capsys: Any) -> None:
-    options = [*SMOKE, "strategy=mas", "strategy.strength=100", "tasks=2"]
+def anchored() -> list[str]:
+    """Strategies whose steps a penalty may make diverge."""
+    named = {name: str(configured(f"strategy={name}").strategy._target_) for name in STRATEGIES}
+    return [name for name, target in named.items() if issubclass(get_class(target), Anchored)]
+
+
+@pytest.mark.parametrize("given", anchored())
+def test_divergence_is_told_with_what_to_do(tmp_path: Path, capsys: Any, given: str) -> None:
+    """In options that the method has."""
+    options = [*SMOKE, f"strategy={given}", "strategy.strength=1e12", "tasks=2"]
+    options += ["strategy.clip=null"] if given == "ewc" else []
     assert execute(tmp_path, *options) != 0
     message = capsys.readouterr().err
     assert "the training loss became" in message
-    assert "give strategy.penalty=proximal, or a smaller strategy.strength or lr" in message
+    assert "a smaller strategy.strength or lr" in message
+    advised = re.findall(r"(strategy\.\w+)(=\S+)?[, ]", message.partition(": give ")[2])
+    assert advised[-1][0] == "strategy.strength"
+    told = [name + value.rstrip(",") for name, value in advised if value]
+    assert told
+    configured(*options, *told)  # there are such options, with such values
