@@ -21,7 +21,7 @@ import re
 import statistics
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -39,7 +39,7 @@ PAGES = [ROOT / "REPRODUCIBILITY.md", *sorted((ROOT / "docs" / "methods").glob("
 BLOCK = re.compile(r"(<!-- results: ([^>]*) -->\n).*?(<!-- end of results -->)", re.DOTALL)
 MOST = 20  # visits of which each has a mark
 GREY = {"fine-tuning": ":", "backpropagation": ":", "all tasks at once": "--"}  # drawn beside all
-COVERAGE = ["rows", "published", "run in full", "reduced", "hours of the others"]
+COVERAGE = ("rows", "published", "run in full", "reduced", "hours of the others")
 HEADS = (
     "`experiment=`", "figure", "ours", "seeds", "published", "verdict", "minutes", "extent",
 )  # fmt: skip
@@ -137,8 +137,7 @@ class Results:
                 count.update({"timed": 1, device: round(seconds)})
         total = sum(streams.values(), Counter[str]())
         rows = [self.share(f"`{stream}_*`", count) for stream, count in sorted(streams.items())]
-        rows = [COVERAGE, ["---"] * len(COVERAGE), *rows, self.share("all", total)]
-        return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        return markdown(COVERAGE, [*rows, self.share("all", total)])
 
     def extent(self, row: str) -> str:
         """Whether a row was run: `full`, `reduced` or `left`."""
@@ -147,13 +146,13 @@ class Results:
 
     def times(self, configs: dict[str, Any]) -> dict[str, tuple[str, float]]:
         """What a run of each row takes, and of what; its own times before those of others."""
-        found = dict[str, tuple[str, float]]()
-        for own in (False, True):
-            for device, name in (("gpu", "GPU"), ("cpu", "core")):
-                for each in todo(configs, self.lines, [0], device):
-                    if each.seconds is not None and (each.how != "like") == own:
-                        found[each.row] = name, each.seconds
-        return found
+        timed = [
+            (each.how != "like", name, each.row, each.seconds)
+            for name, device in (("GPU", "gpu"), ("core", "cpu"))
+            for each in todo(configs, self.lines, [0], device) if each.seconds is not None
+        ]  # fmt: skip
+        timed.sort(key=lambda each: each[0])  # of several, the last one stays
+        return {row: (name, seconds) for _, name, row, seconds in timed}
 
     @staticmethod
     def share(stream: str, count: Counter[str]) -> list[str]:
@@ -191,8 +190,13 @@ class Results:
 def table(lines: Sequence[ledger.Line]) -> str:
     """Figures of the ledger, ours beside those published."""
     ordered = sorted(lines, key=lambda line: (line["row"], line["changed"], line["metric"]))
-    rows = (HEADS, ["---"] * len(HEADS), *map(cells, ordered))
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return markdown(HEADS, map(cells, ordered))
+
+
+def markdown(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = (heads, ["---"] * len(heads), *rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def cells(line: ledger.Line) -> list[str]:

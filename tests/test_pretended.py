@@ -13,6 +13,7 @@ from lifelong.data import Visit
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.storage.files import read_json, sealed, write_json
 from lifelong.strategies import Strategy
+from lifelong.training import experiment
 from lifelong.training.experiment import Experiment
 from tests.conftest import execute, results_of
 from tests.pretended import DEVICE, NAME, OPTIONS, Device
@@ -70,6 +71,7 @@ def test_a_run_goes_on_on_another_device_and_says_so(
     assert execute(tmp_path / "whole", *options) == 0
     with monkeypatch.context() as patch, Device():
         die_at(patch, 1)
+        patch.setattr(experiment, "peak_memory", lambda device: {"process": 1, "gpu": 7})
         with pytest.raises(Killed):
             execute(tmp_path / "run", *options, *OPTIONS)
     capsys.readouterr()
@@ -83,6 +85,9 @@ def test_a_run_goes_on_on_another_device_and_says_so(
     now = read_json(tmp_path / "run" / "environment.json")
     assert (now["device"], [part["device"] for part in now["before"]]) == ("cpu", [NAME])
     assert "before" not in read_json(tmp_path / "whole" / "environment.json")
+    memory = read_json(tmp_path / "run" / "results.json")["peak_memory"]
+    assert memory["gpu"] == 7
+    assert memory["process"] > 1
 
 
 def test_a_run_that_has_computed_nothing_yet_is_of_the_device_that_begins_it(

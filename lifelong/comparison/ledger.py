@@ -30,8 +30,8 @@ from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
 from lifelong.configuration.overrides import spelled
 from lifelong.configuration.plain import as_dict
-from lifelong.configuration.stored import DEVICE, SEEDS
-from lifelong.storage.files import read_json, write_text
+from lifelong.configuration.stored import DEVICE, SEEDS, read_environment
+from lifelong.storage.files import write_text
 
 COLUMNS = (
     *("row", "stream", "metric", "published", "published_deviation", "ours", "deviation"),
@@ -157,11 +157,9 @@ def place_of(folder: Path, config: Mapping[str, Any]) -> Line:
     A run that went on elsewhere has all of them, in their order.
     """
     unknown = dict.fromkeys(("commit", "platform", "device"), "unknown")
-    path = folder / "environment.json"
-    made = unknown | (read_json(path) if path.exists() else {})
+    there = (folder / "environment.json").exists()
+    made = unknown | (read_environment(folder, config) if there else {})
     parts = [*made.get("before", ()), made]
-    if len(parts) == 1 and (config.get("trainer") or {}).get("accelerator") == "cpu":
-        made["device"] = "cpu"  # 0.2.0 noted that of the machine, used or not
     commits = [str(part["commit"]) for part in parts]
     return {
         "machine": " ".join(dict.fromkeys(str(part["platform"]) for part in parts)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong import errors
 from lifelong.configuration.former import brought_up
 from lifelong.configuration.plain import as_dict
+from lifelong.storage.files import SEAL, read_json
 
 # How a run is carried out, which changes no result.
 HANDLING = (
@@ -26,8 +27,8 @@ SEEDS = (
     "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
     "data.order_seed", "strategy.seed", "strategy.run",
 )  # fmt: skip
-# Where a run is computed, which the machine's and the device's name say.
 MOVES = ("trainer.accelerator",)  # what may be another when a run goes on elsewhere
+# Where a run is computed, which the machine's and the device's name say.
 DEVICE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes")
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case
 LARGEST, DEEPEST = 1 << 20, 50  # bytes and levels of a config.yaml that is read
@@ -50,6 +51,24 @@ def read_plain(path: Path) -> dict[str, Any]:
     found = _config_of(path, lambda text: yaml.load(text, Loader=_LOADER))
     assert isinstance(found, dict)
     return brought_up(found)
+
+
+def read_environment(folder: Path, config: Mapping[Any, Any]) -> dict[str, Any]:
+    """Where a run was computed and with what, see `lifelong.training.provenance`.
+
+    Args:
+        folder: of the run.
+        config: of the run.
+
+    Raises:
+        ValueError: a file that is damaged.
+        OSError: none that can be read.
+    """
+    found = read_json(folder / "environment.json")
+    found.pop(SEAL, None)
+    if "before" not in found and (config.get("trainer") or {}).get("accelerator") == "cpu":
+        found["device"] = "cpu"  # 0.2.0 noted the GPU that was there, used or not
+    return found
 
 
 def _config_of(path: Path, parse: Callable[[str], Any]) -> Any:

@@ -42,6 +42,7 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 from lifelong.configuration.arguments import Argument, page, parse
+from lifelong.configuration.stored import read_environment
 from lifelong.errors import command
 from lifelong.finished.load import Run, load_run
 from lifelong.measures.matrix import from_rows, learned_at
@@ -51,7 +52,7 @@ from lifelong.parts.masks import kept_entries
 from lifelong.parts.state_files import authors, joined
 from lifelong.parts.ticket import Found, Ticket, dense, sparse
 from lifelong.storage.checkpoint import finished_visits
-from lifelong.storage.files import SEAL, appearing, read_json, save, write_text, write_with
+from lifelong.storage.files import appearing, save, write_text, write_with
 from lifelong.storage.locks import remove_leftovers
 from lifelong.storage.results import visited
 from lifelong.strategies import Anchored, Tickets
@@ -116,15 +117,13 @@ def export_ticket(run: Run, path: Path, form: str = "ticket", round_: int | None
         if form != "ticket":
             raise ValueError(f"as={form}: no network was trained under the mask of a pruning")
         found, accuracy = _of_round(run, _method(trained), round_), []
-    environment = read_json(run.folder / "environment.json")
-    environment.pop(SEAL, None)
     provenance = {
         **{name: run.results[name] for name in ("strategy", "data", "seed", "fidelity")},
         **{name: run.strategy.method.get(name) for name in ("unlabeled", "decide_on")},
         "visit": run.visit,
         "trained_at_visit": trained.visit,
         "accuracy": accuracy,
-        "environment": environment,
+        "environment": read_environment(run.folder, run.config),
         "config": OmegaConf.to_yaml(run.config),
     }
     ticket = Ticket(

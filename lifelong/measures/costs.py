@@ -106,10 +106,10 @@ def begin_costs(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
-def peak_memory() -> dict[str, int]:
+def peak_memory(device: torch.device) -> dict[str, int]:
     """Most bytes that the process has had at a time, and on a GPU since `begin_costs`."""
     unit = 1 if sys.platform == "darwin" else 1024
     found = {"process": unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        found["gpu"] = torch.cuda.max_memory_allocated()
+    if device.type == "cuda":
+        found["gpu"] = torch.cuda.max_memory_allocated(device)
     return found

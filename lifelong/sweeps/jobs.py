@@ -21,14 +21,13 @@ from lifelong.training.console import QUIET
 from lifelong.training.machine import LIMIT
 
 POLL = 0.2  # seconds between two looks at the runs
-ON_DEVICE = (*MOVES, "trainer.cuda_graphs", "trainer.threads")
+DEVICES = ("trainer=auto", "trainer=cpu", "trainer=gpu")
 INSIDE = "checkpoint_every=10"  # epochs, so that a run that the clock stops loses little
 
 
 def _is_handling(text: str) -> bool:
     """Whether an override says where and how a run is computed, and nothing of the run."""
-    device = text in ("trainer=auto", "trainer=cpu", "trainer=gpu")
-    return device or key_of(text) in ON_DEVICE or is_unnamed(key_of(text))
+    return text in DEVICES or key_of(text) in MOVES or is_unnamed(key_of(text))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from lifelong.configuration.keys import reads_fidelity
 from lifelong.configuration.options import check_options
 from lifelong.configuration.plain import as_dict
-from lifelong.configuration.stored import digest_of, read_config
+from lifelong.configuration.stored import digest_of, read_config, read_environment
 from lifelong.data import TaskStream
 from lifelong.data.seeds import derive
 from lifelong.errors import reason
@@ -26,7 +26,7 @@ from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
 from lifelong.parts.held_mask import HeldMask
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
-from lifelong.storage.files import read_json, sealed, write_json, write_text
+from lifelong.storage.files import sealed, write_json, write_text
 from lifelong.storage.results import checksum
 from lifelong.strategies import Strategy, Tickets
 from lifelong.strategies.answering import EvalMode
@@ -87,7 +87,8 @@ def assemble(
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
     saved, wrong = latest(folder) if resuming else (None, [])
-    digest = digest_of(config if saved is None else read_config(folder / "config.yaml"))
+    began = config if saved is None else read_config(folder / "config.yaml")
+    digest = digest_of(began)
     if saved is not None:
         if saved.config not in ("", digest):
             raise ValueError(
@@ -96,7 +97,8 @@ def assemble(
             )
         _check_images(saved, record, config)
     start = 1 if saved is None else saved.visit + saved.finished
-    cache_features(strategy, stream, Path(config.paths.data_dir).expanduser())
+    on = torch.device("cuda" if device(config) == "GPU" else "cpu")
+    cache_features(strategy, stream, Path(config.paths.data_dir).expanduser(), on)
     if saved is None:
         write_text(folder / "config.yaml", OmegaConf.to_yaml(config, resolve=True))
     record.config = checksum(folder / "config.yaml")
@@ -105,7 +107,7 @@ def assemble(
         for make in instantiate(config.logger).values()
     ]
     remove_leftovers(folder, saved)
-    place, moved = _where(config, folder, continues=saved is not None)
+    place, moved = _where(config, None if saved is None else began, folder)
     write_json(folder / "environment.json", sealed(place))
     return Experiment(
         stream=stream,
@@ -138,17 +140,21 @@ def assemble(
     )
 
 
-def _where(config: DictConfig, folder: Path, continues: bool) -> tuple[dict[str, Any], list[str]]:
-    """Where the run is computed, now and before, and what is to be told of it."""
+def _where(
+    config: DictConfig, began: DictConfig | None, folder: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """Where the run is computed, now and before, and what is to be told of it.
+
+    Args:
+        config: of the run, as it is given now.
+        began: as it was begun; None for a run that has computed nothing yet.
+        folder: of the run.
+    """
     now = environment(device(config))
-    if not continues:
+    if began is None:
         return now, []
     try:
-        earlier = read_json(folder / "environment.json")
-        began = read_config(folder / "config.yaml").trainer
-        if "before" not in earlier and began.accelerator == "cpu":
-            earlier["device"] = "cpu"  # 0.2.0 noted the GPU that was there, used or not
-        found = continued(now, earlier)
+        found = continued(now, read_environment(folder, began))
     except (OSError, ValueError) as error:
         return now, [f"where the run began is not known any more: {reason(error)}"]
     before, after = found.get("before", [now])[-1]["device"], now["device"]

@@ -130,8 +130,9 @@ class Experiment:
         self.record.parameters.append(self.strategy.network.size())
         self.record.bytes.append(kept_bytes(self.strategy))
         before = self.record.peak_memory  # of a part of the run that was stopped
-        now = peak_memory()
-        self.record.peak_memory = {name: max(now[name], before.get(name, 0)) for name in now}
+        now = peak_memory(self.device)
+        most = {name: max(now.get(name, 0), before.get(name, 0)) for name in before | now}
+        self.record.peak_memory = most
         self.record.single_size = self.strategy.network.single_size(visit.task.index)
         self.record.write(self.folder, "running", self.strategy.method)
         self._checkpoint(visit, finished=True).save(self.folder, self.keep)

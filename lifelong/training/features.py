@@ -21,7 +21,9 @@ from lifelong.strategies import Strategy
 AT_ONCE = 256  # images
 
 
-def cache_features(strategy: Strategy, stream: TaskStream, folder: Path) -> None:
+def cache_features(
+    strategy: Strategy, stream: TaskStream, folder: Path, device: torch.device
+) -> None:
     """Gives the images of a stream the features of a fixed body with `cache`; else does nothing.
 
     A copy belongs to the weights, the pixels and what is done to them; another of any of these is
@@ -31,6 +33,7 @@ def cache_features(strategy: Strategy, stream: TaskStream, folder: Path) -> None
         strategy: whose network has the body.
         stream: its images; batches then are features, which the body hands on.
         folder: of the data sets; copies are in its `.cache`.
+        device: where they are computed.
 
     Raises:
         ValueError: training images that are augmented anew in every epoch.
@@ -46,7 +49,6 @@ def cache_features(strategy: Strategy, stream: TaskStream, folder: Path) -> None
             "backbone.cache=true: the training images are augmented anew in every epoch; leave out "
             "augment, or the cache"
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     body.to(device)
     weights = digest_of(body)
     parts = list({id(images): images for images in stream.images()}.values())

@@ -13,7 +13,7 @@ from lifelong.comparison.groups import grouped
 from lifelong.comparison.runs import read
 from lifelong.comparison.tables import grids
 from lifelong.data import Images
-from lifelong.measures.costs import kept_bytes, multiply_adds
+from lifelong.measures.costs import kept_bytes, multiply_adds, peak_memory
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import AGEM, ER, MAS, Joint, LwF, Strategy
 from tests.conftest import execute, results_of, toy_visit
@@ -106,6 +106,15 @@ def test_images_are_not_copied_to_count() -> None:
         patch.setattr(Images, "__deepcopy__", spy, raising=False)
         multiply_adds(made, batch, images)
     assert not any(one is image for one in read for image in images)
+
+
+def test_a_run_on_the_cpu_has_no_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where an earlier run of the process was on one."""
+    for name, value in (("is_available", True), ("is_initialized", True)):
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 7)
+    assert "gpu" not in peak_memory(torch.device("cpu"))
+    assert peak_memory(torch.device("cuda", 0))["gpu"] == 7
 
 
 def test_costs_in_results_and_tables(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from lifelong.backbones import Wrapped
+from lifelong.training import assembly
 from tests.conftest import execute, results_of
 
 BODY = [
@@ -44,6 +47,22 @@ def test_a_run_on_kept_features_is_that_on_images(
     assert len(files) == 6
     assert counts[0] - counts[1] == images
     assert strategy == "er" or counts[1] == 0  # a memory has pixels
+
+
+def test_they_are_computed_where_the_run_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `trainer=cpu` not on the GPU of the machine."""
+    compute = assembly.cache_features
+
+    def beside_a_gpu(*given: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: True)
+            compute(*given)
+
+    monkeypatch.setattr(assembly, "cache_features", beside_a_gpu)
+    options = [*BODY, "strategy=finetune", "backbone.cache=true", f"paths.data_dir={tmp_path}"]
+    assert execute(tmp_path / "run", *options) == 0
 
 
 def test_other_weights_are_other_features(tmp_path: Path) -> None:
