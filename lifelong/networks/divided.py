@@ -19,8 +19,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lifelong.networks import generators
+
 _cutting: list[bool] = [False]  # a stack
-_sizes: list[tuple[int, Any] | None] = []  # of batches that a body is computing, and draws
+Draws = tuple[generators.State, generators.State, generators.State]  # see _begin_draws
+_sizes: list[tuple[int, Draws] | None] = []  # of batches that a body is computing
 
 
 def world() -> int:
@@ -43,21 +46,18 @@ def undivided() -> Any:
     return divided(False)
 
 
-def spread(
-    compute: Callable[[Tensor], Tensor], x: Tensor, module: nn.Module, blocks: int = 1
-) -> Tensor:
-    """What is computed of a batch, by parts.
+def spread(compute: Callable[[Tensor], Tensor], x: Tensor, blocks: int = 1) -> Tensor:
+    """What is computed of a batch, by parts; where it draws, each process draws for itself.
 
     Args:
         compute: from images (b, c, h, w) to (blocks b, f), block after block.
         x: the batch.
-        module: that computes; if it draws, each process draws for itself.
         blocks: see above.
     """
     if not _cutting[-1] or len(x) < world():
         return compute(x)
     part = x.tensor_split(world())[dist.get_rank()]
-    state = _begin_draws(module)
+    state = _begin_draws()
     with undivided():
         own = compute(part)
     _end_draws(state)
@@ -76,7 +76,7 @@ def _cut(body: nn.Module, args: Any) -> Any:
     if not _cutting[-1] or len(x) < world():
         _sizes.append(None)
         return None
-    _sizes.append((len(x), _begin_draws(body)))
+    _sizes.append((len(x), _begin_draws()))
     return (x.tensor_split(world())[dist.get_rank()], *args[1:])
 
 
@@ -89,30 +89,19 @@ def _join(body: nn.Module, args: Any, own: Tensor) -> Tensor | None:
     return _joined(own, size, 1)
 
 
-def _begin_draws(module: nn.Module) -> Any:
-    """A process's own draws, where a module draws in training; the common ones stand still."""
-    if not module.training or not draws(module):
-        return None
+def _begin_draws() -> Draws:
+    """Lets a process draw for itself; the common states before and after, and its own."""
+    before = generators.state()
     seed = int(torch.randint(2**62, ()))  # the same everywhere
-    cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None
-    state = torch.get_rng_state(), cuda
+    common = generators.state()
     torch.manual_seed(seed + dist.get_rank())
-    return state
+    return before, common, generators.state()
 
 
-def _end_draws(state: Any) -> None:
-    if state is not None:
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1])
-
-
-def draws(network: nn.Module) -> bool:
-    """Whether a network draws in training, as dropout does."""
-    return any(
-        "Drop" in type(part).__name__ and bool(getattr(part, "p", getattr(part, "drop_prob", 0.0)))
-        for part in network.modules()
-    )
+def _end_draws(draws: Draws) -> None:
+    """The common draws have moved on by one if anything was drawn, else not at all."""
+    before, common, own = draws
+    generators.put(common if generators.drew(own) else before)
 
 
 def _joined(own: Tensor, size: int, blocks: int) -> Tensor:

@@ -177,7 +177,7 @@ class ExpandableNetwork(TaskNetwork):
             following.drop(below=gone)
 
     def logits(self, x: Tensor, task: int) -> Tensor:
-        return spread(lambda part: self._logits(part, task), x, self)
+        return spread(lambda part: self._logits(part, task), x)
 
     def _logits(self, x: Tensor, task: int) -> Tensor:
         widths = self.stamps.get(task, self.widths)

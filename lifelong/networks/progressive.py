@@ -109,7 +109,7 @@ class ProgressiveNetwork(TaskNetwork):
         return self.columns[str(task)]
 
     def logits(self, x: Tensor, task: int) -> Tensor:
-        return spread(lambda part: self._logits(part, task), x, self)
+        return spread(lambda part: self._logits(part, task), x)
 
     def _logits(self, x: Tensor, task: int) -> Tensor:
         learned = [int(key) for key in self.columns]  # in the order of their first visits

@@ -112,7 +112,7 @@ class Prompting(Strategy):
 
     def prompted(self, x: Tensor, task: int | None) -> tuple[Tensor, Tensor]:
         """Features of images with their prompts (b, f), and how far the keys are (b,)."""
-        whole = spread(partial(self._prompted, task=task), x, self.network.body)
+        whole = spread(partial(self._prompted, task=task), x)
         return whole[:, :-1], whole[:, -1]
 
     def _prompted(self, x: Tensor, task: int | None) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.data import Batch, Task, Visit
-from lifelong.networks.divided import draws
+from lifelong.networks import generators
 from lifelong.parts.memory import Memory, check_augment
 from lifelong.strategies.strategy import Strategy
 
@@ -46,6 +46,7 @@ class Rehearsal(Strategy):
     memory: Memory
     augment_memory: bool
     joint_batch: bool | None = None
+    _joins: bool | None = None  # None: found out at the first pass
     _answered: Mapping[int, Tensor] = MappingProxyType({})  # scores by identity of the images
 
     def check(self, tasks: Sequence[Task]) -> None:
@@ -54,10 +55,10 @@ class Rehearsal(Strategy):
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         self.memory.begin_task(visit)
-        alike = not draws(self.network) and not any(
+        norms = any(
             isinstance(part, nn.modules.batchnorm._BatchNorm) for part in self.network.modules()
         )
-        self._joins = alike if self.joint_batch is None else self.joint_batch
+        self._joins = False if norms and self.joint_batch is None else self.joint_batch
 
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         known = self._answered.get(id(x))
@@ -67,13 +68,21 @@ class Rehearsal(Strategy):
     def together(self, *batches: Batch) -> Iterator[None]:
         """Within, the scores of the images of these batches are of one pass, see `joint_batch`."""
         filled = [batch for batch in batches if len(batch.y)]
-        if not self._joins or len(filled) < 2:
-            yield
-            return
-        x, t = (torch.cat([batch[part] for batch in filled]) for part in (0, 2))
-        scores = self(x, t).split([len(batch.y) for batch in filled])
-        self._answered = {id(batch.x): own for batch, own in zip(filled, scores, strict=True)}
+        if self._joins is not False and len(filled) > 1:
+            self._answered = self._of_one_pass(filled)
         try:
             yield
         finally:
             self._answered = {}
+
+    def _of_one_pass(self, batches: Sequence[Batch]) -> dict[int, Tensor]:
+        """Scores of several batches; nothing where that would be other ones, see `joint_batch`."""
+        before = generators.state() if self._joins is None else None
+        x, t = (torch.cat([batch[part] for batch in batches]) for part in (0, 2))
+        scores = self(x, t).split([len(batch.y) for batch in batches])
+        if before is not None:
+            self._joins = not generators.drew(before)
+        if before is not None and not self._joins:
+            generators.put(before)
+            return {}
+        return {id(batch.x): own for batch, own in zip(batches, scores, strict=True)}

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lifelong.data import Fed
+from lifelong.networks import generators
 from lifelong.parts.memory import Memory
 
 
@@ -41,26 +41,25 @@ class RepeatedStep:
     def __init__(self, parts: Sequence[nn.Module], whole: Fed) -> None:
         self.whole = whole
         self.notes: list[Callable[[], object]] = []
-        self._device = whole.batch.x.device
         self.repeating = False
         self._memories = [each for each in parts if isinstance(each, Memory)]
         self._norms = [each for each in parts if isinstance(each, nn.modules.batchnorm._BatchNorm)]
-        self._first = self._draws()
+        self._first = generators.state()
         for memory in self._memories:
             memory.waiting = self.notes
 
     @contextmanager
     def again(self) -> Iterator[None]:
         """Within, the batch is passed once more."""
-        after, noted = self._draws(), len(self.notes)
+        after, noted = generators.state(), len(self.notes)
         buffers = [(b, b.clone()) for norm in self._norms for b in norm.buffers()]
-        self._put_draws(self._first)
+        generators.put(self._first)
         self.repeating = True
         try:
             yield
         finally:
             self.repeating = False
-            self._put_draws(after)
+            generators.put(after)
             del self.notes[noted:]
             for buffer, value in buffers:
                 buffer.copy_(value)
@@ -71,12 +70,3 @@ class RepeatedStep:
             memory.waiting = None
         for note in self.notes:
             note()
-
-    def _draws(self) -> tuple[Tensor, Tensor | None]:
-        cuda = torch.cuda.get_rng_state(self._device) if self._device.type == "cuda" else None
-        return torch.get_rng_state(), cuda
-
-    def _put_draws(self, state: tuple[Tensor, Tensor | None]) -> None:
-        torch.set_rng_state(state[0])
-        if state[1] is not None:
-            torch.cuda.set_rng_state(state[1], self._device)

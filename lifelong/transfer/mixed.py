@@ -21,7 +21,7 @@ def mixed_features(network: TransferNetwork, x: Tensor, task: int, selectors: Te
         task: index.
         selectors: alpha, (d, 2): private, shared.
     """
-    return spread(lambda part: _mixed(network, part, task, selectors), x, network.layers)
+    return spread(lambda part: _mixed(network, part, task, selectors), x)
 
 
 def _mixed(network: TransferNetwork, x: Tensor, task: int, selectors: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class TransferNetwork(TaskNetwork):
 
     def features(self, x: Tensor, task: int, config: Sequence[int]) -> Tensor:
         """Features of a batch under one configuration, (b, f)."""
-        return spread(lambda part: self._features(part, task, config), x, self.layers)
+        return spread(lambda part: self._features(part, task, config), x)
 
     def _features(self, x: Tensor, task: int, config: Sequence[int]) -> Tensor:
         outputs, x = list[Tensor](), self.begin(x)
@@ -138,7 +138,7 @@ class TransferNetwork(TaskNetwork):
         """
         chosen = tree or self.tree
         count = len(chosen.configs)
-        return spread(lambda part: self._tree_features(part, task, chosen), x, self.layers, count)
+        return spread(lambda part: self._tree_features(part, task, chosen), x, count)
 
     def _tree_features(self, x: Tensor, task: int, tree: PrefixTree) -> Tensor:
         size = len(x)

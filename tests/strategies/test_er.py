@@ -50,9 +50,9 @@ class Normed(nn.Module):
 
     features = 3
 
-    def __init__(self, drop: float = 0.0, norm: bool = True) -> None:
+    def __init__(self, noise: Any = torch.clone, norm: bool = True) -> None:
         super().__init__()
-        self.linear, self.drop = nn.Linear(72, 3), nn.Dropout(drop)
+        self.linear, self.noise = nn.Linear(72, 3), noise
         self.norm: nn.Module = nn.BatchNorm1d(3, momentum=1.0) if norm else nn.Identity()
         self.sizes: list[int] = []
         self.seen = torch.zeros(0)
@@ -60,7 +60,7 @@ class Normed(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         self.sizes.append(len(x))
         self.seen = x.flatten(1).to(self.linear.weight.dtype)
-        found: torch.Tensor = self.drop(self.norm(self.linear(self.seen)))
+        found: torch.Tensor = self.noise(self.norm(self.linear(self.seen)))
         return found
 
 
@@ -95,11 +95,24 @@ def test_one_pass_over_batch_and_memory_is_that_of_each(kind: Any) -> None:
         torch.testing.assert_close(slope, single, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("body", [Normed, partial(Normed, drop=0.5, norm=False)])
+def noisy(x: torch.Tensor) -> torch.Tensor:
+    return x + torch.randn_like(x)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        Normed,
+        partial(Normed, noise=nn.Dropout(0.5), norm=False),
+        partial(Normed, noise=noisy, norm=False),
+    ],
+)
 def test_batch_norm_and_dropout_see_batch_and_memory_apart_unless_asked(body: Any) -> None:
     for joint, sizes in ((None, [6, 6]), (False, [6, 6]), (True, [12])):
-        made, _ = second_step(ER, body, joint_batch=joint)
-        assert made.network.body.sizes[1:] == sizes
+        made, loss = second_step(ER, body, joint_batch=joint)
+        assert made.network.body.sizes[-len(sizes) :] == sizes
+        if joint is False:
+            assert torch.equal(loss, second_step(ER, body)[1])  # what was tried has left no trace
 
 
 def test_batch_norm_over_both_has_the_mean_of_both() -> None:

@@ -1,0 +1,66 @@
+"""Batches divided among processes; each place is taken in turn by this one process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import StochasticDepth
+
+from lifelong.networks import divided
+
+SIZE = 5  # images: three for one process, two for the other
+
+
+class Body(nn.Module):
+    def __init__(self, noise: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.noise = noise
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.noise(x.flatten(1))
+
+
+def after(noise: Callable[[Tensor], Tensor], by: str, rank: int | None = None) -> tuple[int, int]:
+    """What all draw after a batch, and what this process drew in it, as numbers."""
+    body, x = Body(noise), torch.ones(SIZE, 1, 4, 4)
+    torch.manual_seed(1)
+    with pytest.MonkeyPatch.context() as patch:
+        if rank is not None:
+            patch.setattr(divided, "world", lambda: 2)
+            patch.setattr(dist, "get_rank", lambda: rank)
+            patch.setattr(dist, "all_reduce", lambda part: None)
+        divided.divide(body)
+        with divided.divided():
+            found = body(x) if by == "hook" else divided.spread(body, x)
+    own = found[:2] if rank != 1 else found[-2:]
+    return int(torch.randint(2**62, ())), hash(tuple(own.flatten().tolist()))
+
+
+@pytest.mark.parametrize("by", ["hook", "spread"])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        nn.Dropout(0.5), lambda x: F.dropout(x, 0.5), StochasticDepth(0.5, "row"),
+        lambda x: x + torch.randn_like(x), lambda x: x * torch.rand(()),
+    ],
+)  # fmt: skip
+def test_whatever_draws_each_draws_its_own_and_all_go_on_alike(
+    noise: Callable[[Tensor], Tensor], by: str
+) -> None:
+    (one, first), (other, second) = (after(noise, by, rank) for rank in (0, 1))
+    assert one == other
+    assert isinstance(noise, StochasticDepth) or first != second
+    assert one != after(lambda x: x, by, 0)[0]  # the next batch draws anew
+
+
+@pytest.mark.parametrize("by", ["hook", "spread"])
+@pytest.mark.parametrize("noise", [nn.Dropout(0.5).eval(), nn.Dropout(0.0), lambda x: x + 1])
+def test_what_does_not_draw_leaves_the_draws_as_they_are_in_one_process(
+    noise: Callable[[Tensor], Tensor], by: str
+) -> None:
+    assert {after(noise, by, rank)[0] for rank in (0, 1, None)} == {after(noise, by)[0]}
