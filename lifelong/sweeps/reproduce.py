@@ -157,6 +157,7 @@ class _Runs:
         if taken:
             raise ValueError(f"{taken[0]}: {how[key_of(taken[0])]}")
         self.out, self.ledger, self.overrides = out, ledger, overrides
+        self.tell = True  # each run's verdict as it ends
 
     def _job(self, row: str, seed: int) -> Job:
         return Job(row, seed, self.out, self.overrides)
@@ -166,6 +167,7 @@ class _Runs:
         cells = tables.rows(FOLDER / "tables")
         streams = {row: stream_of(cells[row]["config"]) for row in rows if row in cells}
         wanted = [Open(row, streams.get(row, row), 0, 0, list(seeds)) for row in rows]
+        self.tell = len(rows) * len(seeds) > 1  # of one the end tells it
         status = self.all_of(Agenda(wanted, by_value=False), cores, until)
         done = {row for row in rows if any(self._job(row, seed).done for seed in seeds)}
         if status >= KILLED or not done:
@@ -223,7 +225,8 @@ class _Runs:
         if not (job.folder / "environment.json").exists():
             return  # stopped before it began
         for line in _taken([job.folder], self.ledger)[0]:
-            print(plain(told(line)), flush=True)
+            if self.tell:
+                print(plain(told(line)), flush=True)
 
 
 def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path, str]]:

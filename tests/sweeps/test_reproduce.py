@@ -68,6 +68,14 @@ def test_each_row_is_run_over_seeds_and_all_are_compared(
     assert ledger.read(Path("here/ledger.csv"))[0]["seeds"] == "1,2,3"
 
 
+@pytest.mark.parametrize(("seeds", "times"), [("1", 1), ("1,2", 3)])
+def test_the_verdict_of_one_run_is_told_once_of_several_as_they_end(
+    asked: list[Any], seeds: str, times: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reproduce.main(["field/cifar10_er", f"seeds={seeds}"]) == 0
+    assert capsys.readouterr().out.count("field/cifar10_er: final") == times
+
+
 def test_rows_by_pattern(asked: list[Any]) -> None:
     assert reproduce.main(["field/cifar10_*", "seeds=3"]) == 0
     assert [row for row, _, _ in asked] == ["field/cifar10_er", "field/cifar10_er_ace"]
