@@ -73,7 +73,7 @@ def test_the_verdict_of_one_run_is_told_once_of_several_as_they_end(
     asked: list[Any], seeds: str, times: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert reproduce.main(["field/cifar10_er", f"seeds={seeds}"]) == 0
-    assert capsys.readouterr().out.count("field/cifar10_er: final") == times
+    assert capsys.readouterr().out.count("field/cifar10_er: peak") == times
 
 
 def test_rows_by_pattern(asked: list[Any]) -> None:
