@@ -106,13 +106,13 @@ class StoredPixels:
         return StoredPixels(self.files, self.which[rows], self.rows[rows])
 
     def __getitem__(self, rows: Any) -> Tensor:
-        """The images at some rows, or the one at a number; pinned where there is a GPU."""
-        if isinstance(rows, int):
-            return self[torch.tensor([rows])][0]
+        """The images at some rows, or the one at a number."""
+        return self.read(torch.tensor([rows]))[0] if isinstance(rows, int) else self.read(rows)
+
+    def read(self, rows: Tensor, pinned: bool = False) -> Tensor:
+        """The images at some rows, also in pinned memory, from where a GPU fetches them."""
         which, places = self.which[rows].tolist(), self.rows[rows].tolist()
-        made = torch.empty(
-            (len(places), *self.shape[1:]), dtype=self.dtype, pin_memory=torch.cuda.is_available()
-        )
+        made = torch.empty((len(places), *self.shape[1:]), dtype=self.dtype, pin_memory=pinned)
         bytes_of = made.numpy().reshape(-1).data
         for number, (file, row) in enumerate(zip(which, places, strict=True)):
             size = self.files[file].size

@@ -116,9 +116,11 @@ class Images(Dataset[Batch]):
 
     def read(self, indices: Tensor) -> Tensor:
         """Pixels that lie apart, by indices on the CPU; in pinned memory where they go to a GPU."""
-        stored = isinstance(self.x, StoredPixels)
-        x: Tensor = self.x[indices] if stored else self.x.index_select(0, indices)
-        return x.pin_memory() if self.y.device.type == "cuda" and not x.is_pinned() else x
+        pinned = self.y.device.type == "cuda"
+        if isinstance(self.x, StoredPixels):
+            return self.x.read(indices, pinned)
+        x = self.x.index_select(0, indices)
+        return x.pin_memory() if pinned else x
 
     def _pixels(self, rows: Rows) -> Tensor:
         if not self.apart:

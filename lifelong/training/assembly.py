@@ -83,7 +83,7 @@ def assemble(
     _compile(strategy, config.compile)
     if config.cuda_graphs:
         strategy.recorded = RecordedSteps(cuda_graph)
-    make_trainer = _on_own_device(instantiate(config.trainer, _convert_="all"), here)
+    make_trainer = _on_own_device(config, here)
     unused = check_trainer(make_trainer, config)
     record = _record(config, strategy_name, data_name, stream)
     saved, wrong = latest(folder) if resuming else (None, [])
@@ -208,11 +208,13 @@ def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
     return made
 
 
-def _on_own_device(make: Callable[..., Trainer], here: Place) -> Callable[..., Trainer]:
+def _on_own_device(config: DictConfig, here: Place) -> Callable[..., Trainer]:
     """Trainers of one of several processes, which know nothing of the others."""
+    make = instantiate(config.trainer, _convert_="all")
     if here.size == 1:
         return partial(make, devices=1, num_nodes=1)
-    devices: Any = [here.local_rank] if torch.cuda.is_available() else 1
+    on_gpu = device(config) == "GPU" and torch.cuda.is_available()
+    devices: Any = [here.local_rank] if on_gpu else 1
     return partial(make, devices=devices, num_nodes=1, plugins=[LightningEnvironment()])
 
 

@@ -14,8 +14,10 @@ from lifelong.data import TaskStream
 from lifelong.measures import Loss
 from lifelong.networks import Independent, MultiHead, Network, SingleHead
 from lifelong.strategies import Strategy
-from lifelong.training.assembly import _check_images, _compile, _measures, _ways
-from tests.conftest import small_body, toy_task
+from lifelong.training import machine
+from lifelong.training.assembly import _check_images, _compile, _measures, _on_own_device, _ways
+from lifelong.training.processes import Place
+from tests.conftest import configured, small_body, toy_task
 
 
 def asked(network: Any, heads: Any, wanted: str) -> tuple[str, ...]:
@@ -84,3 +86,18 @@ def test_a_run_goes_on_with_the_images_that_it_began_with() -> None:
     message = r"resume=auto: .*\(from a\.zip, now from b\.zip in paths\.data_dir=here\)"
     with pytest.raises(ValueError, match=message):
         _check_images(saved, record, config)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "there", "devices"),
+    [("gpu", True, [1]), ("auto", True, [1]), ("cpu", True, 1), ("auto", False, 1)],
+)
+def test_one_of_several_processes_has_the_device_of_its_number_where_it_is_a_gpu(
+    trainer: str, there: bool, devices: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine with GPUs; PyTorch may not be one for them."""
+    monkeypatch.setattr(machine, "gpus", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: there)
+    config = configured("data=digits", f"trainer={trainer}", "trainer.devices=2")
+    make: Any = _on_own_device(config, Place(rank=1, local_rank=1, size=2))
+    assert make.keywords["devices"] == devices
