@@ -20,7 +20,6 @@ from lifelong.data.task import NO_CHANCE, Batch, Images, Rows, Task
 from lifelong.data.transforms import Transform
 from lifelong.data.visit import Visit
 
-EVALUATION_BATCH = 500
 MOST_VISITS = 100_000  # of a stream
 MOST_AT_A_TIME, SMALL = 32, 1 << 22  # batches that are served in a list, and bytes of them
 
@@ -356,16 +355,15 @@ class WholePass(Sampler[tuple[int, Rows]]):
         self.parts = parts
 
     def __len__(self) -> int:
-        return sum(-(-len(images) // EVALUATION_BATCH) for images in self.parts)
+        return sum(len(images.portions()) for images in self.parts)
 
     def __iter__(self) -> Iterator[tuple[int, Rows]]:
         return begun_ahead(self._drawn(), lambda one: (one[0], self.parts[one[0]].begun(one[1])))
 
     def _drawn(self) -> Iterator[tuple[int, Rows]]:
         for number, images in enumerate(self.parts):
-            for rows in torch.arange(len(images)).split(EVALUATION_BATCH):
-                if len(rows):
-                    yield number, images.rows(rows)
+            for rows in images.portions():
+                yield number, images.rows(rows)
 
 
 def _loader(images: Dataset[Any], batches: Iterable[Any], number: int = 1) -> DataLoader[Any]:

@@ -19,6 +19,8 @@ from lifelong.data.transforms import Transform, takes_stored
 
 NO_CHANCE = torch.Generator()  # for transforms that draw nothing
 NO_ROWS = torch.zeros(0, dtype=torch.long)
+MANY, FEW = 500, 8  # images that a network answers at a time, at most and at least
+IN_CACHE = 2**18  # numbers in a batch of images: with more, a CPU fetches activations from memory
 
 
 class Batch(NamedTuple):
@@ -100,6 +102,23 @@ class Images(Dataset[Batch]):
     def __getitem__(self, indices: Tensor) -> Batch:
         """The images at `indices` (int64, on the CPU), normalised on the device they live on."""
         return self.get_batch(self.rows(indices), self.transform, NO_CHANCE)
+
+    def portions(self, device: torch.device | None = None) -> tuple[Tensor, ...]:
+        """Indices of all images, int64 on the CPU, as many at a time as are answered fast.
+
+        On a CPU those are so few that what a network computes of them stays in its caches.
+
+        Args:
+            device: that is going to compute; None for that of the images.
+
+        >>> labels = torch.zeros(30).long()
+        >>> [len(rows) for rows in Images(torch.zeros(30, 3, 84, 84), labels, labels).portions()]
+        [12, 12, 6]
+        """
+        many, first = MANY, self.x if self.features is None else self.features
+        if (device or self.y.device).type == "cpu":
+            many = min(MANY, max(FEW, IN_CACHE // math.prod(first.shape[1:])))
+        return torch.arange(len(self)).split(many) if len(self) else ()
 
     def rows(self, indices: Tensor) -> Rows:
         """Indices on the CPU, there and where batches are made."""

@@ -27,7 +27,6 @@ from lifelong.configuration.options import check_options
 from lifelong.configuration.overrides import quoted, readable
 from lifelong.configuration.plain import as_dict
 from lifelong.data import Images, Task, TaskStream
-from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.errors import command, plain, reason
 from lifelong.finished.load import Run, load_run, replaced, without_files
 from lifelong.measures import Tally
@@ -66,9 +65,8 @@ def evaluate(
     for task in tasks:
         tally = Tally()
         images: Images = getattr(task, part).to(torch.device(device))
-        batches = torch.arange(len(images)).split(EVALUATION_BATCH)
         with torch.no_grad():
-            for rows in batches:
+            for rows in images.portions():
                 strategy.measure(images[rows], {way: tally})
         right, total = tally.counts().get(task.index, (0, 1))
         found[task.index] = right / total

@@ -20,7 +20,6 @@ from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import check
 from lifelong.data import Images, Task, Visit
 from lifelong.data.seeds import derive
-from lifelong.data.stream import EVALUATION_BATCH
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.networks import given
@@ -222,7 +221,7 @@ class Run:
             )
         y = torch.zeros(len(x), dtype=torch.long, device=self.device)
         asked = Images(x, y, torch.full((len(x),), task.index)).served_as(known)
-        for rows in torch.arange(len(x)).split(EVALUATION_BATCH) if len(x) else ():
+        for rows in asked.portions():
             yield asked[rows].x
 
     def _task(self, task: int) -> Task:

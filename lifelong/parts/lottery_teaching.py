@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lifelong.data import Batch, Images, Task, Visit, unlabeled
-from lifelong.data.stream import EVALUATION_BATCH
+from lifelong.data.task import NO_ROWS
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import Network, TwoBranchNetwork
 from lifelong.parts.distillation import distillation
@@ -121,7 +121,7 @@ class LotteryTeaching(nn.Module):
         self._views = _viewed(pool, self.now)
         self.now["checksum"] = self._views.checksum()
         parts: dict[str, list[Tensor]] = {branch: [] for branch in BRANCHES}
-        for some in torch.arange(len(rows)).split(EVALUATION_BATCH):
+        for some in self._views.portions() or [NO_ROWS]:
             features = network.body(self._views[some].x)
             for branch in BRANCHES:
                 scores = getattr(network, f"{branch}_scores")(features, tasks)
@@ -189,12 +189,12 @@ def _viewed(pool: Images, taught: dict[str, Any]) -> Images:
     views.row, augment, views.transform = torch.arange(len(views)), pool.augment, None
     if augment is not None:
         generator = Generator().manual_seed(taught["seed"])
-        parts = views.x.split(EVALUATION_BATCH)
-        views.x = torch.cat([augment(x.float(), generator).to(x.dtype) for x in parts])
+        parts = [augment(x.float(), generator).to(x.dtype) for x in views.x.split(500)]
+        views.x = torch.cat(parts)
     return views
 
 
 def features_of(network: TwoBranchNetwork | Network, images: Images) -> Tensor:
     """(n, f), without augmentation."""
-    parts = torch.arange(len(images)).split(EVALUATION_BATCH)
+    parts = images.portions() or [NO_ROWS]
     return torch.cat([network.body(images[rows].x) for rows in parts])

@@ -18,8 +18,6 @@ from lifelong.networks import Network
 from lifelong.storage.files import write_with
 from lifelong.strategies import Strategy
 
-AT_ONCE = 256  # images
-
 
 def cache_features(
     strategy: Strategy, stream: TaskStream, folder: Path, device: torch.device
@@ -87,7 +85,6 @@ def _write(features: Tensor, path: Path) -> None:
 def _computed(body: Wrapped, images: Images, device: torch.device) -> Tensor:
     body.eval()
     made = torch.empty(len(images), body.features)
-    for rows in torch.arange(len(images)).split(AT_ONCE):
-        if len(rows):
-            made[rows] = body(images[rows].x.to(device)).cpu()
+    for rows in images.portions(device):
+        made[rows] = body(images[rows].x.to(device)).cpu()
     return made
