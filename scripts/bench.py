@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 COMMANDS = {
     "start": [],
     "augment": ["--quick"],
+    "answers": ["--quick"],
     "peers": ["--quick"],
     "lasem": ["--quick"],
     "tag": ["--quick"],

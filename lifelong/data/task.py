@@ -19,8 +19,8 @@ from lifelong.data.transforms import Transform, takes_stored
 
 NO_CHANCE = torch.Generator()  # for transforms that draw nothing
 NO_ROWS = torch.zeros(0, dtype=torch.long)
-MANY, FEW = 500, 8  # images that a network answers at a time, at most and at least
-IN_CACHE = 2**18  # numbers in a batch of images: with more, a CPU fetches activations from memory
+MANY, FEW = 500, 64  # images that a network answers at a time, at most and at least
+IN_CACHE = 2**18  # numbers in a batch of images; of more, activations leave a CPU's caches
 
 
 class Batch(NamedTuple):
@@ -106,14 +106,14 @@ class Images(Dataset[Batch]):
     def portions(self, device: torch.device | None = None) -> tuple[Tensor, ...]:
         """Indices of all images, int64 on the CPU, as many at a time as are answered fast.
 
-        On a CPU those are so few that what a network computes of them stays in its caches.
+        On a CPU those are few, so that what a network computes of them stays in its caches.
 
         Args:
             device: that is going to compute; None for that of the images.
 
-        >>> labels = torch.zeros(30).long()
-        >>> [len(rows) for rows in Images(torch.zeros(30, 3, 84, 84), labels, labels).portions()]
-        [12, 12, 6]
+        >>> labels = torch.zeros(90).long()
+        >>> [len(rows) for rows in Images(torch.zeros(90, 3, 84, 84), labels, labels).portions()]
+        [64, 26]
         """
         many, first = MANY, self.x if self.features is None else self.features
         if (device or self.y.device).type == "cpu":
@@ -138,7 +138,7 @@ class Images(Dataset[Batch]):
         pinned = self.y.device.type == "cuda"
         if isinstance(self.x, StoredPixels):
             return self.x.read(indices, pinned)
-        x = self.x.index_select(0, indices)
+        x: Tensor = self.x.index_select(0, indices)
         return x.pin_memory() if pinned else x
 
     def _pixels(self, rows: Rows) -> Tensor:
