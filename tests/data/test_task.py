@@ -96,3 +96,21 @@ def test_a_transform_that_stands_on_ours_is_given_floats() -> None:
     with pytest.raises(RuntimeError, match="can't be cast"):
         some.get_batch(some.rows(torch.arange(2)), OfBytes(), torch.Generator())
     assert seen == [torch.float32, torch.uint8]
+
+
+@pytest.mark.parametrize(
+    ("shape", "device", "many"),
+    [
+        ((1, 8, 8), "cpu", 500), ((1, 28, 28), "cpu", 334), ((3, 32, 32), "cpu", 85),
+        ((3, 224, 224), "cpu", 64), ((3, 224, 224), "cuda", 500), ((3, 224, 224), "meta", 500),
+    ],
+)  # fmt: skip
+def test_networks_answer_so_many_at_a_time(shape: tuple[int, ...], device: str, many: int) -> None:
+    """On a CPU fewer large images: pixels here are none, one byte stands for all."""
+    images = Images(torch.zeros(1).expand(1234, *shape), *[torch.zeros(1234).long()] * 2)
+    portions = images.portions(torch.device(device))
+    assert [len(rows) for rows in portions[:-1]] == [many] * (1234 // many)
+    assert torch.equal(torch.cat(portions), torch.arange(1234))
+    images.features = torch.zeros(1234, 16)  # which a frozen body has computed
+    assert len(images.portions(torch.device("cpu"))) == 3
+    assert images.part(torch.zeros(0).long()).portions() == ()
