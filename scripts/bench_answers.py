@@ -1,8 +1,8 @@
 """How fast networks answer test images on a CPU: in batches of other sizes, over ours.
 
 `python scripts/bench_answers.py [--quick]` prints, for several bodies, the time of a pass over
-500 images in batches of 500, 128 and 16 over that in the batches that tests have (`Images.portions`:
-1 is as fast, 2 is twice the time of ours). The two take turns, on one thread.
+500 images in batches of 500, 128 and 16 over that in the batches that tests have, which are
+`Images.portions` (2 is twice the time of ours). The two take turns, on one thread.
 """
 
 from __future__ import annotations
