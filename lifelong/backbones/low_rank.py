@@ -101,7 +101,7 @@ def renewed(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     statistics = {
         id(tensor)
-        for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)
+        for part in module.modules() if isinstance(part, nn.modules.batchnorm._NormBase)
         for name, tensor in part.named_buffers(recurse=False) if name not in ("weight", "bias")
     }  # fmt: skip
     stays = {id(t): t for t in module.buffers() if id(t) not in statistics}

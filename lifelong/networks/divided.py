@@ -141,9 +141,9 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 @torch.no_grad()
 def average_statistics(network: nn.Module) -> None:
-    """Makes running statistics of batch-norm the mean of those of the parts."""
+    """Makes running statistics of norms the mean of those of the parts."""
     if world() > 1:
-        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
         found = [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
         _average(found)
 

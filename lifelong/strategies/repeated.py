@@ -16,7 +16,7 @@ class RepeatedStep:
     """Later passes draw what the first one drew, and leave no trace but gradients.
 
     What the first pass remembers (images in a memory, a posterior) is carried out when the step is
-    through, so that all passes find the same; running statistics of batch-norm are those of the
+    through, so that all passes find the same; running statistics of norms are those of the
     first pass.
 
     Args:
@@ -43,7 +43,7 @@ class RepeatedStep:
         self.notes: list[Callable[[], object]] = []
         self.repeating = False
         self._memories = [each for each in parts if isinstance(each, Memory)]
-        self._norms = [each for each in parts if isinstance(each, nn.modules.batchnorm._BatchNorm)]
+        self._norms = [each for each in parts if isinstance(each, nn.modules.batchnorm._NormBase)]
         self._first = generators.state()
         for memory in self._memories:
             memory.waiting = self.notes

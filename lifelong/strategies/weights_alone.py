@@ -32,6 +32,6 @@ class WeightsAlone(Strategy):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self.network.body.modules() if self.visit > 1 else ():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._NormBase):
                 module.eval()
         return self

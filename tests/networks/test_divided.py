@@ -64,3 +64,18 @@ def test_what_does_not_draw_leaves_the_draws_as_they_are_in_one_process(
     noise: Callable[[Tensor], Tensor], by: str
 ) -> None:
     assert {after(noise, by, rank)[0] for rank in (0, 1, None)} == {after(noise, by)[0]}
+
+
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True)]
+)
+def test_running_statistics_are_the_mean_of_all_parts(
+    norm: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the other process are zeros here."""
+    norm(torch.randn(5, 3, 4))
+    own = norm.get_buffer("running_mean").clone()
+    monkeypatch.setattr(divided, "world", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda total: None)
+    divided.average_statistics(norm)
+    assert torch.equal(norm.get_buffer("running_mean"), own / 2)

@@ -146,14 +146,16 @@ def test_a_rule_that_changes_nothing_leaves_memory_and_weights_as_without() -> N
         assert torch.equal(a, b)
 
 
-def test_batch_norm_counts_the_first_pass_alone() -> None:
-    norm = nn.BatchNorm1d(3)
+@pytest.mark.parametrize(
+    "norm", [nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True)]
+)
+def test_running_statistics_are_of_the_first_pass_alone(norm: nn.Module) -> None:
     rows = torch.zeros(2).long()
     step = RepeatedStep([norm], Fed(Batch(torch.zeros(2, 1), rows, rows, rows), {}))
-    norm(torch.randn(5, 3))
+    norm(torch.randn(5, 3, 4))
     before = [b.clone() for b in norm.buffers()]
     with step.again():
-        norm(torch.randn(5, 3))
+        norm(torch.randn(5, 3, 4))
     step.end()
     assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
 
