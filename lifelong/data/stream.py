@@ -353,16 +353,17 @@ class WholePass(Sampler[tuple[int, Rows]]):
 
     def __init__(self, parts: Sequence[Images]) -> None:
         self.parts = parts
+        self.portions = [images.portions() for images in parts]
 
     def __len__(self) -> int:
-        return sum(len(images.portions()) for images in self.parts)
+        return sum(map(len, self.portions))
 
     def __iter__(self) -> Iterator[tuple[int, Rows]]:
         return begun_ahead(self._drawn(), lambda one: (one[0], self.parts[one[0]].begun(one[1])))
 
     def _drawn(self) -> Iterator[tuple[int, Rows]]:
-        for number, images in enumerate(self.parts):
-            for rows in images.portions():
+        for number, (images, portions) in enumerate(zip(self.parts, self.portions, strict=True)):
+            for rows in portions:
                 yield number, images.rows(rows)
 
 

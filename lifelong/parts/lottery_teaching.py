@@ -15,7 +15,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from lifelong.data import Batch, Images, Task, Visit, unlabeled
-from lifelong.data.task import NO_ROWS
+from lifelong.data.task import MANY, NO_ROWS
 from lifelong.data.unlabeled import Origin
 from lifelong.networks import Network, TwoBranchNetwork
 from lifelong.parts.distillation import distillation
@@ -189,8 +189,8 @@ def _viewed(pool: Images, taught: dict[str, Any]) -> Images:
     views.row, augment, views.transform = torch.arange(len(views)), pool.augment, None
     if augment is not None:
         generator = Generator().manual_seed(taught["seed"])
-        parts = [augment(x.float(), generator).to(x.dtype) for x in views.x.split(500)]
-        views.x = torch.cat(parts)
+        parts = views.x.split(MANY)  # on every device, as draws go by them
+        views.x = torch.cat([augment(x.float(), generator).to(x.dtype) for x in parts])
     return views
 
 

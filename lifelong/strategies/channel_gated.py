@@ -116,7 +116,7 @@ class ChannelGated(Strategy):
             return
         images = visit.task.val if len(visit.task.val) else visit.train
         self.eval()
-        rates = self._rates(images[rows] for rows in torch.arange(len(images)).split(500))
+        rates = self._rates(images[rows] for rows in images.portions())
         self.train()
         for number, rate in enumerate(rates):
             self.network.fix(number, rate > self.fix_above)

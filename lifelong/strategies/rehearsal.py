@@ -82,7 +82,7 @@ class Rehearsal(Strategy):
         scores = self(x, t).split([len(batch.y) for batch in batches])
         if before is not None:
             self._joins = not generators.drew(before)
-        if before is not None and not self._joins:
-            generators.put(before)
-            return {}
+            if not self._joins:
+                generators.put(before)
+                return {}
         return {id(batch.x): own for batch, own in zip(batches, scores, strict=True)}
