@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lifelong.networks import generators
+from lifelong.networks import generators, moving
 
 _cutting: list[bool] = [False]  # a stack
 Draws = tuple[generators.State, generators.State, generators.State]  # see _begin_draws
@@ -140,11 +140,10 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 @torch.no_grad()
-def average_statistics(network: nn.Module) -> None:
-    """Makes running statistics of norms the mean of those of the parts."""
+def average_statistics(moved: Iterable[nn.Module]) -> None:
+    """Makes running statistics of modules that moved theirs the mean of those of the parts."""
+    found = [tensor for _, _, tensor in moving.buffers(moved) if tensor.is_floating_point()]
     if world() > 1:
-        norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
-        found = [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
         _average(found)
 
 

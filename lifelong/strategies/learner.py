@@ -15,7 +15,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from lifelong.data import Batch, Fed
 from lifelong.networks import TaskNetwork
-from lifelong.networks.divided import average_gradients, average_statistics, divided
+from lifelong.networks.divided import average_gradients, average_statistics, divided, world
+from lifelong.networks.moving import Moving
 from lifelong.optim.flatness import Flatness
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.optim.several import Several
@@ -100,6 +101,7 @@ class Learner(Answering):
         self.held: HeldMask | None = None
         self._repeated: RepeatedStep | None = None  # the step, while its batch is passed
         self._parts: list[nn.Module] = []  # in which a step may leave traces
+        self._moving = Moving([])  # of the network, where several processes compute
         self._replayed = False  # whether the gradients of the step are in place already
         self._loss = torch.zeros(())
 
@@ -222,7 +224,7 @@ class Learner(Answering):
 
     def on_after_backward(self) -> None:
         average_gradients(self.parameters())
-        average_statistics(self.network)
+        average_statistics(self._moving.moved())
         if self.flatness is not None and self._repeated is not None:
             groups = self.optimizer.param_groups
             moved = [p for group in groups for p in group["params"] if p.grad is not None]
@@ -266,7 +268,8 @@ class Learner(Answering):
                 self._shelf.open()
             extend(self._optimizer, trained, self.groups)
         self._goes_on = False
-        self._parts = list(self.modules()) if self.flatness is not None else []
+        self._parts = list(self.modules())[1:] if self.flatness is not None else []
+        self._moving = Moving(self.network.modules() if world() > 1 else [])
         if self.held is not None:
             self.held.begin()
         if self.recorded is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from lifelong.data import Fed
-from lifelong.networks import generators
+from lifelong.networks import generators, moving
 from lifelong.parts.memory import Memory
 
 
@@ -16,11 +16,11 @@ class RepeatedStep:
     """Later passes draw what the first one drew, and leave no trace but gradients.
 
     What the first pass remembers (images in a memory, a posterior) is carried out when the step is
-    through, so that all passes find the same; running statistics of norms are those of the
-    first pass.
+    through, so that all passes find the same; what a forward moves (running statistics) is as
+    the first pass left it.
 
     Args:
-        parts: modules of the method whose step it is.
+        parts: of the method whose step it is, each module for itself.
         whole: its batch.
 
     Attributes:
@@ -43,7 +43,8 @@ class RepeatedStep:
         self.notes: list[Callable[[], object]] = []
         self.repeating = False
         self._memories = [each for each in parts if isinstance(each, Memory)]
-        self._norms = [each for each in parts if isinstance(each, nn.modules.batchnorm._NormBase)]
+        self._moving = moving.Moving(parts)
+        self._moved: list[nn.Module] | None = None  # in the first pass
         self._first = generators.state()
         for memory in self._memories:
             memory.waiting = self.notes
@@ -52,7 +53,9 @@ class RepeatedStep:
     def again(self) -> Iterator[None]:
         """Within, the batch is passed once more."""
         after, noted = generators.state(), len(self.notes)
-        buffers = [(b, b.clone()) for norm in self._norms for b in norm.buffers()]
+        if self._moved is None:
+            self._moved = self._moving.moved()
+        found = [(*place, place[-1].clone()) for place in moving.buffers(self._moved)]
         generators.put(self._first)
         self.repeating = True
         try:
@@ -61,8 +64,8 @@ class RepeatedStep:
             self.repeating = False
             generators.put(after)
             del self.notes[noted:]
-            for buffer, value in buffers:
-                buffer.copy_(value)
+            for module, name, buffer, value in found:
+                setattr(module, name, buffer.copy_(value))
 
     def end(self) -> None:
         """Carries out what the first pass noted."""

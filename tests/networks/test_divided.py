@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
 from lifelong.networks import divided
+from lifelong.networks.moving import Moving
 
 SIZE = 5  # images: three for one process, two for the other
 
@@ -66,16 +67,42 @@ def test_what_does_not_draw_leaves_the_draws_as_they_are_in_one_process(
     assert {after(noise, by, rank)[0] for rank in (0, 1, None)} == {after(noise, by)[0]}
 
 
-@pytest.mark.parametrize(
-    "norm", [nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True)]
-)
+class Means(nn.Module):
+    """Running means of its own, written to or made anew."""
+
+    def __init__(self, anew: bool) -> None:
+        super().__init__()
+        self.anew = anew
+        self.register_buffer("running_mean", torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean = 0.9 * self.running_mean + 0.1 * x.mean((0, 2)).detach()
+        if self.anew:
+            self.running_mean = mean
+        else:
+            self.running_mean.copy_(mean)
+        return x - self.running_mean[:, None]
+
+
+NORMS: list[nn.Module] = [
+    nn.BatchNorm1d(3),
+    nn.InstanceNorm1d(3, track_running_stats=True),
+    Means(False),
+    Means(True),
+]
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_running_statistics_are_the_mean_of_all_parts(
     norm: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those of the other process are zeros here."""
+    still = nn.BatchNorm1d(3)
+    moving = Moving(nn.Sequential(norm, still).modules())
     norm(torch.randn(5, 3, 4))
     own = norm.get_buffer("running_mean").clone()
     monkeypatch.setattr(divided, "world", lambda: 2)
     monkeypatch.setattr(dist, "all_reduce", lambda total: None)
-    divided.average_statistics(norm)
+    divided.average_statistics(moving.moved())
     assert torch.equal(norm.get_buffer("running_mean"), own / 2)
+    assert torch.equal(still.running_var, torch.ones(3))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lifelong import AGEM, DERPP, ER, SAM, CFlat, Flatness, MultiHead, Network, by_class, mlp
 from lifelong.data import Batch, Fed
@@ -146,9 +146,29 @@ def test_a_rule_that_changes_nothing_leaves_memory_and_weights_as_without() -> N
         assert torch.equal(a, b)
 
 
-@pytest.mark.parametrize(
-    "norm", [nn.BatchNorm1d(3), nn.InstanceNorm1d(3, track_running_stats=True)]
-)
+class Counts(nn.Module):
+    """Counts its batches and keeps the last one's mean, made anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros(()))
+        self.register_buffer("mean", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.count += 1
+        self.mean = x.mean().detach()
+        return x
+
+
+NORMS: list[nn.Module] = [
+    nn.BatchNorm1d(3),
+    nn.InstanceNorm1d(3, track_running_stats=True),
+    Counts(),
+    nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3)),
+]
+
+
+@pytest.mark.parametrize("norm", NORMS)
 def test_running_statistics_are_of_the_first_pass_alone(norm: nn.Module) -> None:
     rows = torch.zeros(2).long()
     step = RepeatedStep([norm], Fed(Batch(torch.zeros(2, 1), rows, rows, rows), {}))
