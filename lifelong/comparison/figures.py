@@ -151,7 +151,7 @@ def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
 
 
 def _numbered(axes: Axes, mean: Matrix, visits: Sequence[int]) -> None:
-    if mean.shape[1] <= 6:
+    if mean.shape[1] <= 6 and mean.shape[0] <= 12:
         for row, column in zip(*np.nonzero(~np.isnan(mean)), strict=True):
             value = 100 * mean[row, column]
             axes.text(

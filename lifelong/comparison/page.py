@@ -31,11 +31,11 @@ h1{font-size:1.5rem;margin:.5rem 0}h2{font-size:1.1rem;margin:2.5rem 0 .5rem;ove
 p,figcaption{color:var(--soft);font-size:.9rem}
 input{font:inherit;width:100%;max-width:24rem;padding:.4rem .6rem;border:1px solid var(--line);
 border-radius:.4rem;background:var(--box);color:var(--ink)}
-.wide{overflow-x:auto;margin:.6rem 0}
+.wide{margin:.6rem 0}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 th,td{padding:.3rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}
 th:first-child,td:first-child{text-align:left;position:sticky;left:0;background:var(--page);
-max-width:60vw;white-space:normal;overflow-wrap:anywhere;min-width:9rem}
+max-width:60vw;white-space:normal;overflow-wrap:anywhere;min-width:9rem}th:first-child{z-index:2}
 th{white-space:normal;vertical-align:bottom}th.words,td.words{text-align:left}
 td small{display:block;color:var(--soft);font-size:.75rem}
 th button{all:unset;cursor:pointer;font-weight:600}

@@ -27,6 +27,7 @@ from lifelong.storage.results import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
 WIDEST = 9  # inches of many tasks side by side
+TALLEST = 8.0  # and of many visits one above the other
 
 
 def figures(results: Results) -> dict[str, Figure]:
@@ -60,9 +61,10 @@ def accuracy_matrix(results: Results) -> Figure:
     matrix = matrix[shown]
     rows, columns = matrix.shape
     size = min(0.55, WIDEST / max(columns, 1))
-    figure, axes = single(1.8 + size * columns, 1.5 + max(size * rows, min(0.25 * rows, 2)))
+    height = max(min(size * rows, TALLEST), min(0.25 * rows, 2))
+    figure, axes = single(1.8 + size * columns, 1.5 + height)
     picture = axes.imshow(100 * matrix, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-    if columns <= 20:
+    if columns <= 20 and height >= 0.17 * rows:
         for row, column in zip(*np.nonzero(~np.isnan(matrix)), strict=True):
             value = 100 * matrix[row, column]
             colour = "white" if value < 60 else "black"
@@ -151,19 +153,24 @@ def forgetting_by_task(results: Results) -> Figure:
     axes.set_xticks(ticks, [str(tasks[tick] + 1) for tick in ticks])
     axes.margins(y=0.12)
     axes.set(xlabel="task", ylabel="forgetting, %")
+    axes.set_ylim(top=max(axes.get_ylim()[1], 1))  # rounding is no forgetting
     return figure
 
 
 def validation_curves(results: Results) -> Figure:
     """Validation accuracy of each task while it is learned."""
     figure, axes = single(7, 3.4)
+    named = set()
     for key, curve in results["validation"].items():
-        visit, _, round_number = key.partition(".")
         if curve.get("epochs"):
-            task = results["visits"][int(visit) - 1]
-            label = f"task {task}" if round_number == "1" else None
+            task = results["visits"][int(key.partition(".")[0]) - 1]
+            label = None if task in named else f"task {task}"
+            named.add(task)
             values = 100 * np.array(curve["accuracy"])
-            axes.plot(curve["epochs"], values, color=hue(task - 1), lw=1.1, label=label)
+            alone = "." if len(values) == 1 else None
+            axes.plot(
+                curve["epochs"], values, color=hue(task - 1), lw=1.1, marker=alone, label=label
+            )
     axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
     if len(results["tasks"]) <= 10:
         legend(axes)

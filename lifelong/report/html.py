@@ -10,6 +10,8 @@ THEME = """
 --link:#1f6fb4}
 @media(prefers-color-scheme:dark){:root{--ink:#e6e9ed;--soft:#a3adb8;--line:#3a424c;--page:#171b21;
 --box:#20262e;--link:#7db7ec}}
+.wide{overflow:auto;max-height:44rem}@media print{.wide{max-height:none}}
+.wide th{position:sticky;top:0;z-index:1;background:var(--page)}
 """
 
 

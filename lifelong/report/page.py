@@ -68,7 +68,7 @@ figure{margin:1rem 0}img{max-width:100%;height:auto;background:#fff;border-radiu
 figcaption{font-size:.9rem;color:var(--soft)}
 table{border-collapse:collapse;font-size:.9rem}td,th{padding:.2rem .7rem;text-align:right}
 th{border-bottom:2px solid var(--line)}td:first-child,th:first-child{text-align:left}
-.wide{overflow-x:auto}pre{background:var(--box);padding:1rem;overflow-x:auto;font-size:.8rem}
+pre{background:var(--box);padding:1rem;overflow-x:auto;font-size:.8rem}
 """
 
 

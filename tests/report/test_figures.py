@@ -106,3 +106,21 @@ def test_a_figure_of_many_tasks_is_no_wider_than_a_page() -> None:
         width, height = draw(long).get_size_inches()
         assert width <= 11
         assert height >= 2
+
+
+def test_figures_of_many_visits_of_few_tasks_fit_a_page() -> None:
+    visits = [1, 2] * 60
+    curve = {"epochs": [1], "accuracy": [0.5]}
+    long = {
+        **RESULTS, "visits": visits, "accuracy": [[0.5, 0.5 + 1e-17]] * 120,
+        "validation": {f"{visit}.1": curve for visit in range(1, 121)},
+    }  # fmt: skip
+    matrix = accuracy_matrix(long)
+    assert matrix.get_size_inches()[1] <= 10
+    assert not matrix.axes[0].texts  # no place for numbers
+    curves_of_both = validation_curves(long).axes[0]
+    assert [text.get_text() for text in curves_of_both.get_legend().get_texts()] == [
+        "task 1", "task 2"
+    ]  # fmt: skip
+    assert {line.get_marker() for line in curves_of_both.lines} == {"."}  # a point has no line
+    assert forgetting_by_task(long).axes[0].get_ylim()[1] >= 1
