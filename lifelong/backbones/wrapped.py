@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Self
 
@@ -148,14 +147,3 @@ class Module(Wrapped):
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
         super().__init__(made, shape, fixed, freeze, blocks, cache, lora, lora_alpha, prompts)
-
-
-def digest_of(module: nn.Module) -> int:
-    """Of a module's structure and its weights."""
-    value = zlib.crc32(repr(module).encode())
-    for name, tensor in module.state_dict().items():
-        value = zlib.crc32(name.encode(), value)
-        if torch.is_tensor(tensor):
-            content = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-            value = zlib.crc32(content.numpy().tobytes(), value)
-    return value

@@ -19,6 +19,7 @@ from lifelong.data.stored import Place, begun_ahead
 from lifelong.data.task import NO_CHANCE, Batch, Images, Rows, Task
 from lifelong.data.transforms import Transform
 from lifelong.data.visit import Visit
+from lifelong.storage.identity import identity
 
 MOST_VISITS = 100_000  # of a stream
 MOST_AT_A_TIME, SMALL = 32, 1 << 22  # batches that are served in a list, and bytes of them
@@ -144,6 +145,20 @@ class TaskStream(LightningDataModule):
             for part in (task.train, task.val, task.test):
                 value = part.checksum(value)
         return value
+
+    def identity(self) -> int:
+        """Of all that decides what a method is given: images, transforms, order, batches.
+
+        Its name and where its images are do not count.
+        """
+        splits = [part for task in self.tasks for part in (task.train, task.val, task.test)]
+        return identity(
+            [(task.index, task.name, task.classes, task.class_names) for task in self.tasks],
+            [(p.scale, p.shift, p.dtype, p.transform, p.augment, p.features) for p in splits],
+            [visit.task.index for visit in self.visits],
+            [self.batch_size, self.seed, self.drop_last, self.blurry, self.online],
+            start=self.checksum(),
+        )
 
     def measure_on_validation(self) -> None:
         """Measures on the validation images, to choose options by; test images are let go.

@@ -13,9 +13,9 @@ from typing import Any
 from torch import nn
 
 from lifelong.backbones import Wrapped
-from lifelong.backbones.wrapped import digest_of
 from lifelong.data import TaskStream
 from lifelong.data.transforms import Transform
+from lifelong.storage.identity import identity
 
 _objects: dict[tuple[str, int], Any] = {}
 
@@ -23,7 +23,7 @@ _objects: dict[tuple[str, int], Any] = {}
 def keep(kind: str, value: TaskStream | nn.Module, digest: int | None = None) -> int:
     """Makes an object known to this process; gives its digest, or that under which it is kept."""
     if digest is None:
-        digest = value.checksum() if isinstance(value, TaskStream) else digest_of(value)
+        digest = value.identity() if isinstance(value, TaskStream) else identity(value)
     _objects[kind, digest] = value
     return digest
 

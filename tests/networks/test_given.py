@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -50,7 +52,7 @@ def test_a_module_is_a_body_whose_features_are_flat() -> None:
 def test_a_stream_comes_as_a_copy_over_the_same_pixels() -> None:
     stream = TaskStream([toy_task(0)], name="toy", batch_size=5)
     digest = keep("data", stream)
-    assert digest == stream.checksum()
+    assert digest == stream.identity()
     copy = given("data", digest, (2, 6, 6), Pad(1), Pad(2))
     assert copy is not stream
     assert copy.tasks[0].train.x is stream.tasks[0].train.x
@@ -63,3 +65,23 @@ def test_a_stream_comes_as_a_copy_over_the_same_pixels() -> None:
 def test_what_another_process_was_given_is_asked_for_again() -> None:
     with pytest.raises(ValueError, match=r"data: .* call lifelong.learn\(..., data=<it>\) again"):
         given("data", -1, (2, 6, 6))
+
+
+def test_streams_are_told_apart_by_all_that_decides_what_is_served() -> None:
+    def made(**options: Any) -> int:
+        torch.manual_seed(0)
+        tasks = [toy_task(0), toy_task(1)]
+        return keep("data", TaskStream(tasks, **({"batch_size": 5} | options)))
+
+    plain = made()
+    assert made() == made(images_on="host") == plain
+    others = [
+        made(batch_size=4), made(drop_last=True), made(order=[2, 1]), made(blurry=0.2),
+        made(shuffle_seed=3), made(repeat=2), made(online=True), made(test_transform=Pad(1)),
+        made(train_transform=Pad(1)), made(train_transform=Pad(2)), made(labels="shared"),
+    ]  # fmt: skip
+    assert len({plain, *others}) == len(others) + 1
+    torch.manual_seed(0)
+    scaled = [toy_task(0), toy_task(1)]
+    scaled[1].test.scale = scaled[1].test.scale * 2
+    assert keep("data", TaskStream(scaled, batch_size=5)) != plain

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from lifelong.backbones import Wrapped
 from lifelong.training import assembly
+from lifelong.training.features import ASKED
 from tests.conftest import execute, results_of
 
 BODY = [
@@ -24,7 +26,7 @@ BODY = [
 def test_a_run_on_kept_features_is_that_on_images(
     tmp_path: Path, strategy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The body is asked for no image of the stream twice, and for none where features are kept."""
+    """The body is asked for each image once, and for a few where features are kept."""
     options = [*BODY, f"strategy={strategy}", f"paths.data_dir={tmp_path}"]
     assert execute(tmp_path / "images", *options) == 0
     expected = results_of(tmp_path / "images")["accuracy"]
@@ -45,8 +47,8 @@ def test_a_run_on_kept_features_is_that_on_images(
     files = list((tmp_path / ".cache").glob("features-*.npy"))
     images = sum(len(np.load(file)) for file in files)
     assert len(files) == 6
-    assert counts[0] - counts[1] == images
-    assert strategy == "er" or counts[1] == 0  # a memory has pixels
+    assert counts[0] - counts[1] == images - 6 * ASKED
+    assert strategy == "er" or counts[1] == 6 * ASKED  # a memory has pixels
 
 
 def test_they_are_computed_where_the_run_is(
@@ -70,6 +72,50 @@ def test_other_weights_are_other_features(tmp_path: Path) -> None:
     for number, seed in enumerate((1, 2, 1)):
         assert execute(tmp_path / str(number), *options, f"seeds.init={seed}") == 0
     assert len(list((tmp_path / ".cache").glob("features-*.npy"))) == 12
+
+
+def test_another_forward_over_the_same_weights_has_other_features(tmp_path: Path) -> None:
+    """Also where nothing that can be told of the body is another."""
+    options = [
+        *BODY[:-3], "backbone=module", "backbone.fixed=true", "backbone.cache=true",
+        "strategy=finetune", "backbone.module._target_=tests.training.test_features.Pooled",
+        f"paths.data_dir={tmp_path}",
+    ]  # fmt: skip
+    found = []
+    for how in ("mean", "max", "mean"):
+        assert execute(tmp_path / str(len(found)), *options, f"+backbone.module.how={how}") == 0
+        found.append(results_of(tmp_path / str(len(found)))["accuracy"])
+    assert found[0] == found[2] != found[1]
+    assert len(list((tmp_path / ".cache").glob("features-*.npy"))) == 12
+    Pooled.sign = -1
+    try:
+        assert execute(tmp_path / "edited", *options, "+backbone.module.how=mean") == 0
+    finally:
+        Pooled.sign = 1
+    assert results_of(tmp_path / "edited")["accuracy"] != found[0]
+
+
+class Pooled(nn.Module):
+    """Of rows, by a word that its text does not show; `sign` stands for an edited source."""
+
+    sign = 1
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.sign * (x.mean(2) if self.how == "mean" else x.amax(2)).flatten(1)
+
+
+@pytest.mark.parametrize("augment", ["none", "pad"])
+def test_transforms_are_known_again(tmp_path: Path, augment: str) -> None:
+    options = [*BODY, "strategy=finetune", "backbone.cache=true", f"paths.data_dir={tmp_path}"]
+    side = 8 if augment == "none" else 12
+    options += [f"augment={augment}", "epochs=1", f"backbone.shape=[1,{side},{side}]"]
+    for number in range(2):
+        assert execute(tmp_path / str(number), *options) == 0
+    assert len(list((tmp_path / ".cache").glob("features-*.npy"))) == 6
 
 
 @pytest.mark.parametrize(
