@@ -85,13 +85,18 @@ def adapted(module: nn.Module, rank: int, alpha: float | None = None) -> nn.Modu
     return fixed(module)
 
 
-def fixed(module: nn.Module) -> nn.Module:
-    """A module whose weights are buffers, but for what is `Learned`."""
+def fixed(module: nn.Module, whole: bool = True) -> nn.Module:
+    """A module some of whose weights are buffers, so that nothing that trains weights finds them.
+
+    Args:
+        module: is changed.
+        whole: all weights but those of what is `Learned`; else those that ask for no gradient.
+    """
     for part in module.modules():
-        own = [] if isinstance(part, Learned) else list(part.named_parameters(recurse=False))
-        for name, p in own:
-            delattr(part, name)
-            part.register_buffer(name, p.detach())
+        for name, p in list(part.named_parameters(recurse=False)):
+            if not isinstance(part, Learned) if whole else not p.requires_grad:
+                delattr(part, name)
+                part.register_buffer(name, p.detach())
     return module
 
 

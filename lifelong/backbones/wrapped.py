@@ -9,9 +9,9 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from lifelong.backbones import low_rank
 from lifelong.backbones.backbone import Body
 from lifelong.backbones.blocks import found
-from lifelong.backbones.low_rank import adapted
 from lifelong.backbones.prompts import prompted
 from lifelong.backbones.unit import Unit
 
@@ -20,7 +20,8 @@ class Wrapped(Body):
     """A module as a body: what it gives is made flat.
 
     Args:
-        module: from images (b, c, h, w) to features, of any shape.
+        module: from images (b, c, h, w) to features, of any shape. Weights of it that ask for no
+            gradient are never trained, whatever the method: they become buffers.
         shape: of an image, (c, h, w).
         fixed: whether it keeps its weights, and the statistics of its batch-norm, for ever.
         freeze: so many of its first blocks do.
@@ -62,10 +63,11 @@ class Wrapped(Body):
                 f"backbone.lora={lora}, backbone.prompts={prompts}: are trained, and "
                 "backbone.fixed=true trains nothing of the body; give either"
             )
+        module = low_rank.fixed(module, whole=False)
         if prompts:
             module = prompted(module, list(blocks or found(module)), shape, prompts)
         if lora or lora_alpha is not None:
-            module = adapted(module, lora, lora_alpha)
+            module = low_rank.adapted(module, lora, lora_alpha)
         if cache and not fixed:
             raise ValueError(
                 "backbone.cache=true: features that are kept are those of a body that keeps its "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 Mark = tuple[tuple[int, int], ...]
@@ -46,6 +48,23 @@ def buffers(modules: Iterable[nn.Module]) -> list[tuple[nn.Module, str, Tensor]]
         for each in modules
         for name, tensor in each.named_buffers(recurse=False)
     ]
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Within, forwards may move buffers; after it they are as before."""
+    found = [(*place, place[-1].clone()) for place in buffers(module.modules())]
+    try:
+        yield
+    finally:
+        put_back(found)
+
+
+@torch.no_grad()
+def put_back(found: Iterable[tuple[nn.Module, str, Tensor, Tensor]]) -> None:
+    """Gives buffers their place and the values that they had."""
+    for module, name, buffer, value in found:
+        setattr(module, name, buffer.copy_(value))
 
 
 def _mark(module: nn.Module) -> Mark:

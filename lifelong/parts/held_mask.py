@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from lifelong.parts.ticket import load_ticket
 class HeldMask:
     """Weights of a network's body that are removed for good.
 
-    Their gradients are zero in every step, and they themselves behind it; so no optimizer moves
-    them, nor does weight decay, momentum, or what a method does to gradients.
+    Their gradients are zero wherever they are asked for, and they themselves behind every step;
+    so no optimizer moves them, nor does weight decay, momentum, or what a method does to
+    gradients.
 
     Args:
         network: whose body has the kernels of the mask.
@@ -50,7 +52,13 @@ class HeldMask:
             if p is None or p.shape != flags.shape:
                 raise ValueError(f"mask={file}: belongs to another network; body.{name} differs")
             self.removed[p] = ~flags
+            if p.requires_grad:
+                p.register_hook(partial(self._held, p))
         self.begin()
+
+    def _held(self, p: nn.Parameter, gradient: Tensor) -> Tensor:
+        """So the network is the sparse one for all that asks for gradients, step or not."""
+        return gradient.masked_fill(self.removed[p], 0.0)
 
     def begin(self) -> None:
         """Removes the weights, where they are now."""

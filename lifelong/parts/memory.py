@@ -75,6 +75,8 @@ class Memory(nn.Module):
         self._alike = True  # whether all tasks have the same mean and deviation
         self._kept: Images | None = None  # the images in the slots
         self.waiting: list[Callable[[], object]] | None = None
+        self._pairs: dict[int, tuple[int, int]] | None = None  # task and row of each filled slot
+        self._held = set[tuple[int, int]]()  # the same together
 
     def begin_task(self, visit: Visit) -> None:
         """Called before the images of a visit are offered; also when a stopped run goes on."""
@@ -97,6 +99,20 @@ class Memory(nn.Module):
     def places(self, batch: Batch) -> Sequence[int | None]:
         """The slot of each image of a batch, None for those that are not kept."""
         raise NotImplementedError
+
+    def new(self, batch: Batch) -> list[bool]:
+        """Of each image of a batch, whether it is in no slot, and no earlier place of the batch."""
+        if self._pairs is None:
+            filled = (self.tasks != EMPTY).nonzero()[:, 0].tolist()
+            pairs = zip(self.tasks[filled].tolist(), self.rows[filled].tolist(), strict=True)
+            self._pairs = dict(zip(filled, pairs, strict=True))
+            self._held = set(self._pairs.values())
+        met = set[tuple[int, int]]()
+        found = []
+        for pair in zip(batch.t.tolist(), batch.row.tolist(), strict=True):
+            found.append(pair not in self._held and pair not in met)
+            met.add(pair)
+        return found
 
     def add(self, batch: Batch, **extras: Tensor) -> None:
         """Offers the images of a training batch; some replace others.
@@ -142,7 +158,7 @@ class Memory(nn.Module):
         without: int | None = None,
         augment: bool = True,
     ) -> tuple[Batch, dict[str, Tensor]]:
-        """Distinct images at random, and what is kept beside them; fewer where there are fewer.
+        """Images of random slots, each once, and what is beside them; fewer where there are fewer.
 
         Args:
             number: of images; None for all, in the order of the slots.
@@ -185,6 +201,12 @@ class Memory(nn.Module):
 
     def _put(self, slots: Tensor, tasks: Tensor, rows: Tensor) -> None:
         self.tasks[slots], self.rows[slots] = tasks, rows
+        if self._pairs is not None:
+            pairs = zip(tasks.tolist(), rows.tolist(), strict=True)
+            now = dict(zip(slots.tolist(), pairs, strict=True))
+            self._held -= {self._pairs[slot] for slot in now if slot in self._pairs}
+            self._held |= set(now.values())
+            self._pairs.update(now)
         if self._kept is not None:
             self._fill(slots)
 
@@ -236,11 +258,14 @@ class Memory(nn.Module):
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.seen, self.extras = state["seen"], dict(state["extras"])
-        self.tasks, self.rows, self._kept = state["tasks"].clone(), state["rows"].clone(), None
+        self.tasks, self.rows = state["tasks"].clone(), state["rows"].clone()
+        self._kept = self._pairs = None
 
 
 class Reservoir(Memory):
     """A uniform sample of the images of the stream, of fixed size (Vitter 1985).
+
+    An image counts as often as it is trained on: after several epochs it may be in several slots.
 
     Args:
         size: images kept.
@@ -279,7 +304,7 @@ class Reservoir(Memory):
 
 
 class RingBuffer(Memory):
-    """The latest images of every class of every task.
+    """The latest images of every class of every task, each image once.
 
     Args:
         per_class: images kept of a class.
@@ -311,8 +336,11 @@ class RingBuffer(Memory):
             self.grow(len(task.classes) * self.per_class)
 
     def places(self, batch: Batch) -> Sequence[int | None]:
-        slots = []
-        for task, label in self.labels(batch):
+        slots: list[int | None] = []
+        for (task, label), new in zip(self.labels(batch), self.new(batch), strict=True):
+            if not new:
+                slots.append(None)
+                continue
             turn = self.offered[task][label] % self.per_class
             slots.append(self._first[task] + label * self.per_class + turn)
             self.offered[task][label] += 1
@@ -363,16 +391,20 @@ class Balanced(Memory):
         self.classes[task.index] = task.classes
 
     def places(self, batch: Batch) -> Sequence[int | None]:
-        return [self._place(self.classes[task][label]) for task, label in self.labels(batch)]
+        return [
+            self._place(self.classes[task][label]) if new else None
+            for (task, label), new in zip(self.labels(batch), self.new(batch), strict=True)
+        ]
 
     def _place(self, number: int) -> int | None:
         met, sizes = self.numbers.unique(return_counts=True)
         counts: dict[int, int] = dict(zip(met.tolist(), sizes.tolist(), strict=True))
         free = counts.pop(EMPTY, 0)
         own = counts.get(number, 0)
+        share = max(self.size // len(counts.keys() | {number}), 1)
         if free:
             slot = self.size - free
-        elif own >= self.size // len(counts.keys() | {number}) or own >= max(counts.values()):
+        elif own >= share or own >= max(counts.values()):
             return None
         else:
             largest = max(counts, key=lambda n: counts[n])

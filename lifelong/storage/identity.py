@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from functools import partial
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -74,23 +75,27 @@ class _Walk:
             self.sum = zlib.crc32(content.view(torch.uint8).numpy().data, self.sum)
 
 
+def _of_function(value: FunctionType) -> list[Any]:
+    cells = [cell.cell_contents for cell in value.__closure__ or ()]
+    return [value.__module__, value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+
+
+_HOLD: list[tuple[tuple[type, ...], Callable[[Any], list[Any]]]] = [
+    ((dict,), lambda value: [part for pair in value.items() for part in pair]),
+    ((set, frozenset), lambda value: sorted(value, key=repr)),
+    ((list, tuple), list),
+    ((partial,), lambda value: [value.func, value.args, value.keywords]),
+    ((MethodType,), lambda value: [value.__func__, value.__self__]),
+    ((FunctionType,), _of_function),
+    ((CodeType,), lambda value: [value.co_code, value.co_names, value.co_consts]),
+]
+
+
 def _parts(value: Any) -> list[Any] | None:
     """What an object holds; None for one that is told by its text."""
-    if isinstance(value, dict):
-        return [part for pair in value.items() for part in pair]
-    if isinstance(value, set | frozenset):
-        return sorted(value, key=repr)
-    if isinstance(value, list | tuple):
-        return list(value)
-    if isinstance(value, partial):
-        return [value.func, value.args, value.keywords]
-    if isinstance(value, MethodType):
-        return [value.__func__, value.__self__]
-    if isinstance(value, FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [value.__module__, value.__code__, value.__defaults__, value.__kwdefaults__, cells]
-    if isinstance(value, CodeType):
-        return [value.co_code, value.co_names, value.co_consts]
+    for kinds, parts in _HOLD:
+        if isinstance(value, kinds):
+            return parts(value)
     attributes = getattr(value, "__dict__", None)
     if attributes is None:
         return None

@@ -80,19 +80,21 @@ class AGEM(Rehearsal):
         self._reference: list[Tensor | None] | None = None
 
     def training_loss(self, batch: Batch) -> Tensor:
-        if not self.first_pass:  # the reference is that at the weights themselves
-            return super().training_loss(batch)
+        self._reference = self.once(lambda: self._on_memory(batch))
+        return super().training_loss(batch)
+
+    def _on_memory(self, batch: Batch) -> list[Tensor | None] | None:
+        """The gradient on images of the memory, at the weights themselves; none without any."""
         old, _ = self.memory.sample(len(batch.y), without=self.current, augment=self.augment_memory)
         self.memory.add(batch)
-        self._reference = None
         if self.authors:
             with torch.no_grad():
                 self(batch.x, batch.t)
-        if len(old.y):
-            with undivided():
-                loss = F.cross_entropy(self(old.x, old.t), old.y)
-            self._reference = list(torch.autograd.grad(loss, self._trained(), allow_unused=True))
-        return super().training_loss(batch)
+        if not len(old.y):
+            return None
+        with undivided():
+            loss = F.cross_entropy(self(old.x, old.t), old.y)
+        return list(torch.autograd.grad(loss, self._trained(), allow_unused=True))
 
     def _trained(self) -> list[torch.nn.Parameter]:
         return [p for p in self.network.parameters() if p.requires_grad]

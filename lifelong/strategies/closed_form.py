@@ -84,7 +84,10 @@ class ClosedForm(Strategy):
     def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
         if not self.numbers:  # nothing is known yet
             return super().predict(x, t)
-        return self.answer_by_class(self.scores(self.network.body(x)), self.numbers, t)
+        features = self.network.body(x)
+        with torch.autocast(features.device.type, enabled=False):  # as `learn` computes
+            scores = self.scores(features.to(torch.promote_types(features.dtype, torch.float32)))
+        return self.answer_by_class(scores, self.numbers, t)
 
     def supports_class_incremental(self) -> bool:
         return True

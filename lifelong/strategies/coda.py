@@ -64,10 +64,11 @@ class CODA(Prompting):
                 f"strategy.components={components} is 1 or more, strategy.length={length} an even "
                 f"number, strategy.orthogonality={orthogonality} not negative"
             )
-        if not prompted or not set(prompted) <= set(range(len(self.blocks))):
+        wrong = set(prompted) - set(range(len(self.blocks)))
+        if not prompted or wrong or len(set(prompted)) < len(prompted):
             raise ValueError(
                 f"strategy.prompted={list(prompted)}: the body has blocks 0 to "
-                f"{len(self.blocks) - 1}; give some of them"
+                f"{len(self.blocks) - 1}; give some of them, each once"
             )
         self.components, self.length = components, length
         self.blocks_prompted, self.orthogonality = tuple(prompted), orthogonality

@@ -75,10 +75,13 @@ class GEM(Rehearsal):
         self._references: list[Tensor] = []  # gradient on the memory of each earlier task
 
     def training_loss(self, batch: Batch) -> Tensor:
-        if not self.first_pass:  # the references are those at the weights themselves
-            return super().training_loss(batch)
+        self._references = self.once(lambda: self._on_memory(batch))
+        return super().training_loss(batch)
+
+    def _on_memory(self, batch: Batch) -> list[Tensor]:
+        """The gradient on the images of each earlier task, at the weights themselves."""
         self.memory.add(batch)
-        self._references = []
+        found = []
         for task in self.classes:
             if task == self.current:
                 continue
@@ -86,8 +89,8 @@ class GEM(Rehearsal):
             if len(old.y):
                 with undivided():
                     loss = F.cross_entropy(self(old.x, old.t), old.y)
-                self._references.append(self._flat(loss))
-        return super().training_loss(batch)
+                found.append(self._flat(loss))
+        return found
 
     def _flat(self, loss: Tensor) -> Tensor:
         params = self._trained()

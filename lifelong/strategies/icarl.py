@@ -10,7 +10,7 @@ mirror images.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Images, Visit
+from lifelong.data import Batch, Images, Task, Visit
 from lifelong.measures import Prediction
 from lifelong.networks import IncrementalHead, Network
 from lifelong.optim.schedules import Schedule, constant
@@ -37,6 +37,8 @@ class ICaRL(Strategy):
         optimizer: see `Strategy`.
         schedule: see `Strategy`.
         memory: K, exemplars of all classes together.
+
+    While a task is trained (validation, tests inside a visit) the sigmoids answer.
 
     Raises:
         ValueError: a network with other heads, no memory.
@@ -80,7 +82,16 @@ class ICaRL(Strategy):
         self.teacher: Network | None = None  # the network before the task
         self.means = torch.zeros(0, network.body.features)  # of normalised features, (c, f)
         self.numbers: list[int] = []  # their class numbers
+        self.learning = True  # a task: then the sigmoids answer, as means are of the task before
         self._val: dict[int, Images] = {}  # of the seen tasks
+
+    def check(self, tasks: Sequence[Task]) -> None:
+        classes = {number for task in tasks for number in task.classes}
+        if self.size < len(classes):
+            raise ValueError(
+                f"strategy.memory={self.size}: the stream has {len(classes)} classes, and an "
+                "exemplar of each is needed; give that many or more"
+            )
 
     def begin_task(self, visit: Visit) -> None:
         if self.classes:
@@ -88,6 +99,7 @@ class ICaRL(Strategy):
         super().begin_task(visit)
         self.kept.begin_task(visit)
         self._val[visit.task.index] = visit.task.val
+        self.learning = True
 
     def rounds(self, visit: Visit) -> Rounds:
         val = Images.joined(list(self._val.values()))
@@ -118,12 +130,13 @@ class ICaRL(Strategy):
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         super().end_task(visit, loader)
         self.eval()
-        per_class = max(self.size // len(head_of(self.network).numbers), 1)
+        per_class = self.size // len(head_of(self.network).numbers)
         if visit.task.index not in self._kept_tasks():
             choice = ExemplarChoice("herding", per_class)
             rows = choice.rows(visit.task, lambda images: features_of(self.network, images))
             self.kept.shrink(per_class).keep(visit.task, rows)
         self._take_means()
+        self.learning = False
         self.train()
 
     def _take_means(self) -> None:
@@ -137,19 +150,20 @@ class ICaRL(Strategy):
         self.numbers, self.means = list(found), torch.stack(list(found.values()))
 
     def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
-        if not self.numbers:
+        if self.learning:
             return super().predict(x, t)
         features = F.normalize(self.network.body(x))
         scores = -0.5 * torch.cdist(features, self.means.to(features)).square()
         return self.answer_by_class(scores, self.numbers, t)
 
     def get_extra_state(self) -> dict[str, Any]:
-        own = {"means": self.means, "numbers": self.numbers}
+        own = {"means": self.means, "numbers": self.numbers, "learning": self.learning}
         return {**super().get_extra_state(), **own}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         super().set_extra_state(state)
         self.means, self.numbers = state["means"], list(state["numbers"])
+        self.learning = state.get("learning", False)
 
 
 def head_of(network: Network) -> IncrementalHead:

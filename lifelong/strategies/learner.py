@@ -32,7 +32,7 @@ from lifelong.optim.task_optimizer import (
 from lifelong.parts.held_mask import HeldMask
 from lifelong.strategies.answering import Answering
 from lifelong.strategies.recorded import RecordedSteps
-from lifelong.strategies.repeated import RepeatedStep
+from lifelong.strategies.repeated import RepeatedStep, T
 
 # Lightning's hooks of a batch: a method that has one of its own is handed batch after batch.
 OF_A_BATCH = (
@@ -179,6 +179,13 @@ class Learner(Answering):
     def first_pass(self) -> bool:
         """Whether a step passes its batch for the first time, see `flatness`."""
         return self._repeated is None or not self._repeated.repeating
+
+    def once(self, compute: Callable[[], T]) -> T:
+        """What a step computes in its first pass alone, see `flatness`: later ones are given it.
+
+        Draws after it are those after it in the first pass.
+        """
+        return compute() if self._repeated is None else self._repeated.once(compute)
 
     def note(self, action: Callable[[], object]) -> None:
         """Carries out what a step remembers beside gradients, once whatever the passes of a step.

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.func import functional_call
 
 from lifelong.data import Batch
-from lifelong.networks import TaskNetwork
+from lifelong.networks import TaskNetwork, generators, moving
 from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.er import ER, EROptions
@@ -61,29 +61,42 @@ class MIR(ER):
         self.candidates = candidates
 
     def rehearsed(self, batch: Batch) -> Batch:
+        return self.once(lambda: self._chosen(batch))
+
+    def _chosen(self, batch: Batch) -> Batch:
         some = self.drawn(max(self.candidates, len(batch.y)))
         if len(some.y) <= len(batch.y):
             return some
-        raised = self.after_a_step(batch, some) - self.losses(some)
+        with moving.untouched(self.network):
+            raised = self.raised(batch, some)
         rows = raised.topk(len(batch.y)).indices
         here = rows.cpu()
         return Batch(some.x[rows], some.y[rows], some.t[here], some.row[here])
 
-    @torch.no_grad()
-    def losses(self, batch: Batch) -> Tensor:
-        """Cross-entropy of each image, (b,)."""
-        return F.cross_entropy(self(batch.x, batch.t), batch.y, reduction="none")
+    def raised(self, batch: Batch, asked: Batch) -> Tensor:
+        """By how much a step on `batch` raises the loss of each image of `asked`, (b,).
 
-    def after_a_step(self, batch: Batch, asked: Batch) -> Tensor:
-        """`losses` of `asked` if a step on `batch` had been taken."""
+        Both losses are under the same draws, as those of dropout.
+        """
+        moved = self.moved(batch)
+        draws = generators.state()
+        after = self.losses(asked, moved)
+        generators.put(draws)
+        return after - self.losses(asked, {})
+
+    @torch.no_grad()
+    def losses(self, batch: Batch, weights: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy of each image, (b,), with some weights in place of the network's."""
+        scores = functional_call(self.network, weights, (batch.x, batch.t))
+        return F.cross_entropy(scores, batch.y, reduction="none")
+
+    def moved(self, batch: Batch) -> dict[str, Tensor]:
+        """The weights after a step on `batch`, by their names."""
         named = {n: p for n, p in self.network.named_parameters() if p.requires_grad}
         with undivided():
             loss = F.cross_entropy(self(batch.x, batch.t), batch.y)
         slopes = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
-        moved = {
+        return {
             name: p.detach() if slope is None else p.detach() - self.lr_of(p) * slope
             for (name, p), slope in zip(named.items(), slopes, strict=True)
         }
-        with torch.no_grad():
-            scores = functional_call(self.network, moved, (asked.x, asked.t))
-        return F.cross_entropy(scores, asked.y, reduction="none")

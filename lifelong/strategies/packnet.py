@@ -102,7 +102,7 @@ class PackNet(Subnetworks):
         self.method["capacity"][str(number)] = round(used / total, 6)
 
     def used(self, task: int) -> dict[str, Tensor]:
-        number = self.numbers[task]
+        number = self.numbers.get(task, self.visit)  # of a task to come what there is
         found = {}
         for name, p in self.weights().items():
             owner = self.owner[name] = self.owner[name].to(p.device)

@@ -27,7 +27,7 @@ FITTED = 0.8  # of a task's images; the others decide about the ridge
 class RanPAC(ClosedForm):
     """Scores are h W with h = relu(f R), R random, and W = (G + ridge I)^-1 C.
 
-    G = sum of h h^T and C = sum of h y^T go over all images seen, y being one-hot.
+    G = sum of h h^T and C = sum of h y^T go over all images seen, in 64 bits, y being one-hot.
 
     Args:
         network: see `ClosedForm`.
@@ -89,7 +89,7 @@ class RanPAC(ClosedForm):
         return features if drawn is None else (features @ drawn.to(features)).relu()
 
     def learn(self, features: Tensor, labels: Tensor) -> None:
-        h = self.projected(features)
+        h = self.projected(features.double())  # small ridges are lost in the rounding of 32 bits
         y = F.one_hot(labels, len(self.numbers)).to(h)  # (n, c)
         ridge = self.chosen(h, y) if self.ridge is None else self.ridge
         self.method["ridge"][str(self.visit)] = ridge
@@ -106,7 +106,7 @@ class RanPAC(ClosedForm):
             return 1.0
         errors = [
             (answers - y[asked]).square().mean()
-            for answers in of_ridges(h[fitted].double(), y[fitted].double(), h[asked].double())
+            for answers in of_ridges(h[fitted], y[fitted], h[asked])
         ]
         return RIDGES[int(torch.stack(errors).nan_to_num(torch.inf).argmin())]
 
@@ -138,7 +138,17 @@ def of_ridges(h: Tensor, y: Tensor, asked: Tensor) -> Iterator[Tensor]:
 
 
 def solved(gram: Tensor, labels: Tensor, ridge: float) -> Tensor:
-    """(G + ridge I)^-1 C, in 64 bits: (M, M) and (M, c) -> (M, c)."""
-    whole = gram.double() + ridge * torch.eye(len(gram), device=gram.device, dtype=torch.double)
-    found: Tensor = torch.linalg.solve_ex(whole, labels.double())[0]
-    return found.to(labels)
+    """(G + ridge I)^-1 C: (M, M) and (M, c) -> (M, c).
+
+    Raises:
+        ValueError: a ridge so small that it is lost in the rounding of G.
+    """
+    whole = gram.clone()
+    whole.diagonal().add_(ridge)
+    found, wrong = torch.linalg.solve_ex(whole, labels)
+    if wrong:
+        raise ValueError(
+            f"strategy.ridge={ridge:g}: is lost beside the features; give a larger one, or null"
+        )
+    solution: Tensor = found
+    return solution

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from torch import nn
 
 from lifelong.data import Fed
 from lifelong.networks import generators, moving
 from lifelong.parts.memory import Memory
+
+T = TypeVar("T")
 
 
 class RepeatedStep:
@@ -46,6 +49,8 @@ class RepeatedStep:
         self._moving = moving.Moving(parts)
         self._moved: list[nn.Module] | None = None  # in the first pass
         self._first = generators.state()
+        self._once: list[tuple[Any, generators.State]] = []  # what the first pass computed
+        self._asked = 0  # how much of it this pass asked for
         for memory in self._memories:
             memory.waiting = self.notes
 
@@ -57,15 +62,25 @@ class RepeatedStep:
             self._moved = self._moving.moved()
         found = [(*place, place[-1].clone()) for place in moving.buffers(self._moved)]
         generators.put(self._first)
-        self.repeating = True
+        self.repeating, self._asked = True, 0
         try:
             yield
         finally:
             self.repeating = False
             generators.put(after)
             del self.notes[noted:]
-            for module, name, buffer, value in found:
-                setattr(module, name, buffer.copy_(value))
+            moving.put_back(found)
+
+    def once(self, compute: Callable[[], T]) -> T:
+        """What the first pass computes, and the others find again, behind the same draws."""
+        if not self.repeating:
+            self._once.append((compute(), generators.state()))
+            found: T = self._once[-1][0]
+            return found
+        found, after = self._once[self._asked]
+        self._asked += 1
+        generators.put(after)
+        return found
 
     def end(self) -> None:
         """Carries out what the first pass noted."""

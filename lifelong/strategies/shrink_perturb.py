@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from lifelong.data import Visit
-from lifelong.networks import TaskNetwork
+from lifelong.networks import Heads, TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
@@ -64,7 +64,11 @@ class ShrinkPerturb(Strategy):
     @torch.no_grad()
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
-        heads = {id(p) for task in self.classes for p in self.network.own_parameters(task)}
+        heads = {
+            id(p)
+            for part in self.network.modules() if isinstance(part, Heads)
+            for p in part.parameters()
+        }  # fmt: skip
         for p in self.network.parameters() if visit.number > 1 else ():
             if id(p) not in heads and p.requires_grad:
                 noise = torch.randn(p.shape, dtype=p.dtype).to(p.device)

@@ -18,6 +18,7 @@ from lifelong.optim import TaskOptimizer
 from lifelong.optim.several import rule_of
 from lifelong.optim.task_optimizer import part_of
 from lifelong.strategies import Strategy
+from lifelong.strategies.closed_form import ClosedForm
 from lifelong.training import machine
 from lifelong.training.processes import asked
 
@@ -224,7 +225,8 @@ def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
         raise ValueError(
             f"flatness={flatness}: optimizer={rule} has flatness={rule}; leave out one"
         )
-    if strategy.flatness is not None and strategy.learns_at_the_end:
+    unasked = isinstance(strategy, ClosedForm) and not strategy.adapt_first
+    if strategy.flatness is not None and unasked:
         raise ValueError(
             f"flatness={config.choices.flatness}: {type(strategy).__name__} takes no steps; leave "
             "it out"

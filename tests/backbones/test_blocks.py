@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,8 @@ from lifelong.backbones import (
 )
 from lifelong.backbones.backbone import Body
 from lifelong.backbones.blocks import cut, found
+from lifelong.networks import Independent, MultiHead, Network
+from lifelong.transfer import HardTransferLayer, TransferNetwork, every
 
 SMALL_VIT = {"depth": 3, "embed_dim": 24, "num_heads": 2, "patch_size": 8}
 
@@ -157,6 +160,32 @@ def test_blocks_that_hold_fixed_weights_are_not_shared() -> None:
     make = partial(AlexNet, (3, 64, 64), "none", freeze_layers=1)
     with pytest.raises(ValueError, match="AlexNet keeps weights within its blocks"):
         make().units(make)
+
+
+def frozen_in_part() -> Wrapped:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())
+    module[0].requires_grad_(False)
+    return Wrapped(module, (1, 8, 8), blocks=["2"])
+
+
+@pytest.mark.parametrize("make", [
+    partial(Network, heads=MultiHead), partial(Independent, heads=MultiHead),
+    partial(TransferNetwork, heads=MultiHead, kind=HardTransferLayer, pattern=every),
+])  # fmt: skip
+def test_weights_that_ask_for_no_gradient_are_trained_by_nobody(make: Any) -> None:
+    """Whatever a network or a method makes trainable, they are no parameters any more."""
+    body = frozen_in_part()
+    assert [name for name, _ in body.named_parameters()] == ["module.2.weight", "module.2.bias"]
+    kept = body.module.get_buffer("0.weight")
+    assert body.state_dict().keys() >= {"module.0.weight", "module.0.bias"}
+    network = make(frozen_in_part)
+    for task in (0, 1):
+        network.add_task(task, (2 * task, 2 * task + 1))
+    assert kept.shape not in {p.shape for p in network.parameters()}
+    held = [value for value in network.buffers() if value.shape == kept.shape]
+    assert held
+    assert all(torch.equal(value, kept) for value in held)
 
 
 @pytest.mark.parametrize("name", ["layers", "units", "features"])

@@ -10,9 +10,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lifelong import AGEM, DERPP, ER, SAM, CFlat, Flatness, MultiHead, Network, by_class, mlp
+from lifelong import (
+    AGEM,
+    DERPP,
+    ER,
+    GEM,
+    MIR,
+    SAM,
+    CFlat,
+    Flatness,
+    MultiHead,
+    Network,
+    by_class,
+    mlp,
+)
 from lifelong.data import Batch, Fed
 from lifelong.data.sources import digits
+from lifelong.parts.memory import RingBuffer
 from lifelong.strategies.repeated import RepeatedStep
 from tests.conftest import execute, results_of
 
@@ -127,14 +141,18 @@ def stepped(method: Any, steps: int = 5) -> Any:
     return method
 
 
-@pytest.mark.parametrize("kind", [partial(ER, memory=30), partial(DERPP, memory=30)])
+@pytest.mark.parametrize("kind", [
+    partial(ER, memory=30), partial(DERPP, memory=30), partial(AGEM, per_class=3),
+    partial(GEM, per_class=3), partial(MIR, memory=30, candidates=20),
+])  # fmt: skip
 def test_later_passes_find_the_memory_and_the_draws_of_the_first(kind: Any) -> None:
     method = made(kind)
     method.flatness = Same()
     stepped(method)
     assert len(method.flatness.differences) == 20
     assert max(method.flatness.differences) == 0
-    assert (method.memory.seen, len(method.memory), method.steps_trained) == (160, 30, 10)
+    assert (method.memory.seen, method.steps_trained) == (160, 10)
+    assert len(method.memory) == (6 if isinstance(method.memory, RingBuffer) else 30)
 
 
 def test_a_rule_that_changes_nothing_leaves_memory_and_weights_as_without() -> None:
@@ -180,6 +198,18 @@ def test_running_statistics_are_of_the_first_pass_alone(norm: nn.Module) -> None
     assert all(torch.equal(a, b) for a, b in zip(before, norm.buffers(), strict=True))
 
 
+def test_mir_chooses_by_the_first_pass() -> None:
+    """At weights that are changed it would choose others."""
+    method, found = made(partial(MIR, memory=60, candidates=40)), []
+    method.flatness = SAM(rho=2.0)
+    choose = method.rehearsed
+    method.rehearsed = lambda batch: found.append(choose(batch)) or found[-1]
+    stepped(method)
+    pairs = list(zip(found[::2], found[1::2], strict=True))
+    assert pairs
+    assert all(torch.equal(a.x, b.x) for a, b in pairs if len(a.y))
+
+
 def test_references_are_those_at_the_weights_themselves() -> None:
     """A-GEM's of a step with two more passes is that of a step without."""
     plain, passed = made(partial(AGEM, per_class=3)), made(partial(AGEM, per_class=3))
@@ -217,7 +247,8 @@ QUICK += ["trainer=cpu"]
     "strategy=finetune optimizer=sam", "strategy=finetune optimizer=cflat",
     "strategy=er optimizer=tag_rmsprop flatness=sam", "strategy=lasem_hps flatness=cflat",
     "strategy=si flatness=sam", "strategy=agem flatness=sam trainer.precision=bf16-mixed",
-    "strategy=hat flatness=sam",
+    "strategy=hat flatness=sam", "strategy=icarl heads=incremental flatness=sam",
+    "strategy=ncm strategy.adapt_first=true flatness=sam",
 ])  # fmt: skip
 def test_any_method_and_rule(tmp_path: Path, choice: str) -> None:
     options = [*QUICK, *choice.split()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -131,6 +132,28 @@ def test_a_balanced_memory_has_as_many_of_each_class() -> None:
     assert torch.bincount(made.numbers).tolist() == [2] * 6
     kept, _ = made.sample()
     assert (3 * kept.t + kept.y).tolist() == made.numbers.tolist()
+
+
+@pytest.mark.parametrize("make", [partial(RingBuffer, 4), partial(Balanced, 12)])
+def test_an_image_that_is_kept_is_not_kept_again(make: Any) -> None:
+    """Over epochs and in one batch, also when a stopped run goes on."""
+    made = begun(make())
+    for epoch in range(3):
+        if epoch == 2:
+            state, made = made.get_extra_state(), begun(make())
+            made.set_extra_state(state)
+        for first in (0, 3, 6, 6):
+            made.add(numbered(first, 3))
+    assert sorted(numbers(made.sample()[0].x)) == list(range(9))
+    made.add(numbered(9, 9))
+    assert len(set(contents(made))) == len(made) == 12
+
+
+def test_a_balanced_memory_of_fewer_images_than_classes_lets_each_in() -> None:
+    made = begun(Balanced(2))
+    for index in (0, 1):
+        made.add(numbered(0, 3, task=index))
+    assert set(made.numbers.tolist()) & {3, 4, 5}
 
 
 def test_exemplars_in_the_order_in_which_they_are_wanted() -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestCentroid
+from torch import Tensor, nn
 
 from lifelong import NCM, MultiHead, Network, RanPAC, TaskStream, by_class
 from lifelong.data.sources import digits
@@ -46,6 +47,47 @@ def seen(method: ClosedForm, made: TaskStream, part: str) -> tuple[Any, Any]:
             features.append(method.network.body(batch.x))
             numbers.append(method.class_of(batch))
     return torch.cat(features).numpy(), torch.cat(numbers).numpy()
+
+
+@pytest.mark.parametrize("kind", [NCM, partial(RanPAC, projections=40)])
+def test_scores_have_the_digits_of_what_was_learned(kind: Any) -> None:
+    """Cosines near 1 and sums of many products are not told apart by the 8 bits of bfloat16."""
+    made = stream()
+    method = learned(kind, made)
+    task = made.tasks[3].test
+    x = task[torch.arange(len(task))].x
+    features = method.network.body(x).to(torch.bfloat16)
+    method.network.body = Given(features)
+    expected = method.predict(x).scores
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(method.predict(x).scores, expected)
+
+
+class Given(nn.Module):
+    """Whatever the images are."""
+
+    def __init__(self, features: Tensor) -> None:
+        super().__init__()
+        self.given, self.features = features, features.shape[1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.given
+
+
+def test_small_ridges_are_not_lost_in_rounding() -> None:
+    """In 32 bits the sums of products differ by more than such a ridge."""
+    torch.manual_seed(0)
+    method = RanPAC(Network(small_body((1, 8, 8)), MultiHead), SGD, projections=400)
+    method.ridge, method.numbers = 1e-8, [0, 1]
+    features, labels = torch.rand(60, method.network.body.features), torch.arange(60) % 2
+    method.learn(features, labels)
+    h = np.maximum(features.double().numpy() @ method.projection.double().numpy(), 0)
+    y = np.eye(2)[labels.numpy()]
+    dual = h.T @ np.linalg.solve(h @ h.T + 1e-8 * np.eye(60), y)
+    asked = torch.rand(20, method.network.body.features)
+    wanted = np.maximum(asked.double().numpy() @ method.projection.double().numpy(), 0) @ dual
+    found = method.scores(asked.double())
+    np.testing.assert_allclose(found.numpy(), wanted, atol=1e-3)
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])

@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from lifelong import (
     GPM,
+    HAT,
     WSN,
+    IncrementalHead,
     L2Init,
     MultiHead,
     Network,
     PackNet,
     ShrinkPerturb,
+    SingleHead,
     Strategy,
     TaskStream,
     Wrapped,
@@ -295,6 +298,50 @@ def test_shrink_and_perturb() -> None:
 def test_refuses(kind: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         made(kind, **options)
+
+
+@pytest.mark.parametrize("heads", [SingleHead, IncrementalHead])
+@pytest.mark.parametrize("kind", [PackNet, WSN, GPM, HAT])
+def test_a_head_that_tasks_share_is_refused(kind: Any, heads: Any) -> None:
+    """Nothing holds it, and so answers of earlier tasks would change."""
+    with pytest.raises(ValueError, match=f"heads: {kind.__name__} .* give heads=multi"):
+        kind(Network(BODIES["mlp"], heads), SGD)
+
+
+@pytest.mark.parametrize("kind", [PackNet, WSN, GPM])
+def test_what_is_never_trained_is_given_to_no_task(kind: Any) -> None:
+    def body() -> Wrapped:
+        torch.manual_seed(0)
+        return Wrapped(nn.Sequential(nn.Conv2d(1, 3, 3), nn.Conv2d(3, 4, 3)), (1, 8, 8), freeze=1)
+
+    method = kind(Network(body, MultiHead), SGD)
+    frozen = method.network.body.module[0].weight
+    before = frozen.clone()
+    learned(method, stream(order=[1, 2]))
+    assert torch.equal(frozen, before)
+    assert list(method.weights()) == ["body.module.1.weight"]
+    fixed = partial(Wrapped, nn.Conv2d(1, 3, 3), (1, 8, 8), fixed=True)
+    with pytest.raises(ValueError, match=r"backbone\.fixed=true: leaves"):
+        kind(Network(fixed, MultiHead), SGD)
+
+
+def test_packnet_answers_for_tasks_to_come() -> None:
+    method, visits = made(PackNet), list(stream())
+    method.begin_task(visits[0])
+    method.network.add_task(1, (2, 3))
+    assert answers(method, visits[1].task).shape == (len(visits[1].task.test), 2)
+
+
+@pytest.mark.parametrize("heads", [SingleHead, IncrementalHead])
+def test_shrinking_leaves_a_head_that_tasks_share(heads: Any) -> None:
+    visits = list(stream(order=[1, 2], labels="shared" if heads is SingleHead else "own"))
+    method = ShrinkPerturb(Network(BODIES["mlp"], heads), SGD, shrink=0.5, deviation=0.1)
+    method.begin_task(visits[0])
+    before = {name: p.detach().clone() for name, p in method.network.heads.named_parameters()}
+    method.begin_task(visits[1])
+    for name, p in method.network.heads.named_parameters():
+        old = before.get(name)
+        assert old is None or torch.equal(p[: len(old)], old)
 
 
 def test_packnet_prunes_by_a_share_for_each_visit() -> None:

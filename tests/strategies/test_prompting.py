@@ -220,3 +220,5 @@ def test_other_bodies_are_refused() -> None:
         CODA(Network(kept, IncrementalHead), SGD)
     with pytest.raises(ValueError, match=r"strategy\.expert=\[9\]"):
         DualPrompt(Network(VIT, IncrementalHead), SGD, expert=[9])
+    with pytest.raises(ValueError, match=r"strategy\.prompted=\[0, 0\]: .* each once"):
+        CODA(Network(VIT, IncrementalHead), SGD, prompted=[0, 0])

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.optimize import minimize
+from torch import nn
 
 from lifelong import (
     DERPP,
@@ -24,6 +25,7 @@ from lifelong import (
     Network,
     Strategy,
     TaskStream,
+    Wrapped,
     by_class,
     mlp,
 )
@@ -152,6 +154,28 @@ def test_mir_chooses_what_a_step_raises_most() -> None:
     best = (after - before).topk(8).indices
     assert sorted(chosen.row.tolist()) == sorted(some.row[best].tolist())
     assert all(p.grad is None for p in method.network.parameters()) or len(chosen.y) == 8
+
+
+def test_mir_asks_both_losses_alike_and_leaves_no_trace() -> None:
+    """A step of no length raises nothing, whatever dropout draws; statistics are as before."""
+    torch.manual_seed(0)
+    body = partial(
+        Wrapped,
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 9), nn.BatchNorm1d(9), nn.ReLU(), nn.Dropout()),
+        (1, 8, 8),
+    )
+    method = MIR(Network(body, MultiHead), partial(torch.optim.SGD, lr=0.0), memory=60)
+    first, second = stream(order=[1, 2])
+    method.begin_task(first)
+    method.memory.add(first.train[torch.arange(40)])
+    method.begin_task(second)
+    method.configure_optimizers()
+    old, batch = first.train[torch.arange(20)], second.train[torch.arange(10)]
+    assert torch.equal(method.raised(batch, old), torch.zeros(20))
+    before = {name: value.clone() for name, value in method.network.named_buffers()}
+    method.rehearsed(batch)
+    for name, value in method.network.named_buffers():
+        assert torch.equal(value, before[name])
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.5])
@@ -285,6 +309,30 @@ def test_icarl_is_that_of_numpy() -> None:
                 np.testing.assert_allclose(
                     method.means[column], mean / np.linalg.norm(mean), atol=1e-5
                 )
+
+
+def test_icarl_answers_by_its_outputs_while_it_learns() -> None:
+    """Means are those of the task before: they know no new class."""
+    method, tasks = made(ICaRL, IncrementalHead, memory=12), stream(order=[1, 2])
+    first, second = tasks
+    method.begin_task(first)
+    method.end_task(first, tasks.loader(first.train))
+    test = second.task.test[torch.arange(len(second.task.test))]
+    method.begin_task(second)
+    outputs = Strategy.predict(method, test.x)
+    assert torch.equal(method.predict(test.x).scores, outputs.scores)
+    resumed = made(ICaRL, IncrementalHead, memory=12)
+    for visit in (first, second):
+        resumed.begin_task(visit)
+    resumed.load_state_dict(method.state_dict())
+    assert torch.equal(resumed.predict(test.x).scores, outputs.scores)
+    method.end_task(second, tasks.loader(second.train))
+    assert not torch.equal(method.predict(test.x).scores, outputs.scores)
+
+
+def test_icarl_needs_room_for_each_class() -> None:
+    with pytest.raises(ValueError, match=r"strategy\.memory=5: the stream has 10 classes"):
+        made(ICaRL, IncrementalHead, memory=5).check(stream().tasks)
 
 
 def by_herding(features: Any, labels: Any, label: int, count: int) -> list[int]:
