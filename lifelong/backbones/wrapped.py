@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -77,16 +77,7 @@ class Wrapped(Body):
         self.shape = tuple(shape)
         self.drawn = not (lora or prompts)
         self.block_names = tuple(f"module.{name}" for name in blocks or ())
-        training = module.training
-        try:
-            with torch.no_grad():
-                self.features = int(module.eval()(torch.zeros(1, *shape)).numel())
-        except Exception as error:  # of the module's own
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise ValueError(
-                f"backbone: {type(module).__name__} does not take images {list(shape)} ({reason})"
-            ) from None
-        module.train(training)
+        self.features = features_of(module, shape)
         self.frozen = (module,) if fixed else tuple(self.first_blocks(freeze, "backbone.freeze"))
         self.freeze()
 
@@ -149,3 +140,49 @@ class Module(Wrapped):
         if not isinstance(made, nn.Module):
             raise ValueError(f"backbone.module: gives a {type(made).__name__} and no module")
         super().__init__(made, shape, fixed, freeze, blocks, cache, lora, lora_alpha, prompts)
+
+
+def features_of(module: nn.Module, shape: Sequence[int]) -> int:
+    """How many numbers a module gives of an image.
+
+    Args:
+        module: is asked for two black images, in tests and in training; then it is as before.
+        shape: of an image, (c, h, w).
+
+    Raises:
+        ValueError: it does not take them, or gives something else than a row of each.
+    """
+    training, held = module.training, {n: b.clone() for n, b in module.named_buffers()}
+    name = f"backbone: {type(module).__name__}"
+    found: list[Any] = []
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            for mode in (False, True):
+                found.append(module.train(mode)(torch.zeros(2, *shape)))
+    except Exception as error:  # of the module's own
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{name} does not take images {list(shape)} ({reason})") from None
+    module.train(training)
+    with torch.no_grad():
+        for key, buffer in module.named_buffers():
+            buffer.copy_(held[key])
+    for given, when in zip(found, ("in tests", "in training"), strict=True):
+        _check_given(given, f"{name} {when}")
+    if found[0].numel() != found[1].numel():
+        shapes = " and ".join(str(list(given.shape)) for given in found)
+        raise ValueError(f"{name} gives {shapes} of 2 images in tests and in training")
+    return int(found[0].numel()) // 2
+
+
+def _check_given(given: Any, name: str) -> None:
+    """Refuses what is no row of numbers for each of two images."""
+    if not isinstance(given, Tensor):
+        raise ValueError(f"{name} gives a {type(given).__name__}; give one tensor")
+    if given.dim() < 2 or len(given) != 2 or not given.numel():
+        raise ValueError(
+            f"{name} gives {list(given.shape)} of 2 images; give a row of each, such as [2, 64]"
+        )
+    if given.dtype != torch.float32:
+        raise ValueError(
+            f"{name} gives {given.dtype}; give torch.float32, and others by trainer.precision="
+        )

@@ -88,8 +88,12 @@ def _page(
     from lifelong.comparison.page import page
     from lifelong.drawing import image
 
+    folder = out / "comparison_figures"
+    former = {*folder.glob("*.png"), *folder.glob("*.pdf")}
+
     def drawn_as(name: str, figure: Figure) -> bytes:
-        folder, made = out / "comparison_figures", image(figure)
+        made = image(figure)
+        former.difference_update(folder / f"{name}.{kind}" for kind in ("png", *["pdf"] * pdf))
         write_bytes(folder / f"{name}.png", made)
         if pdf:
             write_bytes(folder / f"{name}.pdf", image(figure, "pdf"))
@@ -104,6 +108,8 @@ def _page(
     if order is not None:
         figure = ranks.critical_difference(order)
         above.append((ranks.told(order), drawn_as("critical_difference", figure)))
+    for path in former:  # of an earlier comparison
+        path.unlink(missing_ok=True)
     about = f"{runs} finished runs"
     if unfinished:
         about += f", {unfinished} unfinished or damaged ones left out"

@@ -114,16 +114,24 @@ def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:
                 f"({results['data']}, {many(len(results['tasks']), 'task')})"
             )
         ours = from_rows(results["accuracy"], len(results["tasks"]))
-        for group, others in same:
+        names = _apart([re.sub(r"\W+", "_", group.label) for group, _ in same])
+        for name, (_, others) in zip(names, same, strict=True):
             ends = [from_rows(r.results["accuracy"], len(results["tasks"]))[-1] for r in others]
             found = against(ours, visited(results), np.mean(ends, 0).tolist())
-            name = re.sub(r"\W+", "_", group.label)
             results["metrics"] |= {f"{key}_{name}": value for key, value in found.items()}
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names, of which those that an earlier one has get a number."""
+    return [
+        f"{name}_{names[:place].count(name) + 1}" if name in names[:place] else name
+        for place, name in enumerate(names)
+    ]
 
 
 def _of_stream(group: Group, run: Run) -> list[Run]:
     """The runs of a group that have learned the same tasks in the same order, asked alike."""
-    keys = ("data", "tasks", "evaluate", "measured_on")
+    keys = ("data", "tasks", "classes", "evaluate", "measured_on")
     options = (*ORDERS, *SCENARIO)
     return [
         other

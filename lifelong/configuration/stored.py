@@ -131,16 +131,19 @@ def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
 
 def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """As `leaves`, of a configuration read from config.yaml."""
-    paths = {str(value) for value in config["paths"].values() if value is not None}
+    paths = {path for path in config["paths"].values() if "/" in str(path) or "\\" in str(path)}
     rest = {key: value for key, value in config.items() if key not in IGNORED_ON_RESUME}
     yield from _flat(rest, "", paths)
 
 
 def _flat(value: Any, path: str, ignored: set[str]) -> Iterator[tuple[str, Any]]:
-    """Leaves by dotted key, but for copies of paths and of the download switch."""
+    """Leaves by dotted key, but for copies of paths and of the download switch.
+
+    A path of one word is not looked for: an option may be of the same text.
+    """
     if isinstance(value, dict):
         for key, entry in value.items():
             if key not in ("data_dir", "download"):
                 yield from _flat(entry, f"{path}.{key}" if path else str(key), ignored)
-    elif value is not None and str(value) not in ignored:
+    elif value is not None and (not isinstance(value, str) or value not in ignored):
         yield path, value

@@ -126,6 +126,7 @@ def hf_domains(
     found = hugging_face_domains(
         path, domain=domain, shape=options["shape"], data_dir=data_dir, download=download,
         image=image, label=label, test=test, options=source_options,
+        same_classes=options.get("labels") == "shared",
     )  # fmt: skip
     return sequence(found, **options)
 

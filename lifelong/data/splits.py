@@ -111,7 +111,7 @@ def by_class(
             held_out = np.flatnonzero(source.val_labels == label)
             counts = _own_counts(len(rows), len(held_out), fraction, per_class)
         else:
-            pool = int(len(rows) * validation)
+            pool = int(len(rows) * validation + 1e-9)
             rows, held_out = rows[pool:], rows[:pool]
             counts = _counts(len(rows) + pool, fraction, images_per_class, per_class, validation)
         _check_pools(source.classes[label], counts, len(rows), len(held_out))
@@ -388,7 +388,7 @@ def _counts(
     if (whole, total) in _RELEASE_COUNTS and validation == 1 / 6:
         return _RELEASE_COUNTS[whole, total]
     if total == available:
-        val = int(available * validation)
+        val = int(available * validation + 1e-9)
         return available - val, val
     train = round(total * (1 - validation))
     return train, total - train

@@ -30,7 +30,7 @@ class StreamOptions(TypedDict):
 
     name: NotRequired[str]
     batch_size: NotRequired[int]
-    shuffle_seed: NotRequired[int]
+    shuffle_seed: NotRequired[int | None]
     drop_last: NotRequired[bool]
     order: NotRequired[Sequence[int] | None]
     order_seed: NotRequired[int | None]
@@ -51,7 +51,8 @@ class TaskStream(LightningDataModule):
         tasks: every task once, numbered from 0.
         name: what the stream is called in results.
         batch_size: images of a training batch.
-        shuffle_seed: of the order of training batches.
+        shuffle_seed: of the order of training batches. Null: 0, and in `lifelong.learn` that of
+            the run.
         drop_last: leave out an incomplete last training batch.
         order: task numbers, from 1, in the order of the visits; null visits each task once.
         order_seed: draws the order in which the tasks stand, which are then numbered anew; their
@@ -72,8 +73,9 @@ class TaskStream(LightningDataModule):
         note: what a person should know of how they were read.
 
     Raises:
-        ValueError: a batch larger than a task, an order or limit that does not fit the tasks,
-            shared labels of tasks with unequally many classes.
+        ValueError: tasks that are not numbered in their order, or whose images do not fit them; a
+            batch larger than a task, an order or limit that does not fit the tasks, shared labels
+            of tasks with unequally many classes.
 
     >>> from lifelong import by_class
     >>> from lifelong.data.sources import digits
@@ -88,7 +90,7 @@ class TaskStream(LightningDataModule):
         *,
         name: str = "stream",
         batch_size: int = 32,
-        shuffle_seed: int = 0,
+        shuffle_seed: int | None = None,
         drop_last: bool = False,
         order: Sequence[int] | None = None,
         order_seed: int | None = None,
@@ -105,8 +107,10 @@ class TaskStream(LightningDataModule):
     ) -> None:
         super().__init__()
         self.name, self.origin, self.note = name, origin, note
+        self.seeded, shuffle_seed = shuffle_seed is not None, shuffle_seed or 0
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
         self.blurry, self.online, self.images_on = blurry, online, images_on
+        _check_tasks(tasks)
         if labels == "shared":
             tasks = _with_shared_labels(tasks)
         if order_seed is not None:
@@ -287,6 +291,36 @@ def _order(
     return visits
 
 
+def _check_tasks(tasks: Sequence[Task]) -> None:
+    """Refuses tasks, made by whomever, of which no run could be right."""
+    for place, task in enumerate(tasks):
+        if task.index != place:
+            raise ValueError(f"{task.name}: has index {task.index}; number tasks from 0, in order")
+        for part in ("train", "val", "test"):
+            _check_images(getattr(task, part), task, f"{task.name}: {part}", tasks[0].train)
+
+
+def _check_images(images: Images, task: Task, name: str, first: Images) -> None:
+    if not len(images) and not name.endswith("val"):
+        raise ValueError(f"{name} has no images; give some")
+    if tuple(images.x.shape[1:]) != tuple(first.x.shape[1:]):
+        shapes = [tuple(each.x.shape[1:]) for each in (images, first)]
+        raise ValueError(f"{name} has images {shapes[0]}; the first task's are {shapes[1]}")
+    if images.y.is_floating_point():
+        raise ValueError(f"{name} has labels of {images.y.dtype}; give torch.long")
+    if not len(images):
+        return
+    least, most = int(images.y.min()), int(images.y.max())
+    if least < 0 or most >= len(task.classes):
+        raise ValueError(
+            f"{name} has labels from {least} to {most}; the task has {len(task.classes)} classes, "
+            f"so give 0 to {len(task.classes) - 1}"
+        )
+    others = images.t[images.t != task.index]
+    if len(others):
+        raise ValueError(f"{name} has t={int(others[0])}; give the index of the task, {task.index}")
+
+
 def _shuffled(tasks: Sequence[Task], seed: int) -> list[Task]:
     """The tasks in an order that is drawn, numbered by their new places."""
     generator = torch.Generator().manual_seed(derive(seed, "order of tasks"))
@@ -311,9 +345,22 @@ def _with_shared_labels(tasks: Sequence[Task]) -> list[Task]:
             f"data.labels=shared: {tasks[0].name} has {counts[0]} classes and {tasks[other].name} "
             f"{counts[other]}; give tasks of equally many, or data.labels=own"
         )
+    _check_names([task.class_names or tuple(map(str, task.classes)) for task in tasks], tasks)
     same = len({task.class_names for task in tasks}) == 1
     names = tasks[0].class_names if same else tuple(f"label {i}" for i in range(counts[0]))
     return [replace(task, classes=tuple(range(counts[0])), class_names=names) for task in tasks]
+
+
+def _check_names(names: Sequence[tuple[str, ...]], tasks: Sequence[Task]) -> None:
+    """Refuses tasks that have a class in common under another label, or others beside it."""
+    for own, task in zip(names, tasks, strict=True):
+        common = [name for name in own if name in names[0]]
+        if common and own != names[0]:
+            raise ValueError(
+                f"data.labels=shared: {tasks[0].name} has the classes {', '.join(names[0])}, and "
+                f"{task.name} {', '.join(own)}: label i would not be the same class in both; give "
+                "tasks of the same classes, or of none in common, or data.labels=own"
+            )
 
 
 def _blurred(visits: Sequence[Visit], share: float, seed: int) -> list[Visit]:

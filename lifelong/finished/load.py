@@ -23,6 +23,7 @@ from lifelong.data.seeds import derive
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.networks import given
+from lifelong.networks.generators import seed_all
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
 from lifelong.storage.results import read_results, visited
 from lifelong.strategies import Strategy
@@ -256,7 +257,7 @@ def _restored(config: DictConfig, saved: Checkpoint) -> tuple[Strategy, dict[int
     with torch.random.fork_rng(devices=[]):
         strategy = _built(config)
         for visit in visits:
-            torch.manual_seed(derive(0, "init", visit.number - 1))
+            seed_all(derive(0, "init", visit.number - 1))
             strategy.begin_task(visit)
     strategy.load_state_dict(saved.strategy)
     return strategy, {visit.task.index: visit.task for visit in visits}

@@ -32,7 +32,7 @@ def kept_bytes(strategy: Learner) -> dict[str, int]:
     aside = [
         value
         for name, values in vars(strategy).items()
-        if name not in ("_parameters", "_buffers", "_modules")
+        if name not in ("_parameters", "_buffers", "_modules", "best")  # of a task's epochs
         for value in _inside(values)
     ]
     copies = {v.data_ptr(): v.nbytes for v in aside if type(v) is Tensor}

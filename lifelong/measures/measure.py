@@ -134,7 +134,8 @@ class CalibrationError(Measure):
 
     def update(self, prediction: Prediction, target: Tensor) -> None:
         right = (prediction.answer() == target).long()
-        self.error.update(prediction.confidence().float().cpu().clamp(0, 1), right.cpu())
+        most = 1 - 2.0**-24  # the largest below 1, which torchmetrics has a bin of its own for
+        self.error.update(prediction.confidence().float().cpu().clamp(0, most), right.cpu())
 
     def compute(self) -> float:
         return float(self.error.compute())

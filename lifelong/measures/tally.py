@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,9 +60,16 @@ class Tally:
         )
         return float(right / total)
 
-    def values(self) -> dict[str, dict[int, Value]]:
-        """Of each measure beside accuracy, by name, the value of each task."""
+    def values(self) -> dict[str, dict[int, Value | None]]:
+        """Of each measure beside accuracy, by name, the value of each task; None for no number."""
         return {
-            name: {task: measures[name].compute() for task, measures in sorted(self.of.items())}
+            name: {task: known(of[name].compute()) for task, of in sorted(self.of.items())}
             for name in self.makers
         }
+
+
+def known(value: Any) -> Any:
+    """A value as JSON can say it, which has neither NaN nor infinity: None in their places."""
+    if isinstance(value, dict):
+        return {key: known(each) for key, each in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -93,8 +93,9 @@ def _begin_draws() -> Draws:
     """Lets a process draw for itself; the common states before and after, and its own."""
     before = generators.state()
     seed = int(torch.randint(2**62, ()))  # the same everywhere
+    generators.seed_others(seed)
     common = generators.state()
-    torch.manual_seed(seed + dist.get_rank())
+    generators.seed_all(seed + dist.get_rank())
     return before, common, generators.state()
 
 
@@ -134,9 +135,21 @@ def _place(size: int) -> int:
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Makes gradients those of whole batches; nothing in a single process."""
-    if world() > 1:
-        _average([p.grad for p in parameters if p.grad is not None])
+    """Makes gradients those of whole batches; nothing in a single process.
+
+    A process whose part of a batch did not reach a parameter has a gradient of zeros there.
+    """
+    if world() == 1:
+        return
+    asked = [p for p in parameters if p.requires_grad]
+    if not asked:
+        return
+    own = [float(p.grad is not None) for p in asked]
+    [reached] = summed([torch.tensor(own, device=asked[0].device)])
+    found = [p for p, anywhere in zip(asked, reached.tolist(), strict=True) if anywhere]
+    for p in found:
+        p.grad = torch.zeros_like(p) if p.grad is None else p.grad
+    _average([p.grad for p in found if p.grad is not None])
 
 
 @torch.no_grad()

@@ -34,6 +34,7 @@ def given(
     shape: Sequence[int],
     train_transform: Transform | None = None,
     test_transform: Transform | None = None,
+    shuffle_seed: int = 0,
 ) -> Any:
     """The stream, or the module as a body, that `lifelong.learn` was called with.
 
@@ -43,6 +44,7 @@ def given(
         shape: of an image, (c, h, w).
         train_transform: of a stream, in place of its own, see `TaskStream`.
         test_transform: likewise.
+        shuffle_seed: of a stream that was made without one.
 
     Raises:
         ValueError: no such object was given to this process.
@@ -56,6 +58,7 @@ def given(
     if isinstance(found, TaskStream):
         pixels = {id(images.x): images.x for images in found.images()}  # nobody changes them
         stream = copy.deepcopy(found, pixels)
+        stream.seed = stream.seed if stream.seeded else shuffle_seed
         for images in stream.images():
             images.augment = train_transform or images.augment
             images.transform = test_transform or images.transform

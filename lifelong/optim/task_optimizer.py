@@ -23,12 +23,12 @@ class TaskOptimizer(Optimizer):
     ...     def step(self, closure=None):
     ...         for group in self.param_groups:
     ...             for p in group["params"]:
-    ...                 p.data.add_(p.grad, alpha=-group["lr"])
+    ...                 p.data.add_(p.grad, alpha=-group["lr"] * group["share"])
     ...     def end_task(self):
     ...         for group in self.param_groups:
-    ...             group["lr"] /= 2
+    ...             group["share"] /= 2
     >>> w = torch.nn.Parameter(torch.ones(3))
-    >>> optimizer = Slower([w], {"lr": 0.5})
+    >>> optimizer = Slower([w], {"lr": 0.5, "share": 1.0})
     >>> optimizer.end_task()
     >>> w.grad = torch.ones(3)
     >>> optimizer.step()
@@ -155,6 +155,22 @@ def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:
     names = {id(p): name for name, p in named.items()}
     ordered = [p for group in optimizer.param_groups for p in group["params"] if id(p) in names]
     return {names[id(p)]: dict(optimizer.state.get(p, {})) for p in ordered}
+
+
+def of_groups(optimizer: Optimizer) -> dict[str | None, dict[str, Any]]:
+    """Numbers and words that stand in each of its groups, by the part of the network.
+
+    Neither the rate, which follows the schedule, nor the parameters.
+    """
+    left = ("params", "part", "lr", "initial_lr")
+    return {
+        group.get("part"): {
+            key: value
+            for key, value in group.items()
+            if key not in left and isinstance(value, bool | int | float | str)
+        }
+        for group in optimizer.param_groups
+    }
 
 
 def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from lifelong.optim.task_optimizer import (
     extend,
     grouped,
     load_by_name,
+    of_groups,
     state_by_name,
 )
 from lifelong.parts.held_mask import HeldMask
@@ -102,6 +103,8 @@ class Learner(Answering):
         self._repeated: RepeatedStep | None = None  # the step, while its batch is passed
         self._parts: list[nn.Module] = []  # in which a step may leave traces
         self._moving = Moving([])  # of the network, where several processes compute
+        self._of_groups: dict[str | None, dict[str, Any]] = {}  # as the optimizer was made
+        self._of_groups_then: dict[str | None, dict[str, Any]] = {}  # what it changed, before
         self._replayed = False  # whether the gradients of the step are in place already
         self._loss = torch.zeros(())
 
@@ -274,6 +277,7 @@ class Learner(Answering):
             if self._shelf is not None:
                 self._shelf.open()
             extend(self._optimizer, trained, self.groups)
+            self._of_groups = of_groups(self._optimizer) | self._of_groups
         self._goes_on = False
         self._parts = list(self.modules())[1:] if self.flatness is not None else []
         self._moving = Moving(self.network.modules() if world() > 1 else [])
@@ -309,6 +313,7 @@ class Learner(Answering):
             self.held.over(made)
         elif self.recorded is not None and self.flatness is None:
             self.recorded.updates.over(made, lambda: self._replayed)
+        self._of_groups = of_groups(made)
         return made
 
     @property
@@ -353,12 +358,33 @@ class Learner(Answering):
         if states and known:
             self._optimizer, self._shelf = self._made(known), None
             load_by_name(self._optimizer, known, states)
+            for group in self._optimizer.param_groups:
+                group.update(self._of_groups_then.get(group.get("part"), {}))
             self._goes_on = True
 
     @property
     def grown(self) -> tuple[str, ...]:
         """See `TaskOptimizer.grown`."""
         return self._optimizer.grown if isinstance(self._optimizer, TaskOptimizer) else ()
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """See `torch.nn.Module`; buffers that the method itself made while it learned are made."""
+        for key, value in state_dict.items():
+            mine = "." not in key and isinstance(value, Tensor)
+            if mine and getattr(self, key, None) is None:
+                self.register_buffer(key, torch.empty_like(value, device=self.device))
+        return super().load_state_dict(state_dict, strict, assign)
+
+    def _changed_in_groups(self) -> dict[str | None, dict[str, Any]]:
+        """What the optimizer itself has put into its groups, such as a count of its steps."""
+        now = {} if self._optimizer is None else of_groups(self._optimizer)
+        found = {
+            part: {k: v for k, v in own.items() if self._of_groups.get(part, {}).get(k) != v}
+            for part, own in now.items()
+        }
+        return {part: changed for part, changed in found.items() if changed}
 
     def get_extra_state(self) -> dict[str, Any]:
         return {
@@ -367,8 +393,10 @@ class Learner(Answering):
             "scheduled": self.scheduled,
             "began": self.began,
             "method": self.method,
+            "groups": self._changed_in_groups(),
         }
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         for name in ("epochs_trained", "steps_trained", "scheduled", "began", "method"):
             setattr(self, name, state[name])
+        self._of_groups_then = state.get("groups", {})

@@ -24,6 +24,7 @@ from lifelong.data.seeds import derive
 from lifelong.errors import reason
 from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
+from lifelong.networks.generators import seed_all
 from lifelong.parts.held_mask import HeldMask
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.storage.files import sealed, write_json, write_text
@@ -70,7 +71,7 @@ def assemble(
     stream: TaskStream = instantiate(config.data, _convert_="all")
     if config.measure_on == "validation":
         stream.measure_on_validation()
-    torch.manual_seed(derive(config.seeds.init, "network"))
+    seed_all(derive(config.seeds.init, "network"))
     strategy: Strategy = instantiate(config.strategy, _convert_="all")
     if config.mask is not None:
         _hold(strategy, config.mask)

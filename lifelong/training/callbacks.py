@@ -18,6 +18,7 @@ from lifelong.data import Batch
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.history import append_downsampled
+from lifelong.networks.generators import seed_all
 from lifelong.strategies import Strategy
 from lifelong.strategies.answering import EvalMode
 from lifelong.training.record import Record
@@ -30,7 +31,7 @@ class EpochSeeds(Callback):
         self.seed, self.first_epoch = seed, first_epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        torch.manual_seed(derive(self.seed, "epoch", self.first_epoch + trainer.current_epoch))
+        seed_all(derive(self.seed, "epoch", self.first_epoch + trainer.current_epoch))
 
 
 class Validation(Callback):

@@ -21,6 +21,7 @@ from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
 from lifelong.measures.matrix import mean_of_seen
 from lifelong.measures.metrics import how_asked, percent
+from lifelong.networks.generators import seed_all
 from lifelong.parts.plasticity import plasticity
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy
@@ -90,6 +91,7 @@ class Experiment:
     digest: str = ""
     notes: Sequence[str] = ()
     _rounds: list[dict[str, float]] = field(default_factory=list)
+    _there: set[str] = field(default_factory=set)  # modules when a task began
 
     def run(self) -> Record:
         """Learns the tasks one after the other; writes the record after each."""
@@ -102,9 +104,10 @@ class Experiment:
             if note:
                 self.terminal.say(f"note: {note}")
         for visit in self.stream:
-            torch.manual_seed(derive(self.init_seed, "init", visit.number - 1))
+            seed_all(derive(self.init_seed, "init", visit.number - 1))
             self.strategy.to(self.device)  # in a run that goes on, too: others round otherwise
             self.strategy.begin_task(visit)
+            self._there = {name for name, _ in self.strategy.named_modules()}
             self._tester.precision_plugin.convert_module(self.strategy)  # checkpoints have its type
             if self.saved is None or visit.number > self.saved.visit:
                 self._learn(visit, None)
@@ -125,6 +128,7 @@ class Experiment:
         self.strategy.to(self.device)  # where nothing was trained, too
         with self._clock("train"), self.strategy.uncompiled():
             self.strategy.end_task(visit, self.stream.loader(visit.train))
+        self._check_made()
         if trained or self.strategy.learns_at_the_end:
             self._evaluate(visit)
         self.record.parameters.append(self.strategy.network.size())
@@ -137,6 +141,21 @@ class Experiment:
         self.record.write(self.folder, "running", self.strategy.method)
         self._checkpoint(visit, finished=True).save(self.folder, self.keep)
         self._report(visit)
+
+    def _check_made(self) -> None:
+        """Refuses a module of a method of one's own that no checkpoint could give back.
+
+        A run that goes on, or is loaded, has what the constructor and `begin_task` make.
+        """
+        kind = type(self.strategy)
+        new = {name for name, _ in self.strategy.named_modules()} - self._there
+        made = sorted(name for name in new if name.rpartition(".")[0] not in new)
+        if made and not kind.__module__.startswith("lifelong."):
+            raise ValueError(
+                f"strategy={kind.__name__}: has made the module {made[0]} while it learned, which "
+                "a run that goes on could not have; make it in __init__ or in begin_task, which is "
+                "called again for the earlier tasks"
+            )
 
     def _train(self, visit: Visit, saved: Checkpoint | None) -> bool:
         """Runs the rounds of a task; tells whether there was one."""
@@ -299,9 +318,12 @@ class Experiment:
         met = self.stream.visits[: visit.number]
         known = {each.task.index for each in met}
         first = {each.task.index: each for each in reversed(self.stream.visits)}
-        coming_visits = [each for index, each in first.items() if index not in known]
+        coming_visits = sorted(
+            (each for index, each in first.items() if index not in known),
+            key=lambda each: each.number,
+        )
         if split == AHEAD and not self._tests_all(visit):
-            coming_visits = coming_visits[-1:]
+            coming_visits = coming_visits[:1]
         coming = {
             derive(self.init_seed, "init", each.number - 1): each.task for each in coming_visits
         }

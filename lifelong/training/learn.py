@@ -21,9 +21,14 @@ from lifelong.configuration.renamed import renamed
 from lifelong.training.session import prepared
 
 if TYPE_CHECKING:
+    from lifelong.data import TaskStream
     from lifelong.finished.load import Run
 
 BASES = {"Strategy": "finetune"}  # of several members
+
+# Options that a stream made in Python has decided, by what it calls them.
+MADE = {"batch_size": "batch_size", "protocol.batch_size": "batch_size", "tasks": "limit"}
+SERVED = ("train_transform", "test_transform", "shuffle_seed")  # what it still follows
 
 
 def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any) -> Run:
@@ -62,6 +67,8 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     texts = renamed(texts, warnings.warn, own=objects)
     if "strategy" in objects:  # options that its member does not have
         texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]
+    if "data" in objects:
+        _check_of_stream(objects["data"], texts)
     own = None if config_dir is None else str(config_dir)
     check_no_folders([*texts])
     try:
@@ -172,6 +179,22 @@ def _base_of(strategy: type) -> str:
                 targets.setdefault(line.rpartition(".")[2].strip(), name)
     targets |= BASES
     return next(targets[each.__name__] for each in strategy.__mro__ if each.__name__ in targets)
+
+
+def _check_of_stream(stream: TaskStream, texts: Sequence[str]) -> None:
+    """Refuses options that a stream which is made already would not follow.
+
+    Raises:
+        ValueError: one of these.
+    """
+    for text in texts:
+        key = key_of(text)
+        option = key.removeprefix("data.")
+        if key in MADE or (option != key and option not in SERVED):
+            raise ValueError(
+                f"{text}: the stream {stream.name} is made already; give it "
+                f"{MADE.get(key, option)}= where it is made"
+            )
 
 
 def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:

@@ -162,6 +162,42 @@ def test_blocks_that_hold_fixed_weights_are_not_shared() -> None:
         make().units(make)
 
 
+class Gives(nn.Module):
+    """What is said, and another thing while it is trained."""
+
+    def __init__(self, give: Any, train: Any = None) -> None:
+        super().__init__()
+        self.give, self.while_trained = give, train or give
+
+    def forward(self, x: Tensor) -> Any:
+        return (self.while_trained if self.training else self.give)(x.flatten(1))
+
+
+@pytest.mark.parametrize(("give", "told"), [
+    (Gives(lambda x: x.mean(0)), r"in tests gives \[64\] of 2 images"),
+    (Gives(lambda x: x.T), r"in tests gives \[64, 2\] of 2 images; give a row of each"),
+    (Gives(lambda x: x.sum(1)), r"in tests gives \[2\] of 2 images"),
+    (Gives(lambda x: (x, x)), "in tests gives a tuple; give one tensor"),
+    (Gives(lambda x: {"x": x}), "in tests gives a dict"),
+    (Gives(lambda x: x, lambda x: (x, x)), "in training gives a tuple"),
+    (Gives(lambda x: x, lambda x: x[:, 1:]), r"gives \[2, 64\] and \[2, 63\] of 2 images"),
+    (Gives(lambda x: x.bfloat16()), "in tests gives torch.bfloat16; give torch.float32"),
+    (Gives(lambda x: x.long()), "in tests gives torch.int64"),
+])  # fmt: skip
+def test_a_body_gives_a_row_of_numbers_for_each_image(give: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=f"backbone: Gives {told}"):
+        Wrapped(give, (1, 8, 8))
+
+
+def test_a_body_is_as_it_was_when_it_has_been_tried() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout()).train()
+    state, draws = copy.deepcopy(module.state_dict()), torch.get_rng_state()
+    assert Wrapped(module, (1, 8, 8)).features == 108
+    assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), draws)
+    assert module.training
+
+
 def frozen_in_part() -> Wrapped:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU())

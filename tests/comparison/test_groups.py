@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +156,15 @@ def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: A
     assert row["intransigence %, joint"] == f"{50 * (0.7 - 0.5 + 0.9 - 0.7):.1f}"
     assert row["knowledge transfer %, joint"] == f"{50 * (0.4 - 0.7 + 0.7 - 0.9):.1f}"
     assert "knowledge_transfer_joint" in (out / "comparison.csv").read_text()
+    run(tmp_path / "more" / "1", "joint", 1, 0.8, em=3.0, accuracy=[[None, None], [0.5, 0.5]])
+    references = groups_in(tmp_path / "joint", tmp_path / "more")
+    refer(runs, [replace(group, label="joint") for group in references])
+    found = {n: v for n, v in runs[0].results["metrics"].items() if n.startswith("intransigence")}
+    assert sorted(found) == ["intransigence_joint", "intransigence_joint_2"]
+    classes = {"classes": [["cat"], ["dog"]], "accuracy": rows}
+    run(tmp_path / "classes" / "1", "ours", 1, 0.5, **classes)
+    assert main([str(tmp_path / "classes"), *given[1:]]) == 2
+    capsys.readouterr()
     run(tmp_path / "other" / "1", "ours", 1, 0.5, data="birds")
     assert main([str(tmp_path / "other"), *given[1:]]) == 2
     told = capsys.readouterr().err

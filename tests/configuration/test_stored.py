@@ -34,6 +34,17 @@ def test_an_option_that_was_not_there_yet_is_as_one_that_is_null() -> None:
     assert digest_of(old) != digest_of(new)
 
 
+def test_an_option_of_the_same_text_as_a_path_is_an_option() -> None:
+    old, new = configured("epochs=3"), configured("epochs=4")
+    for config in (old, new):
+        complete(config)
+        config.paths.output_dir = str(config.epochs)
+    assert differences(old, new) == ["epochs: was 3, is now 4"]
+    old.data.name = old.paths.output_dir = "outputs/a"  # a copy of it
+    new.data.name = new.paths.output_dir = "outputs/b"
+    assert differences(old, new) == ["epochs: was 3, is now 4"]
+
+
 def following(value: Any, path: str = "") -> Iterator[str]:
     """Keys of options that follow a seed."""
     if isinstance(value, dict):

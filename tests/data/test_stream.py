@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -88,7 +89,7 @@ def test_shared_labels() -> None:
     made = of_four(labels="shared")
     assert [task.classes for task in made.tasks] == [(0, 1, 2)] * 4
     assert torch.equal(made.tasks[2].train.y, of_four().tasks[2].train.y)
-    four = Task(4, "birds", tuple(range(4)), *(images(12, classes=4, task=4) for _ in range(3)))
+    four = Task(1, "birds", tuple(range(4)), *(images(12, classes=4, task=1) for _ in range(3)))
     with pytest.raises(ValueError, match=r"labels=shared: task 1 has 3 classes and birds 4"):
         TaskStream([toy_task(0), four], name="toy", batch_size=5, labels="shared")
 
@@ -129,6 +130,40 @@ def test_what_is_refused() -> None:
         of_four(blurry=0.5, limit=1)
     with pytest.raises(ValueError, match=r"batch_size=18: task 2 of toy has only \d+ training"):
         of_four(blurry=0.9, order=[1, 2, 2, 2, 2], batch_size=18)
+
+
+@pytest.mark.parametrize(("names", "told"), [
+    ([("ant", "bee", "cat"), ("ant", "bee", "dog")], "task 1 has the classes ant, bee, cat, and"),
+    ([("ant", "bee", "cat"), ("bee", "cat", "ant")], "task 2 bee, cat, ant: label i would not be"),
+])  # fmt: skip
+def test_a_class_under_two_labels_is_not_shared(names: Any, told: str) -> None:
+    tasks = [replace(toy_task(i), class_names=each) for i, each in enumerate(names)]
+    with pytest.raises(ValueError, match=f"data.labels=shared: .*{told}"):
+        TaskStream(tasks, batch_size=5, labels="shared")
+    apart = [replace(tasks[0]), replace(tasks[1], class_names=("x", "y", "z"))]
+    assert TaskStream(apart, batch_size=5, labels="shared").tasks[1].class_names[0] == "label 0"
+
+
+def _wrong(part: str, **values: Any) -> list[Task]:
+    tasks = [toy_task(0), toy_task(1)]
+    for name, value in values.items():
+        setattr(getattr(tasks[1], part), name, value)
+    return tasks
+
+
+@pytest.mark.parametrize(("tasks", "message"), [
+    (lambda: [toy_task(1), toy_task(0)], "task 2: has index 1; number tasks from 0"),
+    (lambda: _wrong("test", t=torch.zeros(12).long()), "task 2: test has t=0; give .* 1"),
+    (lambda: _wrong("train", y=torch.arange(24) % 4), "train has labels from 0 to 3; .* 3 classes"),
+    (lambda: _wrong("val", y=torch.arange(12) % 3 - 1), "val has labels from -1 to 1"),
+    (lambda: _wrong("train", y=torch.zeros(24)), "train has labels of torch.float32"),
+    (lambda: _wrong("test", x=torch.zeros(12, 5, 6, 6)), r"test has images \(5, 6, 6\); .* \(2, 6"),
+    (lambda: [toy_task(0), replace(toy_task(1), test=toy_task(1).val.part(torch.arange(0)))],
+     "test has no images"),
+])  # fmt: skip
+def test_tasks_of_ones_own_are_checked(tasks: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TaskStream(tasks(), batch_size=5)
 
 
 def test_the_order_of_the_tasks_is_drawn() -> None:

@@ -60,6 +60,13 @@ def test_bytes_of_what_a_method_keeps_beside_modules() -> None:
     assert kept_bytes(made)["total"] == plain + 46
 
 
+def test_the_best_epoch_of_a_task_is_not_kept() -> None:
+    made = learned(Strategy)
+    plain = kept_bytes(made)
+    made.best = {"tensors": {"network.body.weight": torch.zeros(100, 100)}}
+    assert kept_bytes(made) == plain
+
+
 def test_multiply_adds() -> None:
     """A layer of i inputs and o outputs has i o an image forward, and twice that backward.
 

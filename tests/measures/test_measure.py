@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from lifelong.measures import AccuracyOfClasses, CalibrationError, Confusion, Loss, Prediction
+from lifelong.measures import (
+    AccuracyOfClasses,
+    CalibrationError,
+    Confusion,
+    Loss,
+    Measure,
+    Prediction,
+    Tally,
+)
 from tests.measures.predicted import CLASSES, in_parts, predicted
 
 
@@ -32,6 +43,32 @@ def test_calibration_error() -> None:
     assert found == pytest.approx(expected, abs=1e-6)
     with pytest.raises(ValueError, match=r"measure\.calibration\.bins=0"):
         CalibrationError(bins=0)
+
+
+@pytest.mark.parametrize("bins", [1, 15])
+def test_certain_answers_are_in_the_last_bin(bins: int) -> None:
+    """500 of confidence 1, 450 of them right, and 500 of .99, all right."""
+    gap = torch.tensor([200.0] * 500 + [math.log(0.99 / 0.01)] * 500)
+    prediction = Prediction(torch.stack([gap, torch.zeros(1000)], 1), CLASSES[:2].expand(1000, 2))
+    target = torch.full((1000,), int(CLASSES[0]))
+    target[:50] = CLASSES[1]
+    found = in_parts(CalibrationError(bins=bins), prediction, target).compute()
+    assert found == pytest.approx(0.995 - 0.95, abs=1e-5)
+
+
+def test_a_value_that_is_no_number_is_none() -> None:
+    class Undefined(Measure):
+        def update(self, prediction: Prediction, target: torch.Tensor) -> None:
+            pass
+
+        def compute(self) -> Any:
+            return {"a": math.inf, "b": 1.0} if table else math.nan
+
+    for table in (False, True):
+        tally = Tally({"own": Undefined})
+        tally.update(*predicted(4), torch.zeros(4).long())
+        wanted = {"a": None, "b": 1.0} if table else None
+        assert tally.values() == {"own": {0: wanted}}
 
 
 def test_confusion_and_accuracy_of_classes() -> None:

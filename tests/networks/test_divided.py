@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -65,6 +67,41 @@ def test_what_does_not_draw_leaves_the_draws_as_they_are_in_one_process(
     noise: Callable[[Tensor], Tensor], by: str
 ) -> None:
     assert {after(noise, by, rank)[0] for rank in (0, 1, None)} == {after(noise, by)[0]}
+
+
+def test_what_a_process_did_not_reach_has_no_gradient_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other process reached the second map alone, this one the first; nobody the third."""
+    maps = [nn.Linear(2, 2, bias=False) for _ in range(3)]
+    maps[0].weight.grad = torch.ones(2, 2)
+    sent = []
+
+    def exchanged(own: Tensor) -> None:
+        sent.append(own.clone())
+        own += (
+            torch.tensor([0.0, 1.0, 0.0])
+            if len(sent) == 1
+            else torch.tensor([0.0, 2.0])[torch.arange(2).repeat_interleave(4)]
+        )
+
+    monkeypatch.setattr(divided, "world", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", exchanged)
+    divided.average_gradients([each.weight for each in maps])
+    assert torch.equal(maps[0].weight.grad, torch.full((2, 2), 0.5))
+    assert torch.equal(maps[1].weight.grad, torch.ones(2, 2))  # type: ignore[arg-type]
+    assert maps[2].weight.grad is None
+
+
+def test_numbers_of_numpy_and_python_go_on_from_batch_to_batch() -> None:
+    """As PyTorch's do: other ones in each process, and after it the same in all."""
+
+    def drawn(x: Tensor) -> Tensor:
+        return x + np.random.rand() + random.random()  # noqa: NPY002
+
+    found = [after(drawn, "hook", rank) for rank in (0, 1)]
+    assert found[0][0] == found[1][0] != after(lambda x: x, "hook", 0)[0]
+    assert found[0][1] != found[1][1]
 
 
 class Means(nn.Module):

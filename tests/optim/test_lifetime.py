@@ -23,7 +23,19 @@ OPTIONS = [
     "optimizer=adam optimizer_lifetime=stream strategy=hps transfer=top2",
     "optimizer=adam optimizer_lifetime=stream strategy=single_task data.order=[1,2,1]",
     "optimizer=tag_rmsprop lr=0.0005 strategy=single_task data.order=[1,2,1]",
+    "optimizer=sgd optimizer._target_=tests.optim.test_lifetime.Warmed lr=0.05",
+    "optimizer=sgd optimizer._target_=tests.optim.test_lifetime.Warmed optimizer_lifetime=stream",
 ]
+
+
+class Warmed(torch.optim.SGD):
+    """Counts its steps in its group, as many do, and momentum falls by them."""
+
+    def step(self, closure: Any = None) -> Any:
+        for group in self.param_groups:
+            group["steps"] = group.get("steps", 0) + 1
+            group["momentum"] = 0.9 / group["steps"]
+        return super().step(closure)
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -35,7 +47,8 @@ def test_resumes_bit_equal(tmp_path: Path, options: str) -> None:
     assert state is not None
     assert not wrong
     kept = torch.load(whole / "visit_03.ckpt", weights_only=True)
-    assert (kept["optimizer"] is not None) == ("epoch" not in options)
+    lasting = "optimizer_lifetime=stream" in options or "tag" in options
+    assert (kept["optimizer"] is not None) == lasting
     for broken in (stops[1], stops[2], stops[6]):
         assert execute(broken, *given, "resume=auto") == 0
         assert results_of(whole) == results_of(broken)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ import lifelong
 from lifelong.configuration.stored import read_config
 from lifelong.data import Batch, Visit
 from lifelong.data.sources import digits
+from lifelong.networks.given import given as given_stream
+from lifelong.networks.given import keep
 from tests.conftest import execute, results_of
 from tests.processes import ROOT
 
@@ -34,6 +38,32 @@ class Plain(lifelong.Strategy):
     """Fine-tuning, under another name."""
 
 
+class MadeLate(lifelong.Strategy):
+    """What a run that goes on would not have."""
+
+    def end_task(self, visit: Visit, loader: Any) -> None:
+        super().end_task(visit, loader)
+        self.teacher = copy.deepcopy(self.network)
+
+
+class Grows(lifelong.Strategy):
+    """Makes a buffer at the end of each task, and draws from NumPy."""
+
+    stops = False
+
+    def begin_task(self, visit: Visit) -> None:
+        super().begin_task(visit)
+        if visit.number == 3 and type(self).stops:
+            raise KeyboardInterrupt
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        return np.random.rand() * super().training_loss(batch)  # noqa: NPY002
+
+    def end_task(self, visit: Visit, loader: Any) -> None:
+        super().end_task(visit, loader)
+        self.register_buffer(f"old_{visit.number}", torch.full((2,), float(visit.number)))
+
+
 class Stops(Halved):
     """Stopped from outside in the second visit."""
 
@@ -45,8 +75,9 @@ class Stops(Halved):
             raise KeyboardInterrupt
 
 
-def stream(tasks: int = 3) -> lifelong.TaskStream:
-    return lifelong.by_class(digits(), shape=[1, 8, 8], tasks=tasks, name="mine", batch_size=16)
+def stream(tasks: int = 3, **options: Any) -> lifelong.TaskStream:
+    shown = {"shape": [1, 8, 8], "name": "mine", "batch_size": 16}
+    return lifelong.by_class(digits(), tasks=tasks, **shown, **options)
 
 
 def module() -> nn.Module:
@@ -122,6 +153,44 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
         Stops.stops = True
 
 
+def test_a_module_made_while_it_learns_is_refused_at_the_first_task(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="strategy=MadeLate: has made the module teacher"):
+        lifelong.learn(
+            strategy=MadeLate, data="digits", paths={"output_dir": tmp_path / "run"}, **FAST
+        )
+
+
+def test_buffers_made_while_it_learns_and_draws_of_others_go_on(tmp_path: Path) -> None:
+    options = {"strategy": Grows, "data": "digits", "tasks": 3, **FAST}
+    whole = lifelong.learn(paths={"output_dir": tmp_path / "whole"}, **options)
+    cut = {"paths": {"output_dir": tmp_path / "cut"}, **options}
+    Grows.stops = True
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            lifelong.learn(**cut)
+    finally:
+        Grows.stops = False
+    run = lifelong.learn(**cut, resume="auto")
+    for found in (whole, run):
+        assert found.strategy.old_3.tolist() == [3.0, 3.0]
+    for name, value in run.strategy.state_dict().items():
+        if torch.is_tensor(value):
+            assert torch.equal(value, whole.strategy.state_dict()[name])
+
+
+def test_seeds_of_a_run_order_the_batches_of_a_stream(tmp_path: Path) -> None:
+    """Unless the stream has a seed of its own."""
+    found = []
+    own: dict[str, Any]
+    for seed, own in [(1, {}), (2, {}), (1, {"shuffle_seed": 5}), (2, {"shuffle_seed": 5})]:
+        given = keep("data", stream(**own))
+        made = given_stream("data", given, (1, 8, 8), shuffle_seed=seed)
+        made.serve(made.visits[0])
+        found.append(next(iter(made.train_dataloader())).row.tolist())
+    assert found[0] != found[1]
+    assert found[2] == found[3]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -135,6 +204,18 @@ def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
         ({"data": nn.ReLU()}, "data: give the name of a member or a TaskStream"),
         ({"lr": nn.ReLU()}, "lr: give a name or a value, not ReLU"),
         ({"backbone": nn.Linear(3, 4)}, r"backbone: Linear does not take images \[1, 8, 8\]"),
+        (
+            {"data": stream(), "batch_size": 8},
+            "batch_size=8: the stream mine is made already; give it batch_size= where it is made",
+        ),
+        (
+            {"data": stream(), "tasks": 2},
+            "tasks=2: the stream mine is .*; give it limit=",
+        ),
+        (
+            {"data": stream(), "data.repeat": 2},
+            "data.repeat=2: .* give it repeat=",
+        ),
     ],
 )
 def test_mistakes(tmp_path: Path, given: Any, message: str) -> None:

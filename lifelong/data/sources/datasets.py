@@ -208,6 +208,6 @@ def _read(dataset: Indexed, shape: Sequence[int], name: str, title: str) -> Part
 
 def _brought(image: Any, shape: Sequence[int], name: str) -> Any:
     if isinstance(image, Image.Image):
-        return array_of(image, shape)
+        return array_of(image, shape, name)
     found = np.asarray(image)
     return brought(uint8(found[None], name), shape, name)[0].numpy()

@@ -39,7 +39,7 @@ def pixels(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(content), formats=FORMATS) as file:
-                return array_of(_seen(file, "L" if shape[0] == 1 else "RGB", name), shape, crop)
+                return array_of(file, shape, name, crop)
     except UnidentifiedImageError:
         reason = "empty" if not content else "of no known kind"
         raise ValueError(f"{name} is not a readable image ({reason})") from None
@@ -51,11 +51,12 @@ def pixels(
         raise ValueError(f"{name} is not a readable image ({error})") from None
 
 
-def array_of(image: Image.Image, shape: Sequence[int], crop: bool = False) -> NDArray[np.uint8]:
-    """An image in the mode that it has or is brought to, as an array of a shape (c, h, w)."""
+def array_of(
+    file: Image.Image, shape: Sequence[int], name: str, crop: bool = False
+) -> NDArray[np.uint8]:
+    """An image of PIL as an array of a shape (c, h, w), see `pixels`."""
     channels, height, width = shape
-    mode = "L" if channels == 1 else "RGB"
-    image = image if image.mode == mode else image.convert(mode)
+    image = _seen(file, "L" if channels == 1 else "RGB", name)
     if image.size != (width, height):
         bring = ImageOps.fit if crop else Image.Image.resize
         image = bring(image, (width, height), Image.Resampling.BILINEAR)
@@ -66,7 +67,7 @@ def _seen(file: Image.Image, mode: str, name: str) -> Image.Image:
     """The image in `L` or `RGB`, upright and without transparency."""
     if file.width * file.height > MOST:
         raise ValueError(f"{name} is not read: it has {file.width} x {file.height} pixels")
-    if file.mode.startswith("I;16") or (file.mode == "I" and file.format == "PNG"):
+    if file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM")):
         values = np.asarray(file).astype(np.float64)
         image = Image.fromarray((values / 257 + 0.5).astype(np.uint8))
         image.getexif().update(file.getexif())

@@ -67,11 +67,10 @@ def domain_folders(
     sources = [read(name, None if held_out else test) for name in names]
     if not same_classes and not held_out:
         return sources
-    classes = sorted({name for source in (*sources, *held_out) for name in source.classes})
-    sources = [_renumbered(source, classes) for source in sources]
+    every = renumbered([*sources, *held_out])
+    sources, tested = every[: len(sources)], every[len(sources) :]
     if not held_out:
         return sources
-    tested = [_renumbered(source, classes) for source in held_out]
     images = np.concatenate([source.train_images for source in tested])
     labels = np.concatenate([source.train_labels for source in tested])
     return [
@@ -96,6 +95,12 @@ def _found(roots: Sequence[str], data_dir: Path) -> dict[str, Path]:
                     )
                 found[path.name] = path
     return found
+
+
+def renumbered(sources: Sequence[Source]) -> list[Source]:
+    """The same images, classes being numbered alike in all: by the order of their names."""
+    classes = sorted({name for source in sources for name in source.classes})
+    return [_renumbered(source, classes) for source in sources]
 
 
 def _renumbered(source: Source, classes: Sequence[str]) -> Source:

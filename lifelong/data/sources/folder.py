@@ -166,15 +166,16 @@ def _listed(parts: Files, test: str, root: Path) -> Files:
     """The parts, the images that a text file names being for testing."""
     path = _list_of(test, root)
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"data.test={test}: is no text file ({error})") from None
     known = {same_text(str(file)): file for file in parts["train"]}
     known |= {f"{same_text(root.stem)}/{name}": file for name, file in known.items()}
     chosen = set()
     for line in filter(None, map(str.strip, lines)):
-        words = [line, line.rpartition(" ")[0], line.split()[0]]  # a label may follow
-        found = [known.get(same_text(word.removeprefix("./"))) for word in words]
+        cut = [line.rpartition(sign)[0].strip(" \"'") for sign in (" ", ",", "\t", ";")]
+        words = [line, *cut, line.split()[0]]  # a label may follow
+        found = [known.get(same_text(_from(root, word))) for word in words]
         file = next(filter(None, found), None)
         if file is None:
             raise ValueError(f"data.test={test}: names {line.split()[0]}, which is not in {root}")
@@ -183,6 +184,12 @@ def _listed(parts: Files, test: str, root: Path) -> Files:
         raise ValueError(f"data.test={test}: names no image")
     train = [file for file in parts["train"] if file not in chosen]
     return {**parts, "train": train, "test": [file for file in parts["train"] if file in chosen]}
+
+
+def _from(root: Path, word: str) -> str:
+    """A path of a list as seen from the folder."""
+    word = word.replace("\\", "/").removeprefix("./")
+    return word.removeprefix(f"{root.absolute().as_posix()}/")
 
 
 def _by_class(files: Sequence[PurePosixPath], depth: int) -> Mapping[str, list[PurePosixPath]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NotRequired, TypedDict, Unpack
 
 from lifelong.data.sources.datasets import SPLITS, materialize
+from lifelong.data.sources.domains import renumbered
 from lifelong.data.sources.source import Source, prepared
 
 IMAGE, CLASS = "Image", "ClassLabel"  # kinds of columns
@@ -57,12 +58,16 @@ def hugging_face(path: str, **options: Unpack[HubOptions]) -> Source:
     return _source(path, _parts(path, options), options)
 
 
-def hugging_face_domains(path: str, *, domain: str, **options: Unpack[HubOptions]) -> list[Source]:
+def hugging_face_domains(
+    path: str, *, domain: str, same_classes: bool = True, **options: Unpack[HubOptions]
+) -> list[Source]:
     """One source for each value of a column, such as the style of a picture.
 
     Args:
         path: see `hugging_face`.
         domain: the column.
+        same_classes: number the classes of all domains alike, by their names; a domain may lack
+            some.
         **options: see `HubOptions`.
 
     Raises:
@@ -81,7 +86,7 @@ def hugging_face_domains(path: str, *, domain: str, **options: Unpack[HubOptions
         }
         called = str(value if names is None else names[value])
         made.append(_source(path, own, options, called))
-    return made
+    return renumbered(made) if same_classes else made
 
 
 class _Pairs:

@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lifelong.data.sources.tree import walked
+from lifelong.data.sources.tree import left_by_programs, walked
 from lifelong.data.stored import CHUNK, ImageFile, Place, StoredPixels, memory
 from lifelong.errors import plain
 from lifelong.storage.files import SEAL, read_json, sealed, write_json, write_with
@@ -128,10 +128,11 @@ def evenly(count: int, share: float, whose: str) -> NDArray[np.bool_]:
     """
     if not 0 < share < 1:
         raise ValueError(f"data.test={share}: give a share between 0 and 1")
+    share += 1e-9  # of a whole number of images that is an image less in binary
     if not 0 < int(count * share) < count:
         raise ValueError(
-            f"{whose} has {count} images, which data.test={share} does not divide into training "
-            "and test images; give more, or another data.test"
+            f"{whose} has {count} images, which data.test={share:.6g} does not divide into "
+            "training and test images; give more, or another data.test"
         )
     places = np.arange(count)
     chosen: NDArray[np.bool_] = ((places + 1) * share).astype(int) > (places * share).astype(int)
@@ -213,7 +214,11 @@ def _cache_folder(folder: Path) -> Path:
 def _fingerprint(name: str, origin: Path, beside: Sequence[Path]) -> str:
     """Changes when a file of `origin` is added, removed, resized or rewritten."""
     digest = hashlib.sha256(f"{FORMAT} {name} {origin.resolve()}".encode())
-    files = [origin / path for path in walked(origin)] if origin.is_dir() else [origin]
+    files = [origin]
+    if origin.is_dir():
+        files = [
+            origin / path for path in walked(origin) if not any(map(left_by_programs, path.parts))
+        ]
     for path in (*files, *(file for file in beside if file.exists())):
         with suppress(OSError):  # a link to nothing
             status = path.stat()

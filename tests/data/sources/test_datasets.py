@@ -52,6 +52,16 @@ def test_pictures_and_tensors_are_read_as_arrays_are() -> None:
     assert len(grey.test_labels) == 20
 
 
+def test_pictures_are_seen_as_files_are() -> None:
+    """Of 16 bits, transparent, turned."""
+    deep = Image.fromarray((np.arange(256).reshape(16, 16) * 257).astype(np.uint16))
+    source = materialize([(deep, 0), (deep, 1)] * 5, shape=(1, 16, 16))
+    assert np.array_equal(source.train_images[0, 0], np.arange(256).reshape(16, 16))
+    clear = Image.new("RGBA", (4, 4), (0, 0, 0, 0))
+    source = materialize([(clear, 0), (clear, 1)] * 5, shape=(3, 4, 4))
+    assert (source.train_images == 255).all()
+
+
 def test_items_of_another_kind_are_refused() -> None:
     with pytest.raises(ValueError, match=r"the label of image 0 is no class but \(2,\)"):
         materialize(Pictures(lambda label: [label, label]), shape=(3, 6, 5))

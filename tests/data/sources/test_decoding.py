@@ -18,7 +18,7 @@ def seen(image: Image.Image, form: str = "PNG", channels: int = 1, **options: An
     return pixels(content.getvalue(), (channels, image.height, image.width), "x")
 
 
-@pytest.mark.parametrize("form", ["PNG", "TIFF"])
+@pytest.mark.parametrize("form", ["PNG", "TIFF", "PPM"])
 def test_sixteen_bits_are_scaled(form: str) -> None:
     ramp = np.arange(256).reshape(16, 16)
     found = seen(Image.fromarray((ramp * 257).astype(np.uint16)), form)

@@ -49,6 +49,25 @@ def test_parts_divided_evenly(tmp_path: Path) -> None:
     assert np.bincount(source.test_labels).tolist() == [2] * 4
 
 
+@pytest.mark.parametrize("line", [
+    "{0},3", "{0}\t3", "{0};3", "{1}/{0} 3", "{0} 3", "./{0}", '"{0}",3',
+])  # fmt: skip
+def test_lists_of_test_images_as_others_write_them(tmp_path: Path, line: str) -> None:
+    root = painted(tmp_path / "mine", ("",))
+    files = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))[::4]
+    lines = [line.format(file, root) for file in files]
+    (tmp_path / "test.csv").write_text("\n".join(lines), "utf-8-sig")
+    source = image_folder(root, shape=(3, 8, 8), cache=tmp_path, test=str(tmp_path / "test.csv"))
+    assert len(source.test_images) == len(files)
+
+
+def test_a_prepared_copy_inside_the_folder_is_found_again(tmp_path: Path) -> None:
+    root = painted(tmp_path / "mine", ("",))
+    for _ in range(2):
+        image_folder(root, shape=(3, 8, 8), cache=root)
+    assert len(list((root / ".cache").glob("*.npy"))) == 1
+
+
 def test_grey_and_resized(tmp_path: Path) -> None:
     source = image_folder(painted(tmp_path / "mine"), shape=(1, 4, 6), cache=tmp_path)
     assert source.shape == (1, 4, 6)

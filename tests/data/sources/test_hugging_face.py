@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 
 from lifelong.data import hf_domains
 from lifelong.data.sources import hugging_face
+from lifelong.data.sources.hugging_face import hugging_face_domains
 from tests.conftest import execute, results_of
 
 DRAW = np.random.default_rng(2)
@@ -79,6 +80,23 @@ def test_several_classes_to_choose_from(tmp_path: Path) -> None:
         hugging_face(str(tmp_path / "set"), shape=(3, 6, 6), data_dir=tmp_path)
     source = hugging_face(str(tmp_path / "set"), shape=(3, 6, 6), data_dir=tmp_path, label="coarse")
     assert source.classes == ("small", "large")
+
+
+def test_classes_of_domains_are_numbered_alike(tmp_path: Path) -> None:
+    """By their names, also where a domain lacks some."""
+    rows = made(range(40))
+    kinds = rows.features["kind"].names
+    styles = ["photo" if row["kind"] < len(kinds) - 1 else "sketch" for row in rows]
+    rows.add_column("style", styles).save_to_disk(str(tmp_path / "set"))
+    options = {"shape": (3, 6, 6), "data_dir": tmp_path, "test": 0.2}
+    sources = hugging_face_domains(str(tmp_path / "set"), domain="style", **options)
+    assert {source.classes for source in sources} == {tuple(sorted(kinds))}
+    place = sorted(kinds).index(kinds[-1])
+    assert set(sources[1].train_labels.tolist()) == {place}
+    apart = hugging_face_domains(
+        str(tmp_path / "set"), domain="style", same_classes=False, **options
+    )
+    assert apart[1].classes == (kinds[-1],)
 
 
 def test_a_run_on_parquet_files_and_on_domains(tmp_path: Path) -> None:
