@@ -185,12 +185,7 @@ class LASEM(ArchitectureSearch):
         rows, number = self.active.rows, len(self.active.tree.configs)
         features = self.network.tree_features(batch.x, task, self.active.tree)  # (c b, f)
         labels = batch.y.repeat(number)  # (c b,)
-        with torch.no_grad():
-            heads.eval()  # no dropout in the E-step
-            nll = F.cross_entropy(heads(features, task), labels, reduction="none")
-            heads.train()
-            posterior = torch.zeros_like(self.prior.pi)
-            posterior[rows] = self.prior.posterior(-nll.view(number, -1), rows)
+        posterior = self.once(partial(self._posterior, features, labels))
         loss = F.cross_entropy(heads(features, task), labels, reduction="none")
         self.note(partial(self.active.update, posterior))
         self.note(partial(self.prior.update, posterior))
@@ -199,6 +194,17 @@ class LASEM(ArchitectureSearch):
             shares = posterior @ sharing  # (d,): Pr_q(c_l = slot)
             loss = loss + self.network.weighted_penalty(task, shares, slot)
         return loss
+
+    @torch.no_grad()
+    def _posterior(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Over all configurations (c,), from features of the active ones (E-step)."""
+        heads, rows = self.network.heads, self.active.rows
+        heads.eval()  # no dropout
+        nll = F.cross_entropy(heads(features, self._task), labels, reduction="none")
+        heads.train()
+        found = torch.zeros_like(self.prior.pi)
+        found[rows] = self.prior.posterior(-nll.view(len(self.active.tree.configs), -1), rows)
+        return found
 
     def choice(self) -> TransferConfig:
         """The configuration with the highest prior; of equals the first."""

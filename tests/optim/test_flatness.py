@@ -28,6 +28,7 @@ from lifelong.data import Batch, Fed
 from lifelong.data.sources import digits
 from lifelong.parts.memory import RingBuffer
 from lifelong.strategies.repeated import RepeatedStep
+from lifelong.transfer.posterior import ConfigurationPrior
 from tests.conftest import execute, results_of
 
 torch.manual_seed(0)
@@ -257,6 +258,22 @@ def test_any_method_and_rule(tmp_path: Path, choice: str) -> None:
     passes = 4 if "cflat" in choice else 2
     assert results["multiply_adds"]["training_step"] % passes == 0
     assert results["status"] == "finished"
+
+
+def test_the_posterior_of_a_step_is_that_of_its_first_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    ask = ConfigurationPrior.posterior
+    monkeypatch.setattr(
+        ConfigurationPrior, "posterior", lambda self, *given: asked.append(1) or ask(self, *given)
+    )
+    counts = []
+    for number, flatness in enumerate(([], ["flatness=sam"])):
+        asked.clear()
+        assert execute(tmp_path / str(number), *QUICK, "strategy=lasem_hps", *flatness) == 0
+        counts.append(len(asked))
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("strategy", ["lasem_hps", "gem", "darts_hps"])
