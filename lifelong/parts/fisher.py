@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from lifelong.data import Batch, Visit
+from lifelong.data import Batch, Task, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.parts.anchor import Named
-from lifelong.parts.importance import Importance
+from lifelong.parts.importance import Importance, try_exact
 from lifelong.parts.per_image import cross_entropy, image_mean, to_dtype_of
 
 AT_ONCE = 200  # images that an exact estimate has in a pass
@@ -61,6 +61,10 @@ class Fisher(Importance):
             raise ValueError(f"strategy.importance.batch_size={batch_size}: give 1 or more")
         self.samples, self.estimator, self.batch_size = samples, estimator, batch_size
         self.labels = labels
+
+    def check(self, network: TaskNetwork, tasks: Sequence[Task]) -> None:
+        if self.estimator == "exact":
+            try_exact(network, tasks, cross_entropy)
 
     def __call__(self, network: TaskNetwork, visit: Visit, named: Named) -> dict[str, Tensor]:
         rows = torch.randperm(len(visit.train))[: self.samples]

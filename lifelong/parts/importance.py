@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import reduce
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lifelong.data import Task, Visit
+from lifelong.backbones import Wrapped
+from lifelong.data import Batch, Task, Visit
 from lifelong.measures.history import HISTOGRAM
 from lifelong.networks import TaskNetwork
-from lifelong.parts.anchor import Named
+from lifelong.parts.anchor import Named, shared
+from lifelong.parts.per_image import Objective, image_mean
 
 
 class Importance:
@@ -47,6 +50,28 @@ class Importance:
         Raises:
             ValueError: the option, its value and what would do.
         """
+
+
+def tried(
+    network: TaskNetwork,
+    tasks: Sequence[Task],
+    estimate: Callable[[TaskNetwork, list[Batch], Named], object],
+) -> None:
+    """Estimates of a few images of the first task, under a copy of the network, as a trial."""
+    network = copy.deepcopy(network).eval()
+    network.add_task(0, tasks[0].classes)
+    few = tasks[0].train[torch.arange(min(3, len(tasks[0].train)))]
+    estimate(network, [few], shared(network))
+
+
+def try_exact(network: TaskNetwork, tasks: Sequence[Task], objective: Objective) -> None:
+    """Refuses a body that a person brings whose gradients cannot be taken image by image.
+
+    Raises:
+        ValueError: it is such a body.
+    """
+    if isinstance(getattr(network, "body", None), Wrapped):
+        tried(network, tasks, partial(image_mean, objective=objective))
 
 
 def added(found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:

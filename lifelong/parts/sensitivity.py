@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,11 +13,12 @@ from torch import Tensor
 from lifelong.data import Batch, Images, Task, Visit, unlabeled
 from lifelong.data.sources import Source
 from lifelong.networks import TaskNetwork
-from lifelong.parts.anchor import Named, shared
-from lifelong.parts.importance import Importance, added
+from lifelong.parts.anchor import Named
+from lifelong.parts.importance import Importance, added, tried, try_exact
 from lifelong.parts.per_image import (
     absolute_sum,
     batch_mean,
+    cross_entropy,
     image_mean,
     local_mean,
     single_score,
@@ -152,7 +152,6 @@ class Sensitivity(Importance):
                     "give a larger data.validation, or other images"
                 )
         if self.scope == "local":
-            network = copy.deepcopy(network).eval()
-            network.add_task(0, tasks[0].classes)
-            one = tasks[0].train[torch.zeros(1, dtype=torch.long)]
-            local_mean(network, [one], shared(network))
+            tried(network, tasks, local_mean)
+        elif self.estimator == "exact":
+            try_exact(network, tasks, cross_entropy)

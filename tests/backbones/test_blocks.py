@@ -24,7 +24,11 @@ from lifelong.backbones import (
 )
 from lifelong.backbones.backbone import Body
 from lifelong.backbones.blocks import cut, found
+from lifelong.data import by_class
+from lifelong.data.sources import digits
 from lifelong.networks import Independent, MultiHead, Network
+from lifelong.parts.fisher import Fisher
+from lifelong.parts.sensitivity import Sensitivity
 from lifelong.transfer import HardTransferLayer, TransferNetwork, every
 
 SMALL_VIT = {"depth": 3, "embed_dim": 24, "num_heads": 2, "patch_size": 8}
@@ -196,6 +200,29 @@ def test_a_body_is_as_it_was_when_it_has_been_tried() -> None:
     assert all(torch.equal(value, state[name]) for name, value in module.state_dict().items())
     assert torch.equal(torch.get_rng_state(), draws)
     assert module.training
+
+
+class Rows(nn.Module):
+    """A recurrent network over the rows of an image, which cannot be differentiated by image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(8, 6, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = self.rnn(x[:, 0])[1][0]
+        return found
+
+
+@pytest.mark.parametrize("importance", [Fisher(), Sensitivity()])
+def test_importances_that_cannot_be_had_are_refused_at_the_start(importance: Any) -> None:
+    stream = by_class(digits(), tasks=5, batch_size=20)
+    network = Network(partial(Wrapped, Rows(), (1, 8, 8)), MultiHead)
+    with pytest.raises(ValueError, match="gradients of single images cannot be taken"):
+        importance.check(network, stream.tasks)
+    importance.estimator = "batched"
+    importance.check(network, stream.tasks)
+    assert not network.heads.all
 
 
 def frozen_in_part() -> Wrapped:
