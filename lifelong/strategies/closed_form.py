@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -85,7 +86,9 @@ class ClosedForm(Strategy):
         if not self.numbers:  # nothing is known yet
             return super().predict(x, t)
         features = self.network.body(x)
-        with torch.autocast(features.device.type, enabled=False):  # as `learn` computes
+        kind = features.device.type
+        on = torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if on else nullcontext():  # as `learn` computes
             scores = self.scores(features.to(torch.promote_types(features.dtype, torch.float32)))
         return self.answer_by_class(scores, self.numbers, t)
 

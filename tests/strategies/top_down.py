@@ -11,7 +11,7 @@ import torch
 from lifelong.data import TaskStream, Visit
 from lifelong.networks import MultiHead, TwoBranchNetwork
 from lifelong.strategies import Round, TicketsTD
-from tests.conftest import small_body, toy_visit
+from tests.conftest import small_body, toy_task, toy_visit
 
 SGD = partial(torch.optim.SGD, lr=0.05, momentum=0.9, weight_decay=0.01)
 NONE: Any = []  # instead of a loader that is not used
@@ -25,7 +25,8 @@ def made(**options: Any) -> TicketsTD:
 
 def train(method: TicketsTD, visit: Visit, now: Round, steps: int = 3) -> None:
     """A few steps of a round, as Lightning would take them."""
-    stream = TaskStream([visit.task], name="toy", batch_size=6)
+    tasks = [*(toy_task(index) for index in range(visit.task.index)), visit.task]
+    stream = TaskStream(tasks, name="toy", batch_size=6)
     images = now.train() if callable(now.train) else now.train
     stream.serve(visit, images, feeds=now.feeds)
     method.on_train_epoch_start()
