@@ -191,8 +191,8 @@ class LASEM(ArchitectureSearch):
         self.note(partial(self.prior.update, posterior))
         loss = posterior[rows] @ loss.view(number, -1).mean(1)
         for slot, sharing in enumerate(self.sharing, 1):
-            shares = posterior @ sharing  # (d,): Pr_q(c_l = slot)
-            loss = loss + self.network.weighted_penalty(task, shares, slot)
+            # shares (d,): Pr_q(c_l = slot)
+            loss = loss + self.network.weighted_penalty(task, posterior @ sharing, slot)
         return loss
 
     @torch.no_grad()

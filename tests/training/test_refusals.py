@@ -67,7 +67,7 @@ def test_one_head_gives_an_image_one_label() -> None:
     first = toy_task(0)
     turned = images(24, task=1)
     turned.x, turned.y = first.train.x, (first.train.y + 1) % 3
-    second = Task(1, "turned", (2, 0, 1), turned, first.val, first.test)
+    second = Task(1, "turned", (2, 0, 1), turned, images(12, task=1), images(12, task=1))
     message = "class 2 is label 2 of task 1 and label 0 of task 2, and a single head"
     with pytest.raises(ValueError, match=message):
         _refuse_contradictions(stream_of(first, second))
@@ -150,8 +150,8 @@ def test_groups_are_of_parameters_that_there_are() -> None:
 
 def test_a_task_of_one_class_needs_other_classes_to_compete_with() -> None:
     """A head of its own is always right there."""
-    one = toy_task(1)
-    stream = stream_of(toy_task(0), replace(one, classes=one.classes[:1]))
+    parts = (images(size, classes=1, task=1) for size in (24, 12, 12))
+    stream = stream_of(toy_task(0), Task(1, "task 2", (3,), *parts))
     heads = {"_target_": "lifelong.networks.MultiHead", "_partial_": True}
     with pytest.raises(ValueError, match=r"the tasks have 3, 1 classes, and task 2 has"):
         _refuse_heads(stream, OmegaConf.create({"heads": heads}))
