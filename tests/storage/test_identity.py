@@ -71,13 +71,10 @@ def test_objects_may_hold_one_another() -> None:
 def test_it_is_that_of_another_process() -> None:
     program = (
         "from lifelong.storage.identity import identity; from torchvision.transforms import v2; "
-        "print(identity(v2.Compose([v2.RandAugment(), lambda x: x + 1]), {'a', 'b', 'c'}))"
+        "print(identity(v2.Compose([v2.RandAugment()]), {'a', 'b', 'c'}))"
     )
-    found = {
-        subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, check=True,
-            env={"PYTHONHASHSEED": seed},
-        ).stdout
-        for seed in ("1", "2")
-    }  # fmt: skip
-    assert len(found) == 1
+    there = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True,
+        env={"PYTHONHASHSEED": "2"},
+    )  # fmt: skip
+    assert int(there.stdout) == identity(v2.Compose([v2.RandAugment()]), {"a", "b", "c"})
