@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from lifelong.backbones import low_rank
 from lifelong.backbones.backbone import Body
 from lifelong.backbones.blocks import found
+from lifelong.backbones.generators import undisturbed
+from lifelong.backbones.moving import untouched
 from lifelong.backbones.prompts import prompted
 from lifelong.backbones.unit import Unit
 
@@ -152,20 +154,17 @@ def features_of(module: nn.Module, shape: Sequence[int]) -> int:
     Raises:
         ValueError: it does not take them, or gives something else than a row of each.
     """
-    training, held = module.training, {n: b.clone() for n, b in module.named_buffers()}
-    name = f"backbone: {type(module).__name__}"
-    found: list[Any] = []
+    training, name = module.training, f"backbone: {type(module).__name__}"
+    black = torch.zeros(2, *shape)
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            for mode in (False, True):
-                found.append(module.train(mode)(torch.zeros(2, *shape)))
+        with torch.no_grad(), undisturbed():
+            found: list[Any] = [module.eval()(black)]  # makes what is made at the first call
+            with untouched(module):
+                found.append(module.train()(black))
     except Exception as error:  # of the module's own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name} does not take images {list(shape)} ({reason})") from None
     module.train(training)
-    with torch.no_grad():
-        for key, buffer in module.named_buffers():
-            buffer.copy_(held[key])
     for given, when in zip(found, ("in tests", "in training"), strict=True):
         _check_given(given, f"{name} {when}")
     if found[0].numel() != found[1].numel():

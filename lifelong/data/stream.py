@@ -353,11 +353,13 @@ def _with_shared_labels(tasks: Sequence[Task]) -> list[Task]:
 
 def _check_names(names: Sequence[tuple[str, ...]], tasks: Sequence[Task]) -> None:
     """Refuses tasks that have a class in common under another label, or others beside it."""
-    for own, task in zip(names, tasks, strict=True):
-        common = [name for name in own if name in names[0]]
-        if common and own != names[0]:
+    owners: dict[str, int] = {}  # the first task that has a class
+    for place, (own, task) in enumerate(zip(names, tasks, strict=True)):
+        first = min(owners.setdefault(name, place) for name in own)
+        if own != names[first]:
             raise ValueError(
-                f"data.labels=shared: {tasks[0].name} has the classes {', '.join(names[0])}, and "
+                f"data.labels=shared: {tasks[first].name} has the classes "
+                f"{', '.join(names[first])}, and "
                 f"{task.name} {', '.join(own)}: label i would not be the same class in both; give "
                 "tasks of the same classes, or of none in common, or data.labels=own"
             )

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from lifelong import errors
+from lifelong.backbones.generators import seed_all, undisturbed
 from lifelong.configuration.compose import register
 from lifelong.configuration.folders import check_run
 from lifelong.configuration.plain import as_dict
@@ -23,7 +24,6 @@ from lifelong.data.seeds import derive
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.networks import given
-from lifelong.networks.generators import seed_all
 from lifelong.storage.checkpoint import Checkpoint, finished_visits, read
 from lifelong.storage.results import read_results, visited
 from lifelong.strategies import Strategy
@@ -254,7 +254,7 @@ def _listed(numbers: Sequence[int]) -> str:
 def _restored(config: DictConfig, saved: Checkpoint) -> tuple[Strategy, dict[int, Task]]:
     """The method as it was when the checkpoint was written, and the tasks that it had met."""
     visits = [Visit.from_description(entry) for entry in saved.visits]
-    with torch.random.fork_rng(devices=[]):
+    with undisturbed():
         strategy = _built(config)
         for visit in visits:
             seed_all(derive(0, "init", visit.number - 1))

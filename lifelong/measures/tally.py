@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lifelong.measures.measure import Accuracy, Measure, Value
 from lifelong.measures.prediction import Prediction
+from lifelong.storage.files import known
 
 MakeMeasure = Callable[[], Measure]
 ACCURACY = "accuracy"
@@ -66,10 +65,3 @@ class Tally:
             name: {task: known(of[name].compute()) for task, of in sorted(self.of.items())}
             for name in self.makers
         }
-
-
-def known(value: Any) -> Any:
-    """A value as JSON can say it, which has neither NaN nor infinity: None in their places."""
-    if isinstance(value, dict):
-        return {key: known(each) for key, each in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lifelong.networks import generators, moving
+from lifelong.backbones import generators, moving
 
 _cutting: list[bool] = [False]  # a stack
 Draws = tuple[generators.State, generators.State, generators.State]  # see _begin_draws

@@ -75,8 +75,7 @@ class Memory(nn.Module):
         self._alike = True  # whether all tasks have the same mean and deviation
         self._kept: Images | None = None  # the images in the slots
         self.waiting: list[Callable[[], object]] | None = None
-        self._pairs: dict[int, tuple[int, int]] | None = None  # task and row of each filled slot
-        self._held = set[tuple[int, int]]()  # the same together
+        self._held: set[tuple[int, int]] | None = None  # task and row of what is in the slots
 
     def begin_task(self, visit: Visit) -> None:
         """Called before the images of a visit are offered; also when a stopped run goes on."""
@@ -102,17 +101,18 @@ class Memory(nn.Module):
 
     def new(self, batch: Batch) -> list[bool]:
         """Of each image of a batch, whether it is in no slot, and no earlier place of the batch."""
-        if self._pairs is None:
-            filled = (self.tasks != EMPTY).nonzero()[:, 0].tolist()
-            pairs = zip(self.tasks[filled].tolist(), self.rows[filled].tolist(), strict=True)
-            self._pairs = dict(zip(filled, pairs, strict=True))
-            self._held = set(self._pairs.values())
+        if self._held is None:
+            self._held = self._pairs((self.tasks != EMPTY).nonzero()[:, 0])
         met = set[tuple[int, int]]()
         found = []
         for pair in zip(batch.t.tolist(), batch.row.tolist(), strict=True):
             found.append(pair not in self._held and pair not in met)
             met.add(pair)
         return found
+
+    def _pairs(self, slots: Tensor) -> set[tuple[int, int]]:
+        """Task and row of some slots."""
+        return set(zip(self.tasks[slots].tolist(), self.rows[slots].tolist(), strict=True))
 
     def add(self, batch: Batch, **extras: Tensor) -> None:
         """Offers the images of a training batch; some replace others.
@@ -200,13 +200,11 @@ class Memory(nn.Module):
         self._kept = None
 
     def _put(self, slots: Tensor, tasks: Tensor, rows: Tensor) -> None:
+        if self._held is not None:
+            self._held -= self._pairs(slots)
         self.tasks[slots], self.rows[slots] = tasks, rows
-        if self._pairs is not None:
-            pairs = zip(tasks.tolist(), rows.tolist(), strict=True)
-            now = dict(zip(slots.tolist(), pairs, strict=True))
-            self._held -= {self._pairs[slot] for slot in now if slot in self._pairs}
-            self._held |= set(now.values())
-            self._pairs.update(now)
+        if self._held is not None:
+            self._held |= self._pairs(slots)
         if self._kept is not None:
             self._fill(slots)
 
@@ -259,7 +257,7 @@ class Memory(nn.Module):
     def set_extra_state(self, state: dict[str, Any]) -> None:
         self.seen, self.extras = state["seen"], dict(state["extras"])
         self.tasks, self.rows = state["tasks"].clone(), state["rows"].clone()
-        self._kept = self._pairs = None
+        self._kept = self._held = None
 
 
 class Reservoir(Memory):

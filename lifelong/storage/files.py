@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import struct
@@ -111,6 +112,15 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` to `path` as JSON, atomically. NaN is not JSON: say null."""
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def known(value: Any) -> Any:
+    """A value as JSON can say it, which has neither NaN nor infinity: None in their places."""
+    if isinstance(value, dict):
+        return {key: known(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [known(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def seal(content: dict[str, Any]) -> int:

@@ -52,8 +52,11 @@ class _Walk:
         return self._made(value)
 
     def _made(self, value: Any) -> None:
-        if isinstance(value, Tensor | np.ndarray):
-            return self._numbers(torch.as_tensor(value))
+        if isinstance(value, Tensor):
+            return self._numbers(value)
+        if isinstance(value, np.ndarray):  # of numbers, or of whatever
+            content = value.tolist() if value.dtype.hasobject else value.tobytes()
+            return self.take((str(value.dtype), value.shape, content))
         if isinstance(value, type):
             return self._text(f"{value.__module__}.{value.__qualname__}")
         self.take(type(value))

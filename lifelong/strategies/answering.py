@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal
 
@@ -99,6 +99,17 @@ class Answering(QuickModule):
             width = len(self.classes[int(t[0])])
             scores, columns = scores[:, :width], columns[:, :width]
         return Prediction(scores, columns)
+
+    def of_features(self, x: Tensor, scores: Callable[[Tensor], Tensor]) -> Tensor:
+        """Scores that follow from features, in 32 bits or more whatever the trainer's precision.
+
+        They may lie closer together than 8 bits can tell apart.
+        """
+        features = self.network.get_submodule("body")(x)
+        kind = features.device.type
+        on = torch.is_autocast_enabled(kind)
+        with torch.autocast(kind, enabled=False) if on else nullcontext():
+            return scores(features.to(torch.promote_types(features.dtype, torch.float32)))
 
     def answer_by_class(
         self, scores: Tensor, numbers: Sequence[int], t: Tensor | None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -85,12 +84,7 @@ class ClosedForm(Strategy):
     def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
         if not self.numbers:  # nothing is known yet
             return super().predict(x, t)
-        features = self.network.body(x)
-        kind = features.device.type
-        on = torch.is_autocast_enabled(kind)
-        with torch.autocast(kind, enabled=False) if on else nullcontext():  # as `learn` computes
-            scores = self.scores(features.to(torch.promote_types(features.dtype, torch.float32)))
-        return self.answer_by_class(scores, self.numbers, t)
+        return self.answer_by_class(self.of_features(x, self.scores), self.numbers, t)
 
     def supports_class_incremental(self) -> bool:
         return True

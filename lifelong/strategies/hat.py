@@ -117,7 +117,6 @@ class HAT(Subnetworks):
             gate.requires_grad_(self.learns)
         self.network.body.requires_grad_(self.learns)
         self.network.body.freeze()
-        self.network.body.freeze()
 
     def used(self, task: int) -> dict[str, Tensor]:
         slope = self.slope if self.training and task == self.current else self.steepness

@@ -152,9 +152,11 @@ class ICaRL(Strategy):
     def predict(self, x: Tensor, t: Tensor | None = None) -> Prediction:
         if self.learning:
             return super().predict(x, t)
-        features = F.normalize(self.network.body(x))
-        scores = -0.5 * torch.cdist(features, self.means.to(features)).square()
-        return self.answer_by_class(scores, self.numbers, t)
+        return self.answer_by_class(self.of_features(x, self._nearness), self.numbers, t)
+
+    def _nearness(self, features: Tensor) -> Tensor:
+        means = self.means.to(features)
+        return -0.5 * torch.cdist(F.normalize(features), means).square()
 
     def get_extra_state(self) -> dict[str, Any]:
         own = {"means": self.means, "numbers": self.numbers, "learning": self.learning}

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from lifelong.backbones.moving import Moving
 from lifelong.data import Batch, Fed
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import average_gradients, average_statistics, divided, world
-from lifelong.networks.moving import Moving
 from lifelong.optim.flatness import Flatness
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.optim.several import Several
@@ -177,11 +177,6 @@ class Learner(Answering):
         self.steps_trained += 1
         self.epoch_steps += 1
         return loss
-
-    @property
-    def first_pass(self) -> bool:
-        """Whether a step passes its batch for the first time, see `flatness`."""
-        return self._repeated is None or not self._repeated.repeating
 
     def once(self, compute: Callable[[], T]) -> T:
         """What a step computes in its first pass alone, see `flatness`: later ones are given it.

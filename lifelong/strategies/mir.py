@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from lifelong.backbones import generators, moving
 from lifelong.data import Batch
-from lifelong.networks import TaskNetwork, generators, moving
+from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.er import ER, EROptions

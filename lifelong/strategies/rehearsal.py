@@ -9,8 +9,8 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
+from lifelong.backbones import generators
 from lifelong.data import Batch, Task, Visit
-from lifelong.networks import generators
 from lifelong.parts.memory import Memory, check_augment
 from lifelong.strategies.strategy import Strategy
 

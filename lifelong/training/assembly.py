@@ -15,6 +15,7 @@ from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
+from lifelong.backbones.generators import seed_all
 from lifelong.configuration.keys import reads_fidelity
 from lifelong.configuration.options import check_options
 from lifelong.configuration.plain import as_dict
@@ -24,7 +25,6 @@ from lifelong.data.seeds import derive
 from lifelong.errors import reason
 from lifelong.measures import Measure
 from lifelong.measures.tally import ACCURACY
-from lifelong.networks.generators import seed_all
 from lifelong.parts.held_mask import HeldMask
 from lifelong.storage.checkpoint import Checkpoint, latest, remove_leftovers
 from lifelong.storage.files import sealed, write_json, write_text

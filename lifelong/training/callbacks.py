@@ -14,11 +14,11 @@ from lightning.pytorch.callbacks import Checkpoint as LastCallback  # called aft
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
+from lifelong.backbones.generators import seed_all
 from lifelong.data import Batch
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.history import append_downsampled
-from lifelong.networks.generators import seed_all
 from lifelong.strategies import Strategy
 from lifelong.strategies.answering import EvalMode
 from lifelong.training.record import Record

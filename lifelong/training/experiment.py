@@ -15,13 +15,13 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 
+from lifelong.backbones.generators import seed_all
 from lifelong.data import Images, TaskStream, Visit
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory
 from lifelong.measures.matrix import mean_of_seen
 from lifelong.measures.metrics import how_asked, percent
-from lifelong.networks.generators import seed_all
 from lifelong.parts.plasticity import plasticity
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from lifelong.measures import Tally
 from lifelong.measures.matrix import Matrix, anytime, forward_transfer, learned_at, metrics
 from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
-from lifelong.storage.files import sealed, write_json, write_text
+from lifelong.storage.files import known, sealed, write_json, write_text
 from lifelong.storage.results import CONFIG
 
 TEST = "test"
@@ -256,7 +256,12 @@ class Record:
 
     def write(self, folder: Path, status: str, method: dict[str, Any]) -> None:
         """Writes results.json and accuracy.csv."""
-        write_json(folder / "results.json", sealed(self.results(status, method)))
+        results = self.results(status, method)
+        try:
+            content = sealed(results)
+        except ValueError:  # what a method or a measure tells of may be no number
+            content = sealed(known(results))
+        write_json(folder / "results.json", content)
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(

@@ -193,6 +193,12 @@ def test_a_body_gives_a_row_of_numbers_for_each_image(give: Any, told: str) -> N
         Wrapped(give, (1, 8, 8))
 
 
+def test_a_body_may_be_made_at_its_first_call() -> None:
+    lazy = nn.Sequential(nn.LazyConv2d(3, 3), nn.LazyBatchNorm2d(), nn.LazyLinear(5))
+    assert Wrapped(lazy, (1, 8, 8)).features == 3 * 6 * 5
+    assert int(lazy[1].num_batches_tracked) == 0
+
+
 def test_a_body_is_as_it_was_when_it_has_been_tried() -> None:
     module = nn.Sequential(nn.Conv2d(1, 3, 3), nn.BatchNorm2d(3), nn.Dropout()).train()
     state, draws = copy.deepcopy(module.state_dict()), torch.get_rng_state()

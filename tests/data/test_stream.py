@@ -140,6 +140,12 @@ def test_a_class_under_two_labels_is_not_shared(names: Any, told: str) -> None:
     tasks = [replace(toy_task(i), class_names=each) for i, each in enumerate(names)]
     with pytest.raises(ValueError, match=f"data.labels=shared: .*{told}"):
         TaskStream(tasks, batch_size=5, labels="shared")
+    third = replace(toy_task(2), class_names=("z", "y", "x"))
+    with pytest.raises(ValueError, match="task 2 has the classes x, y, z, and task 3 z, y, x"):
+        TaskStream(
+            [tasks[0], replace(tasks[1], class_names=("x", "y", "z")), third],
+            batch_size=5, labels="shared",
+        )  # fmt: skip
     apart = [replace(tasks[0]), replace(tasks[1], class_names=("x", "y", "z"))]
     assert TaskStream(apart, batch_size=5, labels="shared").tasks[1].class_names[0] == "label 0"
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import StochasticDepth
 
+from lifelong.backbones.moving import Moving
 from lifelong.networks import divided
-from lifelong.networks.moving import Moving
 
 SIZE = 5  # images: three for one process, two for the other
 

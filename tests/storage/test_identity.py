@@ -39,6 +39,8 @@ PAIRS: list[tuple[Any, Any]] = [
     (torch.zeros(2), torch.zeros(1, 2)),
     (torch.zeros(2), torch.zeros(2).double()),
     (np.zeros(2), np.ones(2)),
+    (np.array(["a"]), np.array(["b"])),
+    (np.array([None, "a"]), np.array([None, "b"])),
     ([1, [2]], [[1], 2]),
     (["a", "b"], ["a;b"]),
     ({"a": 1}, {"a": 2}),

@@ -330,6 +330,20 @@ def test_icarl_answers_by_its_outputs_while_it_learns() -> None:
     assert not torch.equal(method.predict(test.x).scores, outputs.scores)
 
 
+def test_icarl_measures_distances_in_32_bits() -> None:
+    """Those of bfloat16 are not told apart."""
+    method, tasks = made(ICaRL, IncrementalHead, memory=12), stream(order=[1])
+    [visit] = tasks
+    method.begin_task(visit)
+    method.end_task(visit, tasks.loader(visit.train))
+    asked = []
+    method._nearness = lambda features: asked.append(features.dtype) or features[:, :2]
+    with torch.autocast("cpu", torch.bfloat16):
+        method.predict(visit.train[torch.arange(3)].x)
+        assert asked == [torch.float32]
+        assert method.network.body(visit.train[torch.arange(3)].x).dtype == torch.bfloat16
+
+
 def test_icarl_needs_room_for_each_class() -> None:
     with pytest.raises(ValueError, match=r"strategy\.memory=5: the stream has 10 classes"):
         made(ICaRL, IncrementalHead, memory=5).check(stream().tasks)

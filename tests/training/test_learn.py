@@ -61,6 +61,7 @@ class Grows(lifelong.Strategy):
 
     def end_task(self, visit: Visit, loader: Any) -> None:
         super().end_task(visit, loader)
+        self.method["undefined"] = float("nan")
         self.register_buffer(f"old_{visit.number}", torch.full((2,), float(visit.number)))
 
 
@@ -171,6 +172,10 @@ def test_buffers_made_while_it_learns_and_draws_of_others_go_on(tmp_path: Path) 
     finally:
         Grows.stops = False
     run = lifelong.learn(**cut, resume="auto")
+    assert run.results["method"]["undefined"] is None  # JSON has no NaN
+    numbers = np.random.get_state()[1].copy()  # noqa: NPY002
+    lifelong.load_run(tmp_path / "cut", trust=True)
+    assert np.array_equal(numbers, np.random.get_state()[1])  # noqa: NPY002
     for found in (whole, run):
         assert found.strategy.old_3.tolist() == [3.0, 3.0]
     for name, value in run.strategy.state_dict().items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,16 @@ def put(back: State) -> None:
         torch.cuda.set_rng_state(back[1])
     np.random.set_state(back[2])  # noqa: NPY002
     random.setstate(back[3])
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Within, anything may be seeded and drawn; after it the generators are as before."""
+    before = state()
+    try:
+        yield
+    finally:
+        put(before)
 
 
 def drew(since: State) -> bool:
