@@ -150,3 +150,16 @@ def differences(one: Any, other: Any, path: str = "") -> tuple[list[str], int]:
         parts = [differences(one[key], other[key], f"{path}/{key}") for key in keys]
         return [text for found, _ in parts for text in found], sum(count for _, count in parts)
     return ([] if one == other else [path]), 0
+
+
+class Centred(torch.nn.Module):
+    """Takes off a mean that runs along, as a normalisation of one's own may."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            self.mean = self.mean.lerp(x.detach().mean((0, 2, 3))[:, None, None], 0.1)
+        return x - self.mean

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from lifelong.backbones.low_rank import renewed
+from lifelong.backbones.moving import moves
 from lifelong.backbones.unit import Unit
 
 if TYPE_CHECKING:
@@ -29,10 +30,8 @@ class Block(Unit):
     def __init__(self, module: nn.Module, number: int, fresh: Fresh) -> None:
         super().__init__()
         self.module, self.number, self._fresh = module, number, fresh
-        # statistics of batch-norm are of one configuration's images, not of several together
-        self.by_batch = any(
-            isinstance(m, nn.modules.batchnorm._BatchNorm) for m in module.modules()
-        )
+        # statistics of norms are of one configuration's images, not of several together
+        self.by_batch = any(moves(part) for part in module.modules())
 
     def reinitialized(self) -> Self:
         """The block of a newly made body; of one that brings its weights, with the same ones."""

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lifelong.backbones.moving import moves
+
 
 class Learned(nn.Module):
     """What is learned beside weights that stay: its parameters are all that a body then has."""
@@ -106,7 +108,7 @@ def renewed(module: nn.Module) -> nn.Module:
         return copy.deepcopy(module)
     statistics = {
         id(tensor)
-        for part in module.modules() if isinstance(part, nn.modules.batchnorm._NormBase)
+        for part in module.modules() if moves(part)
         for name, tensor in part.named_buffers(recurse=False) if name not in ("weight", "bias")
     }  # fmt: skip
     stays = {id(t): t for t in module.buffers() if id(t) not in statistics}

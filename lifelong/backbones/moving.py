@@ -41,6 +41,21 @@ class Moving:
         return found
 
 
+def note_movers(modules: Iterable[nn.Module]) -> None:
+    """Notes modules that were seen to move their buffers, for `moves`; copies keep the note."""
+    for each in modules:
+        each._moves_buffers = True  # type: ignore[assignment]
+
+
+def moves(module: nn.Module) -> bool:
+    """Whether a module's own buffers move while it is trained: a norm's, or it was seen to.
+
+    >>> moves(nn.BatchNorm2d(3)), moves(nn.Linear(3, 3))
+    (True, False)
+    """
+    return isinstance(module, nn.modules.batchnorm._NormBase) or hasattr(module, "_moves_buffers")
+
+
 def buffers(modules: Iterable[nn.Module]) -> list[tuple[nn.Module, str, Tensor]]:
     """The modules' own: where each is, its name, and itself."""
     return [

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from lifelong.backbones import low_rank
 from lifelong.backbones.backbone import Body
 from lifelong.backbones.blocks import found
-from lifelong.backbones.generators import undisturbed
-from lifelong.backbones.moving import untouched
+from lifelong.backbones.moving import Moving, note_movers, untouched
 from lifelong.backbones.prompts import prompted
 from lifelong.backbones.unit import Unit
+from lifelong.data.generators import undisturbed
 
 
 class Wrapped(Body):
@@ -159,8 +159,10 @@ def features_of(module: nn.Module, shape: Sequence[int]) -> int:
     try:
         with torch.no_grad(), undisturbed():
             found: list[Any] = [module.eval()(black)]  # makes what is made at the first call
+            moving = Moving(module.modules())
             with untouched(module):
                 found.append(module.train()(black))
+                note_movers(moving.moved())
     except Exception as error:  # of the module's own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{name} does not take images {list(shape)} ({reason})") from None

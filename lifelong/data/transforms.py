@@ -8,7 +8,6 @@ pixels as they are stored, which are bytes for the most part, and gives them bac
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +16,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
+
+from lifelong.data.generators import seed_all, undisturbed
 
 Transform = Callable[[Tensor, Generator], Tensor]
 
@@ -177,7 +178,7 @@ class Library:
         return f"Library({self.transforms}, each={self.each})"
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
-        with _seeded(generator, x.device):
+        with _seeded(generator):
             for transform in self.transforms:
                 x = self._changed(transform, x) if len(x) else x
         return x
@@ -199,19 +200,12 @@ class Library:
 
 
 @contextmanager
-def _seeded(generator: Generator, device: torch.device) -> Iterator[None]:
+def _seeded(generator: Generator) -> Iterator[None]:
     """Within, the global generators draw what follows from the next number of another."""
     seed = int(torch.randint(2**31, (), generator=generator))
-    mine, numbers = random.getstate(), np.random.get_state()  # noqa: NPY002 (what libraries use)
-    with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(mine)
-            np.random.set_state(numbers)  # noqa: NPY002
+    with undisturbed():
+        seed_all(seed)
+        yield
 
 
 class RandomResizedCrop:

@@ -13,14 +13,15 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from lifelong import errors
-from lifelong.backbones.generators import seed_all, undisturbed
 from lifelong.configuration.compose import register
 from lifelong.configuration.folders import check_run
 from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import read_config
 from lifelong.configuration.trust import check
-from lifelong.data import Images, Task, Visit
+from lifelong.data import Images, Task, TaskStream, Visit
+from lifelong.data.generators import seed_all, undisturbed
 from lifelong.data.seeds import derive
+from lifelong.data.transforms import Transform
 from lifelong.measures import Prediction
 from lifelong.measures.matrix import Matrix, forgotten, from_rows
 from lifelong.networks import given
@@ -35,6 +36,7 @@ def load_run(
     device: str = "cpu",
     trust: bool = False,
     backbone: nn.Module | None = None,
+    data: TaskStream | None = None,
 ) -> Run:
     """What a run has learned, from its folder. Images are not needed.
 
@@ -49,6 +51,8 @@ def load_run(
         trust: build whatever config.yaml names, such as a method of your own.
         backbone: the module of a run that was made in Python with one, see `lifelong.learn`; its
             weights do not matter.
+        data: likewise the stream of one whose images for testing are changed by a transform of its
+            own; of it nothing else is asked.
 
     Raises:
         ValueError: no run there, no such visit, an unreadable file; something else to be built.
@@ -62,7 +66,7 @@ def load_run(
     >>> run.accuracy.shape
     (1, 1)
     """
-    return Run(Path(folder).expanduser(), visit, torch.device(device), trust, backbone)
+    return Run(Path(folder).expanduser(), visit, torch.device(device), trust, backbone, data)
 
 
 class Run:
@@ -93,6 +97,7 @@ class Run:
         device: torch.device,
         trust: bool = False,
         backbone: nn.Module | None = None,
+        data: TaskStream | None = None,
     ) -> None:
         self.folder, self.device, self.trust = folder, device, trust
         check_run(folder)
@@ -101,13 +106,14 @@ class Run:
         self.config = read_config(folder / "config.yaml")
         if not trust:
             check(as_dict(self.config), folder)
-        if backbone is not None:
-            given.keep("backbone", backbone, OmegaConf.select(self.config, "backbone.digest"))
+        for kind, brought in (("backbone", backbone), ("data", data)):
+            if brought is not None:
+                given.keep(kind, brought, OmegaConf.select(self.config, f"{kind}.digest"))
         self.results: dict[str, Any] = read_results(folder, ("evaluate",))
         self.visit = saved.visit
         try:
             self.strategy, self.tasks = _restored(self.config, saved)
-            transform = instantiate(self.config.data.get("test_transform"))
+            transform = _test_transform(self.config.data)
         except Exception as error:  # of many kinds, where files are damaged or of other versions
             raise ValueError(
                 f"{folder}: cannot be built from its config.yaml and its checkpoint "
@@ -229,6 +235,14 @@ class Run:
         if task not in self.tasks:
             raise ValueError(f"task={task}: {self.folder} has learned {sorted(self.tasks)}")
         return self.tasks[task]
+
+
+def _test_transform(data: DictConfig) -> Transform | None:
+    """What changes the images of tests, which a stream made in Python may say itself."""
+    transform: Transform | None = instantiate(data.get("test_transform"))
+    if transform is None and data.get("transformed"):
+        transform = instantiate(data).tasks[0].test.transform
+    return transform
 
 
 def _checkpoint(folder: Path, visit: int | None) -> Checkpoint:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lifelong.data import Batch, Fed, Images, Task
+from lifelong.data.generators import undisturbed
 
 Learner = Any  # a `lifelong.Strategy`, which stands above this room
 
@@ -85,8 +86,7 @@ def multiply_adds(
     finally:
         strategy._trainer = trainer
     whole = batch if isinstance(batch, Fed) else Fed(batch, {})
-    devices = [strategy.device] if strategy.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), strategy.uncompiled():
+    with undisturbed(), strategy.uncompiled():
         other.train()
         with torch.enable_grad(), FlopCounterMode(display=False) as step:
             other.training_loss(whole.batch, **whole.feeds).backward()

@@ -19,7 +19,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from lifelong.backbones import generators, moving
+from lifelong.backbones import moving
+from lifelong.data import generators
 
 _cutting: list[bool] = [False]  # a stack
 Draws = tuple[generators.State, generators.State, generators.State]  # see _begin_draws

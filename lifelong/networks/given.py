@@ -35,6 +35,7 @@ def given(
     train_transform: Transform | None = None,
     test_transform: Transform | None = None,
     shuffle_seed: int = 0,
+    transformed: bool = False,
 ) -> Any:
     """The stream, or the module as a body, that `lifelong.learn` was called with.
 
@@ -45,6 +46,8 @@ def given(
         train_transform: of a stream, in place of its own, see `TaskStream`.
         test_transform: likewise.
         shuffle_seed: of a stream that was made without one.
+        transformed: whether a stream's images for testing are changed as it says itself; told for
+            those who have the configuration alone.
 
     Raises:
         ValueError: no such object was given to this process.

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lifelong.data import Batch
+from lifelong.data.generators import seed_all, undisturbed
 
 RADIUS = 0.01  # of the perturbation of the weights, over the norm of the gradient
 
@@ -50,8 +51,8 @@ def second_order(
     for sign in (1, -1):
         _set(weights, before)
         _move(weights, ahead[1:], sign * radius)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
+        with undisturbed():
+            seed_all(seed)
             sides.append(torch.autograd.grad(loss(batch, alpha), alpha)[0])
     _set(weights, before)
     return ahead[0] - rate * (sides[0] - sides[1]) / (2 * radius)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from lifelong.data import Batch, Fed, Task
+from lifelong.data.generators import seed_all, undisturbed
 from lifelong.measures import Prediction, Tally
 from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
@@ -141,11 +142,10 @@ class Answering(QuickModule):
             tasks: by the seed of the new weights of each.
         """
         network, classes = self.network, self.classes
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with undisturbed():
             self.network, self.classes = copy.deepcopy(network), dict(classes)
             for seed, task in tasks.items():
-                torch.manual_seed(seed)
+                seed_all(seed)
                 self.classes[task.index] = task.classes
                 self.network.add_task(task.index, task.classes)
         self.network.to(self.device)

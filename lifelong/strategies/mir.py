@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
-from lifelong.backbones import generators, moving
-from lifelong.data import Batch
+from lifelong.backbones import moving
+from lifelong.data import Batch, generators
 from lifelong.networks import TaskNetwork
 from lifelong.networks.divided import undivided
 from lifelong.optim.schedules import Schedule, constant

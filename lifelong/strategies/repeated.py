@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from lifelong.backbones import generators, moving
-from lifelong.data import Fed
+from lifelong.backbones import moving
+from lifelong.data import Fed, generators
 from lifelong.parts.memory import Memory
 
 T = TypeVar("T")

@@ -6,6 +6,7 @@ from typing import Self
 
 from torch import nn
 
+from lifelong.backbones.moving import moves
 from lifelong.data import Visit
 from lifelong.networks import IncrementalHead, Network, SingleHead
 from lifelong.optim.schedules import Schedule, constant
@@ -60,6 +61,6 @@ class WeightsAlone(Strategy):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self.network.body.modules() if self.visit > 1 else ():
-            if isinstance(module, nn.modules.batchnorm._NormBase):
+            if moves(module):
                 module.eval()
         return self

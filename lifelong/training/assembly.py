@@ -15,12 +15,12 @@ from lightning import Trainer
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from omegaconf import DictConfig, OmegaConf
 
-from lifelong.backbones.generators import seed_all
 from lifelong.configuration.keys import reads_fidelity
 from lifelong.configuration.options import check_options
 from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import digest_of, read_config, read_environment
 from lifelong.data import TaskStream
+from lifelong.data.generators import seed_all
 from lifelong.data.seeds import derive
 from lifelong.errors import reason
 from lifelong.measures import Measure

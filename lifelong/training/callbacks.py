@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import Checkpoint as LastCallback  # called aft
 from lightning.pytorch.loggers import Logger
 from torch import Tensor
 
-from lifelong.backbones.generators import seed_all
 from lifelong.data import Batch
+from lifelong.data.generators import seed_all
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.history import append_downsampled

@@ -15,8 +15,8 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.loggers import Logger
 
-from lifelong.backbones.generators import seed_all
 from lifelong.data import Images, TaskStream, Visit
+from lifelong.data.generators import seed_all
 from lifelong.data.seeds import derive
 from lifelong.measures import Tally
 from lifelong.measures.costs import begin_costs, kept_bytes, multiply_adds, peak_memory

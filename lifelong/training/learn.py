@@ -206,6 +206,8 @@ def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:
     if stream is not None:
         shape = list(stream.tasks[0].test.x.shape[1:])
         config.data.update({"digest": keep("data", stream), "shape": shape})
+        if stream.tasks[0].test.transform is not None:
+            config.data.transformed = True
         config.choices.data = stream.name
         config.protocol.batch_size = stream.batch_size
     if objects.get("backbone") is not None:

@@ -14,11 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from lifelong.configuration.keys import read_keys
 from lifelong.data import TaskStream
+from lifelong.data.generators import undisturbed
 from lifelong.optim import TaskOptimizer
 from lifelong.optim.several import rule_of
 from lifelong.optim.task_optimizer import part_of
 from lifelong.strategies import Strategy
 from lifelong.strategies.closed_form import ClosedForm
+from lifelong.strategies.rehearsal import Rehearsal
 from lifelong.training import machine
 from lifelong.training.processes import asked
 
@@ -107,6 +109,7 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         _refuse_contradictions(stream)
     _refuse_shared_classes(strategy, stream)
     _refuse_shapes(stream, config)
+    _refuse_lone_image(strategy, stream)
     if stream.online and config.epochs != 1:
         raise ValueError(
             f"epochs={config.epochs}: data.online=true trains once on each image; give epochs=1"
@@ -164,7 +167,7 @@ def _refuse_heads(stream: TaskStream, config: DictConfig) -> None:
 
     A head of its own for one class is always right, and learns nothing.
     """
-    with torch.random.fork_rng(devices=[]):
+    with undisturbed():
         heads = instantiate(config.heads, _convert_="all")(1)
         for task in stream.tasks:
             heads.add_task(task.index, task.classes)
@@ -218,6 +221,32 @@ def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
             )
 
 
+def _refuse_lone_image(strategy: Strategy, stream: TaskStream) -> None:
+    """A last batch of one image, where the network cannot be trained on one, as with batch-norm.
+
+    Later batches of methods that rehearse may have images of a memory beside it.
+    """
+    visits = stream.visits[:1] if isinstance(strategy, Rehearsal) else stream.visits
+    ends = (visit for visit in visits if len(visit.train) % stream.batch_size == 1)
+    ending = None if stream.drop_last else next(ends, None)
+    if ending is None:
+        return
+    first, one = stream.tasks[0], torch.zeros(1, dtype=torch.long)
+    batch = stream.train_dataloader().dataset[first.test.rows(one)]
+    with undisturbed(), torch.no_grad():
+        network = copy.deepcopy(strategy.network).train()
+        network.add_task(0, first.classes)
+        try:
+            network(batch.x, torch.zeros_like(batch.t))
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ValueError(
+                f"batch_size={stream.batch_size}: leaves one image of {ending.task.name} for the "
+                f"last batch, on which the network cannot be trained ({reason}); give another, or "
+                "data.drop_last=true"
+            ) from None
+
+
 def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
     optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
     rule, flatness = config.choices.optimizer, config.choices.get("flatness")
@@ -251,7 +280,7 @@ def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
     if not strategy.groups:
         return
     main = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
-    with torch.random.fork_rng(devices=[]):
+    with undisturbed():
         network = copy.deepcopy(strategy.network)
         network.add_task(0, stream.tasks[0].classes)
     names = [name for name, _ in network.named_parameters()]

@@ -12,6 +12,7 @@ from torch import nn
 from lifelong.backbones import Timm, Wrapped
 from lifelong.backbones.low_rank import LowRank, adapted, renewed
 from tests.backbones.test_blocks import SMALL_VIT
+from tests.conftest import Centred
 
 
 def vit(**options: object) -> Timm:
@@ -57,6 +58,16 @@ def test_new_blocks_have_the_weights_in_common_and_changes_of_their_own() -> Non
     assert all(own[name] is shared[name] for name in low)
     assert not any(bool(p.any()) for name, p in twin.named_parameters() if name.endswith(".b"))
     assert all(p.requires_grad for p in twin.parameters())
+
+
+def test_statistics_of_new_blocks_are_their_own() -> None:
+    """Of a norm of one's own, too: what moves in training is no weight."""
+    module = nn.Sequential(Centred(1), nn.Flatten(), nn.Linear(9, 3))
+    body = Wrapped(module, (1, 3, 3), lora=2).module
+    twin = dict(renewed(body).named_buffers())
+    shared = [name for name, tensor in body.named_buffers() if twin[name] is tensor]
+    assert "2.weight" in shared
+    assert "0.mean" not in shared
 
 
 def test_what_has_none_is_copied() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from lifelong.data import Batch, Fed
+from lifelong.data import Batch, Fed, generators
 from lifelong.networks import Independent, MultiHead, Network, OutputMatrix
 from lifelong.strategies import Strategy
 from tests.conftest import small_body, toy_task, toy_visit
@@ -86,6 +89,25 @@ def test_tasks_to_come_are_there_for_a_while_with_weights_of_their_seed() -> Non
     assert not torch.equal(found[0], found[2])
     assert made.network is before
     assert made.candidate_tasks() == [0]
+
+
+def test_tasks_to_come_draw_from_every_generator_of_their_seed() -> None:
+    """Bodies of one's own may draw new weights from NumPy's or Python's, see `generators`."""
+
+    class Noisy(Independent):
+        def add_task(self, task: int, classes: Sequence[int]) -> None:
+            super().add_task(task, classes)
+            self.drawn = (np.random.rand(), random.random())  # noqa: NPY002
+
+    made, later = asked(tasks=1, network=Noisy), toy_task(1)
+    before, found = generators.state(), []
+    for seed in (5, 5, 6):
+        with made.with_future_tasks({seed: later}):
+            found.append(made.network.drawn)
+    assert not generators.drew(before)
+    assert found[0] == found[1]
+    assert found[0][0] != found[2][0]
+    assert found[0][1] != found[2][1]
 
 
 def test_only_pixels_and_labels_go_to_a_device() -> None:

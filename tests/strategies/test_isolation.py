@@ -33,6 +33,7 @@ from lifelong.backbones import Body
 from lifelong.data.sources import digits
 from lifelong.strategies.gpm import patches, spanned
 from lifelong.strategies.wsn import best
+from tests.conftest import Centred
 
 SGD = partial(torch.optim.SGD, lr=0.1)
 
@@ -204,10 +205,11 @@ def test_steps_of_gpm_are_orthogonal_to_old_inputs(body: str) -> None:
         assert p.grad.any()
 
 
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d, Centred])
 @pytest.mark.parametrize("kind", [GPM, PackNet, WSN])
-def test_running_statistics_are_those_of_the_first_task(kind: Any) -> None:
+def test_running_statistics_are_those_of_the_first_task(kind: Any, norm: Any) -> None:
     torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4))
+    module = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), norm(4))
     body = partial(Wrapped, module, (1, 8, 8))
     method, visits = kind(Network(body, MultiHead), SGD), list(stream(order=[1, 2]))
     for visit in visits:

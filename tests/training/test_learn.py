@@ -136,6 +136,27 @@ def test_objects_stand_for_members(tmp_path: Path) -> None:
     )
 
 
+def turned(x: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+    return 255 - x
+
+
+def test_a_streams_own_change_of_test_images_is_that_of_the_finished_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process; in another the stream is asked for, not left out."""
+    given = stream(2, train_transform=turned, test_transform=turned)
+    folder = tmp_path / "run"
+    run = lifelong.learn(data=given, strategy="hps", paths={"output_dir": folder}, **FAST)
+    test = given.tasks[1].test
+    right = run.predict(test.x, 1) == test.y
+    assert float(right.float().mean()) == pytest.approx(run.results["accuracy"][1][1])
+    monkeypatch.setattr("lifelong.networks.given._objects", {})
+    with pytest.raises(ValueError, match=r"data: was given as an object.*load_run\(.*data=<it>"):
+        lifelong.load_run(folder)
+    again = lifelong.load_run(folder, data=given)
+    assert torch.equal(again.scores(test.x, 1), run.scores(test.x, 1))
+
+
 def test_a_run_that_was_stopped_goes_on(tmp_path: Path) -> None:
     options: dict[str, Any] = {"data": stream(), "backbone": module(), **FAST}
     whole = lifelong.learn(strategy=Halved, paths={"output_dir": tmp_path / "whole"}, **options)

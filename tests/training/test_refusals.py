@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 from omegaconf import OmegaConf
+from torch import nn
 
+from lifelong.backbones import Wrapped
 from lifelong.data import Task, TaskStream
 from lifelong.networks import MultiHead, Network
 from lifelong.strategies import CIL, Strategy
@@ -19,6 +21,7 @@ from lifelong.training.refusals import (
     _refuse_contradictions,
     _refuse_groups,
     _refuse_heads,
+    _refuse_lone_image,
     _refuse_shapes,
     _refuse_shared_classes,
     _refuse_validation,
@@ -92,6 +95,23 @@ def test_images_are_served_in_the_shape_that_the_body_takes() -> None:
     message = r"backbone\.shape=\[2, 8, 8\]: training images are served as \[2, 6, 6\]"
     with pytest.raises(ValueError, match=message):
         _refuse_shapes(stream, OmegaConf.create({"backbone": {"shape": [2, 8, 8]}}))
+
+
+def test_a_last_batch_of_one_image_is_refused_where_it_cannot_be_learned() -> None:
+    """Before the first task, where it is a later one's."""
+
+    def over(batch_size: int, **options: Any) -> TaskStream:
+        tasks = [toy_task(0), toy_task(1, n=25)]
+        return TaskStream(tasks, name="toy", batch_size=batch_size, **options)
+
+    norm = nn.Sequential(nn.Flatten(), nn.Linear(72, 3), nn.BatchNorm1d(3))
+    normed = method(network=Network(partial(Wrapped, norm, (2, 6, 6)), MultiHead))
+    message = r"batch_size=8: leaves one image of task 2 .* \(Expected more than 1 value"
+    with pytest.raises(ValueError, match=message + ".*data.drop_last=true"):
+        _refuse_lone_image(normed, over(8))
+    _refuse_lone_image(normed, over(7))
+    _refuse_lone_image(normed, over(8, drop_last=True))
+    _refuse_lone_image(method(), over(8))
 
 
 @pytest.mark.parametrize(
