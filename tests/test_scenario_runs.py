@@ -108,7 +108,7 @@ def test_an_online_stream_passes_once(tmp_path: Path) -> None:
     images = sum(results_of(tmp_path)["images"]["train"])
     saved, _ = latest(tmp_path)
     assert saved is not None
-    assert images / 32 <= saved.strategy["_extra_state"]["steps_trained"] <= images / 32 + 3
+    assert images / 32 <= saved.strategy["_learned"]["steps_trained"] <= images / 32 + 3
 
 
 def test_lwf_of_one_head_has_one_term_over_the_classes_met_before() -> None:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import UnionType
+from types import SimpleNamespace, UnionType
 from typing import Any, Literal, Union, Unpack, get_args, get_origin, get_type_hints
 
 from hydra.utils import get_object
@@ -133,7 +133,7 @@ def _target(name: str, path: str) -> Any:
 def _annotations(found: Any) -> tuple[dict[str, Any], set[str] | None]:
     """Types of a target's parameters, and their names; None if it takes any."""
     constructor = inspect.getattr_static(found, "__init__") if isinstance(found, type) else found
-    hints = get_type_hints(constructor)
+    hints = _hints(constructor)
     parameters = inspect.signature(constructor).parameters.values()
     names = {parameter.name for parameter in parameters}
     rest = [hints.get(p.name) for p in parameters if p.kind is inspect.Parameter.VAR_KEYWORD]
@@ -143,6 +143,19 @@ def _annotations(found: Any) -> tuple[dict[str, Any], set[str] | None]:
             names |= get_type_hints(get_args(hint)[0]).keys()
     takes_any = any(get_origin(hint) is not Unpack for hint in rest)
     return hints, None if takes_any else names
+
+
+def _hints(function: Any) -> dict[str, Any]:
+    """Types of parameters, but for those that are there for a type checker alone."""
+    try:
+        return get_type_hints(function)
+    except NameError:
+        known: dict[str, Any] = {}
+        for name, hint in function.__annotations__.items():
+            with suppress(NameError):
+                one = SimpleNamespace(__annotations__={name: hint})
+                known |= get_type_hints(one, function.__globals__)
+        return known
 
 
 def _check_type(name: str, value: Any, hint: Any) -> None:

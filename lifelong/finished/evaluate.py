@@ -26,6 +26,7 @@ from lifelong.configuration.mistakes import explain
 from lifelong.configuration.options import check_options
 from lifelong.configuration.overrides import quoted, readable
 from lifelong.configuration.plain import as_dict
+from lifelong.configuration.trust import check
 from lifelong.data import Images, Task, TaskStream
 from lifelong.errors import command, plain, reason
 from lifelong.finished.load import Run, load_run, replaced, without_files
@@ -124,12 +125,17 @@ def _of_file(
 
 def _stream(run: Run, data_dir: str | None) -> TaskStream:
     moved = {} if data_dir is None else {"data_dir": data_dir}
-    node = replaced(as_dict(run.config.data, resolve=False), moved)
+    node = replaced(as_dict(run.config.data), moved)  # what it refers to is in it: none is left
+    if not run.trust:
+        check(node, run.folder)
     try:
         check_options(OmegaConf.create(node), "data")
         stream: TaskStream = instantiate(node, _convert_="all")
     except Exception as error:  # of many kinds, for a damaged configuration
         raise ValueError(f"{run.folder}: its data cannot be read ({reason(error)})") from None
+    began = run.results.get("images", {}).get("checksum")
+    if began not in (None, stream.checksum()):
+        print(f"note: the images are not those that the run was tested on ({stream.origin})")
     for index, task in run.tasks.items():
         if stream.tasks[index].classes != task.classes:
             raise ValueError(f"{run.folder}: {task.name} had the classes {list(task.classes)}")

@@ -239,9 +239,10 @@ class Run:
 
 def _test_transform(data: DictConfig) -> Transform | None:
     """What changes the images of tests, which a stream made in Python may say itself."""
-    transform: Transform | None = instantiate(data.get("test_transform"))
-    if transform is None and data.get("transformed"):
-        transform = instantiate(data).tasks[0].test.transform
+    node = as_dict(data)  # as it was checked
+    transform: Transform | None = instantiate(node.get("test_transform"))
+    if transform is None and node.get("transformed"):
+        transform = instantiate(node).tasks[0].test.transform
     return transform
 
 

@@ -38,8 +38,8 @@ def forgotten(a: Matrix, visits: Sequence[int]) -> dict[int, float]:
 
 
 def final_accuracy(a: Matrix) -> float:
-    """Mean of the last row: (1/T) sum_t A[T, t]."""
-    return _mean(_met(a[-1]))
+    """Mean of the last row: (1/T) sum_t A[T, t]; NaN unless all seen tasks were measured."""
+    return math.nan if in_part(a)[-1] else _mean(_met(a[-1]))
 
 
 def average_accuracy(a: Matrix) -> float:
@@ -93,7 +93,12 @@ def forgetting_ratio(a: Matrix, visits: Sequence[int]) -> float:
 
 def forgetting_ratio_with_last(a: Matrix, visits: Sequence[int]) -> float:
     """As `forgetting_ratio`, the last task counted in, which is 1 by definition."""
-    return _mean([_ratio(a[-1, task], value) for task, value in _learned(a, visits).items()])
+    last = visits[len(a) - 1]
+    shares = [
+        1.0 if task == last else _ratio(a[-1, task], value)
+        for task, value in _learned(a, visits).items()
+    ]
+    return _mean(shares)
 
 
 def forgetting_ratio_to_peak(a: Matrix, visits: Sequence[int], peak: Sequence[float]) -> float:

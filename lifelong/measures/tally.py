@@ -62,6 +62,9 @@ class Tally:
     def values(self) -> dict[str, dict[int, Value | None]]:
         """Of each measure beside accuracy, by name, the value of each task; None for no number."""
         return {
-            name: {task: known(of[name].compute()) for task, of in sorted(self.of.items())}
+            name: {
+                task: known(of[name].compute(), f"measure.{name}")
+                for task, of in sorted(self.of.items())
+            }
             for name in self.makers
         }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Set
 from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
+
+LEFT = ("params", "part", "lr", "initial_lr")  # of a group: the schedule's, and what it is of
+KEPT = (bool, int, float, str, type(None), Tensor, list, tuple, dict)
 
 
 class TaskOptimizer(Optimizer):
@@ -158,19 +162,46 @@ def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:
 
 
 def of_groups(optimizer: Optimizer) -> dict[str | None, dict[str, Any]]:
-    """Numbers and words that stand in each of its groups, by the part of the network.
+    """A copy of what stands in each of its groups, by the part of the network.
 
     Neither the rate, which follows the schedule, nor the parameters.
     """
-    left = ("params", "part", "lr", "initial_lr")
     return {
         group.get("part"): {
-            key: value
+            key: copy.deepcopy(value)
             for key, value in group.items()
-            if key not in left and isinstance(value, bool | int | float | str)
+            if key not in LEFT and isinstance(value, KEPT)
         }
         for group in optimizer.param_groups
     }
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether values of groups are equal, tensors among them.
+
+    >>> same([1, torch.ones(2)], [1, torch.ones(2)]), same(torch.ones(2), torch.ones(3))
+    (True, False)
+    """
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return one.shape == other.shape and bool((one == other).all())
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def reset_groups(optimizer: Optimizer, made: Mapping[str | None, Mapping[str, Any]]) -> None:
+    """Puts what `of_groups` gave back into the groups, and takes out what has come since."""
+    for group in optimizer.param_groups:
+        then = made.get(group.get("part"), {})
+        for key, value in list(group.items()):
+            if key in then:
+                group[key] = copy.deepcopy(then[key])
+            elif key not in LEFT and isinstance(value, KEPT):
+                del group[key]
 
 
 def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 from lifelong.data import Task
 from lifelong.parts.masks import Masks, kept_entries
 from lifelong.parts.ticket import load_ticket
-from lifelong.storage.checkpoint import finished_visits, read
+from lifelong.storage.checkpoint import LEARNED, finished_visits, read
 
 
 class EarlierRun:
@@ -62,7 +62,7 @@ class EarlierRun:
                 f"visits {', '.join(map(str, there)) or 'none'}; runs with keep=all have them all"
             )
         saved = read(there[self.visit])
-        self.state = saved.strategy["_extra_state"]
+        self.state = saved.strategy.get(LEARNED, {}) | saved.strategy["_extra_state"]
         parts = [saved.strategy.get(f"{part}._extra_state") for part in ("kept", "taught")]
         if None in parts:
             raise ValueError(

@@ -21,6 +21,7 @@ from lifelong.storage.packing import pack, unpack
 
 PARTIAL = "partial.ckpt"
 PART = "history_{:02d}.part"
+LEARNED = "_learned"  # of the state of a strategy: what the learner itself counts and keeps
 
 
 @dataclass

@@ -114,12 +114,28 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def known(value: Any) -> Any:
-    """A value as JSON can say it, which has neither NaN nor infinity: None in their places."""
+def known(value: Any, name: str = "") -> Any:
+    """A value as JSON can say it, which has neither NaN nor infinity: None in their places.
+
+    Tensors and arrays are numbers, or lists of them.
+
+    Args:
+        value: to be said.
+        name: of it, for the message.
+
+    Raises:
+        ValueError: it is none of that.
+    """
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):
-        return {key: known(each) for key, each in value.items()}
+        return {key: known(each, f"{name}.{key}".strip(".")) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [known(each) for each in value]
+        return [known(each, name) for each in value]
+    if not isinstance(value, bool | int | float | str | None):
+        raise ValueError(
+            f"{name}: results.json cannot say a {type(value).__name__}; give numbers or texts, in "
+            "lists and dicts"
+        )
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

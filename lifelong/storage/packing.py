@@ -11,6 +11,7 @@ from torch import Tensor
 
 SPARSE = "_sparse"  # marks a tensor of which the entries that are not zero are kept
 _SAME_SIZE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
+PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device)
 LEAST = 1024  # entries of a tensor that is looked at
 LOOKED_AT = 4096  # entries of a tensor, or all, before it is looked at as a whole
 ZEROS = 1 / 8  # share of zeros from which on a tensor is smaller without them
@@ -20,18 +21,22 @@ def pack(state: Any) -> Any:
     """A copy of nested dicts, lists and tuples whose tensors take little room in a file.
 
     Tensors that are equal bit for bit share their memory, which `torch.save` then writes once; of a
-    part of a larger tensor only that part is written.
+    part of a larger tensor only that part is written. Numbers of NumPy become Python's.
+
+    Raises:
+        ValueError: a value of a kind that no file is read with, such as an array of NumPy.
     """
-    return _packed(state, {})
+    return _packed(state, {}, ())
 
 
-def _packed(state: Any, met: dict[Any, list[Tensor]]) -> Any:
+def _packed(state: Any, met: dict[Any, list[Tensor]], path: tuple[Any, ...]) -> Any:
     if isinstance(state, dict):
-        return {key: _packed(value, met) for key, value in state.items()}
-    if isinstance(state, list | tuple):
-        return type(state)(_packed(value, met) for value in state)
+        return {key: _packed(value, met, (*path, key)) for key, value in state.items()}
+    if isinstance(state, list | tuple) and not hasattr(state, "_fields"):
+        parts = [_packed(value, met, (*path, place)) for place, value in enumerate(state)]
+        return type(state)(parts)
     if not isinstance(state, Tensor):
-        return state
+        return _plain(state, path)
     tensor = _own(state.detach() if state.requires_grad else state)
     if tensor.numel() < LEAST or not tensor.is_floating_point():
         return tensor
@@ -46,6 +51,16 @@ def _packed(state: Any, met: dict[Any, list[Tensor]]) -> Any:
             "values": _once(tensor[kept], met),
         }  # fmt: skip
     return _once(tensor, met)
+
+
+def _plain(value: Any, path: tuple[Any, ...]) -> Any:
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, PLAIN):
+        raise ValueError(
+            f"{'.'.join(map(str, path))}: a {type(value).__name__} cannot be kept in a "
+            "checkpoint; give a tensor, or numbers and texts in lists and dicts"
+        )
+    return value
 
 
 def _seems_full(tensor: Tensor) -> bool:

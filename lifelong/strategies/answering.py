@@ -62,7 +62,11 @@ class Answering(QuickModule):
         if t is not None:
             return self._given(self(x, t), t)
         tasks = self.candidate_tasks()
-        return self._among(self.network.all_logits(x, tasks), tasks)
+        if type(self).forward.__module__.startswith("lifelong."):
+            return self._among(self.network.all_logits(x, tasks), tasks)
+        given = (self(x, torch.full((len(x),), task)) for task in tasks)  # as a method answers
+        widths = (len(self.classes[task]) for task in tasks)
+        return self._among([s[:, :width] for s, width in zip(given, widths, strict=True)], tasks)
 
     def candidate_tasks(self) -> list[int]:
         """The tasks whose classes are told apart without the task given: all seen so far."""

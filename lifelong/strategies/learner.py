@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +28,12 @@ from lifelong.optim.task_optimizer import (
     grouped,
     load_by_name,
     of_groups,
+    reset_groups,
+    same,
     state_by_name,
 )
 from lifelong.parts.held_mask import HeldMask
+from lifelong.storage.checkpoint import LEARNED
 from lifelong.strategies.answering import Answering
 from lifelong.strategies.recorded import RecordedSteps
 from lifelong.strategies.repeated import RepeatedStep, T
@@ -42,6 +45,9 @@ OF_A_BATCH = (
     "configure_callbacks", "configure_optimizers", "lr_scheduler_step",
     "on_before_batch_transfer", "on_after_batch_transfer", "transfer_batch_to_device",
 )  # fmt: skip
+
+
+COUNTED = {"epochs_trained", "steps_trained", "scheduled", "began", "round_steps", "method"}
 
 
 class Diverged(ArithmeticError):
@@ -77,6 +83,9 @@ class Learner(Answering):
             by name, if it does, within `lifelong.networks.divided.undivided` alone. It holds for a
             class that says so, not for those below it.
         epochs_trained, steps_trained: since the begin of the stream.
+        first_epoch: of the round, from which a Trainer counts: 0 but in a run that goes on.
+        round_steps: steps since the round began.
+        still: modules that stay in evaluation mode while the others are trained.
         scheduled: epochs that the schedule has gone through.
         began: so many of these when the current task began.
     """
@@ -91,6 +100,8 @@ class Learner(Answering):
         self.make_optimizer, self.schedule = optimizer, schedule
         self.method: dict[str, Any] = {}
         self.epochs_trained = self.steps_trained = self.scheduled = self.began = 0
+        self.first_epoch = self.round_steps = 0
+        self.still: list[nn.Module] = []
         self.lr_scale: float | None = None
         self.groups: Groups = {}
         self.lifetime: Lifetime = "task"
@@ -120,12 +131,39 @@ class Learner(Answering):
         """
         return all(getattr(type(self), name) is getattr(Learner, name) for name in OF_A_BATCH)
 
+    @property
+    def global_step(self) -> int:
+        """Steps since the round began, also in a run that goes on."""
+        return self.round_steps
+
+    @property
+    def current_epoch(self) -> int:
+        """Of the round, from 0, also in a run that goes on."""
+        return self.first_epoch + super().current_epoch
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for module in self.still:
+            module.training = False
+        return self
+
+    def keep_still(self) -> None:
+        """Notes which modules were left in evaluation mode, such as the copy that is a teacher.
+
+        The method as a whole is trained, and its network, whatever their modes.
+        """
+        trained = set[nn.Module]() if self.network.training else {*self.network.modules()}
+        if self.training:
+            self.still = [each for each in self.modules() if not each.training]
+            self.still = [each for each in self.still if each not in trained]
+
     def on_train_epoch_start(self) -> None:
         self._loss, self.epoch_steps = torch.zeros((), device=self.device), 0
         if isinstance(self._optimizer, TaskOptimizer):
             self._optimizer.begin_epoch()
         if self._optimizer is not None and self.lifetime == "epoch":
             self._optimizer.state.clear()
+            reset_groups(self._optimizer, self._of_groups)
             if self.recorded is not None:
                 self.recorded.updates.forget()
 
@@ -173,8 +211,14 @@ class Learner(Answering):
         if loss is None:
             with divided():
                 loss = self.training_loss(whole.batch, **whole.feeds)
+        if not isinstance(loss, Tensor):
+            raise ValueError(
+                f"strategy={type(self).__name__}: its training_loss gives a "
+                f"{type(loss).__name__}; give the loss, a tensor of one number"
+            )
         self._loss += loss.detach()
         self.steps_trained += 1
+        self.round_steps += 1
         self.epoch_steps += 1
         return loss
 
@@ -274,7 +318,7 @@ class Learner(Answering):
             extend(self._optimizer, trained, self.groups)
             self._of_groups = of_groups(self._optimizer) | self._of_groups
         self._goes_on = False
-        self._parts = list(self.modules())[1:] if self.flatness is not None else []
+        self._parts = list(self.modules()) if self.flatness is not None else []
         self._moving = Moving(self.network.modules() if world() > 1 else [])
         if self.held is not None:
             self.held.begin()
@@ -362,36 +406,63 @@ class Learner(Answering):
         """See `TaskOptimizer.grown`."""
         return self._optimizer.grown if isinstance(self._optimizer, TaskOptimizer) else ()
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """See `torch.nn.Module`; with it the method's own counts, under `LEARNED`."""
+        found: dict[str, Any] = super().state_dict(*args, **kwargs)
+        found[LEARNED] = {name: getattr(self, name) for name in COUNTED} | {
+            "groups": self._changed_in_groups(),
+            "buffers": [name for name, _ in self.named_buffers() if name in found],
+            "frozen": [name for name, p in self.named_parameters() if not p.requires_grad],
+        }
+        return found
+
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """See `torch.nn.Module`; buffers that the method itself made while it learned are made."""
-        for key, value in state_dict.items():
-            mine = "." not in key and isinstance(value, Tensor)
-            if mine and getattr(self, key, None) is None:
-                self.register_buffer(key, torch.empty_like(value, device=self.device))
-        return super().load_state_dict(state_dict, strict, assign)
+        """See `torch.nn.Module`.
+
+        Buffers that were made, or have grown, while it learned are made so, and frozen is what was.
+        """
+        state = dict(state_dict)
+        learned = state.pop(LEARNED, {})
+        for name in state.keys() & set(learned.get("buffers", ())):
+            self._make_buffer(name, state[name])
+        found = super().load_state_dict(state, strict, assign)
+        for name in COUNTED & learned.keys():
+            setattr(self, name, learned[name])
+        self._of_groups_then = learned.get("groups", self._of_groups_then)
+        if "frozen" in learned:
+            for name, p in self.named_parameters():
+                p.requires_grad_(name not in learned["frozen"])
+        return found
+
+    def _make_buffer(self, name: str, value: Tensor) -> None:
+        """Makes room for one, unless there is such a buffer; its module must be there."""
+        path, _, own = name.rpartition(".")
+        try:
+            module = self.get_submodule(path)
+        except AttributeError:
+            return  # which loading tells
+        there = module._buffers.get(own)
+        like = there is not None and there.shape == value.shape and there.dtype == value.dtype
+        if not like and own not in module._parameters:
+            vars(module).pop(own, None)
+            module.register_buffer(own, torch.empty_like(value, device=self.device))
 
     def _changed_in_groups(self) -> dict[str | None, dict[str, Any]]:
         """What the optimizer itself has put into its groups, such as a count of its steps."""
         now = {} if self._optimizer is None else of_groups(self._optimizer)
+        made = self._of_groups
         found = {
-            part: {k: v for k, v in own.items() if self._of_groups.get(part, {}).get(k) != v}
+            part: {k: v for k, v in own.items() if not same(made.get(part, {}).get(k), v)}
             for part, own in now.items()
         }
         return {part: changed for part, changed in found.items() if changed}
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {
-            "epochs_trained": self.epochs_trained,
-            "steps_trained": self.steps_trained,
-            "scheduled": self.scheduled,
-            "began": self.began,
-            "method": self.method,
-            "groups": self._changed_in_groups(),
-        }
+        return {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        for name in ("epochs_trained", "steps_trained", "scheduled", "began", "method"):
+        for name in COUNTED & state.keys():  # of earlier versions, as the groups
             setattr(self, name, state[name])
-        self._of_groups_then = state.get("groups", {})
+        self._of_groups_then = state.get("groups", self._of_groups_then)

@@ -52,6 +52,7 @@ class Rehearsal(Strategy):
     _answered: Mapping[int, Tensor] = MappingProxyType({})  # scores by identity of the images
 
     def check(self, tasks: Sequence[Task]) -> None:
+        super().check(tasks)
         check_augment(self.augment_memory, tasks)
 
     def begin_task(self, visit: Visit) -> None:

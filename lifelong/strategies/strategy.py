@@ -183,6 +183,10 @@ class Strategy(Learner):
 
     def end_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
         """Closes a task; `loader` passes once over its training images."""
+
+    def close_task(self, visit: Visit, loader: DataLoader[Batch]) -> None:
+        """`end_task`, and an optimizer that remembers tasks is told that this one is over."""
+        self.end_task(visit, loader)
         if isinstance(self._optimizer, TaskOptimizer):
             for name, value in self._optimizer.report().items():
                 self.method.setdefault(name, {})[str(visit.number)] = value

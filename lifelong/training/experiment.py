@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,7 +91,7 @@ class Experiment:
     digest: str = ""
     notes: Sequence[str] = ()
     _rounds: list[dict[str, float]] = field(default_factory=list)
-    _there: set[str] = field(default_factory=set)  # modules when a task began
+    _there: dict[str, str] = field(default_factory=dict)  # modules, parameters when a task began
 
     def run(self) -> Record:
         """Learns the tasks one after the other; writes the record after each."""
@@ -106,8 +106,7 @@ class Experiment:
         for visit in self.stream:
             seed_all(derive(self.init_seed, "init", visit.number - 1))
             self.strategy.to(self.device)  # in a run that goes on, too: others round otherwise
-            self.strategy.begin_task(visit)
-            self._there = {name for name, _ in self.strategy.named_modules()}
+            self._begin(visit)
             self._tester.precision_plugin.convert_module(self.strategy)  # checkpoints have its type
             if self.saved is None or visit.number > self.saved.visit:
                 self._learn(visit, None)
@@ -127,7 +126,7 @@ class Experiment:
             self._evaluate_before(visit)
         self.strategy.to(self.device)  # where nothing was trained, too
         with self._clock("train"), self.strategy.uncompiled():
-            self.strategy.end_task(visit, self.stream.loader(visit.train))
+            self.strategy.close_task(visit, self.stream.loader(visit.train))
         self._check_made()
         if trained or self.strategy.learns_at_the_end:
             self._evaluate(visit)
@@ -142,24 +141,49 @@ class Experiment:
         self._checkpoint(visit, finished=True).save(self.folder, self.keep)
         self._report(visit)
 
+    def _begin(self, visit: Visit) -> None:
+        if visit.number == 1:
+            self.strategy.keep_still()  # what was made so
+        self.strategy.train()
+        self.strategy.begin_task(visit)
+        self.strategy.keep_still()
+        self._there = self._parts()
+        if self.strategy.visit != visit.number:
+            raise ValueError(
+                f"strategy={type(self.strategy).__name__}: its begin_task does not call "
+                "super().begin_task(visit), which makes the head of the task and the like"
+            )
+
+    def _parts(self) -> dict[str, str]:
+        """Modules and parameters by name, and of what kind they are."""
+        modules, parameters = self.strategy.named_modules(), self.strategy.named_parameters()
+        return {name: "module" for name, _ in modules} | {
+            name: f"parameter {list(p.shape)}" for name, p in parameters
+        }
+
     def _check_made(self) -> None:
-        """Refuses a module of a method of one's own that no checkpoint could give back.
+        """Refuses what a method of one's own made, and no checkpoint could give back.
 
         A run that goes on, or is loaded, has what the constructor and `begin_task` make.
         """
-        kind = type(self.strategy)
-        new = {name for name, _ in self.strategy.named_modules()} - self._there
+        kind, now = type(self.strategy), self._parts()
+        new = {name for name, what in now.items() if self._there.get(name) != what}
         made = sorted(name for name in new if name.rpartition(".")[0] not in new)
         if made and not kind.__module__.startswith("lifelong."):
             raise ValueError(
-                f"strategy={kind.__name__}: has made the module {made[0]} while it learned, which "
-                "a run that goes on could not have; make it in __init__ or in begin_task, which is "
-                "called again for the earlier tasks"
+                f"strategy={kind.__name__}: has made the {now[made[0]]} {made[0]} while it "
+                "learned, which a run that goes on could not have; make it in __init__ or in "
+                "begin_task, which is called again for the earlier tasks"
             )
 
     def _train(self, visit: Visit, saved: Checkpoint | None) -> bool:
         """Runs the rounds of a task; tells whether there was one."""
         rounds, metrics = self.strategy.rounds(visit), None
+        if not isinstance(rounds, Generator):
+            raise ValueError(
+                f"strategy={type(self.strategy).__name__}: its rounds gives a "
+                f"{type(rounds).__name__}; write it with yield Round(...)"
+            )
         self._rounds, self.strategy.best = [], None
         while (now := _advance(rounds, metrics)) is not None:
             number = len(self._rounds)
@@ -177,6 +201,7 @@ class Experiment:
         """Trains one round, from its begin or from a checkpoint inside it; gives its metrics."""
         self._check_passes(now, number)
         first, best, late = 0, None, None
+        self.strategy.round_steps = 0
         if saved is not None:
             self.strategy.load_state_dict(saved.strategy)
             self.strategy.take_optimizer(saved.optimizer)
@@ -188,7 +213,7 @@ class Experiment:
         late_from = (
             epochs - self.restore_best if self.restore_best and now.restore_best else math.inf
         )
-        self.strategy.lr_scale = now.lr_scale
+        self.strategy.lr_scale, self.strategy.first_epoch = now.lr_scale, first
         self.strategy.serves_others = now.train is not None or bool(now.feeds)
         validation = Validation(first, best, curve, late_from, late)
 
@@ -350,9 +375,15 @@ class Experiment:
         return [self.stream.tasks[index].test for index in met]
 
     def _load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Puts back what `changing` was; what came since is left, what has grown is replaced."""
         with torch.no_grad():
             for name, value in changing(self.strategy).items():
-                value.copy_(tensors[name])
+                then = tensors.get(name, value)
+                if then.shape == value.shape:
+                    value.copy_(then)
+                else:
+                    path, _, own = name.rpartition(".")
+                    setattr(self.strategy.get_submodule(path), own, then.clone())
 
     def _test(self, visit: int, split: str, images: Sequence[Images]) -> None:
         """Counts right answers to images, and measures what else is asked."""

@@ -178,7 +178,8 @@ def _base_of(strategy: type) -> str:
             if line.strip().startswith("_target_: lifelong.strategies."):
                 targets.setdefault(line.rpartition(".")[2].strip(), name)
     targets |= BASES
-    return next(targets[each.__name__] for each in strategy.__mro__ if each.__name__ in targets)
+    ours = [each for each in strategy.__mro__ if each.__module__.startswith("lifelong.")]
+    return next(targets[each.__name__] for each in ours if each.__name__ in targets)
 
 
 def _check_of_stream(stream: TaskStream, texts: Sequence[str]) -> None:

@@ -26,6 +26,7 @@ from lifelong.training import machine
 from lifelong.training.console import QUIET
 
 WAIT = timedelta(minutes=30)  # for each other; the first one may be preparing images
+GOES_ON = (".yaml", ".json", ".ckpt", ".part", ".csv")  # files that a run goes on from
 MINE = "LIFELONG_RANK"  # set in processes that a run started
 
 
@@ -195,7 +196,7 @@ def copied(folder: Path) -> Iterator[Path]:
         own.mkdir()
         for path in folder.iterdir() if folder.is_dir() else ():
             with suppress(FileNotFoundError):
-                if path.is_file() and path.suffix in (".yaml", ".json", ".ckpt", ".csv"):
+                if path.is_file() and path.suffix in GOES_ON:
                     shutil.copy(path, own / path.name)
         before = os.environ.get(QUIET)
         os.environ[QUIET] = "1"

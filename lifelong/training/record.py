@@ -14,7 +14,14 @@ import torch
 from numpy.typing import NDArray
 
 from lifelong.measures import Tally
-from lifelong.measures.matrix import Matrix, anytime, forward_transfer, learned_at, metrics
+from lifelong.measures.matrix import (
+    Matrix,
+    anytime,
+    forward_transfer,
+    in_part,
+    learned_at,
+    metrics,
+)
 from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
 from lifelong.storage.files import known, sealed, write_json, write_text
 from lifelong.storage.results import CONFIG
@@ -170,12 +177,16 @@ class Record:
         if not self.steps:
             return {}
         found = metrics(self.matrix(split), self.visits[: self.steps], self.peak())
-        right, images = self.of(split, self.steps)[:, [RIGHT, TOTAL]].sum(0).tolist()
-        found["final_accuracy_of_images"] = right / images if images else None
+        last = self.of(split, self.steps)
+        right, images = last[:, [RIGHT, TOTAL]].sum(0).tolist()
+        whole = bool(images) and not in_part(self.matrix(split))[-1]
+        found["final_accuracy_of_images"] = right / images if whole else None
         for name, matrix in self.measured(split).items():
-            values = [value for value in matrix[-1] if isinstance(value, float)]
-            if values:
-                found[f"final_{name}"] = sum(values) / len(values)
+            values = [matrix[-1][task] for task in last[:, TASK_OF].tolist()]
+            numbers = [value for value in values if _is_number(value)]
+            if numbers:  # no table
+                known = whole and len(numbers) == len(values)
+                found[f"final_{name}"] = sum(numbers) / len(numbers) if known else None
         return found
 
     def _shares(self, counts: Sequence[Sequence[int]]) -> dict[int, float]:
@@ -259,7 +270,7 @@ class Record:
         results = self.results(status, method)
         try:
             content = sealed(results)
-        except ValueError:  # what a method or a measure tells of may be no number
+        except (ValueError, TypeError):  # what a method or a measure tells of may be no number
             content = sealed(known(results))
         write_json(folder / "results.json", content)
         text = io.StringIO()
@@ -290,6 +301,10 @@ class Record:
         for name in _STATE:
             setattr(self, name, state[name])
         self.counts = state["counts"].numpy()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 _STATE = (

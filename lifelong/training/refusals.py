@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -48,6 +50,12 @@ FIXED = FIXED_BY.keys() | {
     "reload_dataloaders_every_n_epochs",
 }  # fmt: skip
 
+HOOKS = (  # where the learner counts, averages and logs, whatever a method does there besides
+    "begin_task", "training_step", "backward", "on_after_backward", "on_train_epoch_start",
+    "on_train_epoch_end", "on_train_batch_start", "on_train_batch_end", "optimizer_zero_grad",
+    "configure_optimizers", "train", "state_dict", "load_state_dict",
+)  # fmt: skip
+
 
 def check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]:
     """Options that the Trainer refuses are refused now; tells of a GPU that it cannot use."""
@@ -89,6 +97,7 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
         ("data.online", "online", stream.online),
     ]
     refuses = strategy.refuses
+    _refuse_cut_hooks(strategy)
     _refuse_graphs(strategy, config)
     _refuse_plasticity(strategy, config)
     _refuse_processes(strategy, config)
@@ -118,6 +127,34 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     _refuse_optimizer(strategy, config)
     _refuse_groups(strategy, stream)
     _refuse_validation(strategy, stream, config)
+
+
+def _refuse_cut_hooks(strategy: Strategy) -> None:
+    """Hooks of a method of one's own that do not call those of lifelong, which work there."""
+    kinds = type(strategy).__mro__
+    for kind in kinds[: kinds.index(Strategy)]:
+        own = {} if kind.__module__.startswith("lifelong.") else vars(kind)
+        for name in HOOKS:
+            if name in own and not _mentions(inspect.unwrap(own[name]), name):
+                how = " or write training_loss alone" if name == "training_step" else ""
+                raise ValueError(
+                    f"strategy={type(strategy).__name__}: {kind.__name__}.{name} takes the place "
+                    f"of what lifelong does there; call super().{name}(...) in it{how}"
+                )
+    if not strategy.automatic_optimization:
+        raise ValueError(
+            f"strategy={type(strategy).__name__}: automatic_optimization=False leaves lifelong "
+            "nothing to step; leave it out, and step an optimizer of your own in training_loss"
+        )
+
+
+def _mentions(function: Any, name: str) -> bool:
+    """Whether a function, or one inside it, speaks of something by that name."""
+    code = getattr(function, "__code__", function)
+    if not isinstance(code, types.CodeType):
+        return True  # which nothing is known of
+    inner = (each for each in code.co_consts if isinstance(each, types.CodeType))
+    return name in code.co_names or any(_mentions(each, name) for each in inner)
 
 
 def _refuse_plasticity(strategy: Strategy, config: DictConfig) -> None:
@@ -283,7 +320,8 @@ def _refuse_groups(strategy: Strategy, stream: TaskStream) -> None:
     with undisturbed():
         network = copy.deepcopy(strategy.network)
         network.add_task(0, stream.tasks[0].classes)
-    names = [name for name, _ in network.named_parameters()]
+    beside = [name for name, _ in strategy.named_parameters() if not name.startswith("network.")]
+    names = [*(name for name, _ in network.named_parameters()), *beside]
     for part, given in strategy.groups.items():
         if not any(part_of(name, [part]) for name in names):
             raise ValueError(

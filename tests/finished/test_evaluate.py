@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from omegaconf import OmegaConf
 
 from lifelong.finished import evaluate
+from lifelong.storage.files import SEAL, sealed
+from lifelong.storage.results import CONFIG, checksum
 from tests.finished.released import ORDER, WIDTH, Released, masks_of, normalised
 
 
@@ -50,3 +55,27 @@ def test_what_does_not_fit_is_refused(
         given = [f"file={file}", "data=cil_cifar10", f"backbone.width={width}", f"data_dir={data}"]
         assert evaluate.main(given) == 2
         assert message in capsys.readouterr().err
+
+
+def test_nothing_that_a_strangers_run_refers_to_is_run(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    """References are followed before it is asked what may be built, and by no other way after."""
+    there = shutil.copytree(folder, tmp_path / "run")
+    config = OmegaConf.load(there / "config.yaml")
+    trace = tmp_path / "trace"
+    config.source_options = {"of": "lifelong.data.transforms.Flip"}
+    config.data = {
+        "_target_": "lifelong.data.hf", "path": "none", "name": "none", "shape": [1, 8, 8],
+        "data_dir": str(tmp_path), "tasks": 3, "batch_size": 32, "download": False,
+        "source_options": {"of": "torch.save"},
+        "train_transform": {"_target_": "${source_options.of}", "_args_": [[], str(trace)]},
+    }  # fmt: skip
+    OmegaConf.save(config, there / "config.yaml")
+    results = json.loads((there / "results.json").read_text())
+    results = {key: value for key, value in results.items() if key != SEAL}
+    results[CONFIG] = checksum(there / "config.yaml")
+    (there / "results.json").write_text(json.dumps(sealed(results)))
+    assert evaluate.main([f"run={there}"]) == 2
+    assert not trace.exists()
+    capsys.readouterr()

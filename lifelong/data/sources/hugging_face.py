@@ -13,6 +13,7 @@ from lifelong.data.sources.datasets import SPLITS, materialize
 from lifelong.data.sources.domains import renumbered
 from lifelong.data.sources.source import Source, prepared
 
+UNSAFE = ("pandas", "generator", "spark")  # builders of `datasets` that could run what they read
 IMAGE, CLASS = "Image", "ClassLabel"  # kinds of columns
 SPLIT_NAMES = {**SPLITS, "val": (*SPLITS["val"], "validation"), "test": (*SPLITS["test"], "valid",
                "validation")}  # fmt: skip
@@ -107,6 +108,8 @@ class _Pairs:
 def _parts(path: str, options: HubOptions) -> dict[str, Any]:
     """The parts of a data set; None where there is none."""
     download = options.get("download", True)
+    if path in UNSAFE:
+        raise ValueError(f"data.path={path}: reads pickles, which could run anything; give Parquet")
     try:
         import datasets
     except ImportError:
