@@ -15,12 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from lifelong.comparison.runs import ORDERS, SCENARIO, Run, many, table_of
+from lifelong.comparison.runs import (
+    ORDERS,
+    SCENARIO,
+    Run,
+    images_of,
+    many,
+    stream_of,
+    table_of,
+)
 from lifelong.comparison.statistics import summarize
 from lifelong.configuration.overrides import key_of
 from lifelong.configuration.stored import SEEDS
 from lifelong.measures.matrix import against, from_rows
 from lifelong.storage.results import visited
+
+OF_TRAINING = ("data.validation", "data.per_class")  # in which a reference may differ
 
 
 @dataclass
@@ -73,12 +83,13 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
             options and seeds have other results.
     """
     groups: dict[str, Group] = {}
+    places = _places(runs)
     unknown = [key for key in by if not any(key in {**run.choices, **run.options} for run in runs)]
     if unknown:
         raise ValueError(f"by={unknown[0]}: no run has such an option; table and page name them")
-    for run in runs:
+    for run, table in zip(runs, places, strict=True):
         options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
-        name, table = run.results["strategy"], table_of(run)
+        name = run.results["strategy"]
         known = {**run.choices, **options}
         told = {key: known.get(key) for key in by} if by else options
         key = json.dumps([table, name, told], default=str, sort_keys=True)
@@ -93,6 +104,54 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         group.runs.sort(key=lambda run: str(run.seeds))
     _tell_apart(made)
     return made
+
+
+def _places(runs: Sequence[Run]) -> list[str]:
+    """The table of each run: of the same protocol, stream and images.
+
+    Classes that seeds deal out make tasks of other numbers of images; tasks of the same classes
+    with other numbers are other images.
+    """
+    streams: dict[str, dict[str, list[Run]]] = {}  # of each table in words
+    alike: dict[str, list[tuple[dict[str, tuple[int, int]], list[Run]]]] = {}
+    for run in runs:
+        title, stream = table_of(run), json.dumps(stream_of(run), default=str, sort_keys=True)
+        own, parts = images_of(run), alike.setdefault(title + stream, [])
+        fits = (k for k, (known, _) in enumerate(parts) if own.items() >= {
+            task: known[task] for task in known.keys() & own.keys()}.items())  # fmt: skip
+        number = next(fits, len(parts))
+        parts += [] if number < len(parts) else [({}, [])]
+        parts[number][0].update(own)
+        parts[number][1].append(run)
+        key = f"{stream}{number}"
+        streams.setdefault(title, {})[key] = parts[number][1]
+    names = dict[int, str]()
+    for some in streams.values():
+        made = [stream_of(there[0]) for there in some.values()]
+        keys = sorted({key for one in made for key in one})
+        told = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
+        for one, there in zip(made, some.values(), strict=True):
+            name = table_of(there[0], _counts(there))
+            name += "".join(f", {key.removeprefix('data.')} {one.get(key)}" for key in told)
+            while name in names.values():  # as many, of another state of the same source
+                name += ", other images"
+            names |= {id(run): name for run in there}
+    return [names[id(run)] for run in runs]
+
+
+def _counts(runs: Sequence[Run]) -> str:
+    """How many images they have, as a table's title says it."""
+    sums = [
+        tuple(sum(run.results.get("images", {}).get(part, [])) for part in ("train", "test"))
+        for run in runs
+    ]
+    if not any(map(any, sums)):
+        return ""
+    train, test = (
+        f"{min(part):,}" if len({*part}) == 1 else f"{min(part):,} to {max(part):,}"
+        for part in zip(*sums, strict=True)
+    )
+    return f", {train} training and {test} test images"
 
 
 def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:
@@ -133,11 +192,13 @@ def _of_stream(group: Group, run: Run) -> list[Run]:
     """The runs of a group that have learned the same tasks in the same order, asked alike."""
     keys = ("data", "tasks", "classes", "evaluate", "measured_on")
     options = (*ORDERS, *SCENARIO)
+    made = {key: value for key, value in stream_of(run).items() if key not in OF_TRAINING}
     return [
         other
         for other in group.runs
         if all(run.results.get(key) == other.results.get(key) for key in keys)
         and all(run.options.get(key) == other.options.get(key) for key in options)
+        and made == {k: v for k, v in stream_of(other).items() if k not in OF_TRAINING}
     ]
 
 

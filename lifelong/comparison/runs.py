@@ -158,17 +158,20 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def table_of(run: Run) -> str:
-    """What runs in one table have in common: the stream, how it is learned and measured."""
+def table_of(run: Run, images: str = "") -> str:
+    """What runs in one table have in common, in words: the stream, how it is learned and measured.
+
+    Args:
+        run: one of them.
+        images: what is to be said of their numbers.
+    """
     results, config = run.results, run.config
-    images = results.get("images", {})
-    counts = [sum(images.get(part, [])) for part in ("train", "test")]
     pool = results.get("method", {}).get("unlabeled", "none")
     return (
         f"{results['data']}: {many(len(results['tasks']), 'task')}, "
         f"{many(config['epochs'], 'epoch')}, batch "
         f"{config['batch_size']}"
-        + (f", {counts[0]:,} training and {counts[1]:,} test images" if any(counts) else "")
+        + images
         + ("" if pool == "none" else f", unlabeled images: {pool}")
         + "".join(
             f", {key.removeprefix('data.')} {value}"
@@ -181,6 +184,28 @@ def table_of(run: Run) -> str:
     )
 
 
+def stream_of(run: Run) -> dict[str, Any]:
+    """The options that make its tasks and their images, but for seeds and how images are served."""
+    return {
+        key: value
+        for key, value in run.options.items()
+        if key.startswith("data.") and key not in SEEDS and key.split(".")[1] not in SERVED
+    }
+
+
+def images_of(run: Run) -> dict[str, tuple[int, int]]:
+    """Numbers of training and test images by the classes of each task."""
+    results = run.results
+    images, classes = results.get("images", {}), results.get("classes", results["tasks"])
+    counts = [images.get(part, []) for part in ("train", "test")]
+    return {str(task): (train, test) for task, train, test in zip(classes, *counts, strict=False)}
+
+
+# Options of a stream that change how its images are served, and not which ones there are.
+SERVED = (
+    "batch_size", "drop_last", "images_on", "name", "shape", "standardize", "test_transform",
+    "train_transform", "transformed",
+)  # fmt: skip
 ORDERS = ("data.class_seed", "data.order_seed")  # seeds of the order of classes and of tasks
 # Options of a stream that make another one of it, and what they are where nothing is said.
 SCENARIO = {

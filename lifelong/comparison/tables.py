@@ -105,6 +105,8 @@ def text(found: Summary, digits: int, share: bool = False) -> str:
         return "-"
     if found.n == 1:
         return f"{found.mean:z.{digits}f}"
+    if 0 < abs(found.mean) < 10.0**-digits / 2:  # of a measure of one's own
+        return f"{found.mean:.2e} +- {found.std:.1e}"
     low, high = found.mean - found.ci95, found.mean + found.ci95
     if share:
         low, high = max(low, 0.0), min(high, 100.0)
@@ -150,7 +152,19 @@ def grids(
     Raises:
         ValueError: a column that no run has.
     """
-    return [_grid(title, some, against_paper, columns) for title, some in tables(groups)]
+    there = [*_metrics(groups), *_costs(groups)]
+    more = (name for group in groups for run in group.runs for name in run.results["metrics"])
+    asked = chosen(columns, list(dict.fromkeys([*there, *more]))) if columns else []
+    return [_grid(title, some, against_paper, asked) for title, some in tables(groups)]
+
+
+def _metrics(groups: Sequence[Group]) -> list[str]:
+    names = (*COLUMNS, *_of_measures(groups))
+    return [metric for metric in names if any(group.values(metric) for group in groups)]
+
+
+def _costs(groups: Sequence[Group]) -> list[str]:
+    return [cost for cost in COST_COLUMNS if any(group.values(cost) for group in groups)]
 
 
 def chosen(columns: Sequence[str], there: Sequence[str]) -> list[str]:
@@ -174,10 +188,8 @@ COST_COLUMNS = ("parameters", *MORE_COSTS, "seconds")
 def _grid(
     title: str, groups: Sequence[Group], against_paper: bool, columns: Sequence[str] = ()
 ) -> Grid:
-    names = (*COLUMNS, *_of_measures(groups))
-    shown = [metric for metric in names if any(group.values(metric) for group in groups)]
-    costs = [cost for cost in COST_COLUMNS if any(group.values(cost) for group in groups)]
-    asked = chosen(columns, [*shown, *costs])
+    shown = _metrics(groups)
+    asked = list(columns) or [*shown, *_costs(groups)]
     known = {
         metric for metric in shown if any(published(group, metric) for group in groups)
     } if against_paper else set()  # fmt: skip
@@ -228,12 +240,20 @@ def _column(name: str, groups: Sequence[Group], known: bool, against_paper: bool
         heads += [f"published {column(name).heading}", "difference"]
     ours, digits = [scaled(group, name) for group in groups], column(name).digits
     share = "accuracy" in name and column(name).factor == 100
-    cells = [[(text(each, digits, share), each.mean)] for each in ours]
+    cells = [
+        [(text(each, digits, share) + _fewer(each, group), each.mean)]
+        for each, group in zip(ours, groups, strict=True)
+    ]
     if known:
         for row, group in enumerate(groups):
             cells[row] += _beside(ours[row], published(group, name), digits)
     marks = [[mark, *[False] * (len(heads) - 1)] for mark in _best(name, ours)]
     return heads, cells, marks
+
+
+def _fewer(found: Summary, group: Group) -> str:
+    """What is said where a cell is of fewer runs than its row."""
+    return f" (n={found.n})" if 0 < found.n < len(group.runs) else ""
 
 
 def _cost(name: str, groups: Sequence[Group]) -> Column:
@@ -254,7 +274,12 @@ LOWER = ("forgetting", "final_loss", "final_calibration", "intransigence_")  # b
 
 
 def _best(name: str, found: Sequence[Summary]) -> list[bool]:
-    """Whether each is the best mean, or within the confidence interval of the best."""
+    """Whether each is the best mean, or within the confidence interval of the best.
+
+    None is of a measure of one's own, of which it is not known which way is better.
+    """
+    if name not in COLUMNS and not name.startswith((*LOWER, *REFERRED)):
+        return [False] * len(found)
     lower = name.startswith(LOWER) and not name.startswith("forgetting_ratio")
     known = [each for each in found if each.n]
     if len(known) < 2:
@@ -293,8 +318,11 @@ def _relative_time(group: Group, groups: Sequence[Group]) -> tuple[str, float]:
     if "relative_time" not in group.published:
         return "-", math.nan
     theirs, name = group.published["relative_time"]
-    others = [other.mean("seconds") for other in groups if other.name == name]
-    ours = group.mean("seconds") / others[0] if others and others[0] > 0 else math.nan
+    named = [other for other in groups if other.name == name]
+    if len(named) > 1:  # that as published
+        named = [other for other in named if not other.changed]
+    others = [other.mean("seconds") for other in named]
+    ours = group.mean("seconds") / others[0] if len(others) == 1 and others[0] > 0 else math.nan
     shown = "-" if math.isnan(ours) else f"{ours:.2f}"
     return f"{shown} of {name}, published {theirs}", ours
 
@@ -316,7 +344,8 @@ def _orders(group: Group) -> str | None:
     found: dict[tuple[Any, ...], list[float]] = {}
     for run in group.runs:
         order = tuple(run.options.get(key) for key in ORDERS)
-        found.setdefault(order, []).append(100 * run.value("final_accuracy"))
+        if not math.isnan(value := run.value("final_accuracy")):
+            found.setdefault(order, []).append(100 * value)
     means = [(summarize(values).mean, order) for order, values in found.items() if values]
     means.sort(key=lambda pair: pair[0])
     if len(means) < 2:

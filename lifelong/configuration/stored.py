@@ -27,6 +27,7 @@ SEEDS = (
     "seed", "seeds.init", "seeds.batches", "data.seed", "data.shuffle_seed", "data.class_seed",
     "data.order_seed", "strategy.seed", "strategy.run",
 )  # fmt: skip
+SWITCHES = ("data_dir", "download")  # wherever they stand: where a data set is, and how it comes
 MOVES = ("trainer.accelerator",)  # what may be another when a run goes on elsewhere
 # Where a run is computed, which the machine's and the device's name say.
 DEVICE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes")
@@ -131,19 +132,19 @@ def leaves(config: DictConfig) -> Iterator[tuple[str, Any]]:
 
 def plain_leaves(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     """As `leaves`, of a configuration read from config.yaml."""
-    paths = {path for path in config["paths"].values() if "/" in str(path) or "\\" in str(path)}
+    own = str(config["paths"].get("output_dir"))
     rest = {key: value for key, value in config.items() if key not in IGNORED_ON_RESUME}
-    yield from _flat(rest, "", paths)
+    yield from _flat(rest, "", own if "/" in own or "\\" in own else None)
 
 
-def _flat(value: Any, path: str, ignored: set[str]) -> Iterator[tuple[str, Any]]:
-    """Leaves by dotted key, but for copies of paths and of the download switch.
+def _flat(value: Any, path: str, own: str | None) -> Iterator[tuple[str, Any]]:
+    """Leaves by dotted key, but for copies of the run's own folder and of `SWITCHES`.
 
-    A path of one word is not looked for: an option may be of the same text.
+    A folder of one word is not looked for: an option may be of the same text.
     """
     if isinstance(value, dict):
         for key, entry in value.items():
-            if key not in ("data_dir", "download"):
-                yield from _flat(entry, f"{path}.{key}" if path else str(key), ignored)
-    elif value is not None and (not isinstance(value, str) or value not in ignored):
+            if key not in SWITCHES:
+                yield from _flat(entry, f"{path}.{key}" if path else str(key), own)
+    elif value is not None and value != own:
         yield path, value

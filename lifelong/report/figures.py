@@ -49,8 +49,9 @@ def figures(results: Results) -> dict[str, Figure]:
     )
     made |= {draw.__name__: draw(results) for found, draw in there if found}
     for name in ("confusion", "confusion_class", "confusion_task"):
-        if name in results.get("measures", {}):
-            made[name] = confusion(results["measures"][name])
+        rows = results.get("measures", {}).get(name, [])
+        if any(isinstance(table, dict) for row in rows for table in row):
+            made[name] = confusion(rows)
     return made
 
 

@@ -199,8 +199,11 @@ def _measures(config: DictConfig) -> dict[str, Callable[[], Measure]]:
     """The measures that are chosen; a first one of each is made here, so that mistakes show."""
     made: dict[str, Callable[[], Measure]] = instantiate(config.measure, _convert_="all")
     for name, make in made.items():
-        if name == ACCURACY:
-            raise ValueError(f"measure.{name}: every run has it; give another name")
+        if name.startswith(ACCURACY) or name.endswith(("_class", "_task")):
+            raise ValueError(
+                f"measure.{name}: names with {ACCURACY} at their begin, or _class or _task at "
+                "their end, are those of accuracies and of ways to ask; give another name"
+            )
         if not callable(make) or not isinstance(make(), Measure):
             raise ValueError(
                 f"measure.{name}: makes no lifelong.Measure; give its class as _target_, and "

@@ -32,7 +32,7 @@ from tests.comparison.finished_runs import added, groups_in, run
 def test_what_is_not_comparable_is_not_averaged(
     tmp_path: Path, changes: dict[str, Any], config: dict[str, str]
 ) -> None:
-    run(tmp_path / "1", "ours", 1, 0.4)
+    run(tmp_path / "1", "ours", 1, 0.4, images={"train": [6, 5], "test": [2, 2]})
     run(tmp_path / "2", "ours", 2, 0.5, **changes)
     text = (tmp_path / "2" / "config.yaml").read_text()
     for old, new in config.items():
@@ -169,3 +169,37 @@ def test_intransigence_and_transfer_against_other_runs(tmp_path: Path, capsys: A
     assert main([str(tmp_path / "other"), *given[1:]]) == 2
     told = capsys.readouterr().err
     assert f"reference: no run of it has learned the tasks of {tmp_path / 'other'}" in told
+
+
+def stream(folder: Path, seed: int, data: str, classes: list[list[int]], train: list[int]) -> None:
+    images = {"train": train, "test": [2, 2]}
+    run(folder, "ours", seed, 0.4 + seed / 10, classes=classes, images=images)
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("data: {}", f"data: {data}"))
+
+
+def test_seeds_that_deal_out_classes_of_other_sizes_are_averaged(tmp_path: Path) -> None:
+    dealt = "{shuffle_classes: true, class_seed: %d}"
+    for seed, train in ((1, [5, 6]), (2, [7, 5]), (3, [5, 6])):
+        classes = [[0, 1], [2, 3]] if seed != 2 else [[0, 2], [1, 3]]
+        stream(tmp_path / str(seed), seed, dealt % seed, classes, train)
+    (group,) = groups_in(tmp_path)
+    assert len(group.runs) == 3
+    assert ", 11 to 12 training and 4 test images" in group.table
+
+
+def test_other_images_and_classes_stand_in_other_tables(tmp_path: Path) -> None:
+    """Of the same number, too; how images are served makes no other stream."""
+    plain = "{noise: 0, standardize: train}"
+    stream(tmp_path / "a", 1, plain, [[0, 1], [2, 3]], [5, 6])
+    stream(tmp_path / "b", 1, "{noise: 0, standardize: none}", [[0, 1], [2, 3]], [5, 6])
+    stream(tmp_path / "c", 1, "{noise: 0.9, standardize: train}", [[0, 1], [2, 3]], [5, 6])
+    stream(tmp_path / "d", 2, plain, [[0, 1], [2, 3]], [6, 5])  # of another state of the set
+    found = groups_in(tmp_path)
+    assert len(found) == 4
+    tables = [group.table for group in found]
+    assert len(set(tables)) == 3
+    assert sum(table.endswith("noise 0.9") for table in tables) == 1
+    clean = [group for group in found if group.runs[0].folder.name == "c"]
+    with pytest.raises(ValueError, match="no run of it has learned the tasks of"):
+        refer([run for group in found for run in group.runs if run.folder.name == "a"], clean)
