@@ -98,6 +98,11 @@ def hue(task: int) -> str:
     return COLOURS[task % len(COLOURS)]
 
 
+def marker(number: int) -> str:
+    """Of a line among many: another one whenever colours begin anew."""
+    return "osD^vP*X<>"[number // len(COLOURS) % 10]
+
+
 def stride(count: int) -> int:
     """Distance of ticks, at most about twenty."""
     return max(1, math.ceil(count / 20))

@@ -60,10 +60,12 @@ def record(path: Path, new: Sequence[Line], rows: Iterable[Line]) -> None:
         new: lines of runs.
         rows: lines of the ledger; of other versions of these rows nothing is kept.
     """
-    now = {_row(line): line["options"] for line in rows}
+    now: dict[tuple[str, str], set[str]] = {}
+    for line in rows:
+        now.setdefault(_row(line), set()).add(line["options"])
     kept = [
         line for line in (*read(path), *new)
-        if line["options"] == now.get(_row(line), line["options"])
+        if line["options"] in now.get(_row(line), {line["options"]})
     ]  # fmt: skip
     found = {(*_row(line), int(line["seed"])): line for line in kept}
     if not found:

@@ -19,6 +19,7 @@ from lifelong.drawing import (
     chance_of,
     hue,
     legend,
+    marker,
     panels,
     single,
     stride,
@@ -26,6 +27,7 @@ from lifelong.drawing import (
 )
 from lifelong.measures.matrix import Matrix, from_rows, in_part, mean_of_seen
 from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
+from lifelong.storage.results import visited
 
 ACCURACY = "accuracy"  # key of the matrix in results.json
 MOST_MAPS = 12  # heat maps that are drawn side by side
@@ -72,7 +74,7 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
         half = np.nan_to_num(np.array([found[step].ci95 for step in steps]))
         if len(steps) == 1 < len(found):  # learned at once: measured at the end
             steps, mean, half = list(range(len(found))), mean.repeat(len(found)), half[[0]]
-        style = "--" if len(half) < len(steps) else "o-"
+        style = "--" if len(half) < len(steps) else f"{marker(number)}-"
         axes.plot(steps, mean, style, color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
@@ -99,7 +101,7 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
         y = summarize([100 * value for value in group.values("final_accuracy")])
         if x.n and y.n:
             axes.errorbar(
-                x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt="o",
+                x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt=marker(number),
                 color=hue(number), ms=6, capsize=2, lw=1, label=_cut(group.label),
             )  # fmt: skip
             lowest = min(lowest, x.mean)
@@ -140,7 +142,8 @@ def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
         picture = axes.imshow(100 * mean, cmap="viridis", vmin=0, vmax=100, aspect="auto")
         axes.set_title(_cut(group.label), fontsize=7)
         axes.grid(False)
-        _numbered(axes, mean, shown.tolist())
+        visits = visited(group.runs[0].results)
+        _numbered(axes, mean, [visits[row] for row in shown])
     for axes in grid[len(groups) :]:
         axes.set_visible(False)
     figure.supxlabel("accuracy on task", fontsize=9)

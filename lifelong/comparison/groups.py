@@ -102,7 +102,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     made = [groups[key] for key in sorted(groups)]
     for group in made:
         group.runs.sort(key=lambda run: str(run.seeds))
-    _tell_apart(made)
+    _tell_apart(made, by)
     return made
 
 
@@ -230,10 +230,11 @@ def _is_new(group: Group, run: Run) -> bool:
     return True
 
 
-def _tell_apart(made: Sequence[Group]) -> None:
+def _tell_apart(made: Sequence[Group], first: Sequence[str]) -> None:
     """Adds to the labels of groups of one method in a table what tells them apart.
 
-    Members of groups of the configuration come first, then options by the length of their keys.
+    Some keys come first, then members of groups of the configuration, then options by the length of
+    their keys.
     """
     alike: dict[tuple[str, str], list[Group]] = {}
     for group in made:
@@ -242,7 +243,8 @@ def _tell_apart(made: Sequence[Group]) -> None:
         ways = [{**group.runs[0].choices, **group.options} for group in some]
         chosen = {key for group in some for key in group.runs[0].choices}
         keys = {key for way in ways for key in way}
-        for key in sorted(keys, key=lambda key: (key not in chosen, len(key), key)):
+        order = {key: (key not in first, key not in chosen, len(key), key) for key in keys}
+        for key in sorted(keys, key=order.__getitem__):
             shown = [f"{key}={way.get(key)}" for way in ways]
             longer = [f"{group.label} {text}" for group, text in zip(some, shown, strict=True)]
             if len(set(longer)) > len({group.label for group in some}):
@@ -286,7 +288,7 @@ def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, 
     made: dict[str, list[tuple[float, list[Any]]]] = {}
     for (method, data), some in families.items():
         measured = [str(group.runs[0].results.get("measured_on", "test")) for group in some]
-        told = [key for key in differing(some) if key != option]
+        told = [key for key in differing(some) if key != option and not _follows(some, key, option)]
         told += ["measured_on"] if len(set(measured)) > 1 else []
         for group, images in zip(some, measured, strict=True):
             own = {**group.options, "measured_on": images}
@@ -294,3 +296,9 @@ def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, 
             metrics = [run.results["metrics"] for run in group.runs]
             made.setdefault(name, []).append((float(group.options[option]), metrics))
     return made
+
+
+def _follows(groups: Sequence[Group], key: str, option: str) -> bool:
+    """Whether an option has another value with each value of another, and only then."""
+    pairs = {(str(each.options.get(option)), str(each.options.get(key))) for each in groups}
+    return len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})

@@ -115,17 +115,24 @@ def described(
     metric: str, config: Mapping[str, Any], options: Mapping[str, Any], seconds: float
 ) -> Line:
     """Of a figure of a row what a line says beside its names, its place and what came out."""
-    published = published_of(config.get("published") or {}, metric)
+    figures = config.get("published") or {}
+    published: tuple[float | str, float | None] | None = published_of(figures, metric)
+    printed = figures[metric][0] if metric in figures else None
+    if published is not None and isinstance(printed, str) and float(printed) == published[0]:
+        published = printed, published[1]
     return {
         "metric": metric, **published_cells(published), "changed": changes(config),
         "options": digest(options), "seconds": f"{seconds:.0f}",
     }  # fmt: skip
 
 
-def published_cells(found: tuple[float, float | None] | None) -> Line:
-    """Mean and deviation as a line has them."""
+def published_cells(found: tuple[float | str, float | None] | None) -> Line:
+    """Mean and deviation as a line has them; a text as it stands, zeros at its end included."""
     mean, deviation = found or (None, None)
-    texts = ("" if value is None else f"{value:.6g}" for value in (mean, deviation))
+    texts = (
+        value if isinstance(value, str) else "" if value is None else f"{value:.6g}"
+        for value in (mean, deviation)
+    )  # fmt: skip
     return dict(zip(("published", "published_deviation"), texts, strict=True))
 
 
@@ -282,6 +289,14 @@ def record(
             what = f"its seeds {before['seeds']}" if before["seeds"] else "what was begun of it"
             note(f"{line['row']}: {what} are taken out, since they are of the row as it was before")
             before = None
+        others = [each for each in kept.values() if _differs(each, line)]
+        now = digest_now(line) if others else None
+        if now not in (None, line["options"]):
+            note(f"{line['row']}: left out, since it is of the row as it was before")
+            continue
+        for other in others if now else ():
+            note(f"{other['row']}: what {other['machine']} had is of the row as it was before")
+            del kept[_key(other)]
         taken.append(line)
         if before is not None and before["seeds"] and not line["seeds"]:
             continue
@@ -293,6 +308,12 @@ def record(
         kept[_key(line)] = merged
     write(path, (kept[key] for key in sorted(kept)))
     return [kept[key] for key in dict.fromkeys(map(_key, taken))]
+
+
+def _differs(one: Line, other: Line) -> bool:
+    """Whether lines, of other machines, are of the same row with other options."""
+    same = all(one[name] == other[name] for name in ("row", "metric", "changed"))
+    return same and one["options"] != other["options"] and _key(one) != _key(other)
 
 
 def _key(line: Line) -> tuple[str, ...]:

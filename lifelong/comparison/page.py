@@ -157,7 +157,7 @@ def _table(
 
 def _cell(text: str) -> str:
     """A mean with its deviation, and its confidence interval below."""
-    if not _NUMBER.match(text):
+    if not _NUMBER.match(text) or "+-" not in text:
         return escape(text)
     mean, bracket, interval = text.partition(" [")
     return _signs(mean) + (f"<small>[{_signs(interval)}</small>" if bracket else "")

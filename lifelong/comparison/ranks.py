@@ -56,16 +56,20 @@ def ranked(scores: Sequence[Mapping[str, float]]) -> Ranks:
 
 
 def of_groups(groups: Sequence[Group]) -> Ranks | None:
-    """Ranks by final accuracy, of the methods that each table has once; None for too few."""
-    found = []
+    """Ranks by final accuracy, of the methods that each table has once; None for too few.
+
+    None, too, where several tables are of one stream, which is no other stream for other epochs.
+    """
+    found, streams = [], list[str]()
     for _, some in tables(groups):
+        streams.append(str(some[0].runs[0].results["data"]))
         names = [group.name for group in some]
         found.append({
             group.name: group.mean("final_accuracy") for group in some
             if names.count(group.name) == 1 and group.values("final_accuracy")
         })  # fmt: skip
     shared = set.intersection(*(set(each) for each in found)) if found else set()
-    if len(found) < FEWEST or len(shared) < FEWEST:
+    if len({*streams}) < max(FEWEST, len(found)) or len(shared) < FEWEST:
         return None
     return ranked([{name: each[name] for name in sorted(shared)} for each in found])
 

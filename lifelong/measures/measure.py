@@ -131,14 +131,17 @@ class CalibrationError(Measure):
                 "or max"
             )
         self.error = BinaryCalibrationError(n_bins=bins, norm=norm)
+        self.undefined = False  # whether an answer had no confidence, of scores that are no numbers
 
     def update(self, prediction: Prediction, target: Tensor) -> None:
         right = (prediction.answer() == target).long()
         most = 1 - 2.0**-24  # the largest below 1, which torchmetrics has a bin of its own for
-        self.error.update(prediction.confidence().float().cpu().clamp(0, most), right.cpu())
+        confidence = prediction.confidence().float().cpu()
+        self.undefined |= bool(confidence.isnan().any())
+        self.error.update(confidence.clamp(0, most), right.cpu())
 
     def compute(self) -> float:
-        return float(self.error.compute())
+        return math.nan if self.undefined else float(self.error.compute())
 
 
 class Confusion(Measure):

@@ -135,6 +135,8 @@ def references(results: Results) -> dict[str, list[float]]:
             met = [sorted(set(seen[: visit + 1])) for visit in range(len(seen))]
             name = str(other["strategy"])
             name += f", seed {other['seed']}" if name in found else ""
+            alike = sum(each.partition(" (")[0] == name for each in found)
+            name += f" ({alike + 1})" if alike else ""
             found[name] = [100 * float(last[tasks].mean()) for tasks in met]
     return found
 

@@ -209,7 +209,7 @@ def _table(results: dict[str, Any]) -> str:
         int(task) - 1: entry.get("chosen", "")
         for task, entry in results["method"].get("tasks", {}).items()
     }
-    learned = learned_at(visited(results))
+    learned = learned_at(visited(results)[: len(results["accuracy"])])
     end = other_way(results)
     other = None if end is None else results[f"accuracy{end}"]
     head = ["task", "when learned", "peak", "at the end"]
@@ -218,6 +218,8 @@ def _table(results: dict[str, Any]) -> str:
     head += [*(["classes"] if named else []), "training images"]
     rows = []
     for task, name in enumerate(results["tasks"]):
+        if task not in learned:  # of a run that was stopped
+            continue
         values = [
             results["accuracy"][learned[task]][task],
             results["peak_accuracy_of_task"][task],

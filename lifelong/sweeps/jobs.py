@@ -52,7 +52,7 @@ class Job:
 
         A run that was begun on a GPU goes on wherever the next call is made.
         """
-        told = [text for text in self.overrides if not _is_handling(text)]
+        told = sorted(text for text in self.overrides if not _is_handling(text))
         return self.out / self.row / run_folder(",".join([f"seed={self.seed}", *told]))
 
     @property

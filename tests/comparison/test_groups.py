@@ -203,3 +203,27 @@ def test_other_images_and_classes_stand_in_other_tables(tmp_path: Path) -> None:
     clean = [group for group in found if group.runs[0].folder.name == "c"]
     with pytest.raises(ValueError, match="no run of it has learned the tasks of"):
         refer([run for group in found for run in group.runs if run.folder.name == "a"], clean)
+
+
+def test_what_is_asked_for_tells_apart_first(tmp_path: Path) -> None:
+    for number, strength in enumerate((1, 100)):
+        run(tmp_path / str(number), "ours", 1, 0.4)
+        config = tmp_path / str(number) / "config.yaml"
+        text = config.read_text().replace("{em: paper}", f"{{a: {number}, strength: {strength}}}")
+        config.write_text(text)
+    found = grouped(read([tmp_path])[0], ["strategy.strength", "strategy.a"])
+    assert {group.label for group in found} <= {
+        "ours strategy.strength=1", "ours strategy.strength=100", "ours strategy.a=0",
+        "ours strategy.a=1",
+    }  # fmt: skip
+    assert not any("strategy.a=0 strategy" in group.label for group in found)
+
+
+def test_options_that_follow_the_one_that_is_drawn_make_no_curves(tmp_path: Path) -> None:
+    for number, (rate, seed) in enumerate([(1, 1), (1, 2), (3, 1)]):
+        run(tmp_path / str(number), "ours", seed, 0.4)
+        config = tmp_path / str(number) / "config.yaml"
+        text = config.read_text().replace("{em: paper}", f"{{em: {rate}, lr: {10 * rate}}}")
+        config.write_text(text)
+    (points,) = curves(groups_in(tmp_path), "strategy.em").values()
+    assert [value for value, _ in points] == [1.0, 3.0]

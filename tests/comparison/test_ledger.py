@@ -187,6 +187,35 @@ def test_other_machines_have_lines_of_their_own(tmp_path: Path) -> None:
     assert {(line["device"], line["seeds"]) for line in found} == {("cpu", "1"), ("a GPU", "2")}
 
 
+def test_a_row_that_changed_replaces_what_other_machines_had_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, notes = tmp_path / "ledger.csv", list[str]()
+    for seed, em, device in ((1, "old", "a GPU"), (2, "new", "cpu"), (3, "old", "other")):
+        made(tmp_path / em / str(seed), seed, 0.4, em=em)
+        told = {"commit": "2", "platform": "Linux", "device": device}
+        (tmp_path / em / str(seed) / "environment.json").write_text(json.dumps(told))
+    old, new, late = (
+        ledger.lines(groups_in(tmp_path / place)) for place in ("old/1", "new/2", "old/3")
+    )
+    ledger.record(path, old)
+    monkeypatch.setattr(ledger, "digest_now", lambda line: new[0]["options"])
+    ledger.record(path, new, notes.append)
+    assert [line["device"] for line in ledger.read(path)] == ["cpu"]
+    assert notes == ["lasem/cifar100_ours: what Linux had is of the row as it was before"]
+    assert ledger.record(path, late, notes.append) == []
+    assert [line["device"] for line in ledger.read(path)] == ["cpu"]
+
+
+def test_a_published_figure_has_the_digits_that_were_printed() -> None:
+    (config,) = [configured("experiment=tag/cifar100_rmsprop_er")]
+    line = ledger.described(
+        "final_accuracy", {"published": {"final_accuracy": ["59.0", None]}}, {}, 1
+    )
+    assert line["published"] == "59.0"
+    assert ledger.rounding(line["published"], line["published_deviation"]) == 0.05
+
+
 def test_a_run_that_went_on_elsewhere_names_both(tmp_path: Path) -> None:
     made(tmp_path / "1", 1, 0.40)
     told = {"commit": "2" * 40 + "+", "platform": "Linux", "device": "cpu"}

@@ -73,3 +73,14 @@ def test_the_page_has_it_for_three_methods_on_three_streams(tmp_path: Path) -> N
         assert path.exists() == there
         page = (folder / "comparison.html").read_text()
         assert ("Mean ranks by final accuracy over 3 streams" in page) == there
+
+
+def test_one_stream_learned_in_several_ways_is_one(tmp_path: Path) -> None:
+    for stream in range(3):
+        for place, name in enumerate("abc"):
+            folder = tmp_path / f"{stream}{name}"
+            run(folder, name, 1, 0.1 * place, data="the stream")
+            config = folder / "config.yaml"
+            config.write_text(config.read_text().replace("epochs: 3", f"epochs: {stream + 1}"))
+    assert len(groups_in(tmp_path)) == 9
+    assert ranks.of_groups(groups_in(tmp_path)) is None

@@ -78,5 +78,17 @@ def test_rows_measured_in_part_count_for_their_own_task_alone() -> None:
     assert math.isnan(average_accuracy(late))
 
 
+def test_of_a_last_row_measured_in_part_nothing_final_is_known() -> None:
+    found = metrics(np.array([[0.9, N], [N, 0.8]]), [0, 1], [1.0, 1.0])
+    assert found["final_accuracy"] is None
+    assert found["backward_transfer_with_last"] is None
+    assert found["learning_accuracy"] == pytest.approx(0.85)
+
+
+def test_the_last_task_has_kept_all_of_what_it_knows() -> None:
+    found = metrics(np.array([[0.8, N], [0.4, 0.0]]), [0, 1], [1.0, 1.0])
+    assert found["forgetting_ratio_with_last"] == pytest.approx((0.5 + 1) / 2)
+
+
 def test_zero_accuracy_makes_no_ratio() -> None:
     assert metrics(np.array([[0.0, N], [0.1, 0.5]]), [0, 1], [0, 0.5])["forgetting_ratio"] is None

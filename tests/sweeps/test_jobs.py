@@ -48,6 +48,8 @@ def test_a_job_is_a_run_that_goes_on_in_a_folder_of_its_own(tmp_path: Path) -> N
     assert Job("tag/cifar100_er", 2, tmp_path, on_gpu).folder == job.folder  # it goes on there
     mixed = Job("tag/cifar100_er", 2, tmp_path, ("trainer=bf16",))
     assert mixed.folder.name == "seed=2_trainer=bf16"
+    turned = [Job("a", 1, tmp_path, pair) for pair in (("b=1", "a=2"), ("a=2", "b=1"))]
+    assert turned[0].folder == turned[1].folder  # in whatever order they are given
     assert job.command()[:3] == [sys.executable, "-m", "lifelong.run"]
     assert job.command()[3:] == [
         "experiment=tag/cifar100_er", "seed=2", f'paths.output_dir="{job.folder}"', "resume=auto",
