@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +18,7 @@ from lifelong.data.feed import Feed, Served, ServedTogether, ShuffledBatchSample
 from lifelong.data.seeds import derive
 from lifelong.data.stored import Place, begun_ahead
 from lifelong.data.task import NO_CHANCE, Batch, Images, Rows, Task
-from lifelong.data.transforms import Transform
+from lifelong.data.transforms import Library, Transform
 from lifelong.data.visit import Visit
 from lifelong.storage.identity import identity
 
@@ -111,6 +112,8 @@ class TaskStream(LightningDataModule):
         self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
         self.blurry, self.online, self.images_on = blurry, online, images_on
         _check_tasks(tasks)
+        _check_units(tasks, train_transform, test_transform)
+        tasks = [_own(task) for task in tasks]  # which other streams may be made of, too
         if labels == "shared":
             tasks = _with_shared_labels(tasks)
         if order_seed is not None:
@@ -303,13 +306,11 @@ def _check_tasks(tasks: Sequence[Task]) -> None:
 def _check_images(images: Images, task: Task, name: str, first: Images) -> None:
     if not len(images) and not name.endswith("val"):
         raise ValueError(f"{name} has no images; give some")
-    if tuple(images.x.shape[1:]) != tuple(first.x.shape[1:]):
-        shapes = [tuple(each.x.shape[1:]) for each in (images, first)]
-        raise ValueError(f"{name} has images {shapes[0]}; the first task's are {shapes[1]}")
-    if images.y.is_floating_point():
-        raise ValueError(f"{name} has labels of {images.y.dtype}; give torch.long")
+    _check_kinds(images, name, first)
     if not len(images):
         return
+    if images.x.dtype.is_floating_point and not bool(images.x.isfinite().all()):
+        raise ValueError(f"{name} has pixels that are no numbers, or infinite; give others")
     least, most = int(images.y.min()), int(images.y.max())
     if least < 0 or most >= len(task.classes):
         raise ValueError(
@@ -319,6 +320,33 @@ def _check_images(images: Images, task: Task, name: str, first: Images) -> None:
     others = images.t[images.t != task.index]
     if len(others):
         raise ValueError(f"{name} has t={int(others[0])}; give the index of the task, {task.index}")
+
+
+def _check_kinds(images: Images, name: str, first: Images) -> None:
+    if tuple(images.x.shape[1:]) != tuple(first.x.shape[1:]):
+        shapes = [tuple(each.x.shape[1:]) for each in (images, first)]
+        raise ValueError(f"{name} has images {shapes[0]}; the first task's are {shapes[1]}")
+    if images.y.dtype != torch.long:
+        raise ValueError(f"{name} has labels of {images.y.dtype}; give torch.long")
+    if images.x.dtype != first.x.dtype:
+        raise ValueError(f"{name} has {images.x.dtype}; the first task's are {first.x.dtype}")
+
+
+def _check_units(tasks: Sequence[Task], *transforms: Transform | None) -> None:
+    """Refuses transforms of libraries that would take other pixels than there are."""
+    kind = tasks[0].train.x.dtype if tasks else torch.uint8
+    for transform in transforms:
+        if isinstance(transform, Library) and kind != torch.uint8 and transform.unit == 255:
+            raise ValueError(
+                f"data: Library(..) takes bytes, 0 to 255, and the images are {kind}; give uint8, "
+                "or the value of white, such as Library(.., unit=1)"
+            )
+
+
+def _own(task: Task) -> Task:
+    """A task whose images are served in a way of its own; their pixels are the same."""
+    train, val, test = (copy.copy(images) for images in (task.train, task.val, task.test))
+    return replace(task, train=train, val=val, test=test)
 
 
 def _shuffled(tasks: Sequence[Task], seed: int) -> list[Task]:

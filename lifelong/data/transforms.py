@@ -21,6 +21,7 @@ from lifelong.data.generators import seed_all, undisturbed
 
 Transform = Callable[[Tensor, Generator], Tensor]
 
+FAR = 32.0  # deviations of no normalised image
 TRIES = 10  # boxes drawn for a crop before the middle is taken, as torchvision does
 
 
@@ -154,9 +155,12 @@ class Library:
             of kornia take (b, c, h, w) in [0, 1]. Others: as `each` says, in [0, 1].
         each: whether callables of neither library draw once for what they are given, so that they
             are asked image by image, as (c, h, w); else with (b, c, h, w).
+        unit: value of white in the images; another than 255: those of torchvision take float32 in
+            [0, 1], too.
 
     Raises:
-        ValueError: one that cannot be called, or that gives images of other channels or shapes.
+        ValueError: one that cannot be called, or that gives images of other channels or shapes, or
+            values of another range.
 
     >>> import torch
     >>> from torchvision.transforms import v2
@@ -165,17 +169,22 @@ class Library:
     [0.0, 255.0]
     """
 
-    def __init__(self, transforms: Sequence[Callable[[Tensor], Tensor]], each: bool = True) -> None:
+    def __init__(
+        self,
+        transforms: Sequence[Callable[[Tensor], Tensor]],
+        each: bool = True,
+        unit: float = 255.0,
+    ) -> None:
         wrong = [one for one in transforms if not callable(one)]
         if wrong or not transforms:
             raise ValueError(
                 f"data: a transform's transforms={wrong}: give callables, such as "
                 "[{_target_: torchvision.transforms.v2.RandAugment}]"
             )
-        self.transforms, self.each = list(transforms), each
+        self.transforms, self.each, self.unit = list(transforms), each, unit
 
     def __repr__(self) -> str:
-        return f"Library({self.transforms}, each={self.each})"
+        return f"Library({self.transforms}, each={self.each}, unit={self.unit})"
 
     def __call__(self, x: Tensor, generator: Generator) -> Tensor:
         with _seeded(generator):
@@ -186,7 +195,8 @@ class Library:
     def _changed(self, transform: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         home = type(transform).__module__.partition(".")[0]
         whole = home == "torchvision"
-        given = x.round().clamp(0, 255).to(torch.uint8) if whole else x / 255
+        bytes_ = whole and self.unit == 255
+        given = x.round().clamp(0, 255).to(torch.uint8) if bytes_ else x / self.unit
         if whole or (self.each and home != "kornia"):
             found = torch.stack([transform(image) for image in given])
         else:
@@ -196,7 +206,15 @@ class Library:
                 f"data: the transform {type(transform).__name__} made {list(found.shape)} of "
                 f"{list(x.shape)}; images and channels must stay as many"
             )
-        return found.float() if found.dtype == torch.uint8 else 255 * found
+        if found.dtype == torch.uint8:
+            return found.float() * (self.unit / 255)
+        if float(found.detach().abs().max()) > FAR:
+            raise ValueError(
+                f"data: the transform {type(transform).__name__} made values up to "
+                f"{float(found.abs().max()):g} of images in [0, 1]; let it scale them, such as "
+                "ToDtype(torch.float32, scale=True)"
+            )
+        return self.unit * found
 
 
 @contextmanager

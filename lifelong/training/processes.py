@@ -113,6 +113,7 @@ def together(config: DictConfig, overrides: Sequence[str]) -> Iterator[Place]:
         yield here
         return
     others: list[subprocess.Popen[bytes]] = []
+    theirs = tempfile.mkdtemp(prefix="lifelong-")  # what ends them may leave them no time to tidy
     if not here.address[1]:
         if int(config.trainer.get("num_nodes", 1)) > 1:
             raise ValueError(
@@ -120,7 +121,7 @@ def together(config: DictConfig, overrides: Sequence[str]) -> Iterator[Place]:
                 "SLURM or hydra/launcher=submitit_slurm"
             )
         here = Place(0, 0, size, ("127.0.0.1", _free_port()))
-        others = [_start(here, rank, overrides) for rank in range(1, size)]
+        others = [_start(here, rank, overrides, theirs) for rank in range(1, size)]
     try:
         _meet(here)
         yield here
@@ -130,6 +131,7 @@ def together(config: DictConfig, overrides: Sequence[str]) -> Iterator[Place]:
             other.terminate()
         for other in others:
             other.wait()
+        shutil.rmtree(theirs, ignore_errors=True)
 
 
 def _free_port() -> int:
@@ -138,11 +140,13 @@ def _free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def _start(here: Place, rank: int, overrides: Sequence[str]) -> subprocess.Popen[bytes]:
-    """The same run in another process, which says nothing."""
+def _start(
+    here: Place, rank: int, overrides: Sequence[str], temporary: str
+) -> subprocess.Popen[bytes]:
+    """The same run in another process, which says nothing, with a place for what does not stay."""
     own = {
         "RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": here.size, "MASTER_ADDR": here.address[0],
-        "MASTER_PORT": here.address[1], MINE: rank,
+        "MASTER_PORT": here.address[1], MINE: rank, "TMPDIR": temporary,
     }  # fmt: skip
     environment = {**os.environ, **{name: str(value) for name, value in own.items()}}
     return subprocess.Popen(

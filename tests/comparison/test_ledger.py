@@ -208,10 +208,8 @@ def test_a_row_that_changed_replaces_what_other_machines_had_of_it(
 
 
 def test_a_published_figure_has_the_digits_that_were_printed() -> None:
-    (config,) = [configured("experiment=tag/cifar100_rmsprop_er")]
-    line = ledger.described(
-        "final_accuracy", {"published": {"final_accuracy": ["59.0", None]}}, {}, 1
-    )
+    published = {"final_accuracy": ["59.0", None]}
+    line = ledger.described("final_accuracy", {"published": published}, {}, 1)
     assert line["published"] == "59.0"
     assert ledger.rounding(line["published"], line["published_deviation"]) == 0.05
 

@@ -22,9 +22,9 @@ IMAGES = {
     "val": ("x_val", "X_val", "val_images", "val_x", "x_valid", "valid_images"),
 }
 LABELS = {
-    "train": ("y_train", "train_labels", "train_y", "y", "labels", "targets", "label"),
-    "test": ("y_test", "test_labels", "test_y"),
-    "val": ("y_val", "val_labels", "val_y", "y_valid", "valid_labels"),
+    "train": ("y_train", "Y_train", "train_labels", "train_y", "y", "labels", "targets", "label"),
+    "test": ("y_test", "Y_test", "test_labels", "test_y"),
+    "val": ("y_val", "Y_val", "val_labels", "val_y", "y_valid", "valid_labels"),
 }
 CHANNELS = (1, 3)
 Part = tuple[Any, Any]  # images and labels
@@ -179,8 +179,9 @@ def _checked(
     images, labels = uint8(part[0], name), np.asarray(part[1]).reshape(-1)
     if len(images) != len(labels) or not len(images):
         raise ValueError(f"{name}: {len(images)} {title} images but {len(labels)} labels")
-    if labels.dtype.kind in "fc":
-        raise ValueError(f"{name}: the labels are {labels.dtype}; give whole numbers or texts")
+    if labels.dtype.kind in "fc" or any(label is None for label in labels.tolist()):
+        kind = "missing for some images" if labels.dtype.kind == "O" else labels.dtype
+        raise ValueError(f"{name}: the labels are {kind}; give whole numbers or texts")
     if shape is not None and images.shape[1:] != shape:
         raise ValueError(
             f"{name}: the {title} images are {list(images.shape[1:])} and those for training "
@@ -202,4 +203,7 @@ def _numbered(
 def _pair(content: Mapping[str, Any], part: str) -> Part | None:
     images = next((content[key] for key in IMAGES[part] if key in content), None)
     labels = next((content[key] for key in LABELS[part] if key in content), None)
+    if (images is None) != (labels is None):
+        there, names = ("images", LABELS[part]) if labels is None else ("labels", IMAGES[part])
+        raise ValueError(f"has {there} for {part} and no {names[0]}; give both, or neither")
     return None if images is None or labels is None else (images, labels)

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from rich.progress import track
 
 from lifelong.data.sources.archive import members, read_archive
+from lifelong.data.sources.decoding import FORMATS
 from lifelong.data.sources.places import Place, find
 from lifelong.data.sources.source import Source
 
@@ -89,9 +90,9 @@ def _parse(read: Callable[[str], bytes]) -> _Lists:
 
 def _pixels(content: bytes, shape: Sequence[int], name: str) -> NDArray[np.uint8]:
     try:
-        with Image.open(io.BytesIO(content)) as file:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as file:
             image = np.array(file.convert("L" if shape[0] == 1 else "RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is not a readable image ({error})") from None
     x = torch.from_numpy(image).reshape(*image.shape[:2], -1).permute(2, 0, 1)[None].float()
     resized = F.interpolate(x, tuple(shape[1:]), mode="bilinear")[0]

@@ -17,7 +17,7 @@ from rich.progress import track
 
 from lifelong.configuration.options import defaults
 from lifelong.data.sources.arrays import Part, from_arrays, uint8
-from lifelong.data.sources.decoding import array_of
+from lifelong.data.sources.decoding import array_of, known_formats
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source, prepared, room
 
@@ -35,6 +35,9 @@ class Indexed(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int, /) -> Any: ...
+
+
+OF_FOLDERS = ("ImageFolder", "DatasetFolder")  # whose images are whatever is there
 
 
 def materialize(
@@ -68,11 +71,12 @@ def materialize(
     dataset: training images ...
     (3, 4, 4)
     """
-    images, labels = _read(train, shape, name, "training")
-    others = [
-        None if dataset is None else _read(dataset, shape, name, title)
-        for dataset, title in ((test, "test"), (val, "validation"))
-    ]
+    with known_formats():
+        images, labels = _read(train, shape, name, "training")
+        others = [
+            None if dataset is None else _read(dataset, shape, name, title)
+            for dataset, title in ((test, "test"), (val, "validation"))
+        ]
     own = getattr(train, "classes", None) if classes is None else classes
     names = None
     if own is not None and np.issubdtype(labels.dtype, np.integer):
@@ -130,6 +134,8 @@ def _kind(name: str) -> Any:
     """A class of torchvision."""
     from torchvision import datasets
 
+    if name in OF_FOLDERS:
+        raise ValueError(f"data.name={name}: is no data set; give data=folder data.root=<folder>")
     kind: Any = getattr(datasets, name, None)
     known_kind = inspect.isclass(kind) and issubclass(kind, datasets.VisionDataset)
     if known_kind and "root" in inspect.signature(kind).parameters:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ _ = TiffImagePlugin, WebPImagePlugin  # whose import makes their formats known
 # Of the endings; none of them makes another program start.
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MOST = 2**28  # pixels of a file
+BITS, PHOTOMETRIC, WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 def pixels(
@@ -68,7 +70,7 @@ def _seen(file: Image.Image, mode: str, name: str) -> Image.Image:
     if file.width * file.height > MOST:
         raise ValueError(f"{name} is not read: it has {file.width} x {file.height} pixels")
     if file.mode.startswith("I;16") or (file.mode == "I" and file.format in ("PNG", "PPM")):
-        values = np.asarray(file).astype(np.float64)
+        values = _of_16_bits(file)
         image = Image.fromarray((values / 257 + 0.5).astype(np.uint8))
         image.getexif().update(file.getexif())
     elif file.mode in ("I", "F"):
@@ -84,3 +86,30 @@ def _seen(file: Image.Image, mode: str, name: str) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert(mode)
+
+
+def _of_16_bits(file: Image.Image) -> NDArray[np.float64]:
+    """Grey values from 0 to 65535: of fewer bits, with white as 0, or one of them transparent."""
+    stored = np.asarray(file)
+    values = stored.astype(np.float64)
+    if isinstance(file, TiffImagePlugin.TiffImageFile):
+        bits = int(np.ravel(file.tag_v2.get(BITS, 16))[0])
+        values *= 65535 / (2**bits - 1)
+        if file.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+            values = 65535 - values
+    clear = file.info.get("transparency")
+    if isinstance(clear, int):
+        values[stored == clear] = 65535  # laid on white
+    return values
+
+
+@contextmanager
+def known_formats() -> Iterator[None]:
+    """Within, PIL opens files of `FORMATS` alone, whoever asks it to: others start programs."""
+    Image.init()
+    every = list(Image.ID)
+    Image.ID[:] = [name for name in every if name in FORMATS]
+    try:
+        yield
+    finally:
+        Image.ID[:] = every

@@ -123,6 +123,11 @@ def _parts(
             )
         return _divided({**found, "train": list(paths)}, 0, test, root), 0
     _look_beside(paths, root, passed_over)
+    if passed_over[BESIDE] and not found["test"] and not found["val"]:
+        raise ValueError(
+            f"{root}: has a folder train of classes, {passed_over[BESIDE]} images in folders "
+            "beside it, and none for testing; if train is a class, give it another name"
+        )
     return (found if found["test"] else _divided(found, 1, test, root)), 1
 
 
@@ -170,7 +175,8 @@ def _listed(parts: Files, test: str, root: Path) -> Files:
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"data.test={test}: is no text file ({error})") from None
     known = {same_text(str(file)): file for file in parts["train"]}
-    known |= {f"{same_text(root.stem)}/{name}": file for name, file in known.items()}
+    own = same_text(root.name if root.is_dir() else root.stem)
+    known |= {f"{own}/{name}": file for name, file in known.items()}
     chosen = set()
     for line in filter(None, map(str.strip, lines)):
         cut = [line.rpartition(sign)[0].strip(" \"'") for sign in (" ", ",", "\t", ";")]

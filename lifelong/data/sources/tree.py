@@ -2,8 +2,9 @@
 
 Passed over, and counted: hidden files and folders (a name that begins with a dot, such as macOS's
 `._x.png` or Jupyter's `.ipynb_checkpoints`), what operating systems, network disks and archivers
-leave, and files that are no images by their ending. Links are followed, each folder once. What has
-the ending of an image is read, or refused by name.
+leave, and files that are no images by their ending. Links are followed, but not round in circles;
+an image that is met twice so is refused. What has the ending of an image is read, or refused by
+name.
 """
 
 from __future__ import annotations
@@ -141,10 +142,11 @@ def _passed(file: PurePosixPath) -> str | None:
 
 
 def walked(root: Path) -> Iterator[PurePosixPath]:
-    """All files below a folder, links followed, each folder once.
+    """All files below a folder, links followed, but none to a folder that they are in.
 
     Raises:
-        ValueError: a folder that cannot be read, unless a system keeps it to itself.
+        ValueError: a folder that cannot be read, unless a system keeps it to itself; a name that is
+            no text.
     """
 
     def refused(error: OSError) -> None:
@@ -152,14 +154,34 @@ def walked(root: Path) -> Iterator[PurePosixPath]:
         if not any(map(left_by_programs, inside)):
             raise ValueError(f"{error.filename}: cannot be read ({error.strerror})") from None
 
-    met = {_identity(root)}
+    around = {str(root): frozenset({_identity(root)})}  # the folders that a folder is in
     for place, folders, files in os.walk(root, followlinks=True, onerror=refused):
         here = PurePosixPath(Path(place).relative_to(root).as_posix())
+        for name in (*files, *folders):
+            if not _is_text(name):
+                raise ValueError(f"{root}: {here / name!r} is no name in UTF-8; give it another")
         yield from (here / name for name in sorted(files))
         folders.sort()
-        fresh = [(name, _identity(Path(place) / name)) for name in folders]
-        folders[:] = [name for name, identity in fresh if identity not in met]
-        met.update(identity for _, identity in fresh)
+        above = around.pop(place)
+        fresh = {name: _identity(Path(place) / name) for name in folders}
+        folders[:] = [
+            name for name, identity in fresh.items()
+            if identity not in above and not _leads_up(Path(place) / name)
+        ]  # fmt: skip
+        around |= {str(Path(place) / name): above | {fresh[name]} for name in folders}
+
+
+def _leads_up(folder: Path) -> bool:
+    """Whether it is a link to a folder that it lies in."""
+    return folder.is_symlink() and folder.parent.resolve().is_relative_to(folder.resolve())
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # bytes that are no text
+        return False
+    return True
 
 
 def same_text(name: str) -> str:
