@@ -106,37 +106,59 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     return made
 
 
+@dataclass
+class _Place:
+    """A table, before it has its name.
+
+    Attributes:
+        stream: the options that make it.
+        images: their numbers, by the classes of each task.
+        runs: that stand in it.
+        name: of it.
+    """
+
+    stream: dict[str, Any]
+    images: dict[str, tuple[int, int]]
+    runs: list[Run] = field(default_factory=list)
+    name: str = ""
+
+    def holds(self, other: _Place) -> bool:
+        """Whether the stream is the same, and so many images are there of the same classes."""
+        alike = (self.images.get(task, own) == own for task, own in other.images.items())
+        return self.stream == other.stream and all(alike)
+
+
 def _places(runs: Sequence[Run]) -> list[str]:
     """The table of each run: of the same protocol, stream and images.
 
     Classes that seeds deal out make tasks of other numbers of images; tasks of the same classes
     with other numbers are other images.
     """
-    streams: dict[str, dict[str, list[Run]]] = {}  # of each table in words
-    alike: dict[str, list[tuple[dict[str, tuple[int, int]], list[Run]]]] = {}
+    known: dict[str, list[_Place]] = {}  # by the protocol
+    found = []
     for run in runs:
-        title, stream = table_of(run), json.dumps(stream_of(run), default=str, sort_keys=True)
-        own, parts = images_of(run), alike.setdefault(title + stream, [])
-        fits = (k for k, (known, _) in enumerate(parts) if own.items() >= {
-            task: known[task] for task in known.keys() & own.keys()}.items())  # fmt: skip
-        number = next(fits, len(parts))
-        parts += [] if number < len(parts) else [({}, [])]
-        parts[number][0].update(own)
-        parts[number][1].append(run)
-        key = f"{stream}{number}"
-        streams.setdefault(title, {})[key] = parts[number][1]
-    names = dict[int, str]()
-    for some in streams.values():
-        made = [stream_of(there[0]) for there in some.values()]
-        keys = sorted({key for one in made for key in one})
-        told = [key for key in keys if len({str(one.get(key)) for one in made}) > 1]
-        for one, there in zip(made, some.values(), strict=True):
-            name = table_of(there[0], _counts(there))
-            name += "".join(f", {key.removeprefix('data.')} {one.get(key)}" for key in told)
-            while name in names.values():  # as many, of another state of the same source
-                name += ", other images"
-            names |= {id(run): name for run in there}
-    return [names[id(run)] for run in runs]
+        own = _Place(stream_of(run), images_of(run))
+        there = known.setdefault(table_of(run), [])
+        place = next((each for each in there if each.holds(own)), own)
+        there += [own] if place is own else []
+        place.images |= own.images
+        place.runs.append(run)
+        found.append(place)
+    for some in known.values():
+        _name(some)
+    return [place.name for place in found]
+
+
+def _name(places: Sequence[_Place]) -> None:
+    """Names tables of one protocol by what tells them apart."""
+    keys = sorted({key for place in places for key in place.stream})
+    told = [key for key in keys if len({str(place.stream.get(key)) for place in places}) > 1]
+    for place in places:
+        name = table_of(place.runs[0], _counts(place.runs))
+        name += "".join(f", {key.removeprefix('data.')} {place.stream.get(key)}" for key in told)
+        while any(name == other.name for other in places):  # as many, of another state of a set
+            name += ", other images"
+        place.name = name
 
 
 def _counts(runs: Sequence[Run]) -> str:
