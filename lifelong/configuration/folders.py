@@ -61,6 +61,12 @@ def output_folder(config: DictConfig, strategy: str, data: str) -> Path:
     if config.resume not in (None, "auto"):
         folder = Path(config.resume)
         check_run(folder, "resume=")
+        asked = config.paths.output_dir
+        if Path(asked or folder).expanduser().resolve() != folder.resolve():
+            raise ValueError(
+                f"paths.output_dir={asked}: a run goes on in its own folder, resume={folder}; "
+                "leave either out"
+            )
         return folder
     if config.paths.output_dir is not None:
         return checked_folder(str(config.paths.output_dir))

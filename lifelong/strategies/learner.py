@@ -47,7 +47,7 @@ OF_A_BATCH = (
 )  # fmt: skip
 
 
-COUNTED = {"epochs_trained", "steps_trained", "scheduled", "began", "round_steps", "method"}
+COUNTED = ("epochs_trained", "steps_trained", "scheduled", "began", "round_steps", "method")
 
 
 class Diverged(ArithmeticError):
@@ -428,7 +428,7 @@ class Learner(Answering):
         for name in state.keys() & set(learned.get("buffers", ())):
             self._make_buffer(name, state[name])
         found = super().load_state_dict(state, strict, assign)
-        for name in COUNTED & learned.keys():
+        for name in learned.keys() & set(COUNTED):
             setattr(self, name, learned[name])
         self._of_groups_then = learned.get("groups", self._of_groups_then)
         if "frozen" in learned:
@@ -463,6 +463,6 @@ class Learner(Answering):
         return {}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        for name in COUNTED & state.keys():  # of earlier versions, as the groups
+        for name in state.keys() & set(COUNTED):  # of earlier versions, as the groups
             setattr(self, name, state[name])
         self._of_groups_then = state.get("groups", self._of_groups_then)

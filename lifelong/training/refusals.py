@@ -261,11 +261,15 @@ def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
 def _refuse_lone_image(strategy: Strategy, stream: TaskStream) -> None:
     """A last batch of one image, where the network cannot be trained on one, as with batch-norm.
 
-    Later batches of methods that rehearse may have images of a memory beside it.
+    Later batches of methods that rehearse may have images of a memory beside it; of rounds that a
+    method says itself it is not known what they train on.
     """
+    if type(strategy).rounds is not Strategy.rounds:
+        return
+    size, alone = stream.batch_size, [] if stream.drop_last and stream.batch_size > 1 else [1]
     visits = stream.visits[:1] if isinstance(strategy, Rehearsal) else stream.visits
-    ends = (visit for visit in visits if len(visit.train) % stream.batch_size == 1)
-    ending = None if stream.drop_last else next(ends, None)
+    ends = (visit for visit in visits if (len(visit.train) - 1) % size + 1 in alone)
+    ending = next(ends, None)
     if ending is None:
         return
     first, one = stream.tasks[0], torch.zeros(1, dtype=torch.long)

@@ -180,3 +180,16 @@ def test_different_values_have_different_folders() -> None:
     groups = ("classes=[[0,1,2],[3,4]]", "classes=[[0,1],[2,3,4]]", "root=/a/b", "root=/a_b")
     assert len({name(text) for text in groups}) == 4
     assert name("lr=" + "1" * 200) != name("lr=" + "1" * 201)
+
+
+def test_a_run_goes_on_in_its_own_folder(tmp_path: Path) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    run.mkdir()
+    for name in ("config.yaml", "environment.json"):
+        (run / name).write_text("{}")
+    (run / "results.json").write_text('{"status": "stopped"}')
+    config = configured("data=digits", f"resume={run}", f"paths.output_dir={other}")
+    with pytest.raises(ValueError, match=r"paths\.output_dir=.*other: a run goes on in its own"):
+        output_folder(config, "er", "digits")
+    config.paths.output_dir = str(run)
+    assert output_folder(config, "er", "digits") == run

@@ -15,7 +15,7 @@ from torch import nn
 from lifelong.backbones import Wrapped
 from lifelong.data import Task, TaskStream
 from lifelong.networks import MultiHead, Network
-from lifelong.strategies import CIL, Strategy
+from lifelong.strategies import CIL, Joint, Strategy
 from lifelong.training.refusals import (
     _is_like,
     _refuse_contradictions,
@@ -111,7 +111,11 @@ def test_a_last_batch_of_one_image_is_refused_where_it_cannot_be_learned() -> No
         _refuse_lone_image(normed, over(8))
     _refuse_lone_image(normed, over(7))
     _refuse_lone_image(normed, over(8, drop_last=True))
+    with pytest.raises(ValueError, match="batch_size=1: leaves one image of task 1"):
+        _refuse_lone_image(normed, over(1, drop_last=True))
     _refuse_lone_image(method(), over(8))
+    joined = Joint(Network(partial(Wrapped, norm, (2, 6, 6)), MultiHead), SGD)
+    _refuse_lone_image(joined, over(8))  # which trains on 49 images at once
 
 
 @pytest.mark.parametrize(
