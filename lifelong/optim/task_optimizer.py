@@ -179,6 +179,7 @@ def of_groups(optimizer: Optimizer) -> dict[str | None, dict[str, Any]]:
 def same(one: Any, other: Any) -> bool:
     """Whether values of groups are equal, tensors among them.
 
+    >>> import torch
     >>> same([1, torch.ones(2)], [1, torch.ones(2)]), same(torch.ones(2), torch.ones(3))
     (True, False)
     """

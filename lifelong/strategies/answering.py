@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from lifelong.data import Batch, Fed, Task
-from lifelong.data.generators import seed_all, undisturbed
+from lifelong.data import Batch, Fed
 from lifelong.measures import Prediction, Tally
 from lifelong.measures.prediction import NO_CLASS
 from lifelong.measures.tally import MakeMeasure
@@ -137,26 +135,6 @@ class Answering(QuickModule):
     def _among(self, scores: Sequence[Tensor], tasks: Sequence[int]) -> Prediction:
         classes = [self.classes[task] for task in tasks]
         return Prediction.among(scores, classes, self.network.shared_outputs)
-
-    @contextmanager
-    def with_future_tasks(self, tasks: Mapping[int, Task]) -> Iterator[None]:
-        """Within, the network has what tasks to come need, too: as they will begin, untrained.
-
-        Args:
-            tasks: by the seed of the new weights of each.
-        """
-        network, classes = self.network, self.classes
-        with undisturbed():
-            self.network, self.classes = copy.deepcopy(network), dict(classes)
-            for seed, task in tasks.items():
-                seed_all(seed)
-                self.classes[task.index] = task.classes
-                self.network.add_task(task.index, task.classes)
-        self.network.to(self.device)
-        try:
-            yield
-        finally:
-            self.network, self.classes = network, classes
 
     def class_of(self, batch: Batch) -> Tensor:
         """Class numbers (b,) of the labels of a batch."""

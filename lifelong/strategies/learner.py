@@ -270,8 +270,10 @@ class Learner(Answering):
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         if not self._replayed:
             loss.backward(*args, **kwargs)
+        self._complete_gradients()
 
-    def on_after_backward(self) -> None:
+    def _complete_gradients(self) -> None:
+        """Of all processes and passes; before hooks that a method may have of its own."""
         average_gradients(self.parameters())
         average_statistics(self._moving.moved())
         if self.flatness is not None and self._repeated is not None:

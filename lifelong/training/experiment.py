@@ -25,6 +25,7 @@ from lifelong.measures.metrics import how_asked, percent
 from lifelong.parts.plasticity import plasticity
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.strategies import Round, Strategy
+from lifelong.strategies.ahead import with_future_tasks
 from lifelong.strategies.answering import EvalMode
 from lifelong.strategies.strategy import Rounds
 from lifelong.training.callbacks import Anytime, EpochSeeds, Logging, Saving, Validation, changing
@@ -357,7 +358,7 @@ class Experiment:
         images = [task.test for task in coming.values()]
         images += self._seen(visit) if split == UNTRAINED else []
         ways, self.strategy.eval_modes = self.strategy.eval_modes, ("task",)
-        with self.strategy.with_future_tasks(coming):
+        with with_future_tasks(self.strategy, coming):
             self._test(visit.number, split, images)
         self.strategy.eval_modes = ways
 

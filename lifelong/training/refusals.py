@@ -51,8 +51,7 @@ FIXED = FIXED_BY.keys() | {
 }  # fmt: skip
 
 HOOKS = (  # where the learner counts, averages and logs, whatever a method does there besides
-    "begin_task", "training_step", "backward", "on_after_backward", "on_train_epoch_start",
-    "on_train_epoch_end", "on_train_batch_start", "on_train_batch_end", "optimizer_zero_grad",
+    "begin_task", "training_step", "backward", "on_train_epoch_start", "on_train_epoch_end",
     "configure_optimizers", "train", "state_dict", "load_state_dict",
 )  # fmt: skip
 
@@ -132,9 +131,10 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
 def _refuse_cut_hooks(strategy: Strategy) -> None:
     """Hooks of a method of one's own that do not call those of lifelong, which work there."""
     kinds = type(strategy).__mro__
+    steps = type(strategy).after_step is not Strategy.after_step  # which is called there
     for kind in kinds[: kinds.index(Strategy)]:
         own = {} if kind.__module__.startswith("lifelong.") else vars(kind)
-        for name in HOOKS:
+        for name in (*HOOKS, *(["on_train_batch_end"] if steps else [])):
             if name in own and not _mentions(inspect.unwrap(own[name]), name):
                 how = " or write training_loss alone" if name == "training_step" else ""
                 raise ValueError(

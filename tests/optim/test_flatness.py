@@ -137,7 +137,7 @@ def stepped(method: Any, steps: int = 5) -> Any:
             loss = method.training_step(batch, number)
             method.optimizer.zero_grad()
             loss.backward()
-            method.on_after_backward()
+            method._complete_gradients()
             method.optimizer.step()
     return method
 
@@ -224,7 +224,7 @@ def test_references_are_those_at_the_weights_themselves() -> None:
             method.configure_optimizers()
             method.on_train_epoch_start()
             method.training_step(visit.train[torch.arange(16)], 0).backward()
-            method.on_after_backward()
+            method._complete_gradients()
         found.append(method._reference)
     assert found[0] is not None
     for a, b in zip(*found, strict=True):

@@ -28,7 +28,7 @@ def test_an_optimizer_with_a_memory_is_told_of_epochs_and_tasks() -> None:
     assert state["step"] == 1
     made.on_train_epoch_start()
     assert (state["step"], state["tasks"]) == (0, 0)
-    made.end_task(toy_visit(0), [])  # type: ignore[arg-type]
+    made.close_task(toy_visit(0), [])  # type: ignore[arg-type]
     assert state["tasks"] == 1
 
 

@@ -14,6 +14,7 @@ import torch
 from lifelong.data import Batch, Fed, generators
 from lifelong.networks import Independent, MultiHead, Network, OutputMatrix
 from lifelong.strategies import Strategy
+from lifelong.strategies.ahead import with_future_tasks
 from tests.conftest import small_body, toy_task, toy_visit
 
 HEADS = [MultiHead, partial(OutputMatrix, outputs=9)]
@@ -80,7 +81,7 @@ def test_tasks_to_come_are_there_for_a_while_with_weights_of_their_seed() -> Non
     found = []
     torch.manual_seed(3)
     for seed in (5, 5, 6):
-        with made.with_future_tasks({seed: later}):
+        with with_future_tasks(made, {seed: later}):
             assert made.candidate_tasks() == [0, 1]
             found.append(made.network.logits(x, 1).detach())
             torch.testing.assert_close(made.network.logits(x, 0), before.logits(x, 0))
@@ -102,7 +103,7 @@ def test_tasks_to_come_draw_from_every_generator_of_their_seed() -> None:
     made, later = asked(tasks=1, network=Noisy), toy_task(1)
     before, found = generators.state(), []
     for seed in (5, 5, 6):
-        with made.with_future_tasks({seed: later}):
+        with with_future_tasks(made, {seed: later}):
             found.append(made.network.drawn)
     assert not generators.drew(before)
     assert found[0] == found[1]

@@ -82,7 +82,7 @@ def test_an_optimizer_that_tells_of_a_task_is_asked_before_it_ends() -> None:
     made.lifetime = "stream"
     assert isinstance(optimizer_of(made), Counting)
     for number in (1, 2):
-        made.end_task(toy_visit(0, number=number), [])  # type: ignore[arg-type]
+        made.close_task(toy_visit(0, number=number), [])  # type: ignore[arg-type]
     assert made.method["told"] == {"1": 0, "2": 1}
     made.tell("a line")
     assert made.notes == ["a line"]

@@ -60,7 +60,7 @@ def test_measures_are_classes_that_measure() -> None:
     one, other = made["loss"](), made["loss"]()
     assert isinstance(one, Loss)
     assert one is not other
-    with pytest.raises(ValueError, match=r"measure\.accuracy: every run has it; give another"):
+    with pytest.raises(ValueError, match=r"measure\.accuracy: names with accuracy at their begin"):
         chosen(accuracy=loss)
     for wrong in (loss | {"_partial_": False}, {"_target_": "builtins.dict", "_partial_": True}, 3):
         with pytest.raises(ValueError, match=r"measure\.mine: makes no lifelong\.Measure"):
