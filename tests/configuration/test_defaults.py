@@ -62,7 +62,8 @@ def forgetting(strategy: str, options: list[str], known: dict[str, float], folde
 @pytest.mark.parametrize(
     ("strategy", "options"),
     [
-        ("si", DIGITS), ("lwf", DIGITS), ("mas", DIGITS),
+        ("si", DIGITS), ("lwf", DIGITS),
+        pytest.param("mas", DIGITS, marks=pytest.mark.slow),
         pytest.param("ewc", DIGITS, marks=pytest.mark.slow),
         pytest.param("l2", MNIST, marks=pytest.mark.slow),
     ],

@@ -25,8 +25,11 @@ VIT = [
 METHODS = [
     "finetune", "er", "lwf", "mas", "lasem_hps transfer.groups=[2,2]", "darts_hps",
     "hps transfer=bottom2", "frozen_body strategy.blocks=2",
-    "tickets_bu strategy.prunes=maps strategy.memory=10 strategy.round_epochs=1 "
-    "strategy.most_rounds=2",
+    pytest.param(
+        "tickets_bu strategy.prunes=maps strategy.memory=10 strategy.round_epochs=1 "
+        "strategy.most_rounds=2",
+        marks=pytest.mark.slow,
+    ),
 ]  # fmt: skip
 
 
