@@ -133,7 +133,8 @@ def by_class(
             Task(index, f"task {index + 1}", tuple(group), sets[0], sets[1], sets[2], names)
         )
     stream.setdefault("name", source.name)
-    return TaskStream(made, origin=source.origin, note=source.note, **stream)
+    notes = [source.note, _numbers_told(source, classes or ())]
+    return TaskStream(made, origin=source.origin, note="; ".join(filter(None, notes)), **stream)
 
 
 def _source(source: Any, y: Any, shape: Sequence[int] | None) -> Source:
@@ -342,6 +343,18 @@ def _cut_groups(groups: list[list[int]], count: int | None) -> list[list[int]]:
             "null for all"
         )
     return [group[:count] for group in groups]
+
+
+def _numbers_told(source: Source, groups: Sequence[Sequence[int | str]]) -> str:
+    """What is to be said where classes were chosen by number, and are called by other numbers."""
+    for number in (label for group in groups for label in group if isinstance(label, int)):
+        name = source.classes[number]
+        if name.isdecimal() and int(name) != number:
+            return (
+                f"data.classes: numbers follow the order of the names, so that {number} is the "
+                f"class called {name}; a name in quotes means itself, [['{name}']]"
+            )
+    return ""
 
 
 def _number(source: Source, label: int | str) -> int:

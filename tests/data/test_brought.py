@@ -16,7 +16,7 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torchvision.transforms import v2
 
-from lifelong.data import TaskStream
+from lifelong.data import TaskStream, by_class
 from lifelong.data.sources.arrays import array_file, from_arrays
 from lifelong.data.sources.decoding import known_formats, pixels
 from lifelong.data.sources.tree import open_tree
@@ -171,3 +171,16 @@ def test_half_a_part_of_arrays_is_refused(tmp_path: Path) -> None:
     assert Counter(found.test_labels.tolist()) == {0: 4, 1: 4}
     with pytest.raises(ValueError, match="the labels are missing for some images"):
         from_arrays((x, np.array(["a", None] * 4, object)))
+
+
+def test_numbers_that_are_no_names_are_told() -> None:
+    x, y = np.zeros((120, 1, 4, 4), np.uint8), np.arange(120) % 12
+    source = from_arrays((x, y), classes=sorted(map(str, range(12))))
+    options = {"fraction": 1.0, "validation": 0.0, "standardize": "none", "seed": 0}
+    for classes, note in (
+        ([[0, 1], [3, 4]], "so that 3 is the class called 11"), ([["3", "11"]], ""), (None, ""),
+    ):  # fmt: skip
+        given = {"classes": classes} if classes else {"tasks": 3}
+        stream = by_class(source, name="toy", batch_size=2, **given, **options)
+        assert note in stream.note
+        assert bool(note) == bool(stream.note)
