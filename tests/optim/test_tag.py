@@ -291,6 +291,7 @@ def clusters(task: int, n: int) -> tuple[Tensor, Tensor]:
     return centres[y] + torch.randn(n, 1, 4, 4), y
 
 
+@pytest.mark.slow
 def test_forgets_less_than_rmsprop_at_ten_times_the_rate(tmp_path: Path) -> None:
     """On handwritten digits, two epochs a task, over three seeds."""
     forgotten = {}

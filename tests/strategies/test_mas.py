@@ -69,6 +69,7 @@ def test_recomputing_is_summing_while_the_weights_stay() -> None:
         torch.testing.assert_close(value, found[1][name])
 
 
+@pytest.mark.slow
 def test_less_is_forgotten_on_digits(tmp_path: Path) -> None:
     """The thresholds of the specification (10.17), over two of its five seeds."""
     final: dict[str, list[float]] = {"finetune": [], "mas": []}

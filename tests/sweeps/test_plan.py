@@ -87,6 +87,7 @@ def test_the_same_command_again_goes_on(whole: tuple[Path, str]) -> None:
     assert stamps == {path: path.stat().st_mtime_ns for path in folder.glob("*/results.json")}
 
 
+@pytest.mark.slow
 def test_several_runs_at_a_time_give_the_same(whole: tuple[Path, str], tmp_path: Path) -> None:
     options = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "paths.output_dir=side"]
     process = fresh(tmp_path, "-m", *QUICK, "strategy=hps", "seed=1,2", *options)
