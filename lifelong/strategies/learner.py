@@ -154,8 +154,8 @@ class Learner(Answering):
         """
         trained = set[nn.Module]() if self.network.training else {*self.network.modules()}
         if self.training:
-            self.still = [each for each in self.modules() if not each.training]
-            self.still = [each for each in self.still if each not in trained]
+            resting = (each for each in self.modules() if not each.training)
+            self.still = [each for each in resting if each not in trained]
 
     def on_train_epoch_start(self) -> None:
         self._loss, self.epoch_steps = torch.zeros((), device=self.device), 0

@@ -14,8 +14,9 @@ from hydra.utils import instantiate
 from lightning import Trainer
 from omegaconf import DictConfig, OmegaConf
 
+from lifelong import errors
 from lifelong.configuration.keys import read_keys
-from lifelong.data import TaskStream
+from lifelong.data import Batch, TaskStream
 from lifelong.data.generators import undisturbed
 from lifelong.optim import TaskOptimizer
 from lifelong.optim.several import rule_of
@@ -247,9 +248,8 @@ def _refuse_contradictions(stream: TaskStream) -> None:
 
 def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
     wanted = list(config.backbone.get("shape", []))
-    one, test = torch.zeros(1, dtype=torch.long), stream.tasks[0].test
-    training = stream.train_dataloader().dataset[test.rows(one)]
-    for how, batch in (("training", training), ("test", test[one])):
+    test = stream.tasks[0].test[torch.zeros(1, dtype=torch.long)]
+    for how, batch in (("training", _one_for_training(stream)), ("test", test)):
         served = list(batch.x.shape[1:])
         if wanted and served != wanted:
             raise ValueError(
@@ -258,33 +258,35 @@ def _refuse_shapes(stream: TaskStream, config: DictConfig) -> None:
             )
 
 
+def _one_for_training(stream: TaskStream) -> Batch:
+    """An image of the first task, served as those for training are."""
+    rows = stream.tasks[0].test.rows(torch.zeros(1, dtype=torch.long))
+    found: Batch = stream.train_dataloader().dataset[rows]
+    return found
+
+
 def _refuse_lone_image(strategy: Strategy, stream: TaskStream) -> None:
     """A last batch of one image, where the network cannot be trained on one, as with batch-norm.
 
     Later batches of methods that rehearse may have images of a memory beside it; of rounds that a
     method says itself it is not known what they train on.
     """
-    if type(strategy).rounds is not Strategy.rounds:
-        return
-    size, alone = stream.batch_size, [] if stream.drop_last and stream.batch_size > 1 else [1]
+    size, known = stream.batch_size, type(strategy).rounds is Strategy.rounds
     visits = stream.visits[:1] if isinstance(strategy, Rehearsal) else stream.visits
-    ends = (visit for visit in visits if (len(visit.train) - 1) % size + 1 in alone)
-    ending = next(ends, None)
-    if ending is None:
+    ending = next((visit for visit in visits if len(visit.train) % size == 1 % size), None)
+    if not known or ending is None or (stream.drop_last and size > 1):
         return
-    first, one = stream.tasks[0], torch.zeros(1, dtype=torch.long)
-    batch = stream.train_dataloader().dataset[first.test.rows(one)]
+    first, batch = stream.tasks[0], _one_for_training(stream)
     with undisturbed(), torch.no_grad():
         network = copy.deepcopy(strategy.network).train()
         network.add_task(0, first.classes)
         try:
             network(batch.x, torch.zeros_like(batch.t))
         except Exception as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
             raise ValueError(
                 f"batch_size={stream.batch_size}: leaves one image of {ending.task.name} for the "
-                f"last batch, on which the network cannot be trained ({reason}); give another, or "
-                "data.drop_last=true"
+                "last batch, on which the network cannot be trained "
+                f"({errors.reason(error)}); give another, or data.drop_last=true"
             ) from None
 
 

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
+from lifelong.data import TaskStream
 from lifelong.finished import evaluate
 from lifelong.storage.files import SEAL, sealed
 from lifelong.storage.results import CONFIG, checksum
+from tests.conftest import execute
 from tests.finished.released import ORDER, WIDTH, Released, masks_of, normalised
+from tests.finished.small_run import OPTIONS
 
 
 @pytest.mark.parametrize("stage", [1, 3, 5])
@@ -79,3 +82,17 @@ def test_nothing_that_a_strangers_run_refers_to_is_run(
     assert evaluate.main([f"run={there}"]) == 2
     assert not trace.exists()
     capsys.readouterr()
+
+
+def test_other_images_than_the_run_s_are_told_and_no_others(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("test", "validation"):
+        folder = tmp_path / name
+        assert execute(folder, *OPTIONS, "tasks=1", "epochs=1", f"measure_on={name}") == 0
+        capsys.readouterr()
+        assert evaluate.main([f"run={folder}"]) == 0
+        assert "note: the images" not in capsys.readouterr().out
+    monkeypatch.setattr(TaskStream, "checksum", lambda self: 1)
+    assert evaluate.main([f"run={tmp_path / 'test'}"]) == 0
+    assert "note: the images have another checksum than" in capsys.readouterr().out
