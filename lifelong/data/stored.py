@@ -28,14 +28,13 @@ class ImageFile:
 
     Args:
         path: of the file.
-        digest: checksum of the images in it, which was compared before.
 
     Raises:
         ValueError: a file of another kind.
     """
 
-    def __init__(self, path: Path, digest: int) -> None:
-        self.path, self.digest = path, digest
+    def __init__(self, path: Path) -> None:
+        self.path = path
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
             self.shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
@@ -126,10 +125,9 @@ class StoredPixels:
                 yield self[rows]
 
     def checksum(self, value: int = 0) -> int:
-        """Of the files' checksums and of the rows, going on from `value`."""
-        digests = torch.tensor([file.digest for file in self.files])
-        for tensor in (digests, self.which, self.rows):
-            value = zlib.crc32(tensor.numpy().tobytes(), value)
+        """Of all pixels, as if they were in memory, going on from `value`."""
+        for chunk in self.chunks():
+            value = zlib.crc32(chunk.numpy().reshape(-1).data, value)
         return value
 
     def moments(self) -> tuple[Tensor, Tensor]:

@@ -17,8 +17,10 @@ from lifelong.data.sources import source as sources
 from lifelong.data.splits import by_class
 from lifelong.data.stored import StoredPixels
 from lifelong.data.task import Images
+from lifelong.finished import evaluate
 from lifelong.parts.memory import Reservoir
 from tests.conftest import execute, results_of
+from tests.test_contract import Killed, die_at
 
 
 def pictures(root: Path, classes: int = 4, each: int = 15) -> Path:
@@ -115,8 +117,8 @@ def test_a_memory_holds_copies(tmp_path: Path) -> None:
     assert kept[0].nbytes == kept[1].nbytes
 
 
-def test_checksums_tell_files_and_rows(tmp_path: Path) -> None:
-    one, same = stream_of(tmp_path, "disk"), stream_of(tmp_path, "disk")
+def test_checksums_tell_images_wherever_they_are(tmp_path: Path) -> None:
+    one, same = stream_of(tmp_path, "disk"), stream_of(tmp_path, "host")
     assert one.checksum() == same.checksum()
     assert one.checksum() != stream_of(tmp_path, "disk", seed=1).checksum()
 
@@ -153,15 +155,41 @@ def test_a_file_that_was_cut_off_is_told(tmp_path: Path) -> None:
         stream.tasks[1].train[torch.arange(10)]
 
 
+def options_of(folder: Path, strategy: str, where: str) -> list[str]:
+    if not (folder / "pictures").exists():
+        pictures(folder / "pictures")
+    return ["trainer=cpu", "batch_size=5", f"strategy={strategy}", "data=folder",
+            f"data.root={folder / 'pictures'}",
+            "data.tasks=2", "data.shape=[3,8,8]", f"paths.data_dir={folder}", "heads=multi",
+            "data.standardize=none", "backbone=conv_small", "epochs=2", "lr=0.01",
+            f"data.images_on={where}"]  # fmt: skip
+
+
 @pytest.mark.parametrize("strategy", ["er", "joint", "lwf"])
 def test_runs_have_the_same_numbers(tmp_path: Path, strategy: str) -> None:
-    pictures(tmp_path / "pictures")
-    options = ["trainer=cpu", "batch_size=5", f"strategy={strategy}", "data=folder",
-               f"data.root={tmp_path / 'pictures'}",
-               "data.tasks=2", "data.shape=[3,8,8]", f"paths.data_dir={tmp_path}", "heads=multi",
-               "data.standardize=none", "backbone=conv_small", "epochs=2", "lr=0.01"]  # fmt: skip
     found = []
     for where in ("auto", "disk"):
-        assert execute(tmp_path / where, *options, f"data.images_on={where}") == 0
+        assert execute(tmp_path / where, *options_of(tmp_path, strategy, where)) == 0
         found.append(results_of(tmp_path / where))
     assert found[0]["accuracy"] == found[1]["accuracy"]
+
+
+def test_a_run_goes_on_where_its_images_do_not_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`images_on=auto` goes by the machine's memory; a job may be given less of it."""
+    options = [*options_of(tmp_path, "er", "auto"), "resume=auto"]
+    assert execute(tmp_path / "whole", *options) == 0
+    with monkeypatch.context() as patch:
+        die_at(patch, 1)
+        with pytest.raises(Killed):
+            execute(tmp_path / "moved", *options)
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "memory", lambda: 1000)
+        assert execute(tmp_path / "moved", *options) == 0
+        assert results_of(tmp_path / "moved") == results_of(tmp_path / "whole")
+        capsys.readouterr()
+        assert evaluate.main([f"run={tmp_path / 'whole'}"]) == 0
+        assert "note: the images" not in capsys.readouterr().out
+    told = [*options_of(tmp_path, "er", "host"), f"resume={tmp_path / 'whole'}"]
+    assert execute(tmp_path / "whole", *told) == 0  # it was finished: nothing else is said of it

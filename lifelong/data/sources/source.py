@@ -278,7 +278,7 @@ def _load(index: Path) -> Source | None:
         if _checksum(path) != about["checksum"]:
             return None
         images = np.load(path, mmap_mode="r", allow_pickle=False)
-        file = ImageFile(path, about["checksum"])
+        file = ImageFile(path)
     except Exception:  # of many kinds, for damaged files
         return None
     train, test, val = (
