@@ -147,7 +147,7 @@ class Results:
     def times(self, configs: dict[str, Any]) -> dict[str, tuple[str, float]]:
         """What a run of each row takes, and of what; its own times before those of others."""
         timed = [
-            (each.how != "like", name, each.row, each.seconds)
+            (each.how not in ("like", "over"), name, each.row, each.seconds)
             for name, device in (("GPU", "gpu"), ("core", "cpu"))
             for each in todo(configs, self.lines, [0], device) if each.seconds is not None
         ]  # fmt: skip

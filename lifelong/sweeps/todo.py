@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ class Open:
         left: seeds to run, the next first.
         seconds: of training of a run; None where nothing is known.
         how: `measured`, `begun` (what was run of one is the measure), `like` (rows of the same
-            stream and body) or `unknown`.
+            stream and body), `over` (a reduced run of its own took longer than they say) or
+            `unknown`.
     """
 
     row: str
@@ -79,10 +81,15 @@ def _time(
     """What a run of each row lasts, as far as the ledger says."""
     own: dict[str, tuple[float, str]] = {}
     alike: dict[tuple[str, str], list[float]] = {}  # seconds an epoch, by stream and body
+    reduced: dict[str, float] = {}
     for line in lines:
-        if line["row"] in rows and not line["changed"]:
-            how = "measured" if line["seeds"] else "begun"
-            own[line["row"]] = float(line["seconds"]), how
+        row, seconds = line["row"], float(line["seconds"])
+        if row in rows and not line["changed"]:
+            own[row] = seconds, "measured" if line["seeds"] else "begun"
+        elif row in rows:
+            given = dict(text.partition("=")[::2] for text in shlex.split(line["changed"]))
+            epochs = float(given.get("epochs") or _epochs(rows[row]))
+            reduced[row] = max(reduced.get(row, 0.0), seconds / epochs * _epochs(rows[row]))
     for row, (seconds, _) in own.items():
         alike.setdefault(_kind(rows[row]), []).append(seconds / _epochs(rows[row]))
     for each in found:
@@ -92,6 +99,8 @@ def _time(
         elif others:
             each.seconds = statistics.median(others) * _epochs(rows[each.row])
             each.how = "like"
+            if each.seconds < reduced.get(each.row, 0.0):
+                each.seconds, each.how = reduced[each.row], "over"
 
 
 def stream_of(config: Mapping[str, Any]) -> str:
@@ -165,6 +174,7 @@ def table(found: Sequence[Open]) -> str:
     hours = sum((each.seconds or 0) * len(each.left) for each in known) / 3600
     lines.append(
         f"{len(found)} rows; {hours:.1f} hours of a core for {len(known)} of them, the others are "
-        "not timed; `like`: by other rows of the stream and body, `begun`: by what was run of one"
+        "not timed; `like`: by other rows of the stream and body, `begun`: by what was run of one, "
+        "`over`: longer than that, by a reduced run of its own"
     )
     return "\n".join(lines)

@@ -58,6 +58,16 @@ def test_times_are_by_epochs_and_of_the_same_body() -> None:
     assert found["other"] == 2000
 
 
+def test_a_row_takes_longer_than_a_reduced_run_of_it() -> None:
+    """A method may be slower than the others of its stream by far."""
+    rows = {**ROWS, "slow": row("a", "final_accuracy", protocol={"epochs": 5})}
+    lines = [line("own", 60), line("slow", 200, changed="epochs=2 strategy.memory=1")]
+    found = {each.row: (each.seconds, each.how) for each in todo(rows, lines, [2], "cpu")}
+    assert (found["slow"], found["longer"]) == ((500, "over"), (300, "like"))
+    lines[1]["seconds"] = "10"
+    assert {each.how for each in todo(rows, lines, [2], "cpu") if each.row == "slow"} == {"like"}
+
+
 def test_a_run_on_several_devices_times_none_of_them() -> None:
     lines = [line("own", 60, device="a GPU, cpu")]
     for device in ("cpu", "gpu"):
