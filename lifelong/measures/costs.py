@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from lifelong.data import Batch, Fed, Images, Task
 from lifelong.data.generators import undisturbed
+from lifelong.measures.counter import counted
 
 Learner = Any  # a `lifelong.Strategy`, which stands above this room
 
@@ -88,10 +88,10 @@ def multiply_adds(
     whole = batch if isinstance(batch, Fed) else Fed(batch, {})
     with undisturbed(), strategy.uncompiled():
         other.train()
-        with torch.enable_grad(), FlopCounterMode(display=False) as step:
+        with torch.enable_grad(), counted() as step:
             other.training_loss(whole.batch, **whole.feeds).backward()
         other.eval()
-        with torch.no_grad(), FlopCounterMode(display=False) as answer:
+        with torch.no_grad(), counted() as answer:
             other.predict(whole.batch.x[:1], whole.batch.t[:1])
     passes = 1 if strategy.flatness is None else strategy.flatness.passes
     return {
