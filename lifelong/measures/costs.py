@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lifelong.data import Batch, Fed, Images, Task
+from lifelong.data import Batch, Fed, Images, Task, Visit
 from lifelong.data.generators import undisturbed
 from lifelong.measures.counter import counted
 
+# Attributes that are no memory of tasks: a module's own, the best epoch's weights, a table.
+NOT_KEPT = ("_parameters", "_buffers", "_modules", "best", "_table")
 Learner = Any  # a `lifelong.Strategy`, which stands above this room
 
 
@@ -25,20 +27,17 @@ def kept_bytes(strategy: Learner) -> dict[str, int]:
         By what they are for: `network`; each other part of the strategy by its name, such as
         `memory`, `anchor` (importances and the weights to hold to), `teacher`, `masks`; `buffers`
         that are the strategy's own; `copies` of weights, such as the start of a ticket; `images`
-        of earlier tasks; `optimizer`, where it lives as long as the stream; `total`.
+        that are kept beside memories (`Strategy.kept_images`, or what it holds of tasks);
+        `optimizer`, where it lives as long as the stream; `total`.
     """
     found = {name: bytes_of(part) for name, part in strategy.named_children()}
     own = [*strategy.parameters(recurse=False), *strategy.buffers(recurse=False)]
     found["buffers"] = sum(value.nbytes for value in own)
-    aside = [
-        value
-        for name, values in vars(strategy).items()
-        if name not in ("_parameters", "_buffers", "_modules", "best")  # of a task's epochs
-        for value in _inside(values)
-    ]
-    copies = {v.data_ptr(): v.nbytes for v in aside if type(v) is Tensor}
-    tasks = [part for task in aside if isinstance(task, Task) for part in (task.train, task.val)]
-    found |= {"copies": sum(copies.values()), "images": sum(part.x.nbytes for part in tasks)}
+    aside = list(_aside(strategy))
+    told = strategy.kept_images()
+    images = [part for value in aside for part in _images_of(value)] if told is None else told
+    pixels = {id(part.x): part.x.nbytes for part in images}
+    found |= {"copies": _tensors(aside), "images": sum(pixels.values())}
     if strategy.lifetime == "stream":
         states = strategy.optimizer_state().values()
         found["optimizer"] = sum(
@@ -48,22 +47,45 @@ def kept_bytes(strategy: Learner) -> dict[str, int]:
     return found | {"total": sum(found.values())}
 
 
+def _aside(module: nn.Module) -> Iterator[Any]:
+    """Tensors, images and tasks that a module holds in plain attributes."""
+    for name, values in vars(module).items():
+        if name not in NOT_KEPT:
+            yield from _inside(values)
+
+
 def _inside(values: Any) -> Iterator[Any]:
-    """What dicts hold, at any depth; and a tensor itself, unless it is a number."""
-    if isinstance(values, dict):
-        for value in values.values():
-            yield from _inside(value)
-    elif isinstance(values, Task) or (torch.is_tensor(values) and values.dim()):
+    """What dicts and lists hold, at any depth; and a tensor itself, unless it is a number."""
+    if isinstance(values, Mapping):
+        yield from _inside(list(values.values()))
+    elif isinstance(values, Images | Task | Visit) or (torch.is_tensor(values) and values.dim()):
         yield values
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _inside(value)
+
+
+def _images_of(value: Any) -> list[Images]:
+    if isinstance(value, Visit):
+        return [part for task in value.tasks for part in _images_of(task)]
+    if isinstance(value, Task):
+        return [value.train, value.val]
+    return [value] if isinstance(value, Images) else []
+
+
+def _tensors(values: Iterable[Any]) -> int:
+    """Bytes of the tensors among some values, of each once; parameters are counted elsewhere."""
+    return sum({v.data_ptr(): v.nbytes for v in values if type(v) is Tensor}.values())
 
 
 def bytes_of(module: nn.Module) -> int:
-    """Of its parameters and buffers; a module with `nbytes` says itself what it keeps."""
+    """Of its parameters, buffers and other tensors; a module with `nbytes` says itself."""
     told = getattr(module, "nbytes", None)
     if isinstance(told, int):
         return told
     own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
-    return sum(v.nbytes for v in own) + sum(bytes_of(child) for child in module.children())
+    more = _tensors(_aside(module)) + sum(map(bytes_of, module.children()))
+    return sum(v.nbytes for v in own) + more
 
 
 def multiply_adds(

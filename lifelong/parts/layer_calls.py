@@ -229,8 +229,10 @@ class LayerTracer(TorchFunctionMode):
         bias, bias_rows = self._name(given.get("bias"))
         linear = func is F.linear
         plain = z.dim() >= 2 if linear else z.dim() == 4 and given.get("groups", 1) == 1
-        if (weight, bias) == (None, None) or not plain or isinstance(given.get("padding"), str):
+        if (weight, bias) == (None, None) or not plain:
             return None
+        if isinstance(given.get("padding"), str):
+            given |= _padded(given)
         options = {
             name: _pair(given.get(name, default))
             for name, default in (("stride", 1), ("padding", 0), ("dilation", 1))
@@ -345,6 +347,16 @@ def _attention(asked: Mapping[str, Any]) -> Tensor:
     heads = (part.unflatten(-1, (asked["num_heads"], -1)).permute(1, 2, 0, 3) for part in parts)
     found = F.scaled_dot_product_attention(*heads).permute(2, 0, 1, 3).flatten(2)
     return F.linear(found, asked["out_proj_weight"], asked["out_proj_bias"])
+
+
+def _padded(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The input of a convolution whose padding is called `same` or `valid`, padded; then none."""
+    x, sides = given["input"], list[int]()
+    if given["padding"] == "same":
+        reach = zip(_pair(given.get("dilation", 1)), given["weight"].shape[2:], strict=True)
+        for whole in [d * (k - 1) for d, k in reach][::-1]:
+            sides += [whole // 2, whole - whole // 2]  # of an odd number the end has more
+    return {"input": F.pad(x, sides) if sides else x, "padding": 0}
 
 
 def _pair(value: int | Sequence[int]) -> tuple[int, int]:

@@ -152,6 +152,16 @@ class LotteryTeaching(nn.Module):
                 )
         return self._views
 
+    def images(self) -> list[Images]:
+        """U, as it is served, if it is no exemplars: kept for the next task."""
+        return [] if self._views is None or self.origin == "exemplars" else [self._views]
+
+    @property
+    def nbytes(self) -> int:
+        """Of the scores and the rows of U."""
+        held = [*self.now.values(), *self.before.values()]
+        return sum(value.nbytes for value in held if isinstance(value, Tensor))
+
     def forget_views(self) -> None:
         """They are made anew, such as for another task."""
         self._views = None

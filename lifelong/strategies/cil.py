@@ -14,7 +14,7 @@ no image of the withdrawn 80 Million Tiny Images.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Required, TypedDict
 
 import torch
@@ -170,6 +170,11 @@ class CIL(Strategy):
         """Images of a batch of N and of O."""
         quarter, k = self.batch_size // 4, len(self._earlier)
         return quarter // (1 + k), quarter * k // (1 + k)
+
+    def kept_images(self) -> Iterable[Images]:
+        """The validation images of the tasks met, and U where it is no exemplars."""
+        yield from (task.val for task in self._met.values())
+        yield from self.taught.images()
 
     @property
     def teacher(self) -> dict[str, Any]:

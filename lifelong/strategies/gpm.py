@@ -27,7 +27,8 @@ class GPM(WeightsAlone):
 
     After a task each layer's inputs (patches, of a convolution) of some images are decomposed, and
     the directions are kept without which less than `threshold` of their squared norm would be in
-    the span.
+    the span. A weight that anything but linear maps and convolutions of one group uses learns in
+    the first visit alone, as biases do: `method.fixed_after_first` names those.
 
     Args:
         network: of one body.
@@ -78,9 +79,11 @@ class GPM(WeightsAlone):
 
     @torch.no_grad()
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        for name, p in self.weights().items():
+        for name, p in self.weights().items() if self.visit > 1 else ():
             basis = self._here.get(name)
-            if basis is not None and p.grad is not None:
+            if basis is None:
+                p.grad = None  # nothing is known of what old tasks ask of it
+            elif p.grad is not None:
                 gradient = p.grad.flatten(1)  # (o, inputs)
                 p.grad.copy_((gradient - gradient @ basis @ basis.T).view(p.shape))
 
@@ -96,12 +99,14 @@ class GPM(WeightsAlone):
             self.network.body(visit.train[rows.sort().values].x)
         share = min(self.threshold + self.step * (visit.number - 1), 1.0)
         for call in calls.made:
-            if call.weight is not None and call.is_layer:
+            if call.weight is not None and call.is_layer and call.weight not in calls.elsewhere:
                 inputs = patches(call.u, call.kernel, call.options)
                 basis = self.bases.get(call.weight)
                 self.bases[call.weight] = spanned(inputs.double(), basis, share)
         held = {name: self.bases[name].shape[1] / self.bases[name].shape[0] for name in self.bases}
         self.method["capacity"][str(visit.number)] = {k: round(v, 6) for k, v in held.items()}
+        fixed = [name for name in named if name not in held]
+        self.method |= {"fixed_after_first": fixed} if fixed else {}
         self.train()
 
     def get_extra_state(self) -> dict[str, Any]:

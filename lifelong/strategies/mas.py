@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, Unpack
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lifelong.data import Batch, Visit
+from lifelong.data import Batch, Images, Visit
 from lifelong.networks import TaskNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.importance import added
@@ -96,6 +96,10 @@ class MAS(Anchored):
         super().begin_task(visit)
         if self.accumulate == "recompute":
             self._met[visit.task.index] = visit
+
+    def kept_images(self) -> list[Images]:
+        """The training images that `recompute` needs."""
+        return [visit.task.train for visit in self._met.values()]
 
     def importance_of(self, visit: Visit) -> dict[str, Tensor]:
         known = self._met.values() if self._met else [visit]

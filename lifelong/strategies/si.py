@@ -102,6 +102,7 @@ class SI(Anchored):
         for (path, before, gradient), p in zip(self._before, moved, strict=True):
             moved_by = before - p  # nothing in a step that is left out, as its gradient overflowed
             path.addcmul_(gradient.masked_fill(moved_by == 0, 0), moved_by)
+        self._before = []
 
     def importance_of(self, visit: Visit) -> dict[str, Tensor]:
         return {

@@ -6,7 +6,7 @@ calls `super()`. What must survive a kill is a parameter, a buffer, or an entry 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -198,6 +198,13 @@ class Strategy(Learner):
         When it is through, the own network is back.
         """
         yield from ()
+
+    def kept_images(self) -> Iterable[Images] | None:
+        """Images kept from task to task beside memories, for the bytes that a run tells.
+
+        None: what attributes hold, of tasks training and validation images.
+        """
+        return None
 
     @staticmethod
     def drawings(results: Results) -> Drawings:

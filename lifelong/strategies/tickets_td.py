@@ -10,12 +10,12 @@ first ranking of a stage is by stale ones); each pruning round has an optimizer 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Unpack
 
 from torch import Tensor
 
-from lifelong.data import Task, Visit
+from lifelong.data import Images, Task, Visit
 from lifelong.networks import TwoBranchNetwork
 from lifelong.optim.schedules import Schedule, constant
 from lifelong.parts.copies import standing_in
@@ -156,6 +156,11 @@ class TicketsTD(Tickets):
         """The seen tasks until a visit, in the order in which they came."""
         met = dict.fromkeys(past.task.index for past in self._visits if past.number <= visit.number)
         return list(met)
+
+    def kept_images(self) -> Iterable[Images]:
+        """And the training images of the task just learned: the next visit prunes on them."""
+        yield from super().kept_images()
+        yield from (past.train for past in self._visits[-1:] if not past.is_last)
 
     def auxiliary_networks(self) -> Iterator[str]:
         if self._whole:

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Self
 
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.conv import _ConvNd
+from torch.nn.utils.parametrize import is_parametrized
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from lifelong.backbones.moving import moves
 from lifelong.data import Visit
@@ -13,11 +18,15 @@ from lifelong.optim.schedules import Schedule, constant
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.strategy import Strategy
 
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+LAYERS = (_ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
+
 
 class WeightsAlone(Strategy):
     """Biases, normalisation and running statistics of the body are those of the first visit.
 
-    Weights are those of convolutions and linear maps, but for what of the body is never trained.
+    Weights are those of convolutions and linear maps, and matrices of layers of one's own; tokens
+    and positions, (1, n, d), are as biases. What of the body is never trained is none.
 
     Args:
         network: of one body, with a head of its own for each task: nothing here holds a head.
@@ -25,7 +34,8 @@ class WeightsAlone(Strategy):
         schedule: see `Strategy`.
 
     Raises:
-        ValueError: a head that tasks have in common, a body of which nothing is trained.
+        ValueError: a head that tasks have in common, a body of which nothing is trained, or whose
+            weights are made of others.
     """
 
     network: Network
@@ -41,6 +51,14 @@ class WeightsAlone(Strategy):
             )
         named = network.body.named_parameters()
         self._trained = [name for name, p in named if p.requires_grad]
+        modules = dict(network.body.named_modules())
+        self._weights = {name for name in self._trained if _is_weight(*_place(name, modules))}
+        made = next((name for name, each in modules.items() if _makes_weights(each)), None)
+        if made is not None:
+            raise ValueError(
+                f"backbone: the weight of {made} is made of others in each pass (weight_norm or "
+                f"the like), where {type(self).__name__} holds single ones; give a body without"
+            )
         if not self.weights():
             raise ValueError(
                 f"backbone.fixed=true: leaves {type(self).__name__} no weights to give to tasks; "
@@ -50,13 +68,13 @@ class WeightsAlone(Strategy):
     def weights(self) -> dict[str, nn.Parameter]:
         """Of the body, by their names in the network."""
         named = dict(self.network.body.named_parameters())
-        return {f"body.{name}": named[name] for name in self._trained if named[name].dim() > 1}
+        return {f"body.{name}": named[name] for name in self._trained if name in self._weights}
 
     def begin_task(self, visit: Visit) -> None:
         super().begin_task(visit)
         named = dict(self.network.body.named_parameters())
         for name in self._trained:
-            named[name].requires_grad_(named[name].dim() > 1 or visit.number == 1)
+            named[name].requires_grad_(name in self._weights or visit.number == 1)
 
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
@@ -64,3 +82,21 @@ class WeightsAlone(Strategy):
             if moves(module):
                 module.eval()
         return self
+
+
+def _place(name: str, modules: dict[str, nn.Module]) -> tuple[nn.Module, nn.Parameter]:
+    """The module that holds a parameter, and it."""
+    path, _, last = name.rpartition(".")
+    return modules[path], getattr(modules[path], last)
+
+
+def _is_weight(module: nn.Module, p: nn.Parameter) -> bool:
+    if isinstance(module, NORMS) or p.dim() < 2:
+        return False
+    return isinstance(module, LAYERS) or p.dim() == 2 or len(p) > 1
+
+
+def _makes_weights(module: nn.Module) -> bool:
+    return is_parametrized(module) or any(
+        isinstance(hook, WeightNorm | SpectralNorm) for hook in module._forward_pre_hooks.values()
+    )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from lifelong.data import Visit
 from lifelong.networks import Network
 from lifelong.optim.schedules import Schedule, constant
+from lifelong.parts.anchor import key
 from lifelong.strategies.learner import MakeOptimizer
 from lifelong.strategies.subnetworks import Subnetworks
 
@@ -61,14 +62,14 @@ class WSN(Subnetworks):
         for name, p in self.weights().items():
             drawn = torch.empty_like(p)
             nn.init.kaiming_uniform_(drawn, a=math.sqrt(5))
-            self.scores[name.replace(".", "_")] = nn.Parameter(drawn)
+            self.scores[key(name)] = nn.Parameter(drawn)
         self.masks: dict[int, dict[str, Tensor]] = {}  # of each task that was learned
 
     def mask(self) -> dict[str, Tensor]:
         """The best share of each layer by the size of the scores, bool."""
         found = {}
         for name in self.weights():
-            score = self.scores[name.replace(".", "_")].detach().abs()
+            score = self.scores[key(name)].detach().abs()
             found[name] = best(score, max(round(self.share * score.numel()), 1))
         return found
 
@@ -89,7 +90,7 @@ class WSN(Subnetworks):
             return {n: p * self.masks[task][n].to(p.device) for n, p in self.weights().items()}
         found = {}
         for (name, p), mask in zip(self.weights().items(), self.mask().values(), strict=True):
-            score = self.scores[name.replace(".", "_")].abs()
+            score = self.scores[key(name)].abs()
             found[name] = p * (mask + (score - score.detach()))  # its gradient is the score's
         return found
 

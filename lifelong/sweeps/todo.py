@@ -81,15 +81,10 @@ def _time(
     """What a run of each row lasts, as far as the ledger says."""
     own: dict[str, tuple[float, str]] = {}
     alike: dict[tuple[str, str], list[float]] = {}  # seconds an epoch, by stream and body
-    reduced: dict[str, float] = {}
     for line in lines:
-        row, seconds = line["row"], float(line["seconds"])
-        if row in rows and not line["changed"]:
-            own[row] = seconds, "measured" if line["seeds"] else "begun"
-        elif row in rows:
-            given = dict(text.partition("=")[::2] for text in shlex.split(line["changed"]))
-            epochs = float(given.get("epochs") or _epochs(rows[row]))
-            reduced[row] = max(reduced.get(row, 0.0), seconds / epochs * _epochs(rows[row]))
+        if line["row"] in rows and not line["changed"]:
+            how = "measured" if line["seeds"] else "begun"
+            own[line["row"]] = float(line["seconds"]), how
     for row, (seconds, _) in own.items():
         alike.setdefault(_kind(rows[row]), []).append(seconds / _epochs(rows[row]))
     for each in found:
@@ -99,8 +94,20 @@ def _time(
         elif others:
             each.seconds = statistics.median(others) * _epochs(rows[each.row])
             each.how = "like"
-            if each.seconds < reduced.get(each.row, 0.0):
-                each.seconds, each.how = reduced[each.row], "over"
+            least = _least(each.row, rows[each.row], lines)
+            if each.seconds < least:
+                each.seconds, each.how = least, "over"
+
+
+def _least(row: str, config: Mapping[str, Any], lines: Sequence[Line]) -> float:
+    """Seconds that reduced runs of a row took, brought to its epochs; 0 where none was run."""
+    found = [0.0]
+    for line in lines:
+        if line["row"] == row and line["changed"]:
+            given = dict(text.partition("=")[::2] for text in shlex.split(line["changed"]))
+            epochs = float(given.get("epochs") or _epochs(config))
+            found.append(float(line["seconds"]) / epochs * _epochs(config))
+    return max(found)
 
 
 def stream_of(config: Mapping[str, Any]) -> str:

@@ -60,6 +60,38 @@ def test_bytes_of_what_a_method_keeps_beside_modules() -> None:
     assert kept_bytes(made)["total"] == plain + 46
 
 
+def test_images_that_a_method_keeps_count_once() -> None:
+    """In lists, dicts and visits; of parts of its own, too."""
+    made = learned(Strategy)
+    visit, image = toy_visit(1), 4 * PIXELS
+    made.held = {1: visit.task.val, 2: [visit.task.val]}
+    assert kept_bytes(made)["images"] == len(visit.task.val) * image
+    made.more = [toy_visit(0)]
+    assert kept_bytes(made)["images"] == (len(visit.task.val) + ALL) * image
+    made.part = torch.nn.Identity()
+    made.part.remembered = [torch.zeros(5), {"deeper": torch.zeros(3)}]
+    assert kept_bytes(made)["part"] == 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "images"),
+    [
+        (["strategy=mas", "strategy.accumulate=recompute"], ("train",)),
+        (["strategy=cil", "strategy.memory=5", "batch_size=48"], ("val",)),
+        (["strategy=gdumb", "strategy.memory=20"], ("val",)),
+        (["strategy=joint"], ("train", "val")),
+    ],
+)
+def test_images_of_earlier_tasks(
+    tmp_path: Path, options: list[str], images: tuple[str, ...]
+) -> None:
+    given = ["data=digits", "tasks=2", "epochs=1", "logger=none", "trainer=cpu"]
+    assert execute(tmp_path, *given, "data.fraction=0.2", *options) == 0
+    results = results_of(tmp_path)
+    kept = sum(sum(results["images"][part]) for part in images)
+    assert results["bytes_after_visit"][-1]["images"] == kept * 8 * 8
+
+
 def test_the_best_epoch_of_a_task_is_not_kept() -> None:
     made = learned(Strategy)
     plain = kept_bytes(made)

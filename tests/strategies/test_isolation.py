@@ -12,8 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong import (
+    EWC,
     GPM,
     HAT,
+    SI,
     WSN,
     IncrementalHead,
     L2Init,
@@ -31,6 +33,8 @@ from lifelong import (
 )
 from lifelong.backbones import Body
 from lifelong.data.sources import digits
+from lifelong.parts.anchor import key
+from lifelong.parts.layer_calls import LayerTracer
 from lifelong.strategies.gpm import patches, spanned
 from lifelong.strategies.wsn import best
 from tests.conftest import Centred
@@ -170,7 +174,7 @@ def test_the_gradient_of_a_score_is_that_of_its_place_in_the_mask() -> None:
         h = F.linear(h, method.weights()[name] * mask, bias).relu()
     F.cross_entropy(method.network.heads(h, 0), batch.y).backward()
     for name, mask in masks.items():
-        score = method.scores[name.replace(".", "_")]
+        score = method.scores[key(name)]
         torch.testing.assert_close(score.grad, mask.grad * score.sign())
 
 
@@ -308,6 +312,104 @@ def test_a_head_that_tasks_share_is_refused(kind: Any, heads: Any) -> None:
     """Nothing holds it, and so answers of earlier tasks would change."""
     with pytest.raises(ValueError, match=f"heads: {kind.__name__} .* give heads=multi"):
         kind(Network(BODIES["mlp"], heads), SGD)
+
+
+class Odd(nn.Module):
+    """Layers of whose inputs GPM has no basis, and one of which it has."""
+
+    def __init__(self, padding: Any = 1) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3, padding=padding)
+        self.grouped = nn.Conv2d(4, 4, 3, padding=1, groups=2)
+        self.norm, self.token = nn.LayerNorm([8, 8]), nn.Parameter(torch.randn(1, 4, 8, 8))
+        self.own = nn.Parameter(torch.randn(4, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.grouped(self.first(x).relu()) + self.token)
+        return x.mean((2, 3)) @ self.own
+
+
+def odd(kind: Any, padding: Any = 1) -> Any:
+    torch.manual_seed(0)
+    body = partial(Wrapped, Odd(padding), (1, 8, 8))
+    return kind(Network(body, MultiHead), SGD)
+
+
+def test_gpm_trains_nothing_of_whose_inputs_it_has_no_basis() -> None:
+    method, tasks = odd(GPM), list(stream())
+    learned(method, TaskStreamOf(tasks[0], stream()))
+    before = {name: p.clone() for name, p in method.network.body.named_parameters()}
+    learned(method, TaskStreamOf(tasks[1], stream()))
+    now = dict(method.network.body.named_parameters())
+    moved = {name for name in now if not torch.equal(now[name], before[name])}
+    assert moved == {"module.first.weight"}
+    assert list(method.bases) == ["body.module.first.weight"]
+    fixed = ["body.module.own", "body.module.grouped.weight"]
+    assert method.method["fixed_after_first"] == fixed
+
+
+@pytest.mark.parametrize(("kernel", "dilation"), [(3, 1), (4, 1), (3, 2), (2, 3)])
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
+def test_paddings_by_name_are_those_by_number(kernel: int, dilation: int) -> None:
+    """Of an even reach the end has one more, as in PyTorch."""
+    x, layer = torch.randn(2, 3, 9, 9), nn.Conv2d(3, 4, kernel, padding="same", dilation=dilation)
+    with LayerTracer({"w": layer.weight}) as calls:
+        out = layer(x)
+    (call,) = calls.made
+    found = layer.weight.flatten(1) @ patches(call.u, call.kernel, call.options)
+    wanted = (out - layer.bias.view(1, -1, 1, 1)).transpose(0, 1).flatten(1)
+    torch.testing.assert_close(found, wanted)
+    assert call.weight not in calls.elsewhere
+
+
+@pytest.mark.parametrize("kind", [PackNet, WSN, GPM])
+def test_weights_are_those_of_layers(kind: Any) -> None:
+    """Norms and tokens are as biases, whatever their shape."""
+    names = ["own", "first.weight", "grouped.weight"]
+    assert sorted(odd(kind).weights()) == sorted(f"body.module.{name}" for name in names)
+
+
+@pytest.mark.parametrize("kind", [PackNet, WSN, GPM])
+@pytest.mark.parametrize(
+    "made_of",
+    [nn.utils.weight_norm, nn.utils.parametrizations.weight_norm, nn.utils.spectral_norm],
+)
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_weights_that_are_made_of_others_are_refused(kind: Any, made_of: Any) -> None:
+    body = partial(Wrapped, nn.Sequential(made_of(nn.Conv2d(1, 3, 3))), (1, 8, 8))
+    with pytest.raises(ValueError, match=r"backbone: the weight of module\.0 is made of others"):
+        kind(Network(body, MultiHead), SGD)
+
+
+class Alike(nn.Module):
+    """Whose parameters' names differ by dots and underscores alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.layer_1, self.layer__1 = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.layer_ = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 8)])
+        self.layer_._1 = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1, 2).mean(1)
+        for each in (*self.layer, self.layer_1, self.layer__1, *self.layer_, self.layer_._1):
+            x = each(x).relu()
+        return x
+
+
+@pytest.mark.parametrize("kind", [WSN, EWC, SI])
+def test_no_two_layers_share_what_is_known_of_one(kind: Any) -> None:
+    method = kind(Network(partial(Wrapped, Alike(), (1, 8, 8)), MultiHead), SGD)
+    if kind is WSN:
+        assert len(method.scores) == len(method.weights()) == 7
+        return
+    method.begin_task(next(iter(stream())))
+    names = [name for name, p in method.named_parameters() if p.requires_grad]
+    held = [name for name, _ in method.anchor.named_buffers() if "weight_" in name[:7]]
+    assert len(held) >= len([name for name in names if name.startswith("network.body")]) == 14
+    assert len({method.anchor.weight(name.removeprefix("network.")).data_ptr() for name in names
+                if name.startswith("network.body")}) == 14  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", [PackNet, WSN, GPM])
