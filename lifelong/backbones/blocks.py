@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Self
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, fx, nn
@@ -11,6 +12,7 @@ from torch import Tensor, fx, nn
 from lifelong.backbones.low_rank import renewed
 from lifelong.backbones.moving import moves
 from lifelong.backbones.unit import Unit
+from lifelong.data.generators import drew, state
 
 if TYPE_CHECKING:
     from lifelong.backbones.backbone import Body
@@ -105,7 +107,7 @@ def cut(body: nn.Module, names: Sequence[str] = ()) -> list[nn.Module]:
                 f"names such as {', '.join(_examples(body))}"
             )
     try:
-        graph = _Ancestors(names).trace(body)
+        graph = _followed(body, names)
     except Exception as error:  # of the module's own, where its course depends on the images
         raise _no_sequence(body, str(error)) from None
     calls = [str(node.target) for node in graph.nodes if node.op == "call_module"]
@@ -117,6 +119,68 @@ def cut(body: nn.Module, names: Sequence[str] = ()) -> list[nn.Module]:
     if len(weights) != len(set(weights)):
         raise _no_sequence(body, "two blocks have weights in common")
     return blocks
+
+
+class ByMode(nn.Module):
+    """A value that a computation has in training, and another one in tests.
+
+    >>> ByMode(0.5, 0.0).eval()()
+    0.0
+    """
+
+    def __init__(self, trained: Any, tested: Any) -> None:
+        super().__init__()
+        self.trained, self.tested = trained, tested
+
+    def forward(self) -> Any:
+        return self.trained if self.training else self.tested
+
+
+def _followed(body: nn.Module, names: Sequence[str]) -> fx.Graph:
+    """The computation of a body, in which what goes by `self.training` still does.
+
+    Raises:
+        ValueError: it draws what no image has to do with, or takes other steps in tests.
+    """
+    before, modes = state(), {module: module.training for module in body.modules()}
+    graphs = []
+    for mode in (True, False):
+        graphs.append(_Ancestors(names).trace(body.train(mode)))
+    for module, mode in modes.items():
+        module.training = mode
+    if drew(before):
+        raise ValueError(
+            "its forward draws numbers by itself, which would stay as they were drawn once; draw "
+            "by a module, or as randn_like(x)"
+        )
+    trained, tested = graphs
+    pairs = list(zip_longest(trained.nodes, tested.nodes))
+    for node, other in pairs:
+        if node is None or other is None or _step(node) != _step(other):
+            raise ValueError("its forward takes other steps in tests than in training")
+        with trained.inserting_before(node):
+            node.args = _by_mode(body, trained, node.args, other.args)
+            node.kwargs = _by_mode(body, trained, node.kwargs, other.kwargs)
+    return trained
+
+
+def _step(node: fx.Node) -> tuple[str, str, str]:
+    return node.op, node.name, str(node.target)
+
+
+def _by_mode(body: nn.Module, graph: fx.Graph, one: Any, other: Any) -> Any:
+    """The arguments of a step in training, and where they are others in tests, both."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return {key: _by_mode(body, graph, one[key], other[key]) for key in one}
+    if isinstance(one, list | tuple) and type(one) is type(other) and len(one) == len(other):
+        return type(one)(_by_mode(body, graph, a, b) for a, b in zip(one, other, strict=True))
+    if str(one) == str(other):
+        return one
+    if isinstance(one, fx.Node) or isinstance(other, fx.Node):
+        raise ValueError("its forward takes other steps in tests than in training")
+    name = f"by_mode_{sum(isinstance(each, ByMode) for each in body.modules())}"
+    body.add_module(name, ByMode(one, other))
+    return graph.call_module(name)
 
 
 def _split(body: nn.Module, graph: fx.Graph, names: Sequence[str]) -> list[nn.Module]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lifelong.backbones import (
@@ -271,3 +273,60 @@ def test_names_that_a_person_gives_a_class_beforehand_are_modules_all_the_same()
     made = Declared()
     made.head = nn.Linear(2, 2)
     assert "head.weight" in made.state_dict()
+
+
+class ByItself(nn.Module):
+    """A body whose forward asks itself whether it is trained, or draws, in a way."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.a, self.b, self.way = nn.Linear(8, 8), nn.Linear(8, 8), way
+        self.register_buffer("mean", torch.zeros(8))
+        self.register_buffer("var", torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        if self.way == "dropout":
+            x = F.dropout(x, 0.5, self.training)
+        elif self.way == "rate":
+            x = F.dropout(x, 0.5 if self.training else 0.0)
+        elif self.way == "norm":
+            x = F.batch_norm(x, self.mean, self.var, training=self.training)
+        elif self.way == "like":
+            x = x + torch.randn_like(x)
+        elif self.way == "drawn":
+            x = x + torch.randn(1, 8)
+        elif self.way == "coin" and random.random() < 0.5:
+            x = x * 2
+        elif self.way == "steps" and self.training:
+            x = x + torch.randn_like(x)
+        found: Tensor = self.b(x)
+        return found
+
+
+@pytest.mark.parametrize("way", ["dropout", "rate", "norm", "like"])
+def test_what_goes_by_training_or_is_drawn_goes_on_as_in_the_body(way: str) -> None:
+    body = ByItself(way)
+    one = copy.deepcopy(body)
+    other = copy.deepcopy(nn.Sequential(*cut(body, ["a", "b"])))
+    assert body.training
+    x = torch.randn(4, 8)
+    for trains in (True, False):
+        answers = []
+        for each in (one.train(trains), other.train(trains)):
+            torch.manual_seed(1)
+            answers.append(each(x))
+        assert torch.equal(*answers)
+    assert sorted(name.split(".", 1)[1] for name in other.state_dict() if "mean" not in name) == [
+        *(["a.bias", "a.weight", "b.bias", "b.weight"]), *(["var"] if way == "norm" else [])
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("way", "why"),
+    [("drawn", "draws numbers by itself"), ("coin", "draws numbers by itself"),
+     ("steps", "takes other steps in tests than in training")],
+)  # fmt: skip
+def test_what_would_be_decided_once_for_all_is_refused(way: str, why: str) -> None:
+    with pytest.raises(ValueError, match=f"no sequence of blocks .its forward {why}"):
+        cut(ByItself(way), ["a", "b"])
