@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lifelong.backbones.blocks import Block, Chain, Fresh, cut
+from lifelong.backbones.blocks import Block, Chain, Fresh, called, cut
 from lifelong.backbones.unit import Unit
 
 BIAS = 0.2  # initial bias of plain layers (LASEM's released code)
@@ -198,7 +198,7 @@ class Body(nn.Module):
             )
         if self.frozen and not self.kept:
             raise ValueError(
-                f"backbone: {type(self).__name__} keeps weights within its blocks, which tasks "
+                f"backbone: {called(self)} keeps weights within its blocks, which tasks "
                 "share or not; leave none frozen"
             )
         return [Block(part, number, fresh) for number, part in own]
@@ -211,7 +211,7 @@ class Body(nn.Module):
             ValueError: the body is no stack of layers.
         """
         raise ValueError(
-            f"backbone: {type(self).__name__} is no stack of layers that can be shared, grown or "
+            f"backbone: {called(self)} is no stack of layers that can be shared, grown or "
             "gated one by one; give one such as conv4, or another strategy"
         )
 

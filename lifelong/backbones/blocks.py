@@ -236,7 +236,7 @@ def found(body: nn.Module) -> list[str]:
         most = max(parts, key=lambda child: parts[child], default="")
         if total < 2:
             raise ValueError(
-                f"backbone: {type(body).__name__} has no blocks that follow each other; name the "
+                f"backbone: {called(body)} has no blocks that follow each other; name the "
                 "modules before which it is to be cut: backbone.blocks=[...]"
             )
         if len(parts) > 1 and parts[most] <= MOST_OF_IT * total:
@@ -255,10 +255,15 @@ def _examples(body: nn.Module) -> list[str]:
     return [name for name in names if name not in ("", "module")][:4]
 
 
+def called(body: nn.Module) -> str:
+    """What a person calls a body, who may have given it as a module of theirs."""
+    return type(getattr(body, "module", body)).__name__
+
+
 def _no_sequence(body: nn.Module, reason: str) -> ValueError:
     reason = (reason.splitlines() or ["it cannot be followed"])[0][:200]
     return ValueError(
-        f"backbone: {type(body).__name__} is no sequence of blocks ({reason}); give "
+        f"backbone: {called(body)} is no sequence of blocks ({reason}); give "
         "backbone.blocks=[...], modules of it that follow each other, or another backbone"
     )
 

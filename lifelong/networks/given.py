@@ -36,6 +36,7 @@ def given(
     test_transform: Transform | None = None,
     shuffle_seed: int = 0,
     transformed: bool = False,
+    **options: Any,
 ) -> Any:
     """The stream, or the module as a body, that `lifelong.learn` was called with.
 
@@ -48,6 +49,7 @@ def given(
         shuffle_seed: of a stream that was made without one.
         transformed: whether a stream's images for testing are changed as it says itself; told for
             those who have the configuration alone.
+        **options: of a body, see `Wrapped`.
 
     Raises:
         ValueError: no such object was given to this process.
@@ -66,7 +68,7 @@ def given(
             images.augment = train_transform or images.augment
             images.transform = test_transform or images.transform
         return stream
-    return Given(found, shape)
+    return Given(found, shape, **options)
 
 
 class Given(Wrapped):
@@ -75,8 +77,9 @@ class Given(Wrapped):
     Args:
         module: from images (b, c, h, w) to features, of any shape.
         shape: of an image, (c, h, w).
+        **options: see `Wrapped`.
     """
 
-    def __init__(self, module: nn.Module, shape: Sequence[int]) -> None:
-        super().__init__(copy.deepcopy(module), shape)
+    def __init__(self, module: nn.Module, shape: Sequence[int], **options: Any) -> None:
+        super().__init__(copy.deepcopy(module), shape, **options)
         self.drawn = False

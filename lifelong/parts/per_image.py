@@ -7,6 +7,7 @@ others are differentiated vectorised over the images.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
@@ -44,8 +45,11 @@ def single_score(label: int, scores: Tensor, y: Tensor) -> Tensor:
 
 
 def to_dtype_of(batches: Iterable[Batch], named: Named) -> Iterator[Batch]:
-    """The batches in the precision of the parameters."""
-    dtype = next((p.dtype for p in named.values()), torch.get_default_dtype())
+    """The batches in the precision of the parameters, of several that of the most numbers."""
+    sizes = Counter({torch.get_default_dtype(): 0})
+    for p in named.values():
+        sizes[p.dtype] += p.numel()
+    dtype = sizes.most_common(1)[0][0]
     for batch in batches:
         yield batch._replace(x=batch.x.to(dtype))
 

@@ -119,7 +119,7 @@ class GEM(Rehearsal):
         shares = multipliers(gram, dots, self.margin)
         moved = own + torch.from_numpy(shares).to(own) @ memories
         for p, part in zip(params, moved.split([p.numel() for p in params]), strict=True):
-            p.grad = part.view_as(p).clone()
+            p.grad = part.view_as(p).to(p, copy=True)  # one layer may be more precise
 
     def after_step(self) -> None:
         self._references = []

@@ -28,6 +28,8 @@ BASES = {"Strategy": "finetune"}  # of several members
 
 # Options that a stream made in Python has decided, by what it calls them.
 MADE = {"batch_size": "batch_size", "protocol.batch_size": "batch_size", "tasks": "limit"}
+# Options of a module as a body, see `lifelong.backbones.Wrapped`.
+OF_MODULES = ("fixed", "freeze", "blocks", "cache", "lora", "lora_alpha", "prompts")
 SERVED = ("train_transform", "test_transform", "shuffle_seed")  # what it still follows
 
 
@@ -67,6 +69,9 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     texts = renamed(texts, warnings.warn, own=objects)
     if "strategy" in objects:  # options that its member does not have
         texts = [f"++{t}" if t.startswith("strategy.") else t for t in texts]
+    if "backbone" in objects:
+        _check_of_module(names["backbone"][1], texts)
+        texts = [f"++{t}" if t.startswith("backbone.") else t for t in texts]
     if "data" in objects:
         _check_of_stream(objects["data"], texts)
     own = None if config_dir is None else str(config_dir)
@@ -76,7 +81,7 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
         check_kinds(config, [key_of(text) for text in texts])
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(explain(error, texts, own)) from None
-    _place(config, objects)
+    _place(config, objects, [key_of(text) for text in texts])
     strategy, data = (
         names[key][1] if key in names else str(config.choices[key]) for key in ("strategy", "data")
     )
@@ -198,7 +203,22 @@ def _check_of_stream(stream: TaskStream, texts: Sequence[str]) -> None:
             )
 
 
-def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:
+def _check_of_module(name: str, texts: Sequence[str]) -> None:
+    """Refuses options that a module which is made already does not have.
+
+    Raises:
+        ValueError: one of these.
+    """
+    for text in texts:
+        group, _, option = key_of(text).partition(".")
+        if group == "backbone" and option not in OF_MODULES:
+            raise ValueError(
+                f"{text}: the module {name} is made already; give its options where it is made, "
+                f"or one of backbone.{', backbone.'.join(OF_MODULES)}"
+            )
+
+
+def _place(config: DictConfig, objects: Mapping[str, Any], keys: Sequence[str]) -> None:
     """Puts objects into the configuration, in place of what their members say."""
     from lifelong.networks.given import keep
 
@@ -212,7 +232,8 @@ def _place(config: DictConfig, objects: Mapping[str, Any]) -> None:
         config.choices.data = stream.name
         config.protocol.batch_size = stream.batch_size
     if objects.get("backbone") is not None:
-        config.backbone = {
+        told = [key for key in OF_MODULES if f"backbone.{key}" in keys]
+        config.backbone = {key: config.backbone[key] for key in told} | {
             "_target_": "lifelong.networks.given.given", "_partial_": True, "kind": "backbone",
             "digest": keep("backbone", objects["backbone"]), "shape": "${data.shape}",
         }  # fmt: skip

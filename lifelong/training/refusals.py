@@ -98,6 +98,8 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     ]
     refuses = strategy.refuses
     _refuse_cut_hooks(strategy)
+    _refuse_complex(strategy)
+    _refuse_clipping(config)
     _refuse_graphs(strategy, config)
     _refuse_plasticity(strategy, config)
     _refuse_processes(strategy, config)
@@ -127,6 +129,26 @@ def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:
     _refuse_optimizer(strategy, config)
     _refuse_groups(strategy, stream)
     _refuse_validation(strategy, stream, config)
+
+
+def _refuse_complex(strategy: Strategy) -> None:
+    """Methods hold, compare and project weights as real numbers."""
+    for name, p in strategy.network.named_parameters():
+        if p.is_complex():
+            raise ValueError(
+                f"backbone: {name.removeprefix('body.')} is {str(p.dtype).removeprefix('torch.')}, "
+                "where methods hold and compare real weights; give its real and imaginary parts, "
+                "as torch.view_as_real has them"
+            )
+
+
+def _refuse_clipping(config: DictConfig) -> None:
+    limit = config.trainer.get("gradient_clip_val")
+    if isinstance(limit, int | float) and limit <= 0:
+        raise ValueError(
+            f"trainer.gradient_clip_val={limit}: would clip nothing; give a number above 0, or "
+            "leave it out"
+        )
 
 
 def _refuse_cut_hooks(strategy: Strategy) -> None:
@@ -291,7 +313,7 @@ def _refuse_lone_image(strategy: Strategy, stream: TaskStream) -> None:
 
 
 def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
-    optimizer = strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])  # or it refuses
+    optimizer = _one_made(strategy, config)
     rule, flatness = config.choices.optimizer, config.choices.get("flatness")
     if rule in ("sam", "cflat") and flatness != rule:
         raise ValueError(
@@ -306,15 +328,36 @@ def _refuse_optimizer(strategy: Strategy, config: DictConfig) -> None:
     for name in SHARES & optimizer.defaults.keys():
         if not 0 <= optimizer.defaults[name] <= 1:
             raise ValueError(f"optimizer.{name}={optimizer.defaults[name]:g}: give 0 to 1")
-    if isinstance(optimizer, TaskOptimizer) and strategy.lifetime != "stream":
+    if isinstance(optimizer, TaskOptimizer):
+        _refuse_memory(strategy, type(optimizer).__name__, config)
+
+
+def _one_made(strategy: Strategy, config: DictConfig) -> torch.optim.Optimizer:
+    try:
+        return strategy.make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+    except ValueError as error:  # PyTorch's, which names no option
+        told = str(error)
+        if "=" in told:
+            raise
+        raise ValueError(f"optimizer={config.choices.optimizer}: {told}") from None
+
+
+def _refuse_memory(strategy: Strategy, name: str, config: DictConfig) -> None:
+    """What an optimizer that remembers earlier tasks needs."""
+    if strategy.lifetime != "stream":
         raise ValueError(
-            f"optimizer_lifetime={strategy.lifetime}: {type(optimizer).__name__} remembers earlier "
-            "tasks; give stream"
+            f"optimizer_lifetime={strategy.lifetime}: {name} remembers earlier tasks; give stream"
         )
-    if isinstance(optimizer, TaskOptimizer) and str(config.trainer.precision).endswith("16-true"):
+    if str(config.trainer.precision).endswith("16-true"):
         raise ValueError(
-            f"trainer.precision={config.trainer.precision}: {type(optimizer).__name__}'s moments "
-            "need 32 bits; give a mixed precision or 32-true"
+            f"trainer.precision={config.trainer.precision}: {name}'s moments need 32 bits; give a "
+            "mixed precision or 32-true"
+        )
+    kinds = {str(p.dtype) for p in strategy.network.parameters() if p.requires_grad}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"backbone: its weights are {' and '.join(sorted(kinds))}, where {name} compares them "
+            "with each other; give one, or another optimizer"
         )
 
 

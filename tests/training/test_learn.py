@@ -136,6 +136,42 @@ def test_objects_stand_for_members(tmp_path: Path) -> None:
     )
 
 
+def test_a_module_has_the_options_of_a_body(tmp_path: Path) -> None:
+    """What refusals and the page on bodies advise."""
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 8), torch.nn.Linear(8, 6))
+    options = {"data": "digits", "tasks": 2, **FAST, "strategy": "hps"}
+    run = lifelong.learn(
+        "backbone.blocks=[1,2]", backbone=body, paths={"output_dir": tmp_path / "run"}, **options
+    )
+    assert list(run.config.backbone.blocks) == [1, 2]
+    kept = lifelong.learn(
+        "backbone.fixed=true", backbone=body, paths={"output_dir": tmp_path / "fixed"},
+        **{**options, "strategy": "finetune"},
+    )  # fmt: skip
+    for name, value in body.state_dict().items():
+        assert torch.equal(kept.body.state_dict()[f"module.{name}"], value)
+    again = lifelong.load_run(tmp_path / "run", backbone=body)
+    x = torch.rand(2, 1, 8, 8)
+    assert torch.equal(again.scores(x, 0), run.scores(x, 0))
+    for text in ("backbone.width=8", "backbone.module._target_=x"):
+        with pytest.raises(ValueError, match=rf"{text}: the module Sequential is made already"):
+            lifelong.learn(text, backbone=body, **options)
+    with pytest.raises(ValueError, match="backbone: Lone has no blocks that follow each other"):
+        lifelong.learn(backbone=Lone(), **options)
+
+
+class Lone(torch.nn.Module):
+    """A body of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.only = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.only(x).mean((1, 2))
+        return found
+
+
 def turned(x: torch.Tensor, _: torch.Generator) -> torch.Tensor:
     return 255 - x
 

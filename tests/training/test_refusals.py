@@ -15,13 +15,16 @@ from torch import nn
 from lifelong.backbones import Wrapped
 from lifelong.data import Task, TaskStream
 from lifelong.networks import MultiHead, Network
-from lifelong.strategies import CIL, Joint, Strategy
+from lifelong.strategies import CIL, EWC, GEM, MAS, Joint, Strategy
 from lifelong.training.refusals import (
     _is_like,
+    _refuse_clipping,
+    _refuse_complex,
     _refuse_contradictions,
     _refuse_groups,
     _refuse_heads,
     _refuse_lone_image,
+    _refuse_memory,
     _refuse_shapes,
     _refuse_shared_classes,
     _refuse_validation,
@@ -40,6 +43,59 @@ def method(**changes: Any) -> Strategy:
     for name, value in changes.items():
         setattr(made, name, value)
     return made
+
+
+class Mixed(nn.Module):
+    """Layers of several precisions."""
+
+    def __init__(self, other: torch.dtype) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(36, 4), nn.Linear(4, 4).to(other)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        found = self.second(self.first(x.flatten(2)).relu().to(self.second.weight.dtype))
+        return (found.real if found.is_complex() else found).float()
+
+
+def mixed(other: torch.dtype) -> Strategy:
+    return Strategy(Network(partial(Wrapped, Mixed(other), (2, 6, 6)), MultiHead), SGD)
+
+
+@pytest.mark.filterwarnings("ignore:Complex modules are a new feature")
+def test_weights_of_several_kinds() -> None:
+    config = OmegaConf.create({"trainer": {"precision": "32-true"}})
+    with pytest.raises(ValueError, match=r"backbone: module\.second\.weight is complex64, where"):
+        _refuse_complex(mixed(torch.complex64))
+    double = mixed(torch.double)
+    _refuse_complex(double)
+    double.lifetime = "stream"
+    with pytest.raises(ValueError, match=r"its weights are torch.float32 and torch.float64, where"):
+        _refuse_memory(double, "TAG", config)
+
+
+@pytest.mark.parametrize("kind", [GEM, EWC, MAS])
+def test_a_more_precise_layer_is_as_any_other(kind: Any) -> None:
+    made = kind(mixed(torch.double).network, SGD)
+    visits = list(stream_of(toy_task(0), toy_task(1)))
+    for visit in visits:
+        made.begin_task(visit)
+        batch = visit.train[torch.arange(6)]
+        for _ in range(2):
+            made.zero_grad()
+            made.training_loss(batch).backward()
+            made.on_before_optimizer_step(None)
+            assert all(p.grad is None or p.grad.dtype == p.dtype for p in made.parameters())
+        made.end_task(visit, [batch])
+
+
+@pytest.mark.parametrize("limit", [0, -1, -0.5])
+def test_clipping_that_clips_nothing(limit: float) -> None:
+    config = OmegaConf.create({"trainer": {"gradient_clip_val": limit}})
+    with pytest.raises(
+        ValueError, match=rf"trainer\.gradient_clip_val={limit}: would clip nothing"
+    ):
+        _refuse_clipping(config)
+    _refuse_clipping(OmegaConf.create({"trainer": {"gradient_clip_val": 0.5}}))
 
 
 @pytest.mark.parametrize(
