@@ -142,7 +142,12 @@ def test_one_head_is_held_like_the_body() -> None:
 def test_what_is_measured_beside_changes_nothing(tmp_path: Path) -> None:
     options = [*FAST, *ADAM, "strategy=er", "heads=multi", "epochs=3"]
     assert execute(tmp_path / "plain", *options) == 0
-    assert execute(tmp_path / "more", *options, *MORE, "measure=[loss,confusion]") == 0
+    assert (
+        execute(
+            tmp_path / "more", *options, *MORE, "measure=[loss,confusion,calibration,per_class]"
+        )
+        == 0
+    )
     plain, more = results_of(tmp_path / "plain"), results_of(tmp_path / "more")
     assert plain["accuracy"] == more["accuracy"]
     assert plain["validation"] == more["validation"]
@@ -304,3 +309,11 @@ def test_all_tasks_seen_are_tested_now_and_then(tmp_path: Path) -> None:
     lines = (tmp_path / "9" / "train.log").read_text().splitlines()
     assert sum("mean of the tasks so far" in line for line in lines) == 2  # at the first, too
     assert execute(tmp_path / "none", *options, "evaluate_every_visits=0") == 2
+
+
+@pytest.mark.parametrize(("way", "name"), [("task", ""), ("class", "_task")])
+def test_forward_transfer_says_that_the_task_was_given(tmp_path: Path, way: str, name: str) -> None:
+    options = [*FAST, *ADAM, "strategy=finetune", "heads=incremental", "epochs=1", "tasks=2"]
+    assert execute(tmp_path, *options, "evaluate_on=all", f"evaluate={way}") == 0
+    found = {key for key in results_of(tmp_path)["metrics"] if key.startswith("forward_transfer")}
+    assert found == {f"forward_transfer{name}"}

@@ -28,6 +28,7 @@ from lifelong.comparison.statistics import summarize
 from lifelong.configuration.overrides import key_of
 from lifelong.configuration.stored import SEEDS
 from lifelong.measures.matrix import against, from_rows
+from lifelong.measures.metrics import of_images
 from lifelong.storage.results import visited
 
 OF_TRAINING = ("data.validation", "data.per_class")  # in which a reference may differ
@@ -173,7 +174,7 @@ def _counts(runs: Sequence[Run]) -> str:
         f"{min(part):,}" if len({*part}) == 1 else f"{min(part):,} to {max(part):,}"
         for part in zip(*sums, strict=True)
     )
-    return f", {train} training and {test} test images"
+    return of_images(f", {train} training and {test} test images", runs[0].results)
 
 
 def refer(runs: Sequence[Run], references: Sequence[Group]) -> None:

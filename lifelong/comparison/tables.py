@@ -30,6 +30,7 @@ COLUMNS = (  # metrics that stand in tables
     *("forgetting", "forgetting_class", "forgetting_task"),
     *("backward_transfer", "backward_transfer_class", "backward_transfer_task"),
     *("backward_transfer_with_last", "forgetting_ratio", "forward_transfer"),
+    "forward_transfer_task",
     *("anytime_accuracy", "minimum_accuracy", "worst_case_accuracy"),
 )
 # Those that stand in the CSV file, and in the others only beside a paper's.

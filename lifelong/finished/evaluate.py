@@ -89,7 +89,7 @@ def _given(arguments: Sequence[str]) -> dict[str, Any]:
 
 def _of_file(
     path: str, count: int | None, overrides: Sequence[str], data_dir: str | None, device: str
-) -> tuple[Strategy, list[Task], float]:
+) -> tuple[Strategy, list[Task], float | None]:
     """The method with the weights in a file, the tasks that it knows, the share of weights left."""
     given = ["strategy=cil", "batch_size=1", *map(readable, overrides)]
     if data_dir is not None:
@@ -120,7 +120,9 @@ def _of_file(
     except ValueError as error:
         raise ValueError(f"file={path}: does not fit the backbone and heads; {error}") from None
     tasks = {visit.task.index: visit.task for visit in visits}
-    return strategy.to(device).eval(), list(tasks.values()), ticket.remaining
+    left = ticket.remaining
+    # A file of weights alone says nothing of a mask.
+    return strategy.to(device).eval(), list(tasks.values()), None if left == 1 else left
 
 
 def _stream(run: Run, data_dir: str | None) -> TaskStream:

@@ -135,6 +135,19 @@ def heads_apart(target: object) -> bool:
     return str(target).rpartition(".")[2] in ("MultiHead", "OutputMatrix")
 
 
+def of_images(text: str, results: Mapping[str, Any]) -> str:
+    """A text about test images, of a run that was measured on validation images.
+
+    >>> of_images("Test accuracy of all test images", {"measured_on": "validation"})
+    'Validation accuracy of all validation images'
+    """
+    if results.get("measured_on", "test") == "test":
+        return text
+    for word in ("Test accuracy", "test images"):
+        text = text.replace(word, word.replace("Test", "Validation").replace("test", "validation"))
+    return text
+
+
 def other_way(results: Mapping[str, Any]) -> str | None:
     """What ends the names of the accuracies in the other way of asking, if it was measured."""
     return next((end for end in _HOW if f"accuracy{end}" in results), None)

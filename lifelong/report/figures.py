@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -107,8 +108,10 @@ def accuracy_curves(results: Results) -> Figure:
     )
     if chance := chance_of(results):
         axes.plot(steps, chance, ":", color=INK, lw=1, label="mean by chance")
+    one = way_of(results) == "class"  # there is one point alone
     for number, (name, line) in enumerate(references(results).items()):
-        axes.plot(steps, line, "-.", color=hue(8 - number), lw=2, label=words(name))
+        color = hue(8 - number)
+        axes.plot(steps, line, "D-." if one else "-.", color=color, lw=2, label=words(name))
     after = results.get("published", {}).get("average_accuracy_after", {})
     known = sorted((int(visits) - 1, value) for visits, value in after.items())
     if known := [point for point in known if point[0] < len(matrix)]:
@@ -124,10 +127,11 @@ def accuracy_curves(results: Results) -> Figure:
 def references(results: Results) -> dict[str, list[float]]:
     """What other runs know at their end of the tasks met so far, after each visit, in %, by name.
 
-    Of runs that were not asked as this one was nothing is said.
+    Without the task given only after the last visit: before it a reference was asked among classes
+    that were not met yet. Of runs that were not asked as this one was nothing is said.
     """
     found: dict[str, list[float]] = {}
-    way, seen = results.get("evaluate", "task"), visited(results)[: len(results["accuracy"])]
+    way, seen = way_of(results), visited(results)[: len(results["accuracy"])]
     for other in results.get("references", ()):
         end = "" if other.get("evaluate", "task") == way else f"_{way}"
         if f"accuracy{end}" in other:
@@ -137,8 +141,15 @@ def references(results: Results) -> dict[str, list[float]]:
             name += f", seed {other['seed']}" if name in found else ""
             alike = sum(each.partition(" (")[0] == name for each in found)
             name += f" ({alike + 1})" if alike else ""
-            found[name] = [100 * float(last[tasks].mean()) for tasks in met]
+            means = [100 * float(last[tasks].mean()) for tasks in met]
+            alone = [math.nan] * (len(means) - 1) + means[-1:]
+            found[name] = alone if way == "class" else means
     return found
+
+
+def way_of(results: Results) -> str:
+    """How the accuracies were asked: `task`, with the task given, or `class`."""
+    return str(results.get("evaluate", "task"))
 
 
 def forgetting_by_task(results: Results) -> Figure:

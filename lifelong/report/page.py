@@ -30,6 +30,7 @@ from lifelong.measures.metrics import (
     heads_apart,
     how_asked,
     metric_of,
+    of_images,
     other_way,
     percent,
 )
@@ -127,6 +128,7 @@ def write_report(
     body = [
         f"<h1>{title}</h1>",
         f"<nav>{contents}</nav>",
+        _standing(results),
         cards,
         *(f'<h2 id="{_anchor(name)}">{name}</h2>{text}' for name, text in parts.items()),
     ]
@@ -146,9 +148,7 @@ def _caption(caption: str, results: dict[str, Any], apart: bool) -> str:
         caption = caption.replace("; dash-dotted: the mean that a reference has at its end", "")
     if not results.get("published", {}).get("average_accuracy_after"):
         caption = caption.replace("; crosses: the mean that a paper published", "")
-    if results.get("measured_on") == "validation":
-        caption = caption.replace("Test accuracy", "Validation accuracy")
-    return caption
+    return of_images(caption, results)
 
 
 def _reference(results: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -192,6 +192,17 @@ def _made_by(config: DictConfig, trust: bool) -> list[Any]:
     return [each for each in known if hasattr(each, "drawings")]
 
 
+def _standing(results: dict[str, Any]) -> str:
+    """Says of a run that is not finished how far it is."""
+    if results["status"] == "finished":
+        return ""
+    done, of = len(results["accuracy"]), len(visited(results))
+    return (
+        f"<p><strong>Not finished ({escape(results['status'])}): {done} of {of} visits are "
+        "measured.</strong> What is said of the end is of the last of these.</p>"
+    )
+
+
 def _cards(results: dict[str, Any]) -> str:
     cards = []
     for name in _HEADLINES:
@@ -199,7 +210,7 @@ def _cards(results: dict[str, Any]) -> str:
         if value is not None and metric is not None:
             cards.append(
                 f'<div class="card">{escape(metric.words)}<b>{metric.text(value)}</b>'
-                f"<span>{escape(metric.meaning)}</span></div>"
+                f"<span>{escape(of_images(metric.meaning, results))}</span></div>"
             )
     return f'<div class="cards">{"".join(cards)}</div>'
 

@@ -163,7 +163,8 @@ class Record:
                 found[f"{name}_before_commit"] = before[name]
         if self.has(AHEAD) and self.has(UNTRAINED):
             value = forward_transfer(self.matrix(AHEAD), self.matrix(UNTRAINED)[0], self.visits)
-            found["forward_transfer"] = None if math.isnan(value) else value
+            end = WITH_TASK if self.eval_mode == "class" else ""  # they were asked with it
+            found[f"forward_transfer{end}"] = None if math.isnan(value) else value
         if self.anytime and self.steps:
             last = self.visits[self.steps - 1]
             rows = [(visit, self._shares(counts)) for visit, _, counts in self.anytime]
