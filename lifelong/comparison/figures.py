@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,13 +46,13 @@ def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
     ):
         if any(group.values(metric) for group in groups):
             made[name] = scatter(groups, metric, label, factor)
-    made["accuracy_matrices"] = accuracy_matrices(groups[:MOST_MAPS])
+    made["accuracy_matrices"] = accuracy_matrices(groups)
     for end in (WITHOUT_TASK, WITH_TASK):
         key = f"{ACCURACY}{end}"
         both = [group for group in groups if all(key in run.results for run in group.runs)]
         if both:
             made[f"accuracy_along_stream{end}"] = accuracy_along_stream(both, key)
-            made[f"accuracy_matrices{end}"] = accuracy_matrices(both[:MOST_MAPS], key)
+            made[f"accuracy_matrices{end}"] = accuracy_matrices(both, key)
     return made
 
 
@@ -63,6 +64,7 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
         key: of the matrix in results.json.
     """
     figure, axes = single(7.5, _height(groups))
+    labels = _short(groups)
     for number, group in enumerate(groups):
         rows = [_means(run, key) for run in group.runs]
         found = [
@@ -75,7 +77,7 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
         if len(steps) == 1 < len(found):  # learned at once: measured at the end
             steps, mean, half = list(range(len(found))), mean.repeat(len(found)), half[[0]]
         style = "--" if len(half) < len(steps) else f"{marker(number)}-"
-        axes.plot(steps, mean, style, color=hue(number), lw=1.6, ms=4, label=_cut(group.label))
+        axes.plot(steps, mean, style, color=hue(number), lw=1.6, ms=4, label=labels[number])
         low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
         axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
     asked = _asked(groups, key)
@@ -95,14 +97,14 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
     The line joins the groups that no other beats in both (Pareto).
     """
     figure, axes = single(6.5, _height(groups))
-    lowest = math.inf
+    lowest, labels = math.inf, _short(groups)
     for number, group in enumerate(groups):
         x = summarize([factor * value for value in group.values(metric)])
         y = summarize([100 * value for value in group.values("final_accuracy")])
         if x.n and y.n:
             axes.errorbar(
                 x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt=marker(number),
-                color=hue(number), ms=6, capsize=2, lw=1, label=_cut(group.label),
+                color=hue(number), ms=6, capsize=2, lw=1, label=labels[number],
             )  # fmt: skip
             lowest = min(lowest, x.mean)
     _frontier(axes, groups, metric, factor)
@@ -130,23 +132,29 @@ def _frontier(axes: Axes, groups: Sequence[Group], metric: str, factor: float) -
 
 
 def accuracy_matrices(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
-    """The mean accuracy matrix of each group, on one scale; see `accuracy_along_stream`."""
+    """The mean accuracy matrix of each group, on one scale; see `accuracy_along_stream`.
+
+    Of many groups the first ones, which the figure says.
+    """
+    whole, groups = len(groups), groups[:MOST_MAPS]
+    labels = _short(groups)
     columns = min(len(groups), 4)
     rows = -(-len(groups) // columns)
     figure, grid = panels(rows, columns, 2.6 * columns + 1.2, 2.6 * rows + 0.6)
     picture = None
-    for axes, group in zip(grid, groups, strict=False):
+    for axes, group, label in zip(grid, groups, labels, strict=False):
         mean = _mean_matrix(group, key)
         shown = np.nonzero(~in_part(mean))[0]
         mean = mean[shown]
         picture = axes.imshow(100 * mean, cmap="viridis", vmin=0, vmax=100, aspect="auto")
-        axes.set_title(_cut(group.label), fontsize=7)
+        axes.set_title(label, fontsize=7)
         axes.grid(False)
         visits = visited(group.runs[0].results)
         _numbered(axes, mean, [visits[row] for row in shown])
     for axes in grid[len(groups) :]:
         axes.set_visible(False)
-    figure.supxlabel("accuracy on task", fontsize=9)
+    more = f" (the first {len(groups)} of {whole} rows of the table)" if whole > len(groups) else ""
+    figure.supxlabel(f"accuracy on task{more}", fontsize=9)
     figure.supylabel("after learning task", fontsize=9)
     if picture is not None:
         figure.colorbar(picture, ax=grid, label=f"mean {_accuracy(groups, key)}")
@@ -200,6 +208,15 @@ def _bar(deviation: float) -> float | None:
     return None if math.isnan(deviation) else deviation
 
 
-def _cut(label: str) -> str:
-    """What tells labels apart stands at their ends."""
-    return words(label if len(label) <= 36 else f"{label[:14]}...{label[-19:]}")
+def _short(groups: Sequence[Group]) -> list[str]:
+    """The labels of groups as a figure has room for them, no two alike.
+
+    Of options the last word of the key stands; what is longer is cut, unless two would be one then.
+    """
+    whole = [group.label for group in groups]
+    short = [re.sub(r"(?<= )[\w.]+\.(\w+=)", r"\1", label) for label in whole]
+    cut = [label if len(label) <= 36 else f"{label[:14]}...{label[-19:]}" for label in short]
+    for found in (cut, short):
+        if len(set(found)) == len(set(whole)):
+            return [*map(words, found)]
+    return [*map(words, whole)]

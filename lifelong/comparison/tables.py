@@ -91,30 +91,29 @@ def published_of(figures: Mapping[str, Any], metric: str) -> tuple[float, float 
     return factor * float(mean), None if deviation is None else factor * float(deviation)
 
 
-def text(found: Summary, digits: int, share: bool = False) -> str:
+def text(
+    found: Summary, digits: int | None, least: float = -math.inf, most: float = math.inf
+) -> str:
     """A cell.
 
     Args:
         found: what is in it.
-        digits: behind the point.
-        share: whether it is a share in percent, so that its interval ends at 0 and 100.
+        digits: behind the point; None: as many as a number of unknown size needs.
+        least: that there can be, where the interval ends: 0 of seconds and of shares.
+        most: likewise.
 
-    >>> text(summarize([1.0, 2.0, 3.0]), 1), text(summarize([98.0, 99.0, 99.0]), 1, share=True)
+    >>> text(summarize([1.0, 2.0, 3.0]), 1), text(summarize([98.0, 99.0, 99.0]), 1, 0, 100)
     ('2.0 +- 1.0 [-0.5, 4.5]', '98.7 +- 0.6 [97.2, 100.0]')
+    >>> text(summarize([2e-7, 3e-7]), None)
+    '2.5e-07 +- 7.1e-08 [-3.853e-07, 8.853e-07]'
     """
     if not found.n:
         return "-"
+    form, short = ("z.4g", ".2g") if digits is None else (f"z.{digits}f", f".{digits}f")
     if found.n == 1:
-        return f"{found.mean:z.{digits}f}"
-    if 0 < abs(found.mean) < 10.0**-digits / 2:  # of a measure of one's own
-        return f"{found.mean:.2e} +- {found.std:.1e}"
-    low, high = found.mean - found.ci95, found.mean + found.ci95
-    if share:
-        low, high = max(low, 0.0), min(high, 100.0)
-    return (
-        f"{found.mean:z.{digits}f} +- {found.std:.{digits}f} "
-        f"[{low:z.{digits}f}, {high:z.{digits}f}]"
-    )
+        return f"{found.mean:{form}}"
+    low, high = max(found.mean - found.ci95, least), min(found.mean + found.ci95, most)
+    return f"{found.mean:{form}} +- {found.std:{short}} [{low:{form}}, {high:{form}}]"
 
 
 @dataclass(frozen=True)
@@ -240,9 +239,10 @@ def _column(name: str, groups: Sequence[Group], known: bool, against_paper: bool
     if known:
         heads += [f"published {column(name).heading}", "difference"]
     ours, digits = [scaled(group, name) for group in groups], column(name).digits
-    share = "accuracy" in name and column(name).factor == 100
+    ends = (0.0, 100.0) if "accuracy" in name and column(name).factor == 100 else ()
+    shown = digits if is_accuracy(name) or name.startswith(REFERRED) else None
     cells = [
-        [(text(each, digits, share) + _fewer(each, group), each.mean)]
+        [(text(each, shown, *ends) + _fewer(each, group), each.mean)]
         for each, group in zip(ours, groups, strict=True)
     ]
     if known:
@@ -271,7 +271,9 @@ def _unmarked(groups: Sequence[Group], width: int = 1) -> list[list[bool]]:
     return [[False] * width for _ in groups]
 
 
-LOWER = ("forgetting", "final_loss", "final_calibration", "intransigence_")  # better if lower
+LOWER = re.compile(  # better if lower
+    r"forgetting(?!_ratio).*|(final_loss|final_calibration)(_class|_task)?|intransigence_.*"
+)
 
 
 def _best(name: str, found: Sequence[Summary]) -> list[bool]:
@@ -279,9 +281,9 @@ def _best(name: str, found: Sequence[Summary]) -> list[bool]:
 
     None is of a measure of one's own, of which it is not known which way is better.
     """
-    if name not in COLUMNS and not name.startswith((*LOWER, *REFERRED)):
+    lower = LOWER.fullmatch(name) is not None
+    if not lower and name not in COLUMNS and not name.startswith(REFERRED):
         return [False] * len(found)
-    lower = name.startswith(LOWER) and not name.startswith("forgetting_ratio")
     known = [each for each in found if each.n]
     if len(known) < 2:
         return [False] * len(found)
@@ -303,7 +305,7 @@ def _apart(groups: Sequence[Group]) -> list[str]:
 def _times(group: Group, groups: Sequence[Group], against_paper: bool) -> list[tuple[str, float]]:
     """Seconds of training, and what a paper says of them."""
     seconds = summarize(group.values("seconds"))
-    cells = [(text(seconds, 0), seconds.mean)]
+    cells = [(text(seconds, 0, 0.0), seconds.mean)]
     if not against_paper:
         return cells
     theirs = published(group, "seconds")
@@ -521,12 +523,25 @@ _LATEX = {
 }
 
 
+NUMBER = r"-?[\d.,]*\d(?:e[-+]\d+)?"
+
+
 def _escaped(cell: str) -> str:
     r"""A cell for LaTeX; a bracket or star behind the last row's \\ would be read with it.
 
     >>> _escaped("50%_a"), _escaped("[x]")
     ('50\\%\\_a', '{}[x]')
+    >>> print(_escaped("-5 +- 2 [-9, -1]"), _escaped("-3"), _escaped("1e-07 +- 2e-08 [-1, 3e-07]"))
+    $-5 \pm 2$ [$-9$, $-1$] $-3$ $1\cdot 10^{-7} \pm 2\cdot 10^{-8}$ [$-1$, $3\cdot 10^{-7}$]
     """
     cell = "".join(_LATEX.get(sign, sign) for sign in _line(cell))
     cell = f"{{}}{cell}" if cell.startswith(("[", "*")) else cell
-    return re.sub(r"^(-?[\d.,]+) \+- ([\d.]+)", r"$\1 \\pm \2$", cell)
+    if not re.match(rf"{NUMBER}($| \+- | \[| \()", cell):
+        return cell
+    cell = re.sub(rf"^({NUMBER}) \+- ({NUMBER})", r"$\1 \\pm \2$", cell)
+    cell = re.sub(r"(?<![\w.$])(-[\d.,]*\d|[\d.]+(?=e))(e[-+]\d+)?(?=[],)]|$)", r"$\1\2$", cell)
+    return re.sub(r"e([-+])0*(\d+)", lambda found: _power(*found.groups()), cell)
+
+
+def _power(sign: str, exponent: str) -> str:
+    return rf"\cdot 10^{{{sign.strip('+')}{exponent}}}"

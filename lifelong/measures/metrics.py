@@ -39,7 +39,10 @@ class Metric:
         """
         if self.factor == 100:
             return percent(value, self.digits)
-        return "-" if value is None or math.isnan(value) else f"{value:z.{self.digits}f}"
+        if value is None or math.isnan(value):
+            return "-"
+        small = 0 < abs(value) < 10.0**-self.digits
+        return f"{value:.3g}" if small else f"{value:z.{self.digits}f}"
 
 
 def percent(value: float | None, digits: int = 1) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from lifelong.comparison.figures import accuracy_along_stream, accuracy_matrices, scatter
+from lifelong.comparison.figures import _short, accuracy_along_stream, accuracy_matrices, scatter
 from tests.comparison.finished_runs import groups_in, run
 
 
@@ -66,3 +67,25 @@ def test_a_line_joins_what_no_other_beats(tmp_path: Path) -> None:
     axes = scatter(groups_in(tmp_path), "seconds", "seconds of training", 1.0).axes[0]
     (line,) = [line for line in axes.lines if line.get_linestyle() == ":"]
     np.testing.assert_allclose(line.get_xydata(), [[1, 30], [3, 50]])
+
+
+def test_no_two_groups_are_called_the_same() -> None:
+    """What tells them apart may stand in the middle of a long label."""
+    labels = [
+        f"mas strategy.strength={strength} strategy.importance.accumulate={way}"
+        for strength in (1, 2)
+        for way in ("sum", "running_mean")
+    ]
+    found = _short([SimpleNamespace(label=label) for label in labels])
+    assert len(set(found)) == 4
+    assert found[0] == "mas strength=1 accumulate=sum"
+    assert _short([SimpleNamespace(label="er")]) == ["er"]
+    far = ["a" * 20 + middle + "b" * 30 for middle in "xy"]
+    assert _short([SimpleNamespace(label=label) for label in far]) == far
+
+
+def test_maps_that_are_left_out_are_told(tmp_path: Path) -> None:
+    for number in range(13):
+        run(tmp_path / str(number), f"method{number:02}", 1, 0.5)
+    figure = accuracy_matrices(groups_in(tmp_path))
+    assert figure.get_supxlabel() == "accuracy on task (the first 12 of 13 rows of the table)"
