@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
+from lifelong.configuration.choices import check_choices
 from lifelong.configuration.compose import FOLDER, note_choices, register
 from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
@@ -72,7 +73,9 @@ def _main() -> int:
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         os.environ[errors.DEBUG] = "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra hands errors on, which are told below
+    register()  # for --cfg job --resolve, too
     check_no_folders(given.overrides)
+    check_choices(given.overrides, given.config_dir)
     nameless = [text for text in given.overrides if not key_of(text).strip()]
     if nameless:
         raise ValueError(f"{nameless[0]}: names no option; give option=value")
@@ -107,7 +110,12 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
         print(f"sweep in {errors.plain(str(made.folder))}: its runs are looked at", flush=True)
         from lifelong.configuration.mistakes import check
 
-        check(made.points, given.config_dir)
+        try:
+            check(made.points, given.config_dir)
+        except ValueError as error:
+            whole = made.searches and "give a whole number" in str(error)
+            hint = "; of whole numbers a search draws by range(a,b)" if whole else ""
+            raise ValueError(f"{error}{hint}") from None
     sys.argv += made.overrides()
     new = absent(made.folder)
     try:

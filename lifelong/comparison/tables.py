@@ -178,7 +178,7 @@ def chosen(columns: Sequence[str], there: Sequence[str]) -> list[str]:
         meant = [name for name in there if name in (asked, f"{asked}_accuracy")]
         if not meant:
             raise ValueError(f"columns={asked}: no run has it; give some of {', '.join(there)}")
-        found += meant
+        found += [name for name in meant if name not in found]
     return found if columns else list(there)
 
 

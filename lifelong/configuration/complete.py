@@ -57,6 +57,8 @@ def complete(config: DictConfig) -> None:
     if missing:
         raise ValueError(f"{missing[0]} is not given; give {_meaning(missing[0], config)}")
     _take_texts(config)
+    if OmegaConf.is_config(config.name):
+        raise ValueError(f"name={config.name}: give a text")
     _check_shape(config.data.get("shape"))
     for key in PROTOCOL:
         own = OmegaConf.is_interpolation(config, key) or config[key] is None  # not given
@@ -83,7 +85,7 @@ def _take_texts(config: DictConfig) -> None:
     """Names are texts whatever they look like, such as a folder called 2024."""
     for key in TEXTS:
         value = OmegaConf.select(config, key)
-        if value is not None and not isinstance(value, str):
+        if value is not None and not isinstance(value, str) and not OmegaConf.is_config(value):
             OmegaConf.update(config, key, str(value))
     for key in ("resume", "paths.data_dir"):
         value = OmegaConf.select(config, key)
@@ -159,14 +161,19 @@ def _check_fidelity(config: DictConfig) -> None:
 
 def _check_rate(lr: Any) -> None:
     if not isinstance(lr, int | float) or isinstance(lr, bool) or not 0 < lr < float("inf"):
-        raise ValueError(f"lr={lr}: give a learning rate above 0")
+        raise ValueError(f"lr={_shown(lr)}: give a learning rate above 0")
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: a text with its quotes, as it is what was wrong with it."""
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def _check_whole(key: str, value: Any, least: int) -> None:
     if value is None and key in NULL:
         return
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        also = "auto or " if key == "trainer.threads" else ""
-        raise ValueError(f"{key}={value}: give {also}a whole number, {least} or more")
+        also = "auto or " if key == "trainer.threads" else "null or " if key in NULL else ""
+        raise ValueError(f"{key}={_shown(value)}: give {also}a whole number, {least} or more")
     if value > MOST and key not in SEEDS:
         raise ValueError(f"{key}={value}: give a whole number of at most {MOST:,}")

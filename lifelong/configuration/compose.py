@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -103,6 +103,11 @@ def note_choices(
     """
     if config.get("search") is not None:
         raise ValueError(f"search={chosen['search']}: needs -m")
+    for group, member in chosen.items():
+        if member is not None and (plain := _plain_name(str(member))) != member:
+            raise ValueError(
+                f"{group}={member}: results go by the name of a member; give {group}={plain}"
+            )
     config.choices = {
         group: member for group, member in sorted(chosen.items())
         if member is not None and "hydra" not in group and group not in UNTOLD
@@ -111,6 +116,15 @@ def note_choices(
         given = {key_of(text): text for text in overrides}
         changes = [text for key, text in given.items() if not _as_published(key, config)]
         config.changed = sorted(map(spelled, changes))
+
+
+def _plain_name(member: str) -> str:
+    """A member as results name it: Hydra finds it by other spellings, too.
+
+    >>> _plain_name("ewc.yaml"), _plain_name("./tag//cub_er")
+    ('ewc', 'tag/cub_er')
+    """
+    return str(PurePosixPath(member.removesuffix(".yaml")))
 
 
 def _as_published(key: str, config: DictConfig) -> bool:

@@ -26,6 +26,7 @@ UNREAD_BY_SOME = (
     "transfer", "kind", "backbone", "heads", "optimizer", "schedule", "unlabeled", "deconvolution",
     "multi_head", "protocol.hidden", "protocol.dropout",
 )  # fmt: skip
+PLAIN = ("paths", "seeds", "protocol")  # blocks of options that build nothing by themselves
 # Options that cut a source into tasks, and beside what each has an effect; files in conf/data give
 # many of them at once, so only those of a command are looked at.
 SPLIT_ACTS_WITH = {
@@ -148,6 +149,30 @@ def check_added(config: DictConfig, keys: Iterable[str]) -> None:
             like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
             asked = f"did you mean {like[0]}?" if like else "leave it out"
             raise ValueError(f"+{key}: nothing reads {top}; {asked}")
+
+
+def check_known(config: DictConfig) -> None:
+    """Refuses keys that nothing reads, such as `epoch: 3` in an experiment of one's own.
+
+    Args:
+        config: composed.
+
+    Raises:
+        ValueError: the key.
+    """
+    main, read = as_dict(main_file(), resolve=False), read_keys(config)
+    _check_keys(config, {*main, *read, *groups()}, "")
+    for block in PLAIN:
+        inside = {key.split(".")[1] for key in read if key.startswith(f"{block}.")}
+        _check_keys(config[block], {*main[block], *inside}, f"{block}.")
+
+
+def _check_keys(part: DictConfig, known: set[str], path: str) -> None:
+    for key in map(str, part):
+        if key not in known:
+            like = get_close_matches(key, sorted(known), 1, 0.6)
+            asked = f"did you mean {path}{like[0]}?" if like else "leave it out"
+            raise ValueError(f"{path}{key}={part[key]}: nothing reads it; {asked}")
 
 
 def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:

@@ -18,12 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from lifelong import errors
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
-from lifelong.configuration.keys import check_added, check_kinds, check_read
+from lifelong.configuration.keys import check_added, check_kinds, check_known, check_read
 from lifelong.configuration.members import groups, members
 from lifelong.configuration.options import check_options
-from lifelong.configuration.overrides import key_of, quoted
+from lifelong.configuration.overrides import key_of, quoted, sweep_command
 
 NEAR = 3  # names that are proposed
+LAUNCHERS = ("basic", "joblib", "submitit_local", "submitit_slurm")
 
 
 def explain(error: Exception, overrides: Sequence[str], config_dir: str | None = None) -> str:
@@ -44,7 +45,7 @@ def explain(error: Exception, overrides: Sequence[str], config_dir: str | None =
     if found := re.match(r"Could not override '([^']+)'", text):
         return _no_option(found[1], overrides, config_dir)
     if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.+?)'\s", text):
-        several = shlex.join(["python", "-m", "lifelong.run", "-m", *overrides])
+        several = sweep_command(overrides, config_dir)
         return f"{found[1]}: several values are several runs, which need -m: {several}"
     if found := re.match(r"Could not delete from config. '([^']+)'", text):
         near_ones = _near_option(found[1], overrides, config_dir)
@@ -69,6 +70,7 @@ def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> Non
             check_kinds(config, keys)
             check_read(config, keys)
             check_added(config, [key_of(text) for text in overrides if text.startswith("+")])
+            check_known(config)
             complete(config)
             check_options(config)
             if config.resume not in (None, "auto"):
@@ -99,8 +101,9 @@ def near(name: str, known: Iterable[str], before: str = "") -> str:
 
 
 def _no_member(path: str, config_dir: str | None) -> str:
-    group, _, name = path.partition("/")
-    proposed = near(name, members(group, config_dir)) or ";"
+    group, _, name = path.rpartition("/") if path.startswith("hydra/") else path.partition("/")
+    known = LAUNCHERS if group == "hydra/launcher" else members(group, config_dir)
+    proposed = near(name, known) or ";"
     return f"{group}={name}: there is no such member{proposed} --help lists all"
 
 
@@ -115,12 +118,30 @@ def _no_name(overrides: Sequence[str]) -> str:
 
 def _no_option(key: str, overrides: Sequence[str], config_dir: str | None) -> str:
     given = next((text for text in overrides if key_of(text) == key), key)
+    group, _, option = key.partition(".")
+    others = [text for text in overrides if key_of(text) != key]
+    having = _members_with(group, option, config_dir) if group in groups() and option else []
+    if having and group not in _composed(others, config_dir):
+        return f"{given}: no {group} is chosen; `lifelong list {group}` names those that there are"
+    if having:
+        return f"{given}: is an option of {' or '.join(having[:NEAR])}, which is not chosen"
     near_ones = _near_option(key, overrides, config_dir)
     if not near_ones:
         parent = key.rpartition(".")[0]
         node = OmegaConf.select(_composed([], config_dir), parent) if parent else None
         near_ones = "; --help lists all" if node is None else f"; --cfg job shows those of {parent}"
     return f"{given}: there is no such option{near_ones}"
+
+
+def _members_with(group: str, option: str, config_dir: str | None) -> list[str]:
+    """Members of a group that have an option, as they are chosen."""
+    name = re.escape(option.rpartition(".")[2])
+    return [
+        f"{group}={member}"
+        for member, found in members(group, config_dir).items()
+        if re.search(rf"^ *{name}:", found.text(), re.MULTILINE)
+        and (option.count(".") == 0 or f"{option.split('.')[0]}:" in found.text())
+    ]
 
 
 def _near_option(key: str, overrides: Sequence[str], config_dir: str | None) -> str:

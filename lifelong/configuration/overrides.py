@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 
 from lifelong.configuration.stored import HANDLING
@@ -29,6 +30,16 @@ def quoted(value: str) -> str:
     inside = re.sub(rf"(\\*){quote}", rf"\1\1\\{quote}", value)
     inside = re.sub(r"(\\+)$", r"\1\1", inside)
     return f"{quote}{inside}{quote}"
+
+
+def sweep_command(overrides: Sequence[str], config_dir: str | None = None) -> str:
+    """The command of a sweep, as a person types it.
+
+    >>> print(sweep_command(["lr=1,2"], "my conf"))
+    lifelong run -m --config-dir 'my conf' lr=1,2
+    """
+    own = [] if config_dir is None else ["--config-dir", config_dir]
+    return shlex.join(["lifelong", "run", "-m", *own, *overrides])
 
 
 def readable(override: str) -> str:

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.configuration.folders import checked_folder, run_folder
+from lifelong.configuration.members import members
 from lifelong.configuration.overrides import is_unnamed, quoted, unnamed
 from lifelong.storage.locks import LOCK, OURS
 
@@ -41,6 +42,7 @@ class Plan:
         parallel: whether several runs go on at the same time.
         searches: whether its runs are chosen by a search.
         points: overrides of some of its runs, of all if they are few: every value is in one.
+        names: of the runs' folders; None where that is not known beforehand.
         crowded: whether all runs begin at once on this machine, and nobody shares out its cores.
     """
 
@@ -50,6 +52,7 @@ class Plan:
     parallel: bool
     searches: bool = False
     points: tuple[tuple[str, ...], ...] = ()
+    names: frozenset[str] | None = None
     crowded: bool = False
 
     def overrides(self) -> list[str]:
@@ -100,13 +103,16 @@ def plan(overrides: Sequence[str]) -> Plan | None:
     if "paths.output_dir" in chosen:
         folder = _folder(chosen["paths.output_dir"]) or folder
     launcher = chosen.get("hydra/launcher")
+    known = not searches and "hydra/sweeper" not in chosen
+    names = _run_names(parsed) if known and _total(parsed) is not None else None
     return Plan(
         folder=folder,
-        total=None if searches or "hydra/sweeper" in chosen else _total(parsed),
+        total=None if names is None else len(names),
         fixed=tuple(one.key_or_group for one in parsed if not one.is_sweep_override()),
         parallel=launcher is not None and launcher.value() != "basic",
         searches=searches,
-        points=() if searches or "hydra/sweeper" in chosen else tuple(_points(parsed)),
+        points=tuple(_points(parsed)) if "hydra/sweeper" not in chosen else (),
+        names=names,
         crowded=launcher is not None and launcher.value() == "submitit_local",
     )
 
@@ -140,11 +146,23 @@ def _total(overrides: Sequence[Override]) -> int | None:
         return None
 
 
+def _run_names(overrides: Sequence[Override]) -> frozenset[str]:
+    """Of the folders; equal points have one."""
+    ways = [list(_ways(each)) for each in overrides if each.is_sweep_override()]
+    return frozenset(run_folder(",".join(sorted(point))) for point in itertools.product(*ways))
+
+
 def _points(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
-    """Overrides of all runs, or of as many as have all values among them."""
+    """Overrides of all runs, or of as many as have all values among them.
+
+    Of intervals the ends stand for what a search draws from them.
+    """
+    runs = [each for each in overrides if each.key_or_group.split(".")[0] != "search"]
     try:
-        ways = [list(_ways(each)) for each in overrides]
-    except HydraException:  # of members by pattern
+        ways = [list(_ways(each)) for each in runs]
+    except HydraException:
+        return
+    if not all(ways):
         return
     if math.prod(map(len, ways)) <= MOST_POINTS:
         yield from itertools.product(*ways)
@@ -159,5 +177,13 @@ def _ways(override: Override) -> Iterator[str]:
     if not override.is_sweep_override():
         yield line
         return
-    for value in override.sweep_string_iterator():
-        yield f"{line.partition('=')[0]}={value}"
+    key = line.partition("=")[0]
+    value = override.value()
+    if isinstance(value, Glob):
+        yield from (f"{key}={name}" for name in value.filter([*members(override.key_or_group)]))
+        return
+    if isinstance(value, IntervalSweep):
+        yield from (f"{key}={end}" for end in (value.start, value.end))
+        return
+    for text in override.sweep_string_iterator():
+        yield f"{key}={text}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +37,17 @@ class SweepStatus:
     failed: dict[str, str] = field(default_factory=dict)
     failed_at: dict[str, int] = field(default_factory=dict)
     running: list[str] = field(default_factory=list)
+
+    def of(self, names: Collection[str] | None) -> SweepStatus:
+        """Of some of the runs; None: of all."""
+        if names is None:
+            return self
+        return SweepStatus(
+            {name: self.finished[name] for name in self.finished if name in names},
+            {name: self.failed[name] for name in self.failed if name in names},
+            {name: self.failed_at[name] for name in self.failed_at if name in names},
+            [name for name in self.running if name in names],
+        )
 
 
 def sweep_status(folder: Path, before: SweepStatus | None = None) -> SweepStatus:

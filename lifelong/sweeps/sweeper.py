@@ -9,7 +9,6 @@ goes on, first with the points whose runs failed or were interrupted.
 from __future__ import annotations
 
 import itertools
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict, read_write
 
 from lifelong.configuration.compose import FOLDER
-from lifelong.configuration.overrides import is_unnamed, key_of, unnamed
+from lifelong.configuration.members import config_dir_of
+from lifelong.configuration.overrides import is_unnamed, key_of, sweep_command, unnamed
 from lifelong.sweeps.space import GROUP, Space, space_of
 from lifelong.sweeps.study import SAMPLERS, TABLE, Search, overrides_of, study_in
 from lifelong.sweeps.watch import SweepMonitor
@@ -77,11 +77,10 @@ def run_search(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[Job
     if watch is not None and search.finished():
         named = {key for key in (*keys, *search.space.seeds) if not is_unnamed(key)}
         wanted = named - {"measure_on"}
-        command = ["lifelong", "run", "-m"]
-        command += [text for text in arguments if key_of(text) in wanted]
-        command += overrides_of(search.ranked()[0].params)
+        again = [text for text in arguments if key_of(text) in wanted]
+        again += overrides_of(search.ranked()[0].params)
         watch.found = f"{search.found()}; all points: {folder / TABLE}\n"
-        watch.found += f"to measure it: {shlex.join(command)}"
+        watch.found += f"to measure it: {sweep_command(again, config_dir_of(sys.argv[1:]))}"
     for each in itertools.chain.from_iterable(returns):
         _ = each.return_value  # raises what a run raised
     return returns

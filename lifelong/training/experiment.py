@@ -139,8 +139,12 @@ class Experiment:
         self.record.peak_memory = most
         self.record.single_size = self.strategy.network.single_size(visit.task.index)
         self.record.write(self.folder, "running", self.strategy.method)
-        self._checkpoint(visit, finished=True).save(self.folder, self.keep)
-        self._report(visit)
+        told = self._log(visit)
+        self._save(self._checkpoint(visit, finished=True))
+        while self.strategy.notes:
+            self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
+        if told:
+            self.terminal.say(told)
 
     def _begin(self, visit: Visit) -> None:
         if visit.number == 1:
@@ -225,10 +229,10 @@ class Experiment:
                 state.optimizer = self.strategy.optimizer_state()
                 spent = self._spent(time.perf_counter() - begun, tested())
                 state.record = {**state.record, "seconds": spent}
-                state.save(self.folder, self.keep)
+                self._save(state)
 
         if number > 0 and saved is None:  # what the method did between rounds is in it
-            self._checkpoint(visit, finished=False).save(self.folder, self.keep)
+            self._save(self._checkpoint(visit, finished=False))
         seed = derive(self.batch_seed, "noise", visit.number - 1, number)
         callbacks = [EpochSeeds(seed, first), validation, Logging(list(self.loggers))]
         anytime = self._anytime(visit)
@@ -414,16 +418,23 @@ class Experiment:
             grown=list(self.strategy.grown),
         )
 
+    def _save(self, state: Checkpoint) -> None:
+        """Writes a checkpoint, and before it what loggers hold back: a run goes on behind both."""
+        for logger in self.loggers:
+            logger.save()
+        state.save(self.folder, self.keep)
+
     @property
     def _keeps_optimizer(self) -> bool:
         return self.strategy.lifetime == "stream"
 
-    def _report(self, visit: Visit) -> None:
-        """Tells person and loggers how it stands; a task without training has nothing to tell."""
-        while self.strategy.notes:
-            self.terminal.say(f"note: {self.strategy.notes.pop(0)}")
+    def _log(self, visit: Visit) -> str:
+        """Hands the loggers how it stands, and gives the line for a person.
+
+        A task without training has nothing to tell.
+        """
         if not len(self.record.of(TEST, visit.number)):
-            return
+            return ""
         told = f"{self.record.names[visit.task.index]} ({visit.number} of {len(self.stream)}):"
         values: dict[str, float] = {"visit": visit.number}
         other, end = OTHER[self.record.eval_mode]
@@ -438,12 +449,12 @@ class Experiment:
                 if not math.isnan(mean):
                     values[f"{group}/mean"] = mean
                     told += f", mean of the tasks so far {percent(mean)}"
-        self.terminal.say(f"{told}, {self.record.seconds['train']:.0f} s of training")
         if self.loggers:
             found = {f"metrics/{name}": value for name, value in self.record.metrics().items()}
             values |= {name: value for name, value in found.items() if value is not None}
         for logger in self.loggers:
             logger.log_metrics(values, step=self.strategy.epochs_trained)
+        return f"{told}, {self.record.seconds['train']:.0f} s of training"
 
     def _trainer(self, **options: Any) -> Trainer:
         quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}

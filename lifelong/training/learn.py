@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
+from lifelong.configuration.choices import check_choices
 from lifelong.configuration.compose import composed
 from lifelong.configuration.keys import check_kinds
 from lifelong.configuration.members import members
@@ -76,6 +77,7 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
         _check_of_stream(objects["data"], texts)
     own = None if config_dir is None else str(config_dir)
     check_no_folders([*texts])
+    check_choices(texts, own)
     try:
         config = composed([*base, *texts], own)
         check_kinds(config, [key_of(text) for text in texts])

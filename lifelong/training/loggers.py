@@ -16,6 +16,7 @@ from lifelong.storage.checkpoint import finished_visits
 from lifelong.storage.files import write_text
 from lifelong.storage.results import read_results
 
+MODES = ("online", "offline", "disabled")  # of W&B
 LONGEST = 128  # characters of a name at W&B
 
 
@@ -125,6 +126,8 @@ def wandb(
         group: of runs that W&B averages; null for what `group_of` says.
         checkpoints: upload the last checkpoint with configuration and results as an artifact.
     """
+    if mode not in MODES:
+        raise ValueError(f"logger.wandb.mode={mode}: give {', '.join(MODES)}")
     path = folder / "wandb_id.txt"
     if not path.exists():
         write_text(path, secrets.token_hex(4))
@@ -142,8 +145,16 @@ def wandb(
         **options,
     )
     logger.checkpoints = checkpoints
+    try:
+        run = logger.experiment
+    except Exception as error:  # of kinds of wandb's own
+        told = str(error).strip().partition("\n")[0].removesuffix(".")
+        raise ValueError(
+            f"logger=wandb: {told}; give logger.wandb.mode=offline for files in {folder / 'wandb'} "
+            "alone, or another logger"
+        ) from None
     for metric in ("accuracy/*", "accuracy_class/*", "accuracy_task/*", "metrics/*"):
-        logger.experiment.define_metric(metric, step_metric="visit")
+        run.define_metric(metric, step_metric="visit")
     logger.log_hyperparams(as_dict(config))
     return logger
 

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from lifelong import errors
 from lifelong.configuration.complete import complete
 from lifelong.configuration.folders import finished, holds_this_run, output_folder
-from lifelong.configuration.keys import check_added, check_read
+from lifelong.configuration.keys import check_added, check_known, check_read
 from lifelong.storage.locks import absent, cleared, held
 from lifelong.training import machine
 from lifelong.training.console import QUIET
@@ -107,6 +107,7 @@ def prepared(
         warnings.filterwarnings("ignore", module="lightning")
         check_read(config, keys)
         check_added(config, added)
+        check_known(config)
         complete(config)
         if asked(config) != here.size:
             raise ValueError(

@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_dir
 from lifelong.comparison import compare
 from lifelong.configuration.compose import FOLDER, register
 from lifelong.sweeps.plan import plan
-from lifelong.sweeps.standing import sweep_status
+from lifelong.sweeps.standing import SweepStatus, sweep_status
 from tests.conftest import results_of
 from tests.processes import Command, fresh
 from tests.sweeps.searched import LOG
@@ -38,7 +38,13 @@ def test_plans() -> None:
     assert plan(["seed=1,2", "nonsense=["]) is None  # Hydra says what is wrong
     pattern = plan(["transfer=glob(top*)", "seed=1,2"])
     assert pattern is not None
-    assert pattern.total is None
+    assert (pattern.total, pattern.names) == (None, None)
+    assert all("transfer=top" in point[0] for point in pattern.points)  # which are looked at
+    assert len({point[0] for point in pattern.points}) > 1
+    twice = plan(["seed=1,1,2", "lr=1e-3,0.001", "data=digits"])
+    assert twice is not None
+    assert twice.total == 2  # as Hydra writes them
+    assert sorted(twice.names or ())[0] == "lr=0.001_seed=1"
     home = plan(["seed=1,2", "paths.output_dir='${oc.env:HOME}/a'"])
     assert home is not None
     assert home.folder == Path(os.environ["HOME"]) / "a"
@@ -46,6 +52,22 @@ def test_plans() -> None:
         plan(["lr=interval(0,1)"])
     with pytest.raises(ValueError, match=r"paths.output_dir=a,b: a sweep has one folder"):
         plan(["paths.output_dir=a,b"])
+
+
+def test_ends_of_intervals_are_looked_at() -> None:
+    made = plan(["search=tpe", "search.trials=3", "lr=tag(log,interval(1e-4,0.1))", "seed=1,2"])
+    assert made is not None
+    assert (made.searches, made.total) == (True, None)
+    assert made.points == tuple(
+        (f"lr={end}", f"seed={seed}") for end in (1e-4, 0.1) for seed in (1, 2)
+    )
+
+
+def test_runs_of_other_commands_in_the_folder_are_not_counted() -> None:
+    status = SweepStatus({"seed=1": 0.5, "seed=2": 0.6}, {"seed=3": "why"}, {"seed=3": 5}, ["x"])
+    assert status.of(None) is status
+    assert status.of({"seed=2", "x"}) == SweepStatus({"seed=2": 0.6}, {}, {}, ["x"])
+    assert status.of({"seed=3"}) == SweepStatus({}, {"seed=3": "why"}, {"seed=3": 5}, [])
 
 
 def started(folder: Path, *arguments: str, session: bool = False) -> Command:
