@@ -165,8 +165,9 @@ def _check_rate(lr: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    """A value in a message: a text with its quotes, as it is what was wrong with it."""
-    return repr(value) if isinstance(value, str) else str(value)
+    """A value in a message: a text that looks like a number with its quotes, which are wrong."""
+    numeric = isinstance(value, str) and re.fullmatch(r"[-+.\deE]+", value)
+    return repr(value) if numeric else str(value)
 
 
 def _check_whole(key: str, value: Any, least: int) -> None:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from lifelong.drawing import (
     INK,
@@ -28,6 +29,7 @@ from lifelong.storage.results import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
 WIDEST = 9  # inches of many tasks side by side
+LOWEST = 1.4  # inches of a map, beside which its scale is named
 TALLEST = 8.0  # and of many visits one above the other
 
 
@@ -46,7 +48,7 @@ def figures(results: Results) -> dict[str, Figure]:
         (any(c.get("epochs") for c in results["validation"].values()), validation_curves),
         (bool(results.get("anytime")), anytime_accuracy),
         (len(results.get("plasticity", ())) > 1, plasticity),
-        (len(results["accuracy"]) > 1, forgetting_by_task),
+        (len(results["accuracy"]) > 1 and _forgets(results), forgetting_by_task),
     )
     made |= {draw.__name__: draw(results) for found, draw in there if found}
     for name in ("confusion", "confusion_class", "confusion_task"):
@@ -63,7 +65,7 @@ def accuracy_matrix(results: Results) -> Figure:
     matrix = matrix[shown]
     rows, columns = matrix.shape
     size = min(0.55, WIDEST / max(columns, 1))
-    height = max(min(size * rows, TALLEST), min(0.25 * rows, 2))
+    height = max(min(size * rows, TALLEST), min(0.25 * rows, 2), LOWEST)
     figure, axes = single(1.8 + size * columns, 1.5 + height)
     picture = axes.imshow(100 * matrix, cmap="viridis", vmin=0, vmax=100, aspect="auto")
     if columns <= 20 and height >= 0.17 * rows:
@@ -152,6 +154,11 @@ def way_of(results: Results) -> str:
     return str(results.get("evaluate", "task"))
 
 
+def _forgets(results: Results) -> bool:
+    """Whether forgetting is defined: it is not where all tasks are learned at once."""
+    return results.get("metrics", {}).get("forgetting", 0.0) is not None
+
+
 def forgetting_by_task(results: Results) -> Figure:
     """Best accuracy - accuracy at the end, for each task; see the metric `forgetting`."""
     found = forgotten(matrix_of(results), visited(results))
@@ -186,6 +193,7 @@ def validation_curves(results: Results) -> Figure:
                 curve["epochs"], values, color=hue(task - 1), lw=1.1, marker=alone, label=label
             )
     axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(results["tasks"]) <= 10:
         legend(axes)
     return figure
@@ -209,6 +217,8 @@ def plasticity(results: Results) -> Figure:
     right.plot(visits, [entry["effective_rank"] for entry in found], color=INK, lw=1.2)
     label = f"effective rank of {found[0]['features']} features"
     right.set(ylabel=label, xlabel="visit", ylim=(0, None))
+    for axes in (left, middle, right):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from lifelong.drawing import INK, Drawing, Drawings, Results, accuracy_label, hue, legend, single
 from lifelong.measures.matrix import from_rows, mean_of_seen
@@ -113,7 +113,8 @@ def density_by_layer(results: Results) -> Figure:
     axes.set(xlabel="ticket of task", ylabel="layer (top: input)")
     axes.grid(False)
     bar = figure.colorbar(picture, ax=axes, label="weights left, %")
-    ticks = sorted({least, *(10.0**power for power in range(-1, 3) if 10.0**power > 2 * least)})
+    round_ones = (10.0**power for power in range(-1, 2))
+    ticks = sorted({least, 100.0, *(tick for tick in round_ones if tick > 2 * least)})
     bar.set_ticks([float(np.log10(tick)) for tick in ticks], labels=[f"{t:.3g}" for t in ticks])
     return figure
 
@@ -149,6 +150,10 @@ def _means(results: Results, key: str) -> list[tuple[int, float]]:
 
 
 def _percent_ticks(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    low, high = axis.get_view_interval()
+    if high < 4 * low:  # no three of 1, 2 and 5 are in it
+        axis.set_major_locator(MaxNLocator(5))
+    else:
+        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

@@ -71,9 +71,16 @@ def check_trainer(make: Callable[..., Trainer], config: DictConfig) -> list[str]
         ) from None
     if config.cuda_graphs and trainer.strategy.root_device.type != "cuda":
         raise ValueError("trainer.cuda_graphs=true: PyTorch finds no GPU here; leave it out")
+    notes = []
     if machine.device(config) == "GPU" and trainer.strategy.root_device.type == "cpu":
-        return [f"there is a GPU that PyTorch {torch.__version__} cannot use; this is on the CPU"]
-    return []
+        gpu = f"there is a GPU that PyTorch {torch.__version__} cannot use; this is on the CPU"
+        notes.append(gpu)
+    threads, cores = config.get("threads"), machine.cores()
+    if isinstance(threads, int) and threads > cores:
+        notes.append(
+            f"trainer.threads={threads}: this process has {cores} cores, for which so many wait"
+        )
+    return notes
 
 
 def refuse(strategy: Strategy, stream: TaskStream, config: DictConfig) -> None:

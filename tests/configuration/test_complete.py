@@ -33,6 +33,7 @@ def test_protocol_of_the_pair() -> None:
     [
         ("epochs=-1", "epochs=-1: give a whole number, 1 or more"),
         ("epochs=1.5", "epochs=1.5"),
+        ("epochs='2'", "epochs='2': give a whole number"),
         ("batch_size=0", "batch_size=0: give a whole number, 1 or more"),
         ("seed=abc", "seed=abc: give a whole number, 0 or more"),
         ("lr=0", "lr=0: give a learning rate above 0"),

@@ -24,8 +24,8 @@ from lifelong.configuration.mistakes import explain
         ("strategy=ewc strategy.strenght=3", "did you mean strategy.strength?"),
         ("data.clases=null", "no such option; did you mean data.classes"),
         ("strategy=lasemhps epoch=3", "strategy=lasemhps: there is no such member"),
-        ("seed=1,2 lr=0.1", "seed=1,2: several values are several runs, which need -m: python -m "
-         "lifelong.run -m seed=1,2 lr=0.1"),
+        ("seed=1,2 lr=0.1", "seed=1,2: several values are several runs, which need -m: "
+         "lifelong run -m seed=1,2 lr=0.1"),
         ("seed=range(1,4)", "seed=range(1,4): several values are several runs, which need -m"),
         ("paths.output_dir=~/x", "~/x: the character '~' cannot be read as it stands; give "
          "'paths.output_dir=\"~/x\"'"),
