@@ -32,7 +32,7 @@ class StreamOptions(TypedDict):
     name: NotRequired[str]
     batch_size: NotRequired[int]
     shuffle_seed: NotRequired[int | None]
-    drop_last: NotRequired[bool]
+    drop_last: NotRequired[bool | None]
     order: NotRequired[Sequence[int] | None]
     order_seed: NotRequired[int | None]
     limit: NotRequired[int | None]
@@ -54,7 +54,7 @@ class TaskStream(LightningDataModule):
         batch_size: images of a training batch.
         shuffle_seed: of the order of training batches. Null: 0, and in `lifelong.learn` that of
             the run.
-        drop_last: leave out an incomplete last training batch.
+        drop_last: leave out an incomplete last training batch; null is false.
         order: task numbers, from 1, in the order of the visits; null visits each task once.
         order_seed: draws the order in which the tasks stand, which are then numbered anew; their
             names tell which they are. Null: as they are given.
@@ -92,7 +92,7 @@ class TaskStream(LightningDataModule):
         name: str = "stream",
         batch_size: int = 32,
         shuffle_seed: int | None = None,
-        drop_last: bool = False,
+        drop_last: bool | None = None,
         order: Sequence[int] | None = None,
         order_seed: int | None = None,
         limit: int | None = None,
@@ -109,7 +109,7 @@ class TaskStream(LightningDataModule):
         super().__init__()
         self.name, self.origin, self.note = name, origin, note
         self.seeded, shuffle_seed = shuffle_seed is not None, shuffle_seed or 0
-        self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, drop_last
+        self.batch_size, self.seed, self.drop_last = batch_size, shuffle_seed, bool(drop_last)
         self.blurry, self.online, self.images_on = blurry, online, images_on
         _check_tasks(tasks)
         _check_units(tasks, train_transform, test_transform)

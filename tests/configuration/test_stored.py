@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import yaml
 from omegaconf import OmegaConf
 
@@ -62,3 +63,22 @@ def test_whatever_follows_the_seed_is_averaged_over() -> None:
         found |= set(following(yaml.safe_load(path.read_text())))
     assert {"strategy.seed", "data.seed", "data.shuffle_seed", "seeds.init"} <= found
     assert found <= set(SEEDS)
+
+
+@pytest.mark.parametrize(
+    ("given", "digest"),
+    [
+        ("strategy=finetune data=digits", "35c579c4f99eacd7"),
+        ("strategy=lasem_hps data=cifar100", "c756a914f0eec0b3"),
+        ("strategy=er data=split_cifar100", "ab86b4ac1c2e5904"),
+        ("strategy=mas data=split_mnist", "97b45144127e09e1"),
+        ("strategy=tickets_bu data=cil_cifar10", "c36bd50883797550"),
+        ("strategy=ewc data=digits backbone=mlp optimizer=adam", "edd0ec1c7ba3ad38"),
+        ("experiment=tag/mini_imagenet_er", "a0b42cc6cf102fdf"),
+    ],
+)
+def test_runs_of_the_version_before_go_on_and_are_averaged_with_new_ones(
+    given: str, digest: str
+) -> None:
+    """As version 0.2.0 composed them: a new option is null where it is not given."""
+    assert digest_of(configured(*given.split()))[:16] == digest
