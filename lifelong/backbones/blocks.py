@@ -144,10 +144,13 @@ def _followed(body: nn.Module, names: Sequence[str]) -> fx.Graph:
     """
     before, modes = state(), {module: module.training for module in body.modules()}
     graphs = []
-    for mode in (True, False):
-        graphs.append(_Ancestors(names).trace(body.train(mode)))
-    for module, mode in modes.items():
-        module.training = mode
+    try:
+        for mode in (True, False):
+            body.train(mode)
+            graphs.append(_Ancestors(names).trace(body))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
     if drew(before):
         raise ValueError(
             "its forward draws numbers by itself, which would stay as they were drawn once; draw "
@@ -179,7 +182,7 @@ def _by_mode(body: nn.Module, graph: fx.Graph, one: Any, other: Any) -> Any:
     if isinstance(one, fx.Node) or isinstance(other, fx.Node):
         raise ValueError("its forward takes other steps in tests than in training")
     name = f"by_mode_{sum(isinstance(each, ByMode) for each in body.modules())}"
-    body.add_module(name, ByMode(one, other))
+    body.add_module(name, ByMode(one, other).train(body.training))
     return graph.call_module(name)
 
 

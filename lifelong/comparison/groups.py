@@ -253,6 +253,16 @@ def _is_new(group: Group, run: Run) -> bool:
     return True
 
 
+def _said(value: Any) -> str:
+    """A value as an option has it.
+
+    >>> _said(None), _said(False), _said(0.5), _said("None")
+    ('null', 'false', '0.5', 'None')
+    """
+    plain = value is None or isinstance(value, bool)
+    return {"None": "null"}.get(str(value), str(value).lower()) if plain else str(value)
+
+
 def _tell_apart(made: Sequence[Group], first: Sequence[str]) -> None:
     """Adds to the labels of groups of one method in a table what tells them apart.
 
@@ -268,7 +278,7 @@ def _tell_apart(made: Sequence[Group], first: Sequence[str]) -> None:
         keys = {key for way in ways for key in way}
         order = {key: (key not in first, key not in chosen, len(key), key) for key in keys}
         for key in sorted(keys, key=order.__getitem__):
-            shown = [f"{key}={way.get(key)}" for way in ways]
+            shown = [f"{key}={_said(way.get(key))}" for way in ways]
             longer = [f"{group.label} {text}" for group, text in zip(some, shown, strict=True)]
             if len(set(longer)) > len({group.label for group in some}):
                 for group, label in zip(some, longer, strict=True):
@@ -315,7 +325,9 @@ def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, 
         told += ["measured_on"] if len(set(measured)) > 1 else []
         for group, images in zip(some, measured, strict=True):
             own = {**group.options, "measured_on": images}
-            name = ", ".join([method, data, *(f"{key}={own.get(key)}" for key in sorted(told))])
+            name = ", ".join(
+                [method, data, *(f"{key}={_said(own.get(key))}" for key in sorted(told))]
+            )
             metrics = [run.results["metrics"] for run in group.runs]
             made.setdefault(name, []).append((float(group.options[option]), metrics))
     return made
