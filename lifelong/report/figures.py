@@ -207,7 +207,7 @@ def plasticity(results: Results) -> Figure:
     matrix = matrix_of(results)
     learned = [100 * matrix[visit - 1, results["visits"][visit - 1] - 1] for visit in visits]
     left.plot(visits, learned, color=INK, lw=1.2)
-    left.set(ylabel=f"{accuracy_label(results)} when learned", xlabel="visit")
+    left.set(ylabel=f"{accuracy_label(results)}\nwhen learned", xlabel="visit")
     layers = zip(*(entry["dormant"] for entry in found), strict=True)
     for number, shares in enumerate(layers):
         middle.plot(visits, 100 * np.array(shares), color=hue(number), lw=1.0, label=number + 1)

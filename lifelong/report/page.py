@@ -193,10 +193,10 @@ def _made_by(config: DictConfig, trust: bool) -> list[Any]:
 
 
 def _standing(results: dict[str, Any]) -> str:
-    """Says of a run that is not finished how far it is."""
-    if results["status"] == "finished":
-        return ""
+    """Says of a run that is not finished how far it is; it draws its page just before its end."""
     done, of = len(results["accuracy"]), len(visited(results))
+    if results["status"] == "finished" or (results["status"] == "running" and done == of):
+        return ""
     return (
         f"<p><strong>Not finished ({escape(results['status'])}): {done} of {of} visits are "
         "measured.</strong> What is said of the end is of the last of these.</p>"

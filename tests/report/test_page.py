@@ -144,7 +144,7 @@ def test_the_page_says_how_far_a_run_is_and_on_which_images(tmp_path: Path) -> N
     assert "Not finished (running): 2 of 3 visits are measured." in text
     assert "Validation accuracy of each task (columns)" in text
     assert "est images" not in text.replace("validation images", "")
-    here = written(tmp_path / "run", status="finished")
+    here = written(tmp_path / "run")  # as a run is when it draws its page
     page.main([str(here)])
     text = (here / "report.html").read_text()
     assert "Not finished" not in text
