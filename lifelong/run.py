@@ -25,10 +25,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
-from lifelong.configuration.choices import check_choices
+from lifelong.configuration.choices import check_choices, given_by_experiments
 from lifelong.configuration.compose import FOLDER, note_choices, register
 from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
+from lifelong.configuration.members import config_dir_of
 from lifelong.configuration.overrides import check_no_folders, key_of, readable
 from lifelong.configuration.renamed import renamed
 from lifelong.storage.files import read_json
@@ -56,7 +57,6 @@ def main() -> None:
 def _main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         from lifelong.configuration.help import guide
-        from lifelong.configuration.members import config_dir_of
 
         print(guide(config_dir_of(sys.argv[1:])))
         return 0
@@ -137,6 +137,7 @@ def _run_one(config: DictConfig) -> float | None:
     """
     register()
     settings = HydraConfig.get()
+    own = config_dir_of(sys.argv[1:])
     keys = [key_of(text) for text in _given(settings)]
     added = [key_of(text) for text in _given(settings) if text.startswith("+")]
     try:
@@ -152,7 +153,8 @@ def _run_one(config: DictConfig) -> float | None:
     except (ValueError, OmegaConfBaseException) as error:  # Hydra would say more than that
         print(f"error: {errors.reason(error)}", file=sys.stderr)
         sys.exit(2)
-    given = [*_config_dir(), *_given(settings)]
+    given = [*([] if own is None else ["--config-dir", own]), *_given(settings)]
+    keys += given_by_experiments(_given(settings), own)
     if folder is None:
         sys.exit(execute(config, strategy, data, keys=keys, added=added, given=given))
     assign_gpu(settings)
@@ -165,13 +167,6 @@ def _run_one(config: DictConfig) -> float | None:
         return None
     value = read_json(folder / "results.json", {"metrics"})["metrics"]["final_accuracy"]
     return None if value is None else float(value)
-
-
-def _config_dir() -> list[str]:
-    from lifelong.configuration.members import config_dir_of
-
-    found = config_dir_of(sys.argv[1:])
-    return [] if found is None else ["--config-dir", str(found)]
 
 
 def _given(settings: HydraConf) -> list[str]:

@@ -40,6 +40,25 @@ def check_choices(overrides: Sequence[str], config_dir: str | None = None) -> No
                 _check_file(path, key, known)
 
 
+def given_by_experiments(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """Keys that experiments of one's own give, as if they were typed: they are to be read, too."""
+    found = list[str]()
+    for text in overrides:
+        for path in _own_files(text, config_dir) if key_of(text) == "experiment" else ():
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            for entry in content.pop("defaults", None) or ():
+                keys = entry if isinstance(entry, dict) else {}
+                found += [str(key).removeprefix("override ").lstrip("/") for key in keys]
+            found += _keys(content, "")
+    return found
+
+
+def _keys(content: Any, path: str) -> list[str]:
+    if not isinstance(content, dict) or not content:
+        return [path.strip(".")]
+    return [key for name, part in content.items() for key in _keys(part, f"{path}.{name}")]
+
+
 def _check_choice(text: str, key: str) -> None:
     value = text.partition("=")[2].replace(" ", "")
     if value == "[]" or (value == "null" and key not in OPTIONAL):

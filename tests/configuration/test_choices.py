@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lifelong import learn
-from lifelong.configuration.choices import check_choices
+from lifelong.configuration.choices import check_choices, given_by_experiments
 from lifelong.configuration.compose import composed
 from lifelong.configuration.keys import check_known
 from lifelong.configuration.mistakes import check
@@ -91,6 +91,20 @@ def test_an_experiment_of_ones_own_gives_what_is_read(tmp_path: Path, more: str,
         check([["experiment=mine", "data=digits"]], str(tmp_path))
     path.write_text(f"{HEAD}defaults:\n  - override /strategy: ewc\nmine: 5\nepochs: ${{mine}}\n")
     check([["experiment=mine", "data=digits"]], str(tmp_path))
+
+
+def test_an_experiment_of_ones_own_chooses_what_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    start = f"{HEAD}defaults:\n  - override /strategy: ewc\n  - override /data: digits\n"
+    path.write_text(f"{start}  - override /transfer: top2\n")
+    with pytest.raises(ValueError, match="transfer: strategy=ewc on data=digits does not read tra"):
+        check([["experiment=mine"]], str(tmp_path))
+    path.write_text(f"{start}  - override /backbone: mlp\nstrategy: {{strength: 3}}\n")
+    check([["experiment=mine"]], str(tmp_path))
+    assert given_by_experiments(["experiment=mine", "seed=3"], str(tmp_path)) == [
+        "strategy", "data", "backbone", "strategy.strength",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ["+paths.datadir=x", "+seeds.inits=5", "+protocol.epoch=5"])
