@@ -101,7 +101,7 @@ def _command(command: Callable[[], Any], given: Namespace) -> int:
     """
     made = None
     if given.multirun and not (given.cfg or given.info):
-        made = plan(given.overrides)
+        made = plan(given.overrides, given.config_dir)
     if made is None:
         command()
         return 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
@@ -136,54 +137,81 @@ class ByMode(nn.Module):
         return self.trained if self.training else self.tested
 
 
+STEPS = "its forward takes other steps in tests than in training"
+CONSTANT, BY_MODE = "_tensor_constant", "by_mode_"  # fx's name of what a forward makes, and ours
+
+
 def _followed(body: nn.Module, names: Sequence[str]) -> fx.Graph:
     """The computation of a body, in which what goes by `self.training` still does.
 
     Raises:
         ValueError: it draws what no image has to do with, or takes other steps in tests.
     """
-    before, modes = state(), {module: module.training for module in body.modules()}
+    before, root = state(), copy.deepcopy(body)  # which a change of mode may change for good
     graphs = []
-    try:
-        for mode in (True, False):
-            body.train(mode)
-            graphs.append(_Ancestors(names).trace(body))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    for mode in (True, False):
+        root.train(mode)
+        graphs.append(_Ancestors(names).trace(root))
     if drew(before):
         raise ValueError(
             "its forward draws numbers by itself, which would stay as they were drawn once; draw "
             "by a module, or as randn_like(x)"
         )
     trained, tested = graphs
-    pairs = list(zip_longest(trained.nodes, tested.nodes))
-    for node, other in pairs:
-        if node is None or other is None or _step(node) != _step(other):
-            raise ValueError("its forward takes other steps in tests than in training")
+    same = dict[fx.Node, fx.Node]()  # steps in training by those in tests
+    for node, other in zip_longest(list(trained.nodes), tested.nodes):
+        if node is None or other is None or not _alike(root, node, other):
+            raise ValueError(STEPS)
+        same[other] = node
+        if node.op == "get_attr" and str(node.target).startswith(CONSTANT):
+            setattr(body, str(node.target), getattr(root, str(node.target)))
         with trained.inserting_before(node):
-            node.args = _by_mode(body, trained, node.args, other.args)
-            node.kwargs = _by_mode(body, trained, node.kwargs, other.kwargs)
+            node.args = _by_mode(body, trained, same, node.args, other.args)
+            node.kwargs = _by_mode(body, trained, same, node.kwargs, other.kwargs)
     return trained
 
 
-def _step(node: fx.Node) -> tuple[str, str, str]:
-    return node.op, node.name, str(node.target)
+def _alike(root: nn.Module, one: fx.Node, other: fx.Node) -> bool:
+    """Whether two steps do the same; constants are those of the same values."""
+    if one.op != other.op:
+        return False
+    names = str(one.target), str(other.target)
+    if one.op == "get_attr" and all(name.startswith(CONSTANT) for name in names):
+        return torch.equal(*(getattr(root, name) for name in names))
+    return names[0] == names[1]
 
 
-def _by_mode(body: nn.Module, graph: fx.Graph, one: Any, other: Any) -> Any:
+def _by_mode(
+    body: nn.Module, graph: fx.Graph, same: Mapping[fx.Node, fx.Node], one: Any, other: Any
+) -> Any:
     """The arguments of a step in training, and where they are others in tests, both."""
+
+    def within(a: Any, b: Any) -> Any:
+        return _by_mode(body, graph, same, a, b)
+
+    if isinstance(one, fx.Node) or isinstance(other, fx.Node):
+        if same.get(other) is not one:
+            raise ValueError(STEPS)
+        return one
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return {key: _by_mode(body, graph, one[key], other[key]) for key in one}
+        return {key: within(one[key], other[key]) for key in one}
     if isinstance(one, list | tuple) and type(one) is type(other) and len(one) == len(other):
-        return type(one)(_by_mode(body, graph, a, b) for a, b in zip(one, other, strict=True))
+        return type(one)(map(within, one, other))
+    if isinstance(one, slice) and isinstance(other, slice):
+        ends = ("start", "stop", "step")
+        return slice(*(within(getattr(one, end), getattr(other, end)) for end in ends))
     if str(one) == str(other):
         return one
-    if isinstance(one, fx.Node) or isinstance(other, fx.Node):
-        raise ValueError("its forward takes other steps in tests than in training")
-    name = f"by_mode_{sum(isinstance(each, ByMode) for each in body.modules())}"
+    name = f"{BY_MODE}{sum(isinstance(each, ByMode) for each in body.modules())}"
     body.add_module(name, ByMode(one, other).train(body.training))
     return graph.call_module(name)
+
+
+def _is_given(node: fx.Node) -> bool:
+    """Whether a step takes nothing: an attribute, or a value that goes by the mode."""
+    return node.op == "get_attr" or (
+        node.op == "call_module" and str(node.target).startswith(BY_MODE) and not node.args
+    )
 
 
 def _split(body: nn.Module, graph: fx.Graph, names: Sequence[str]) -> list[nn.Module]:
@@ -205,7 +233,7 @@ def _parts(graph: fx.Graph, names: Sequence[str]) -> list[list[fx.Node]]:
     """The steps of the computation from one cut to the next."""
     parts, met = [list[fx.Node]()], 0
     for node in graph.nodes:
-        if node.op in ("placeholder", "get_attr", "output"):
+        if node.op in ("placeholder", "output") or _is_given(node):
             continue
         if node.op == "call_module" and node.target in names:
             met += 1
@@ -221,7 +249,7 @@ def _module(body: nn.Module, steps: Sequence[fx.Node], inputs: fx.Node, last: fx
     known[inputs] = own.placeholder("x")
     for node in steps:
         for given in node.all_input_nodes:
-            if given.op == "get_attr" and given not in known:
+            if _is_given(given) and given not in known:
                 known[given] = own.node_copy(given)
         if any(given not in known for given in node.all_input_nodes):
             raise _no_sequence(body, "a block needs more than what the one before it gives")

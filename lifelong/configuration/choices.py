@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra.plugins.config_source import ConfigSource
 
 from lifelong.configuration.compose import main_file
 from lifelong.configuration.members import groups
 from lifelong.configuration.overrides import key_of
+from lifelong.configuration.plain import as_dict
 
 SEVERAL = {"logger": "none", "measure": "accuracy"}  # groups of which a run may have many, or none
 OPTIONAL = ("experiment", "search", "debug", "kind", "flatness")  # of which it may have none
@@ -29,10 +31,11 @@ def check_choices(overrides: Sequence[str], config_dir: str | None = None) -> No
     """
     if config_dir is not None and not Path(config_dir).expanduser().is_dir():
         raise ValueError(f"--config-dir {config_dir}: is no folder; give that of your own members")
-    known, main = groups(config_dir), main_file()
+    known, main = groups(config_dir), as_dict(main_file(), resolve=False)
     for text in overrides:
         key = key_of(text)
-        if text.startswith("~") and (key in known or key in main) and key not in OPTIONAL:
+        needed = key in known or main.get(key) is not None  # others may be left out
+        if text.startswith("~") and needed and key not in OPTIONAL:
             raise ValueError(f"{text}: every run has one; give {key}={SEVERAL.get(key, '...')}")
         if key in known:
             _check_choice(text, key)
@@ -61,9 +64,9 @@ def _keys(content: Any, path: str) -> list[str]:
 
 def _check_choice(text: str, key: str) -> None:
     value = text.partition("=")[2].replace(" ", "")
-    if value == "[]" or (value == "null" and key not in OPTIONAL):
+    if (value == "[]" and key not in OPTIONAL) or (value == "null" and key not in OPTIONAL):
         raise ValueError(f"{text}: names no member; give {key}={SEVERAL.get(key, '...')}")
-    if value.startswith("[") and key not in SEVERAL:
+    if value.startswith("[") and key not in (*SEVERAL, *OPTIONAL):
         several = f"-m {key}={value.strip('[]')}"
         raise ValueError(f"{text}: a run has one; several are several runs: {several}")
 
@@ -99,7 +102,7 @@ def _check_file(path: Path, group: str, known: Sequence[str]) -> None:
 
 
 def _check_experiment(path: Path, text: str, found: dict[str, Any], known: Sequence[str]) -> None:
-    if not text.startswith(GLOBAL):
+    if ConfigSource._get_header_dict(text).get("package") is None:
         raise ValueError(f"{path}: its first line must be `{GLOBAL}`; what it says may follow")
     for group in known:
         if isinstance(found.get(group), str):

@@ -160,11 +160,23 @@ def check_known(config: DictConfig) -> None:
     Raises:
         ValueError: the key.
     """
-    main, read = as_dict(main_file(), resolve=False), read_keys(config)
-    _check_keys(config, {*main, *read, *groups()}, "")
+    main, words = as_dict(main_file(), resolve=False), _words(as_dict(config, resolve=False))
+    _check_keys(config, {*main, *groups(), *(word.split(".")[0] for word in words)}, "")
     for block in PLAIN:
-        inside = {key.split(".")[1] for key in read if key.startswith(f"{block}.")}
+        inside = {word.split(".")[1] for word in words if word.startswith(f"{block}.")}
         _check_keys(config[block], {*main[block], *inside}, f"{block}.")
+
+
+def _words(value: Any) -> set[str]:
+    """What references in a part of a configuration may name, arguments of resolvers, too."""
+    if isinstance(value, dict | list):
+        return {
+            word for each in (value.values() if isinstance(value, dict) else value)
+            for word in _words(each)
+        }  # fmt: skip
+    if not isinstance(value, str) or "${" not in value:
+        return set()
+    return set(re.findall(r"[A-Za-z_][\w.]*", value))
 
 
 def _check_keys(part: DictConfig, known: set[str], path: str) -> None:

@@ -54,15 +54,15 @@ def _aside(module: nn.Module) -> Iterator[Any]:
             yield from _inside(values)
 
 
-def _inside(values: Any) -> Iterator[Any]:
-    """What dicts and lists hold, at any depth; and a tensor itself, unless it is a number."""
-    if isinstance(values, Mapping):
-        yield from _inside(list(values.values()))
+def _inside(values: Any, depth: int = 8) -> Iterator[Any]:
+    """What dicts and lists hold, at such a depth; and a tensor itself, unless it is a number."""
+    if depth and isinstance(values, Mapping):
+        yield from _inside(list(values.values()), depth - 1)
     elif isinstance(values, Images | Task | Visit) or (torch.is_tensor(values) and values.dim()):
         yield values
-    elif isinstance(values, list | tuple):
+    elif depth and isinstance(values, list | tuple):
         for value in values:
-            yield from _inside(value)
+            yield from _inside(value, depth - 1)
 
 
 def _images_of(value: Any) -> list[Images]:

@@ -64,7 +64,19 @@ def _added(bias: Shape, matrix: Shape, vector: Shape, **more: Any) -> int:
     return 2 * math.prod(matrix)
 
 
+def _trilinear(one: Shape, two: Shape, three: Shape, *added: Sequence[int], **more: Any) -> int:
+    """Of `nn.Bilinear`: each input has dimensions of length 1 at the places that are added."""
+    whole: list[int] = []
+    for shape, places in zip((one, two, three), added, strict=False):
+        sides = list(shape)
+        for place in sorted(places):
+            sides.insert(place, 1)
+        whole = sides if not whole else [max(a, b) for a, b in zip(whole, sides, strict=True)]
+    return 2 * math.prod(whole)
+
+
 FORMULAS = {
+    ATEN._trilinear: _trilinear,
     ATEN.convolution: _forward,
     ATEN._convolution: _forward,
     ATEN.convolution_backward: _backward,

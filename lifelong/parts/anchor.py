@@ -94,10 +94,10 @@ class Anchor(nn.Module):
 def key(name: str) -> str:
     """A parameter's name as a part of a buffer's, which has no dots; no two names have one key.
 
-    >>> key("body.0.weight"), key("body.layer__1.weight"), key("body.layer.1.weight")
-    ('body__0__weight', '__body_dlayer_u_u1_dweight', 'body__layer__1__weight')
+    >>> key("body._0.weight"), key("body.layer__1.weight"), key("body.layer.1.weight")
+    ('body___0__weight', '__body_dlayer_u_u1_dweight', 'body__layer__1__weight')
     """
-    if any(pair in name for pair in ("__", "_.", "._")):  # which a dot's stand-in would meet
+    if "__" in name or "_." in name:  # which a dot's stand-in, or what follows it, would meet
         return "__" + name.replace("_", "_u").replace(".", "_d")
     return name.replace(".", "__")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Any, Self
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -97,6 +97,10 @@ def _is_weight(module: nn.Module, p: nn.Parameter) -> bool:
 
 
 def _makes_weights(module: nn.Module) -> bool:
-    return is_parametrized(module) or any(
-        isinstance(hook, WeightNorm | SpectralNorm) for hook in module._forward_pre_hooks.values()
-    )
+    """Whether a weight that is trained is computed from others in each pass."""
+    lists: Any = module.parametrizations if is_parametrized(module) else {}
+    makers: list[nn.Module] = [part for name, part in lists.items() if "weight" in name]
+    hooks = module._forward_pre_hooks.values()
+    if any(isinstance(hook, WeightNorm | SpectralNorm) for hook in hooks):
+        makers.append(module)
+    return any(p.requires_grad for part in makers for p in part.parameters())

@@ -7,6 +7,7 @@ Subnetworks", ICML 2022, algorithm 1.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any, ClassVar
 
 import torch
@@ -59,17 +60,20 @@ class WSN(Subnetworks):
             raise ValueError(f"strategy.share={share}: give a share above 0, at most 1")
         self.share = share
         self.scores = nn.ParameterDict()
+        flat = {name: name.replace(".", "_") for name in self.weights()}
+        alike = Counter(flat.values())
+        self._score = {name: key(name) if alike[text] > 1 else text for name, text in flat.items()}
         for name, p in self.weights().items():
             drawn = torch.empty_like(p)
             nn.init.kaiming_uniform_(drawn, a=math.sqrt(5))
-            self.scores[key(name)] = nn.Parameter(drawn)
+            self.scores[self._score[name]] = nn.Parameter(drawn)
         self.masks: dict[int, dict[str, Tensor]] = {}  # of each task that was learned
 
     def mask(self) -> dict[str, Tensor]:
         """The best share of each layer by the size of the scores, bool."""
         found = {}
         for name in self.weights():
-            score = self.scores[key(name)].detach().abs()
+            score = self.scores[self._score[name]].detach().abs()
             found[name] = best(score, max(round(self.share * score.numel()), 1))
         return found
 
@@ -90,7 +94,7 @@ class WSN(Subnetworks):
             return {n: p * self.masks[task][n].to(p.device) for n, p in self.weights().items()}
         found = {}
         for (name, p), mask in zip(self.weights().items(), self.mask().values(), strict=True):
-            score = self.scores[key(name)].abs()
+            score = self.scores[self._score[name]].abs()
             found[name] = p * (mask + (score - score.detach()))  # its gradient is the score's
         return found
 

@@ -86,8 +86,12 @@ def _is_of_run(path: Path) -> bool:
     return begun or all(each.name == LOCK or OURS.fullmatch(each.name) for each in path.iterdir())
 
 
-def plan(overrides: Sequence[str]) -> Plan | None:
+def plan(overrides: Sequence[str], config_dir: str | None = None) -> Plan | None:
     """The plan of a command's overrides; None where Hydra is going to refuse them.
+
+    Args:
+        overrides: of the command.
+        config_dir: folder of a person's own members, for patterns.
 
     Raises:
         ValueError: several folders for one sweep, an interval without a search.
@@ -111,14 +115,15 @@ def plan(overrides: Sequence[str]) -> Plan | None:
         fixed=tuple(one.key_or_group for one in parsed if not one.is_sweep_override()),
         parallel=launcher is not None and launcher.value() != "basic",
         searches=searches,
-        points=tuple(_points(parsed)) if "hydra/sweeper" not in chosen else (),
+        points=tuple(_points(parsed, config_dir)) if "hydra/sweeper" not in chosen else (),
         names=names,
         crowded=launcher is not None and launcher.value() == "submitit_local",
     )
 
 
 def _names(override: Override) -> bool:
-    return not is_unnamed(override.key_or_group)
+    key = override.key_or_group
+    return not is_unnamed(key) and key not in ("paths.output_dir", "paths.data_dir")
 
 
 def _folder(override: Override) -> Path | None:
@@ -148,18 +153,19 @@ def _total(overrides: Sequence[Override]) -> int | None:
 
 def _run_names(overrides: Sequence[Override]) -> frozenset[str]:
     """Of the folders; equal points have one."""
-    ways = [list(_ways(each)) for each in overrides if each.is_sweep_override()]
+    named = [each for each in overrides if each.is_sweep_override() and _names(each)]
+    ways = [list(_ways(each)) for each in named]
     return frozenset(run_folder(",".join(sorted(point))) for point in itertools.product(*ways))
 
 
-def _points(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
+def _points(overrides: Sequence[Override], config_dir: str | None) -> Iterator[tuple[str, ...]]:
     """Overrides of all runs, or of as many as have all values among them.
 
     Of intervals the ends stand for what a search draws from them.
     """
     runs = [each for each in overrides if each.key_or_group.split(".")[0] != "search"]
     try:
-        ways = [list(_ways(each)) for each in runs]
+        ways = [list(_ways(each, config_dir)) for each in runs]
     except HydraException:
         return
     if not all(ways):
@@ -171,7 +177,7 @@ def _points(overrides: Sequence[Override]) -> Iterator[tuple[str, ...]]:
         yield tuple(values[min(place, len(values) - 1)] for values in ways)
 
 
-def _ways(override: Override) -> Iterator[str]:
+def _ways(override: Override, config_dir: str | None = None) -> Iterator[str]:
     """An override with each of its values."""
     line = str(override.input_line)
     if not override.is_sweep_override():
@@ -180,7 +186,9 @@ def _ways(override: Override) -> Iterator[str]:
     key = line.partition("=")[0]
     value = override.value()
     if isinstance(value, Glob):
-        yield from (f"{key}={name}" for name in value.filter([*members(override.key_or_group)]))
+        there = members(override.key_or_group, config_dir)
+        direct = [name for name in there if "/" not in name]  # as Hydra looks for them
+        yield from (f"{key}={name}" for name in value.filter(direct))
         return
     if isinstance(value, IntervalSweep):
         yield from (f"{key}={end}" for end in (value.start, value.end))

@@ -107,6 +107,25 @@ def test_an_experiment_of_ones_own_chooses_what_is_read(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "more",
+    [
+        "mine: {rate: 3}\nlr: ${mine.rate}",
+        "alpha: 0.01\nlr: ${oc.select:alpha,0.1}",
+        "tag: foo\nname: m_${tag}",
+        "every: 1\ncheckpoint_every: ${every}",
+        "paths: {home: here, data_dir: '${paths.home}/data'}",
+    ],
+)
+def test_keys_of_ones_own_that_others_refer_to(tmp_path: Path, more: str) -> None:
+    path = tmp_path / "experiment" / "mine.yaml"
+    path.parent.mkdir()
+    for head in (HEAD, "#@package _global_\n", f"\n{HEAD}"):
+        path.write_text(f"{head}defaults:\n  - override /strategy: ewc\n{more}\n")
+        check_choices(["experiment=mine"], str(tmp_path))
+        check([["experiment=mine", "data=digits"]], str(tmp_path))
+
+
 @pytest.mark.parametrize("text", ["+paths.datadir=x", "+seeds.inits=5", "+protocol.epoch=5"])
 def test_what_a_plus_adds_is_read(text: str) -> None:
     with pytest.raises(ValueError, match=rf"{key_of(text)}=[x5]: nothing reads it"):

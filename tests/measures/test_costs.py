@@ -68,6 +68,8 @@ def test_images_that_a_method_keeps_count_once() -> None:
     assert kept_bytes(made)["images"] == len(visit.task.val) * image
     made.more = [toy_visit(0)]
     assert kept_bytes(made)["images"] == (len(visit.task.val) + ALL) * image
+    made.again: dict[str, object] = {}
+    made.again["itself"] = made.again
     made.part = torch.nn.Identity()
     made.part.remembered = [torch.zeros(5), {"deeper": torch.zeros(3)}]
     assert kept_bytes(made)["part"] == 8 * 4

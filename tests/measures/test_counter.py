@@ -54,6 +54,11 @@ def test_attention(trains: bool) -> None:
         assert _count(lambda: block(x)) == attention + 2 * 2 * 5 * 8 * 12
 
 
+def test_bilinear() -> None:
+    layer = nn.Bilinear(4, 4, 3)
+    assert _count(lambda: layer(torch.randn(5, 4), torch.randn(5, 4))) == 5 * 3 * 4 * 4
+
+
 def test_products_with_one_vector() -> None:
     matrix, vector = torch.randn(3, 7), torch.randn(7)
     assert _count(lambda: matrix @ vector) == 21

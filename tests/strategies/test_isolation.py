@@ -174,7 +174,7 @@ def test_the_gradient_of_a_score_is_that_of_its_place_in_the_mask() -> None:
         h = F.linear(h, method.weights()[name] * mask, bias).relu()
     F.cross_entropy(method.network.heads(h, 0), batch.y).backward()
     for name, mask in masks.items():
-        score = method.scores[key(name)]
+        score = method.scores[method._score[name]]
         torch.testing.assert_close(score.grad, mask.grad * score.sign())
 
 
@@ -379,6 +379,18 @@ def test_weights_that_are_made_of_others_are_refused(kind: Any, made_of: Any) ->
     body = partial(Wrapped, nn.Sequential(made_of(nn.Conv2d(1, 3, 3))), (1, 8, 8))
     with pytest.raises(ValueError, match=r"backbone: the weight of module\.0 is made of others"):
         kind(Network(body, MultiHead), SGD)
+
+
+@pytest.mark.parametrize("kind", [PackNet, WSN, GPM])
+def test_what_is_made_of_others_and_never_trained_is_borne(kind: Any) -> None:
+    still = nn.utils.parametrizations.weight_norm(nn.Conv2d(1, 3, 3)).requires_grad_(False)
+    body = partial(Wrapped, nn.Sequential(still, nn.Conv2d(3, 2, 3)), (1, 8, 8))
+    assert list(kind(Network(body, MultiHead), SGD).weights()) == ["body.module.1.weight"]
+
+
+def test_names_in_files_are_those_of_the_version_before() -> None:
+    assert key("body._conv.0.weight") == "body___conv__0__weight"
+    assert list(made(WSN).scores) == ["body_0_weight", "body_1_weight"]
 
 
 class Alike(nn.Module):

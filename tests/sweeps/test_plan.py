@@ -45,6 +45,9 @@ def test_plans() -> None:
     assert twice is not None
     assert twice.total == 2  # as Hydra writes them
     assert sorted(twice.names or ())[0] == "lr=0.001_seed=1"
+    told = plan(["seed=1,2", "logger=none,csv", "trainer.threads=1,2", "hydra/launcher=joblib"])
+    assert told is not None
+    assert told.names == {"seed=1", "seed=2"}  # others name no folder
     home = plan(["seed=1,2", "paths.output_dir='${oc.env:HOME}/a'"])
     assert home is not None
     assert home.folder == Path(os.environ["HOME"]) / "a"
