@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
-from lifelong.configuration.choices import check_choices, given_by_experiments
+from lifelong.configuration.choices import check_choices, check_experiments
 from lifelong.configuration.compose import FOLDER, note_choices, register
 from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
@@ -143,6 +143,7 @@ def _run_one(config: DictConfig) -> float | None:
     try:
         check_kinds(config, keys)
         note_choices(config, settings.runtime.choices, _given(settings))
+        check_experiments(config, _given(settings), own)
         strategy, data = str(config.choices.strategy), str(config.choices.data)
         folder = None
         if settings.mode == RunMode.MULTIRUN:
@@ -154,7 +155,6 @@ def _run_one(config: DictConfig) -> float | None:
         print(f"error: {errors.reason(error)}", file=sys.stderr)
         sys.exit(2)
     given = [*([] if own is None else ["--config-dir", own]), *_given(settings)]
-    keys += given_by_experiments(_given(settings), own)
     if folder is None:
         sys.exit(execute(config, strategy, data, keys=keys, added=added, given=given))
     assign_gpu(settings)

@@ -8,8 +8,10 @@ from typing import Any
 
 import yaml
 from hydra.plugins.config_source import ConfigSource
+from omegaconf import DictConfig
 
 from lifelong.configuration.compose import main_file
+from lifelong.configuration.keys import check_read
 from lifelong.configuration.members import groups
 from lifelong.configuration.overrides import key_of
 from lifelong.configuration.plain import as_dict
@@ -41,6 +43,18 @@ def check_choices(overrides: Sequence[str], config_dir: str | None = None) -> No
             _check_choice(text, key)
             for path in _own_files(text, config_dir):
                 _check_file(path, key, known)
+
+
+def check_experiments(config: DictConfig, overrides: Sequence[str], config_dir: str | None) -> None:
+    """Refuses what an experiment of one's own chooses and the run does not read.
+
+    Raises:
+        ValueError: see `check_read`, and that an experiment says so.
+    """
+    try:
+        check_read(config, given_by_experiments(overrides, config_dir))
+    except ValueError as error:
+        raise ValueError(f"{error} (an experiment of your own gives it)") from None
 
 
 def given_by_experiments(overrides: Sequence[str], config_dir: str | None) -> list[str]:

@@ -146,9 +146,7 @@ def check_added(config: DictConfig, keys: Iterable[str]) -> None:
     for key in keys:
         top = re.split(r"[./@]", key)[0]
         if top not in known and top not in chosen and top != "hydra":
-            like = get_close_matches(top, sorted(map(str, known)), 1, 0.6)
-            asked = f"did you mean {like[0]}?" if like else "leave it out"
-            raise ValueError(f"+{key}: nothing reads {top}; {asked}")
+            raise ValueError(f"+{key}: nothing reads {top}; {_instead(top, known)}")
 
 
 def check_known(config: DictConfig) -> None:
@@ -182,9 +180,14 @@ def _words(value: Any) -> set[str]:
 def _check_keys(part: DictConfig, known: set[str], path: str) -> None:
     for key in map(str, part):
         if key not in known:
-            like = get_close_matches(key, sorted(known), 1, 0.6)
-            asked = f"did you mean {path}{like[0]}?" if like else "leave it out"
+            asked = _instead(key, known, path)
             raise ValueError(f"{path}{key}={part[key]}: nothing reads it; {asked}")
+
+
+def _instead(key: str, known: Iterable[object], path: str = "") -> str:
+    """What would do in place of a key that nothing reads."""
+    like = get_close_matches(key, sorted(map(str, known)), 1, 0.6)
+    return f"did you mean {path}{like[0]}?" if like else "leave it out"
 
 
 def _check_split(config: DictConfig, overrides: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong import errors
-from lifelong.configuration.choices import given_by_experiments
+from lifelong.configuration.choices import check_experiments
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
 from lifelong.configuration.keys import check_added, check_kinds, check_known, check_read
@@ -69,7 +69,8 @@ def check(points: Sequence[Sequence[str]], config_dir: str | None = None) -> Non
             config = composed(overrides, config_dir)
             keys = [key_of(text) for text in overrides]
             check_kinds(config, keys)
-            check_read(config, [*keys, *given_by_experiments(overrides, config_dir)])
+            check_read(config, keys)
+            check_experiments(config, overrides, config_dir)
             check_added(config, [key_of(text) for text in overrides if text.startswith("+")])
             check_known(config)
             complete(config)

@@ -28,10 +28,8 @@ SEEDS = (
     "data.order_seed", "strategy.seed", "strategy.run",
 )  # fmt: skip
 SWITCHES = ("data_dir", "download")  # wherever they stand: where a data set is, and how it comes
-MOVES = (
-    "trainer.accelerator",
-    "data.images_on",
-)  # what may be another when a run goes on elsewhere
+# What may be another when a run goes on elsewhere.
+MOVES = ("trainer.accelerator", "data.images_on")
 # Where a run is computed, which the machine's and the device's name say.
 DEVICE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes")
 SECTIONS = {"strategy", "data", "paths"}  # that config.yaml of a run has in any case

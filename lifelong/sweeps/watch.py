@@ -36,7 +36,8 @@ class SweepMonitor:
     def __init__(self, made: Plan, console: Console | None = None) -> None:
         self.total, self.found = made.total, ""
         self.plan, self.console = made, console or Console(**PLAIN, soft_wrap=True)
-        self.now = self.before = sweep_status(made.folder).of(made.names)
+        self._there = sweep_status(made.folder)  # also runs of other commands, read once
+        self.now = self.before = self._there.of(made.names)
         self._done, self._told = threading.Event(), set(self.before.finished)
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -72,7 +73,8 @@ class SweepMonitor:
             self._look()
 
     def _look(self) -> None:
-        self.now = now = sweep_status(self.plan.folder, self.now).of(self.plan.names)
+        self._there = sweep_status(self.plan.folder, self._there)
+        self.now = now = self._there.of(self.plan.names)
         of = "" if self.total is None else f" of {self.total}"
         failed = self.failed
         for name in [name for name in (*now.finished, *failed) if name not in self._told]:
