@@ -44,6 +44,8 @@ class Plan:
         points: overrides of some of its runs, of all if they are few: every value is in one.
         names: of the runs' folders; None where that is not known beforehand.
         crowded: whether all runs begin at once on this machine, and nobody shares out its cores.
+        sweeper: Hydra's member that carries it out.
+        looked_at: whether `points` are all runs.
     """
 
     folder: Path
@@ -54,13 +56,15 @@ class Plan:
     points: tuple[tuple[str, ...], ...] = ()
     names: frozenset[str] | None = None
     crowded: bool = False
+    sweeper: str = "lifelong"
+    looked_at: bool = False
 
     def overrides(self) -> list[str]:
         """What Hydra is to be told beside the command's overrides."""
         return [
             f"hydra.sweep.dir={quoted(str(self.folder))}",
             unnamed(self.fixed),
-            *(["hydra/sweeper=search"] if self.searches else []),
+            f"hydra/sweeper={self.sweeper}",
         ]
 
 
@@ -107,7 +111,9 @@ def plan(overrides: Sequence[str], config_dir: str | None = None) -> Plan | None
     if "paths.output_dir" in chosen:
         folder = _folder(chosen["paths.output_dir"]) or folder
     launcher = chosen.get("hydra/launcher")
-    known = not searches and "hydra/sweeper" not in chosen
+    sweeper = str(chosen["hydra/sweeper"].value()) if "hydra/sweeper" in chosen else "lifelong"
+    known = not searches and sweeper == "lifelong"
+    points, whole = _points(parsed, config_dir) if sweeper == "lifelong" else ((), False)
     names = _run_names(parsed) if known and _total(parsed) is not None else None
     return Plan(
         folder=folder,
@@ -115,9 +121,11 @@ def plan(overrides: Sequence[str], config_dir: str | None = None) -> Plan | None
         fixed=tuple(one.key_or_group for one in parsed if not one.is_sweep_override()),
         parallel=launcher is not None and launcher.value() != "basic",
         searches=searches,
-        points=tuple(_points(parsed, config_dir)) if "hydra/sweeper" not in chosen else (),
+        points=points,
         names=names,
         crowded=launcher is not None and launcher.value() == "submitit_local",
+        sweeper=sweeper,
+        looked_at=known and whole,
     )
 
 
@@ -158,8 +166,10 @@ def _run_names(overrides: Sequence[Override]) -> frozenset[str]:
     return frozenset(run_folder(",".join(sorted(point))) for point in itertools.product(*ways))
 
 
-def _points(overrides: Sequence[Override], config_dir: str | None) -> Iterator[tuple[str, ...]]:
-    """Overrides of all runs, or of as many as have all values among them.
+def _points(
+    overrides: Sequence[Override], config_dir: str | None
+) -> tuple[tuple[tuple[str, ...], ...], bool]:
+    """Overrides of all runs, or of as many as have all values among them; whether it is all.
 
     Of intervals the ends stand for what a search draws from them.
     """
@@ -167,14 +177,14 @@ def _points(overrides: Sequence[Override], config_dir: str | None) -> Iterator[t
     try:
         ways = [list(_ways(each, config_dir)) for each in runs]
     except HydraException:
-        return
+        return (), False
     if not all(ways):
-        return
+        return (), False
     if math.prod(map(len, ways)) <= MOST_POINTS:
-        yield from itertools.product(*ways)
-        return
-    for place in range(max(map(len, ways))):
-        yield tuple(values[min(place, len(values) - 1)] for values in ways)
+        return tuple(itertools.product(*ways)), True
+    longest = max(map(len, ways))
+    some = [tuple(each[min(place, len(each) - 1)] for each in ways) for place in range(longest)]
+    return tuple(some), False
 
 
 def _ways(override: Override, config_dir: str | None = None) -> Iterator[str]:

@@ -29,6 +29,16 @@ from lifelong.sweeps.watch import SweepMonitor
 TRIALS = 20  # points, of samplers that could go on for ever
 
 
+def is_search() -> bool:
+    """Whether the sweep of this process is a search."""
+    return SweepMonitor.current is not None and SweepMonitor.current.plan.searches
+
+
+def all_looked_at() -> bool:
+    """Whether each run of the sweep of this process was composed and looked at before it began."""
+    return SweepMonitor.current is not None and SweepMonitor.current.plan.looked_at
+
+
 def run_search(sweeper: BasicSweeper, arguments: Sequence[str]) -> list[list[JobReturn]]:
     """Runs a search with the sweeper's launcher, and writes what came out.
 

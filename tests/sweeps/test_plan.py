@@ -6,14 +6,18 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hydra import compose, initialize_config_dir
+from hydra_plugins.lifelong_sweeper import Sweeper
+from omegaconf import OmegaConf
 
 from lifelong.comparison import compare
 from lifelong.configuration.compose import FOLDER, register
 from lifelong.sweeps.plan import plan
 from lifelong.sweeps.standing import SweepStatus, sweep_status
+from lifelong.sweeps.watch import SweepMonitor
 from tests.conftest import results_of
 from tests.processes import Command, fresh
 from tests.sweeps.searched import LOG
@@ -55,6 +59,30 @@ def test_plans() -> None:
         plan(["lr=interval(0,1)"])
     with pytest.raises(ValueError, match=r"paths.output_dir=a,b: a sweep has one folder"):
         plan(["paths.output_dir=a,b"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "composed"),
+    [
+        (["seed=1,2", "strategy=er"], 0),  # each was looked at before
+        (["seed=range(0,40)"], 1),  # some were
+        (["seed=1,2", "search=grid"], 1),  # a search's points are its own
+        (["transfer=glob(top*)"], 0),
+    ],
+)
+def test_runs_that_were_looked_at_are_not_composed_once_more(
+    arguments: list[str], composed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, asked = plan(arguments), list[list[str]]()
+    monkeypatch.setattr(SweepMonitor, "current", SimpleNamespace(plan=made))
+    sweeper = Sweeper(max_batch_size=None)
+    loader = SimpleNamespace(
+        load_sweep_config=lambda **given: asked.append(given["sweep_overrides"])
+    )
+    sweeper.hydra_context = SimpleNamespace(config_loader=loader)
+    sweeper.config = OmegaConf.create()
+    sweeper.validate_batch_is_legal([["seed=1"]])
+    assert len(asked) == composed
 
 
 def test_ends_of_intervals_are_looked_at() -> None:
@@ -189,7 +217,8 @@ def test_a_search_of_one_name_has_one_folder() -> None:
     assert made.folder == more.folder
     assert made.searches
     assert made.total is None
-    assert "hydra/sweeper=search" in made.overrides()
+    assert "hydra/sweeper=lifelong" in made.overrides()
+    assert not made.looked_at
     other = plan(["search=random", LOG, "seed=1,2"])
     assert other is not None
     assert other.folder != made.folder
