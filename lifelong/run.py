@@ -29,7 +29,7 @@ from lifelong.configuration.choices import check_choices, check_experiments
 from lifelong.configuration.compose import FOLDER, note_choices, register
 from lifelong.configuration.folders import FAILURES, run_folder
 from lifelong.configuration.keys import check_kinds
-from lifelong.configuration.members import config_dir_of
+from lifelong.configuration.members import config_dir_of, own_folder
 from lifelong.configuration.overrides import check_no_folders, key_of, readable
 from lifelong.configuration.renamed import renamed
 from lifelong.storage.files import read_json
@@ -66,7 +66,7 @@ def _main() -> int:
     for text in sys.argv[1:]:
         if any("\ud800" <= sign <= "\udfff" for sign in text):
             raise ValueError(f"{text}: is no text in UTF-8; rename what it names")
-    sys.argv[1:] = map(readable, renamed(sys.argv[1:], _note))
+    sys.argv[1:] = map(readable, renamed([own_folder(text) for text in sys.argv[1:]], _note))
     parser = get_args_parser()
     parser.error = errors.misused  # type: ignore[method-assign]
     given = parser.parse_args()

@@ -173,12 +173,15 @@ def test_a_sweep_in_a_folder_of_any_name(tmp_path: Path) -> None:
     assert f"sweep in {name}: 2 runs finished" in stdout
 
 
-def test_a_folder_of_own_members_in_another_alphabet(tmp_path: Path) -> None:
+def test_a_folder_of_own_members_in_another_alphabet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     place = tmp_path / "größe" / "strategy"
     place.mkdir(parents=True)
     (place / "mine.yaml").write_text("# mine\ndefaults: [finetune]\n")
     done = Command(
-        tmp_path, "--config-dir=größe", *QUICK, "strategy=mine", "data=digits", "logger=none",
+        tmp_path, "--config-dir=~/größe", *QUICK, "strategy=mine", "data=digits", "logger=none",
         "tasks=1", "paths.output_dir=run",
     )  # fmt: skip
     _, stderr = done.communicate()

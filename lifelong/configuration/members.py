@@ -65,6 +65,17 @@ def config_dir_of(arguments: Sequence[str]) -> str | None:
     return None
 
 
+def own_folder(argument: str) -> str:
+    """An argument `--config-dir=~/x` as a shell would give it if the ~ stood alone.
+
+    >>> own_folder("--config-dir=here"), own_folder("lr=1"), "~" in own_folder("-cd=~/x")
+    ('--config-dir=here', 'lr=1', False)
+    """
+    name, sign, value = argument.partition("=")
+    home = name in ("--config-dir", "-cd") and value.startswith("~")
+    return f"{name}{sign}{Path(value).expanduser()}" if home else argument
+
+
 def groups(config_dir: str | None = None) -> list[str]:
     """Names of the groups that a person chooses from."""
     found = {place.name for home in homes(config_dir) for place in home.glob("[!_.]*/")}
