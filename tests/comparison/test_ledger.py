@@ -334,20 +334,28 @@ RESULTS = Path(__file__).parents[2] / "results"
 LEDGER, CURVES = ledger.read(RESULTS / "ledger.csv"), curves.read(RESULTS / curves.NAME)
 
 
-@pytest.mark.parametrize("line", LEDGER, ids=lambda line: f"{line['row']} {line['changed']}")
-def test_the_ledger_is_of_rows_as_they_are(line: ledger.Line) -> None:
+RUNS: dict[str, list[ledger.Line]] = {}  # lines of the same runs
+for line in LEDGER:
+    RUNS.setdefault(f"{line['row']} {line['changed']}", []).append(line)
+
+
+@pytest.mark.parametrize("lines", RUNS.values(), ids=RUNS)
+def test_the_ledger_is_of_rows_as_they_are(lines: list[ledger.Line]) -> None:
     """Its commands compose, its figures are the published ones, its verdicts follow from them."""
-    assert line["row"] in members("experiment")
-    config = configured(f"experiment={line['row']}", *shlex.split(line["changed"]))
+    first = lines[0]
+    assert first["row"] in members("experiment")
+    config = configured(f"experiment={first['row']}", *shlex.split(first["changed"]))
     figures = {} if config.published is None else OmegaConf.to_container(config.published)
-    assert line["metric"] in ledger.figures(figures)  # type: ignore[arg-type]
-    published = published_of(figures, line["metric"])  # type: ignore[arg-type]
-    told = ledger.published_cells(published)
-    assert {key: line[key] for key in told} == told
-    assert ledger.judged(line, ledger.values_of(line)) == line
     OmegaConf.set_struct(config, False)
     complete(config)
-    assert ledger.digest(options_of(as_dict(config))) == line["options"]
+    options = ledger.digest(options_of(as_dict(config)))
+    for line in lines:
+        assert line["metric"] in ledger.figures(figures)  # type: ignore[arg-type]
+        published = published_of(figures, line["metric"])  # type: ignore[arg-type]
+        told = ledger.published_cells(published)
+        assert {key: line[key] for key in told} == told
+        assert ledger.judged(line, ledger.values_of(line)) == line
+        assert options == line["options"]
 
 
 @pytest.mark.parametrize("line", CURVES, ids=lambda line: f"{line['row']} {line['changed']}")
