@@ -133,7 +133,8 @@ def by_class(
             Task(index, f"task {index + 1}", tuple(group), sets[0], sets[1], sets[2], names)
         )
     stream.setdefault("name", source.name)
-    notes = [source.note, _numbers_told(source, classes or ())]
+    untested = [source.classes[label] for label, rows in test_rows.items() if not len(rows)]
+    notes = [source.note, _numbers_told(source, classes or ()), _untested(untested)]
     return TaskStream(made, origin=source.origin, note="; ".join(filter(None, notes)), **stream)
 
 
@@ -343,6 +344,16 @@ def _cut_groups(groups: list[list[int]], count: int | None) -> list[list[int]]:
             "null for all"
         )
     return [group[:count] for group in groups]
+
+
+def _untested(classes: Sequence[str]) -> str:
+    """What is to be said of classes of which no test says anything.
+
+    >>> _untested(["cat"]), _untested(["cat", "cow", "dog"])
+    ('no test images of the class cat', 'no test images of the class cat and 2 more')
+    """
+    more = f" and {len(classes) - 1} more" if len(classes) > 1 else ""
+    return f"no test images of the class {classes[0]}{more}" if classes else ""
 
 
 def _numbers_told(source: Source, groups: Sequence[Sequence[int | str]]) -> str:

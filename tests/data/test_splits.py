@@ -15,6 +15,7 @@ from hydra.utils import instantiate
 from lifelong.configuration.compose import FOLDER
 from lifelong.data import TaskStream, by_class, folder
 from lifelong.data.sources import digits
+from lifelong.data.sources.arrays import from_arrays
 from lifelong.data.sources.source import Source
 from tests.conftest import execute, results_of
 from tests.data.painted import paint, painted
@@ -275,3 +276,13 @@ def test_an_unreadable_zip(tmp_path: Path) -> None:
     path.write_bytes(b"PK no zip")
     with pytest.raises(ValueError, match="not a readable zip file"):
         made(path)
+
+
+def test_a_class_without_test_images_is_told() -> None:
+    """Of one's own arrays, where folders refuse it: the accuracy says nothing of that class."""
+    x, y = np.zeros((24, 4, 4), np.uint8), np.arange(24) % 4
+    known = from_arrays((x, y), (x[:9], np.arange(9) % 3))
+    assert by_class(known, tasks=2, batch_size=4).note == "no test images of the class 3"
+    assert by_class(known, classes=[[0, 1], [2, 1]], batch_size=4).note == ""
+    with pytest.raises(ValueError, match="no test images for the classes of task 2"):
+        by_class(known, classes=[[0, 1], [3]], batch_size=4)
