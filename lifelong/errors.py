@@ -1,7 +1,8 @@
 """How every command begins and ends: whatever goes wrong is one line and an exit status.
 
-0: done; 1: a run failed; 2: a mistake in what was given, or damage in what was read; 128 + the
-number of a signal. LIFELONG_FULL_ERROR=1, or Hydra's HYDRA_FULL_ERROR=1, shows tracebacks instead.
+0: done; 1: a run failed; 2: a mistake in what was given, or damage in what was read; 3: images that
+are not here; 4: a folder in which another process is at work; 128 + the number of a signal.
+LIFELONG_FULL_ERROR=1, or Hydra's HYDRA_FULL_ERROR=1, shows tracebacks instead.
 """
 
 from __future__ import annotations
@@ -38,6 +39,24 @@ _ADVICE = {
 }
 
 
+class Missing(ValueError):
+    """Images that are not here, and could not be fetched."""
+
+    status = 3
+
+
+class Busy(ValueError):
+    """Another process is at work where this one was to be."""
+
+    status = 4
+
+
+def status_of(error: BaseException) -> int:
+    """The exit status of a mistake."""
+    found: int = getattr(root(error), "status", 2) if is_mistake(error) else 2
+    return found
+
+
 def command(work: Callable[[], int]) -> int:
     """Carries out a command and gives its exit status; its mistakes are told in one line."""
     before = sys.stdout, sys.stderr
@@ -51,7 +70,7 @@ def command(work: Callable[[], int]) -> int:
             raise
         if is_mistake(error):
             print(f"error: {reason(error)}", file=sys.stderr)
-            return 2
+            return status_of(error)
         print(f"failed: {reason(error)}; {DEBUG}=1 shows where", file=sys.stderr)
         return 1
     finally:

@@ -82,7 +82,7 @@ def _main() -> int:
     try:
         return _command(command, given)
     except (HydraException, OmegaConfBaseException, ValueError) as error:  # Hydra's, of all kinds
-        if errors.debugging():
+        if errors.debugging() or isinstance(error, errors.Busy):
             raise
         from lifelong.configuration.mistakes import explain
 
@@ -199,7 +199,7 @@ def execute(
         given: the command's arguments, for further processes of the run.
 
     Returns:
-        The exit status: 0, 1 for a failed run, 2 for a refusal, 128 + the number of a signal.
+        The exit status, see `lifelong.errors`.
     """
     with _signals(_leave), ExitStack() as hold:
         try:
@@ -211,7 +211,7 @@ def execute(
             if not os.environ.get("RANK", "0").strip("0"):  # one of several says it
                 print(f"error: {errors.reason(error)}", file=sys.stderr)
             failed(errors.reason(error))
-            return 2
+            return errors.status_of(error)
         with _signals(_stop):
             return _run_experiment(session, again or session.folder, failed)
 

@@ -8,28 +8,43 @@ from pathlib import Path
 from lifelong.comparison.ledger import Line, described, figures, judged, place_of
 from lifelong.comparison.runs import options_of
 from lifelong.configuration.stored import SEEDS, read_plain
+from lifelong.errors import reason
 
 
-def begun(places: Iterable[Path]) -> list[Line]:
+def begun(places: Iterable[Path], damaged: dict[Path, str]) -> list[Line]:
     """A line for each figure of runs of rows that are not finished, for what a run would cost.
 
     `extent` is `begun`, `seconds` what a whole run would take to train if it went on as it began.
+
+    Args:
+        places: folders of runs.
+        damaged: gets those of which a file cannot be read, and why.
     """
-    found = []
+    found = list[Line]()
     for place in places:
         if not (place / "config.yaml").exists():
             continue  # a run of a sweep that was refused
-        config = read_plain(place / "config.yaml")
-        row = (config.get("choices") or {}).get("experiment")
-        seconds = expected(place, int(config["epochs"])) if row else None
-        if seconds is None:
-            continue
-        options = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
-        names = {"row": str(row), "stream": str(config["data"].get("name"))}
-        for metric in figures(config.get("published")):
-            said = described(metric, config, options, seconds)
-            found.append(judged(place_of(place, config) | names | said, {}))
+        try:
+            found += _lines(place)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            damaged[place] = f"{place}: is damaged ({reason(error)})"
     return found
+
+
+def _lines(place: Path) -> list[Line]:
+    """Of a run; none if it is of no row, or has no checkpoint."""
+    config = read_plain(place / "config.yaml")
+    row = (config.get("choices") or {}).get("experiment")
+    seconds = expected(place, int(config["epochs"])) if row else None
+    if seconds is None:
+        return []
+    options = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
+    names = {"row": str(row), "stream": str(config["data"].get("name"))}
+    on_test = config.get("measure_on", "test") == "test"
+    published = (config.get("published") or {}) if on_test else {}
+    here = place_of(place, config) | names
+    said = (described(m, published, config, options, seconds) for m in figures(published))
+    return [judged(here | each, {}) for each in said]
 
 
 def expected(folder: Path, epochs: int) -> float | None:

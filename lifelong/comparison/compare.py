@@ -126,7 +126,8 @@ OPTIONS = {
     "best": Argument("of each method only the options of the best final accuracy", "false"),
     "against": Argument("put published figures and differences beside ours", values=("paper",)),
     "reference": Argument(
-        "folders of runs of joint or single_task: intransigence and knowledge transfer", many=True
+        "folders of runs of joint or single_task: intransigence and knowledge transfer", many=True,
+        folder=True,
     ),
     "columns": Argument(
         "of the tables, in this order, such as final,forgetting,seconds; by default all", many=True

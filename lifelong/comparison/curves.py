@@ -16,8 +16,18 @@ COLUMNS = ("row", "changed", "seed", "options", "seen", "learned")
 NAME = "curves.csv"
 
 
+def beside(ledger: Path) -> Path:
+    """The file that belongs to a ledger: two in a folder have two.
+
+    >>> beside(Path("a/ledger.csv")).name, beside(Path("a/mine.csv")).name
+    ('curves.csv', 'mine_curves.csv')
+    """
+    own = "" if ledger.name == "ledger.csv" else f"{ledger.stem}_"
+    return ledger.with_name(f"{own}{NAME}")
+
+
 def curves(groups: Iterable[Group]) -> list[Line]:
-    """One for each run of `experiment=`.
+    """One for each run, of groups of `lifelong.comparison.ledger.of_rows`.
 
     `seen` is the mean accuracy of the tasks met so far after each visit, `learned` the accuracy of
     each visit's task right after it; both in %, asked as the run is, and NaN where not measured.
@@ -28,8 +38,7 @@ def curves(groups: Iterable[Group]) -> list[Line]:
             "seed": str(run.results["seed"]), "options": digest(group.options),
             **_curves(run.results),
         }
-        for group in groups if group.runs[0].choices.get("experiment")
-        for run in group.runs
+        for group in groups for run in group.runs
     ]  # fmt: skip
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,16 +23,18 @@ from lifelong.comparison.runs import (
     Run,
     images_of,
     many,
+    options_of,
     stream_of,
     table_of,
 )
 from lifelong.comparison.statistics import summarize
 from lifelong.configuration.overrides import key_of
-from lifelong.configuration.stored import SEEDS
+from lifelong.configuration.stored import SEEDS, read_plain
 from lifelong.measures.matrix import against, from_rows
 from lifelong.measures.metrics import of_images
 from lifelong.storage.results import visited
 
+RETRAINED = "strategy.run"  # of another seed, another folder; and maybe of another method
 OF_TRAINING = ("data.validation", "data.per_class")  # in which a reference may differ
 
 
@@ -84,12 +88,15 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
             options and seeds have other results.
     """
     groups: dict[str, Group] = {}
+    figures: dict[str, list[dict[str, Any]]] = {}  # published ones
     places = _places(runs)
     unknown = [key for key in by if not any(key in {**run.choices, **run.options} for run in runs)]
     if unknown:
         raise ValueError(f"by={unknown[0]}: no run has such an option; table and page name them")
     for run, table in zip(runs, places, strict=True):
         options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
+        if RETRAINED in run.options:
+            options[RETRAINED] = _source(run)
         name = run.results["strategy"]
         known = {**run.choices, **options}
         told = {key: known.get(key) for key in by} if by else options
@@ -97,14 +104,36 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         on_test = run.results.get("measured_on", "test") == "test"
         published = (run.config.get("published") or {}) if on_test else {}
         group = groups.setdefault(key, Group(name, name, table, options, published))
+        known_figures = figures.setdefault(key, [])
+        known_figures += [published] if published and published not in known_figures else []
         _check_alike(group, run, options)
         if _is_new(group, run):
             group.runs.append(run)
     made = [groups[key] for key in sorted(groups)]
-    for group in made:
+    for key, group in zip(sorted(groups), made, strict=True):
+        group.published = figures[key][0] if len(figures[key]) == 1 else {}  # one is meant
         group.runs.sort(key=lambda run: str(run.seeds))
     _tell_apart(made, by)
     return made
+
+
+def _source(run: Run) -> str:
+    """What a ticket that is trained once more is of: a method and its options, without seeds.
+
+    The run that found it lies where it did, or beside this one. Of one that is gone its folder
+    stands for it: nobody knows what may be averaged.
+    """
+    told = Path(str(run.options[RETRAINED])).expanduser()
+    beside = run.folder.parent / told.name
+    folder = told if (told / "config.yaml").exists() else beside
+    try:
+        config = read_plain(folder / "config.yaml")
+        found = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
+        name = (config.get("choices") or {}).get("strategy", "")
+    except (OSError, ValueError, KeyError, AttributeError):
+        return str(told)
+    text = json.dumps(found, sort_keys=True, default=str)
+    return f"{name} {zlib.crc32(text.encode()):08x}".strip()
 
 
 @dataclass

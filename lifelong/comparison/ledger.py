@@ -22,7 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lifelong.comparison.groups import Group
+from lifelong.comparison.groups import Group, grouped
 from lifelong.comparison.runs import Run, options_of
 from lifelong.comparison.statistics import summarize, tolerance
 from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published_of
@@ -31,6 +31,7 @@ from lifelong.configuration.compose import composed
 from lifelong.configuration.overrides import spelled
 from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import DEVICE, SEEDS, read_environment
+from lifelong.errors import reason
 from lifelong.storage.files import write_text
 
 COLUMNS = (
@@ -44,20 +45,45 @@ Line = dict[str, str]
 
 
 def lines(groups: Iterable[Group]) -> list[Line]:
-    """One for each published figure of runs of `experiment=`; see `COLUMNS`.
+    """One for each published figure of `of_rows`' groups; see `COLUMNS`.
 
     The verdict is `within` or `outside` the tolerance: half the 95 % interval of the difference,
     see `lifelong.comparison.statistics.tolerance`; `unknown` where neither side has a deviation;
     `unpublished` of the final accuracy of a row of which nothing is published. What was run last
     comes last.
     """
-    rows = [group for group in groups if group.runs[0].choices.get("experiment")]
     return [
         _line(part, place, metric)
-        for part, place in sorted(chain.from_iterable(map(_by_place, rows)), key=_finished)
+        for part, place in sorted(chain.from_iterable(map(_by_place, groups)), key=_finished)
         for metric in figures(part.published)
         if part.values(metric)
     ]
+
+
+def of_rows(runs: Iterable[Run], damaged: dict[Path, str]) -> list[Group]:
+    """Runs of `experiment=`, grouped so that each group is of one row, machine, device and change.
+
+    Args:
+        runs: finished ones; others than those of rows are left out.
+        damaged: gets the runs of which nobody knows any more where they were computed, and why.
+
+    Raises:
+        ValueError: see `grouped`.
+    """
+    parts: dict[str, list[Run]] = {}
+    for run in runs:
+        row = run.choices.get("experiment")
+        if not row:
+            continue
+        try:
+            made = place_of(run.folder, run.config)
+        except (OSError, ValueError) as error:
+            damaged[run.folder] = reason(error)
+            continue
+        told = [row, run.config.get("published"), made["machine"], made["device"]]
+        key = json.dumps([*told, changes(run.config)], sort_keys=True, default=str)
+        parts.setdefault(key, []).append(run)
+    return [group for part in parts.values() for group in grouped(part)]
 
 
 def figures(published: Mapping[str, Any] | None) -> list[str]:
@@ -107,15 +133,18 @@ def _line(group: Group, place: Line, metric: str) -> Line:
     }
     seconds = summarize([run.value("seconds") for run in group.runs]).mean
     names = {"row": first.choices["experiment"], "stream": str(first.results["data"])}
-    said = described(metric, first.config, group.options, seconds)
+    said = described(metric, group.published, first.config, group.options, seconds)
     return judged(place | names | said, found)
 
 
 def described(
-    metric: str, config: Mapping[str, Any], options: Mapping[str, Any], seconds: float
+    metric: str,
+    figures: Mapping[str, Any],
+    config: Mapping[str, Any],
+    options: Mapping[str, Any],
+    seconds: float,
 ) -> Line:
     """Of a figure of a row what a line says beside its names, its place and what came out."""
-    figures = config.get("published") or {}
     published: tuple[float | str, float | None] | None = published_of(figures, metric)
     printed = figures[metric][0] if metric in figures else None
     if published is not None and isinstance(printed, str) and float(printed) == published[0]:
@@ -245,11 +274,14 @@ def read_table(path: Path, columns: Sequence[str]) -> list[Line]:
     """
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        table = csv.DictReader(file)
-        found = list(table)
-    if tuple(table.fieldnames or ()) != tuple(columns):
-        raise ValueError(f"ledger={path}: another table; it has {', '.join(columns)}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            found, names = list(table), tuple(table.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{path}: is no table of commas in UTF-8 ({error})") from None
+    if names and names != tuple(columns):
+        raise ValueError(f"ledger={path}: another table; this one has {', '.join(columns)}")
     for number, line in enumerate(found, 2):
         if None in line or None in line.values():
             raise ValueError(f"{path}: line {number} is damaged: it has not {len(columns)} cells")
@@ -279,24 +311,20 @@ def record(
         new: lines of runs.
         note: told what is taken out or left out.
     """
-    kept, taken = {_key(line): line for line in read(path)}, list[Line]()
+    kept, taken = _by_key(read(path), path), list[Line]()
     for line in new:
         before = kept.get(_key(line))
-        if before is not None and before["options"] != line["options"]:
-            if before["options"] == digest_now(line):
-                note(f"{line['row']}: left out, since it is of the row as it was before")
-                continue
-            what = f"its seeds {before['seeds']}" if before["seeds"] else "what was begun of it"
-            note(f"{line['row']}: {what} are taken out, since they are of the row as it was before")
-            before = None
         others = [each for each in kept.values() if _differs(each, line)]
-        now = digest_now(line) if others else None
-        if now not in (None, line["options"]):
-            note(f"{line['row']}: left out, since it is of the row as it was before")
+        if before is not None and before["options"] != line["options"]:
+            others.append(before)
+        now = digest_now(line) if others else line["options"]
+        if now != line["options"]:
+            note(_left_out(line, path, now))
             continue
-        for other in others if now else ():
-            note(f"{other['row']}: what {other['machine']} had is of the row as it was before")
+        for other in others:
+            note(_taken_out(other, other is before))
             del kept[_key(other)]
+        before = None if before in others else before
         taken.append(line)
         if before is not None and before["seeds"] and not line["seeds"]:
             continue
@@ -308,6 +336,36 @@ def record(
         kept[_key(line)] = merged
     write(path, (kept[key] for key in sorted(kept)))
     return [kept[key] for key in dict.fromkeys(map(_key, taken))]
+
+
+def _left_out(line: Line, path: Path, now: str | None) -> str:
+    if now is not None:
+        return f"{line['row']}: left out, since it is of the row as it was before"
+    return (
+        f"{line['row']}: left out: {path} has runs of it with other options, and it is no row of "
+        "lifelong, which would know those of today; to take it in, remove its line there"
+    )
+
+
+def _taken_out(line: Line, here: bool) -> str:
+    if not here:
+        return f"{line['row']}: what {line['machine']} had is of the row as it was before"
+    what = f"its seeds {line['seeds']}" if line["seeds"] else "what was begun of it"
+    return f"{line['row']}: {what} are taken out, since they are of the row as it was before"
+
+
+def _by_key(found: Iterable[Line], path: Path) -> dict[tuple[str, ...], Line]:
+    """Lines by what a ledger has once; two of the same, of two ledgers put together, are one."""
+    kept: dict[tuple[str, ...], Line] = {}
+    for line in found:
+        other = kept.get(_key(line))
+        if other is not None and other["options"] != line["options"]:
+            raise ValueError(
+                f"{path}: has {line['row']} twice, with other options; remove one of the lines"
+            )
+        both = {} if other is None else values_of(other)
+        kept[_key(line)] = judged(line, both | values_of(line))
+    return kept
 
 
 def _differs(one: Line, other: Line) -> bool:

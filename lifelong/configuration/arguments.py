@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 from lifelong.errors import EMPTY
@@ -26,7 +27,7 @@ class Argument:
         values: those that it takes; None for any.
         number: whether it is a whole number, 1 or more.
         many: whether it is a list, given with commas.
-        folder: whether it is a path.
+        folder: whether it is a path, or a list of them; of one's home with `~`.
     """
 
     what: str
@@ -55,7 +56,10 @@ class Argument:
         if self.number and not (text.isdecimal() and int(text)):
             raise ValueError(f"{name}={text}: give a whole number, 1 or more")
         if self.many:
-            return [part for part in text.split(",") if part]
+            parts = [part for part in text.split(",") if part]
+            return [at_home(part) for part in parts] if self.folder else parts
+        if self.folder:
+            return at_home(text)
         return text == "true" if self.switch else int(text) if self.number else text
 
 
@@ -94,11 +98,20 @@ def parse(
         elif not text.strip():
             raise ValueError(f"an argument {EMPTY}")
         else:
-            rest.append(text)
+            rest.append(at_home(text))
     for name in places:
         if rest and found[name] is None:
             found[name] = known[name].of(name, rest.pop(0))
     return {**found, "": rest}
+
+
+def at_home(path: str) -> str:
+    """A path whose `~` no shell has read: one between quotes, or behind a sign of equality.
+
+    >>> at_home("a/~b"), at_home("~/b").startswith("~")
+    ('a/~b', False)
+    """
+    return str(Path(path).expanduser()) if path == "~" or path.startswith("~/") else path
 
 
 def _renewed(arguments: Sequence[str], known: Mapping[str, Argument]) -> list[str]:

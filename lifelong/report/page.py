@@ -281,7 +281,7 @@ def _html_table(head: list[str], rows: list[list[str]]) -> str:
 OPTIONS = {
     "trust": Argument("of a run with parts of your own", "false"),
     "pdf": Argument("also draw the figures as PDF, for a paper", "false"),
-    "reference": Argument("folders of runs that are drawn into the curves", many=True),
+    "reference": Argument("folders of runs that are drawn into the curves", many=True, folder=True),
 }
 
 

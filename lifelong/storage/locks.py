@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from lifelong.errors import Busy
+
 OURS = re.compile(r"\..+\.(\d+)\.tmp")  # a half-written file of `replacing`
 LEFT = 3600  # seconds after which one is left over, whose process is not on this machine
 NOTED = "multirun.yaml"  # in which Hydra notes its own settings
@@ -121,7 +123,7 @@ def _lock(path: Path, wait: Callable[[str], Any] | None) -> TextIO | None:
             who = path.read_text(encoding="utf-8", errors="replace").strip() or who
         if wait is None:
             file.close()
-            raise ValueError(f"{path.parent}: {who} is at work in it; wait for its end")
+            raise Busy(f"{path.parent}: {who} is at work in it; wait for its end")
         wait(who)
         _flock(file)
     return file

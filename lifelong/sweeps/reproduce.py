@@ -6,15 +6,16 @@ our mean and deviation, the paper's, their difference, and whether it is within 
 both deviations give. Several rows may be given, also by pattern (`'tag/cifar100_*'`). With
 hours=0.5 the runs that are not done by then are stopped; the same call goes on. cores=2 runs two at
 a time. The verdicts go into a ledger, ledger=FILE, by default ledger.csv in the folder `out`; runs
-on other seeds join those that it has. Beside it, curves.csv says how accuracy went.
+on other seeds join those that it has. Beside it, curves.csv (of FILE.csv FILE_curves.csv) says how
+accuracy went.
 
 `lifelong reproduce --todo [ROW ...]` lists what of the published tables the ledger does not have,
 by the figures that an hour of a core gives: by the times that the ledger has of the row, or of
 others of its stream. With hours=2 cores=2 it is run in that order until the time is up. seeds=
 are those wanted, 1 to 5 by default.
 
-A row that fails is passed over and told, and so is one whose images are not here; the exit status
-is 1 if one failed.
+A row that fails or is refused is passed over and told, and so are all of a stream whose images are
+not here; the exit status is 1 if one failed, 2 if all were refused.
 
 `lifelong reproduce from=FOLDER,FOLDER ledger=FILE` runs nothing, and takes the runs of rows below
 some folders into a ledger; of those that are not finished, what a whole run would take.
@@ -24,13 +25,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from lifelong.comparison import curves
 from lifelong.comparison.begun import begun
-from lifelong.comparison.groups import grouped
-from lifelong.comparison.ledger import Line, lines, record, told
+from lifelong.comparison.ledger import Line, lines, of_rows, record, told
 from lifelong.comparison.ledger import read as read_ledger
 from lifelong.comparison.runs import read
 from lifelong.configuration import tables
@@ -40,7 +41,7 @@ from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import near
 from lifelong.configuration.overrides import key_of
 from lifelong.configuration.stored import SEEDS
-from lifelong.errors import command, plain
+from lifelong.errors import Busy, Missing, command, plain, reason
 from lifelong.storage.locks import in_turn
 from lifelong.sweeps.jobs import Job, run_jobs
 from lifelong.sweeps.todo import Agenda, Open, stream_of, table, todo
@@ -50,11 +51,13 @@ OPTIONS = {
     "hours": Argument("after which runs are stopped, to be gone on with"),
     "cores": Argument("runs at a time, of a thread each", "1", number=True),
     "out": Argument("folder of the runs", "outputs/reproduced", folder=True),
-    "ledger": Argument("file of the verdicts; by default ledger.csv in the folder of the runs"),
-    "from": Argument("folders with runs: nothing is run", many=True),
+    "ledger": Argument(
+        "file of the verdicts; by default ledger.csv in the folder of the runs", folder=True
+    ),
+    "from": Argument("folders with runs: nothing is run", many=True, folder=True),
 }
 TODO = "--todo"
-REFUSED = 2  # exit status of a run: a mistake in what was given
+REFUSED = (2, Missing.status)  # exit statuses of a run: a mistake in what was given
 KILLED = 128  # or more: by a signal
 WANTED = ["1", "2", "3", "4", "5"]  # seeds
 
@@ -73,12 +76,12 @@ def _reproduced(arguments: Sequence[str]) -> int:
     overrides = tuple(text for text in asked if text not in own)
     given = parse(own, OPTIONS)
     out = Path(given["out"])
-    ledger = Path(given["ledger"] or out / "ledger.csv").expanduser()
+    ledger = Path(given["ledger"] or out / "ledger.csv")
     rows = _named(given[""])
     if given["from"]:
         _check_alone(arguments)
-        return _recorded([Path(text).expanduser() for text in given["from"]], ledger)
-    known = read_ledger(ledger)  # which refuses another table before hours of work
+        return _recorded([Path(text) for text in given["from"]], ledger)
+    known = _readable(ledger)
     until = time.monotonic() + _seconds(given["hours"])
     if TODO in arguments:
         cells = tables.rows(FOLDER / "tables")
@@ -94,6 +97,13 @@ def _reproduced(arguments: Sequence[str]) -> int:
         )
     runs = _Runs(out, ledger, overrides)
     return runs.of(rows, _seeds(given["seeds"] or WANTED[:1]), given["cores"], until)
+
+
+def _readable(ledger: Path) -> list[Line]:
+    """The lines of a ledger; what cannot be read or written is refused before hours of work."""
+    with _alone(ledger):
+        curves.read(curves.beside(ledger))
+        return read_ledger(ledger)
 
 
 def _named(given: Sequence[str]) -> list[str]:
@@ -181,8 +191,9 @@ class _Runs:
     def all_of(self, agenda: Agenda, cores: int, until: float) -> int:
         """Runs what is left until the time is up.
 
-        A row that fails is passed over; where a run is refused, its stream is, of which images may
-        be missing; where one is that an earlier call began, that seed alone.
+        A row that fails or is refused is passed over; where images are missing, its stream is;
+        where a run is refused that an earlier call began, or that another works on, that seed
+        alone.
 
         Returns:
             The exit status: 1 where a run failed, 2 where all were refused.
@@ -202,42 +213,60 @@ class _Runs:
             return None
 
         def ended(job: Job, status: int | None) -> bool:
-            alone = status == REFUSED and job.begun
-            statuses.add(1 if alone else status or 0)
-            if not status:
-                self._record(job)
-            elif alone:
-                again = f"to begin it anew, remove {job.folder}"
-                said = f"{job.row}, seed {job.seed}: refused, passed over; {again}"
-                print(plain(said), flush=True)
-            elif status < KILLED:
-                gone = agenda.drop(chosen[job], stream=status == REFUSED)
-                more = f"; so are {len(gone)} more of its stream" if gone else ""
-                how = "refused" if status == REFUSED else "failed"
-                print(plain(f"{job.row}: {how}, passed over{more}"), flush=True)
+            if status == 0 and not job.done:
+                status = 1  # of whose results nothing is where they belong
+            statuses.add(self._told(job, status or 0, agenda, chosen[job]))
             return not status or status < KILLED
 
         status = run_jobs(next_job, ended, cores, until)
         some = 1 if 1 in statuses else 0
-        return status or (REFUSED if statuses == {REFUSED} else some)
+        return status or (2 if statuses and statuses <= {*REFUSED} else some)
+
+    def _told(self, job: Job, status: int, agenda: Agenda, row: Open) -> int:
+        """Takes in a run that ended, or says what became of it; gives what that means for all."""
+        seed = f"{job.row}, seed {job.seed}"
+        if status == 0:
+            self._record(job)
+        elif status == Busy.status:
+            print(plain(f"{seed}: another command is at work on it, passed over"), flush=True)
+            return 0
+        elif status == 2 and job.begun:
+            again = f"to begin it anew, remove {job.folder}"
+            print(plain(f"{seed}: refused, passed over; {again}"), flush=True)
+            return 1
+        elif status < KILLED:
+            gone = agenda.drop(row, stream=status == Missing.status)
+            more = f"; so are {len(gone)} more of its stream" if gone else ""
+            how = "refused" if status in REFUSED else "failed"
+            print(plain(f"{job.row}: {how}, passed over{more}"), flush=True)
+        return status
 
     def _record(self, job: Job) -> None:
         if not (job.folder / "environment.json").exists():
             return  # stopped before it began
-        for line in _taken([job.folder], self.ledger)[0]:
-            if self.tell:
-                print(plain(told(line)), flush=True)
+        try:
+            found, _ = _taken([job.folder], self.ledger)
+        except (OSError, ValueError) as error:  # other runs go on
+            later = f"lifelong reproduce from={job.folder} does it later"
+            print(plain(f"{job.row}: not taken in ({reason(error)}); {later}"), flush=True)
+            return
+        for line in found if self.tell else ():
+            print(plain(told(line)), flush=True)
+
+
+def _alone(ledger: Path) -> AbstractContextManager[None]:
+    """Within, no other call changes the ledger."""
+    return in_turn(ledger.with_name(f".{ledger.name}.lock"), lambda who: None)
 
 
 def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path, str]]:
     """Takes runs into a ledger; gives their lines there, and what of the runs is damaged."""
     runs, unfinished, damaged = read(folders)
-    groups = grouped(runs)
-    with in_turn(ledger.with_name(f".{ledger.name}.lock"), lambda who: None):  # of other calls
-        found = record(
-            ledger, [*begun(unfinished), *lines(groups)], lambda text: print(plain(text))
-        )
-        curves.record(ledger.with_name(curves.NAME), curves.curves(groups), read_ledger(ledger))
+    groups = of_rows(runs, damaged)
+    with _alone(ledger):
+        made = [*begun(unfinished, damaged), *lines(groups)]
+        found = record(ledger, made, lambda text: print(plain(text)))
+        curves.record(curves.beside(ledger), curves.curves(groups), read_ledger(ledger))
     return found, damaged
 
 

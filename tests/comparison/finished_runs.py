@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lifelong.comparison.groups import Group, grouped
+from lifelong.comparison.ledger import of_rows
 from lifelong.comparison.runs import read
 
 
@@ -28,6 +29,10 @@ def run(
         f"epochs: 3\nbatch_size: 10\nlr: 0.0001\npublished: {published}\nseed: {seed}\n"
         f"strategy: {{em: {em}}}\ndata: {{}}\npaths: {{data_dir: data/{seed}}}\n"
     )
+
+
+def rows_in(*folders: Path) -> list[Group]:
+    return of_rows(read(folders)[0], {})
 
 
 def groups_in(*folders: Path) -> list[Group]:

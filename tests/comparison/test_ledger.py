@@ -9,6 +9,7 @@ import os
 import shlex
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from lifelong.configuration.members import members
 from lifelong.configuration.plain import as_dict
 from lifelong.storage.checkpoint import Checkpoint
 from lifelong.sweeps import reproduce
-from tests.comparison.finished_runs import added, groups_in, run
+from tests.comparison.finished_runs import added, groups_in, rows_in, run
 from tests.conftest import configured
 
 OURS = "choices: {experiment: lasem/cifar100_ours}\n"
@@ -58,7 +59,7 @@ def test_a_line_for_each_published_figure(tmp_path: Path) -> None:
     made(tmp_path / "1", 1, 0.40)
     made(tmp_path / "2", 2, 0.41)
     run(tmp_path / "3", "theirs", 1, 0.3)  # of no row
-    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     with (tmp_path / "ledger.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.DictReader(file)) == found
     (line,) = found
@@ -78,22 +79,28 @@ def test_a_line_for_each_published_figure(tmp_path: Path) -> None:
     )
 
 
-def test_seeds_come_together_and_other_options_stay_apart(tmp_path: Path) -> None:
+def test_seeds_come_together_and_other_options_stay_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "ledger.csv"
     for seed, final in ((1, 0.30), (2, 0.31), (1, 0.32)):  # seed 1 is run again
         folder = tmp_path / f"{seed}_{final}"
         made(folder, seed, final)
-        ledger.record(path, ledger.lines(groups_in(folder)))
+        ledger.record(path, ledger.lines(rows_in(folder)))
     made(tmp_path / "reduced", 1, 0.35)
     added(tmp_path / "reduced", "changed: [epochs=3]\n")
-    ledger.record(path, ledger.lines(groups_in(tmp_path / "reduced")))
+    ledger.record(path, ledger.lines(rows_in(tmp_path / "reduced")))
     whole, reduced = ledger.read(path)
     assert (whole["seeds"], whole["values"], whole["verdict"]) == ("1,2", "32 31", "outside")
     assert (reduced["extent"], reduced["changed"], reduced["seeds"]) == ("reduced", "epochs=3", "1")
     assert reduced["command"].endswith("seeds=1 epochs=3")
     made(tmp_path / "other", 4, 0.36, em="other")  # the row is no longer what it was
     notes: list[str] = []
-    ledger.record(path, ledger.lines(groups_in(tmp_path / "other")), notes.append)
+    new = ledger.lines(rows_in(tmp_path / "other"))
+    assert ledger.record(path, new, notes.append) == []  # of a row that is not ours nobody knows
+    assert "no row of lifelong" in notes.pop()
+    monkeypatch.setattr(ledger, "digest_now", lambda line: new[0]["options"])
+    ledger.record(path, new, notes.append)
     assert [line["seeds"] for line in ledger.read(path)] == ["4", "1"]
     assert notes == [
         "lasem/cifar100_ours: its seeds 1,2 are taken out, since they are of the row as it was "
@@ -106,10 +113,10 @@ def test_a_run_of_a_row_as_it_was_before_is_left_out(
 ) -> None:
     path, notes = tmp_path / "ledger.csv", list[str]()
     made(tmp_path / "now", 1, 0.40)
-    (line,) = ledger.record(path, ledger.lines(groups_in(tmp_path / "now")))
+    (line,) = ledger.record(path, ledger.lines(rows_in(tmp_path / "now")))
     monkeypatch.setattr(ledger, "digest_now", lambda asked: line["options"])
     made(tmp_path / "before", 2, 0.30, em="other")
-    assert ledger.record(path, ledger.lines(groups_in(tmp_path / "before")), notes.append) == []
+    assert ledger.record(path, ledger.lines(rows_in(tmp_path / "before")), notes.append) == []
     assert [each["seeds"] for each in ledger.read(path)] == ["1"]
     assert "left out, since it is of the row as it was before" in notes[0]
 
@@ -127,7 +134,7 @@ def test_runs_of_other_seeds_than_the_row_s_are_not_the_row(tmp_path: Path) -> N
     made(tmp_path / "1", 1, 0.40)
     made(tmp_path / "2", 1, 0.30)
     added(tmp_path / "2", "seeds: {init: 4}\nchanged: [seeds.init=4]\n")
-    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     assert [(line["changed"], line["values"]) for line in found] == [
         ("", "40"), ("seeds.init=4", "30")
     ]  # fmt: skip
@@ -136,7 +143,7 @@ def test_runs_of_other_seeds_than_the_row_s_are_not_the_row(tmp_path: Path) -> N
 def test_changes_stand_as_a_shell_reads_them(tmp_path: Path) -> None:
     made(tmp_path / "1", 1, 0.40)
     added(tmp_path / "1", "changed: ['name=a b', 'epochs=3', '+schedule.at=[5, 6]']\n")
-    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     assert line["changed"] == "epochs=3 'name=a\\ b' 'schedule.at=[5,6]'"
     assert line["command"].endswith(f"seeds=1 {line['changed']}")
 
@@ -169,7 +176,7 @@ def test_a_damaged_line_is_told_by_file_and_number(
     path = tmp_path / "ledger.csv"
     for seed in (1, 2):
         made(tmp_path / f"{seed}", seed, 0.39 + seed / 100)
-    ledger.record(path, ledger.lines(groups_in(tmp_path)))
+    ledger.record(path, ledger.lines(rows_in(tmp_path)))
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     assert reproduce.main([f"from={tmp_path / '1'}", f"ledger={path}"]) == 2
@@ -183,7 +190,7 @@ def test_other_machines_have_lines_of_their_own(tmp_path: Path) -> None:
     made(tmp_path / "2", 2, 0.41)
     told = {"commit": "2", "platform": "Linux", "device": "a GPU"}
     (tmp_path / "2" / "environment.json").write_text(json.dumps(told))
-    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     assert {(line["device"], line["seeds"]) for line in found} == {("cpu", "1"), ("a GPU", "2")}
 
 
@@ -196,7 +203,7 @@ def test_a_row_that_changed_replaces_what_other_machines_had_of_it(
         told = {"commit": "2", "platform": "Linux", "device": device}
         (tmp_path / em / str(seed) / "environment.json").write_text(json.dumps(told))
     old, new, late = (
-        ledger.lines(groups_in(tmp_path / place)) for place in ("old/1", "new/2", "old/3")
+        ledger.lines(rows_in(tmp_path / place)) for place in ("old/1", "new/2", "old/3")
     )
     ledger.record(path, old)
     monkeypatch.setattr(ledger, "digest_now", lambda line: new[0]["options"])
@@ -209,7 +216,7 @@ def test_a_row_that_changed_replaces_what_other_machines_had_of_it(
 
 def test_a_published_figure_has_the_digits_that_were_printed() -> None:
     published = {"final_accuracy": ["59.0", None]}
-    line = ledger.described("final_accuracy", {"published": published}, {}, 1)
+    line = ledger.described("final_accuracy", published, {}, {}, 1)
     assert line["published"] == "59.0"
     assert ledger.rounding(line["published"], line["published_deviation"]) == 0.05
 
@@ -219,7 +226,7 @@ def test_a_run_that_went_on_elsewhere_names_both(tmp_path: Path) -> None:
     told = {"commit": "2" * 40 + "+", "platform": "Linux", "device": "cpu"}
     before = [{"commit": c * 40, "platform": "Linux", "device": "a GPU"} for c in "12"]
     (tmp_path / "1" / "environment.json").write_text(json.dumps(told | {"before": before}))
-    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     commits = f"{'1' * 12} {'2' * 12} {'2' * 12}+"
     wanted = ("a GPU, cpu", "Linux", commits)
     assert tuple(line[name] for name in ("device", "machine", "commit")) == wanted
@@ -231,22 +238,113 @@ def test_a_run_on_the_cpu_of_a_machine_with_a_gpu_is_of_the_cpu(tmp_path: Path) 
     told = {"commit": "2", "platform": "Linux", "device": "a GPU"}
     (tmp_path / "1" / "environment.json").write_text(json.dumps(told))
     added(tmp_path / "1", "trainer: {accelerator: cpu}\n")
-    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     assert line["device"] == "cpu"
 
 
-def test_of_two_versions_of_a_row_the_later_one_stays(tmp_path: Path) -> None:
+def test_of_two_versions_of_a_row_the_later_one_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made(tmp_path / "new", 1, 0.40, em="new")
     made(tmp_path / "old", 2, 0.30, em="old")
     os.utime(tmp_path / "old" / "results.json", (1, 1))
-    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    new = ledger.lines(rows_in(tmp_path))
+    monkeypatch.setattr(ledger, "digest_now", lambda line: new[-1]["options"])
+    found = ledger.record(tmp_path / "ledger.csv", new)
     assert [line["seeds"] for line in found] == ["1"]
+
+
+def test_rows_that_are_alike_and_runs_of_none_stay_apart(tmp_path: Path) -> None:
+    """Whichever seed is the first; and a comparison has no figure where there are two."""
+    made(tmp_path / "a2", 2, 0.40)
+    made(tmp_path / "b3", 3, 0.41)
+    path = tmp_path / "b3" / "config.yaml"
+    text = path.read_text().replace("cifar100_ours", "cifar100_twin")
+    path.write_text(text.replace("[39.3, 0.1]", "[50, 5]"))
+    for seed in (1, 5):
+        run(tmp_path / f"plain{seed}", "ours", seed, 0.2)
+    known = rows_in(tmp_path)
+    found = ledger.record(tmp_path / "ledger.csv", ledger.lines(known))
+    assert [(line["row"][-4:], line["seeds"], line["published"]) for line in found] == [
+        ("ours", "2", "39.3"), ("twin", "3", "50")
+    ]  # fmt: skip
+    assert [line["seed"] for line in curves.curves(known)] == ["2", "3"]
+    (group,) = groups_in(tmp_path)
+    assert (len(group.runs), group.published) == (4, {})
+    (same,) = groups_in(tmp_path / "plain1", tmp_path / "a2")
+    assert same.published == {"peak_accuracy": [39.3, 0.1]}
+
+
+def test_two_machines_have_a_line_each_of_the_same_seeds(tmp_path: Path) -> None:
+    for machine, final in (("one", 0.40), ("two", 0.41)):
+        made(tmp_path / machine, 1, final)
+        told = {"commit": "1", "platform": machine, "device": "cpu"}
+        (tmp_path / machine / "environment.json").write_text(json.dumps(told))
+    found = ledger.lines(rows_in(tmp_path))
+    assert sorted((line["machine"], line["values"]) for line in found) == [
+        ("one", "40"), ("two", "41")
+    ]  # fmt: skip
+
+
+def test_what_is_measured_on_validation_images_is_not_judged(tmp_path: Path) -> None:
+    made(tmp_path / "1", 1, 0.40, measured_on="validation")
+    added(tmp_path / "1", "changed: [measure_on=validation]\n")
+    (line,) = ledger.lines(rows_in(tmp_path))
+    assert (line["verdict"], line["published"], line["extent"]) == ("unpublished", "", "reduced")
+
+
+def test_damaged_runs_are_named_and_others_taken_in(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, name in enumerate(("good", "place", "begun", "short"), 1):
+        made(tmp_path / name, number, 0.40, status="finished" if number < 3 else "running")
+    (tmp_path / "place" / "environment.json").write_text("{")
+    (tmp_path / "begun" / "config.yaml").write_text("{")
+    config = tmp_path / "short" / "config.yaml"
+    config.write_text(config.read_text().replace("epochs: 3\n", ""))
+    assert reproduce.main([f"from={tmp_path}", f"ledger={tmp_path / 'ledger.csv'}"]) == 0
+    assert [line["seeds"] for line in ledger.read(tmp_path / "ledger.csv")] == ["1"]
+    out = capsys.readouterr().out
+    assert all(f"{tmp_path / name}" in out for name in ("place", "begun", "short"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ""),
+        ("\ufeff" + ",".join(ledger.COLUMNS) + "\n", ""),
+        ("row,\n".encode("utf-16"), "is no table of commas in UTF-8"),
+        ("x" * 200_000, "is no table of commas in UTF-8"),
+        ("a,b\n1,2\n", "another table"),
+    ],
+    ids=["empty", "mark", "utf-16", "long", "other"],
+)
+def test_files_that_are_no_ledger(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "ledger.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) if message else nullcontext():
+        assert ledger.read(path) == []
+
+
+def test_a_line_that_is_there_twice_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.csv"
+    for seed in (1, 2, 3):
+        made(tmp_path / str(seed), seed, 0.40 + seed / 100)
+    (first,), (other,), (more,) = (
+        ledger.lines(rows_in(tmp_path / str(seed))) for seed in (1, 2, 3)
+    )
+    ledger.write(path, [first, other])  # as two ledgers are put together
+    (line,) = ledger.record(path, [more])
+    assert (line["seeds"], line["values"]) == ("1,2,3", "41 42 43")
+    ledger.write(path, [first, other | {"options": "another"}])
+    with pytest.raises(ValueError, match="has lasem/cifar100_ours twice, with other options"):
+        ledger.record(path, [more])
 
 
 def test_a_row_without_published_figures_has_its_accuracy_there(tmp_path: Path) -> None:
     run(tmp_path / "1", "theirs", 1, 0.30)
     added(tmp_path / "1", "choices: {experiment: digits/class_er}\n")
-    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(groups_in(tmp_path)))
+    (line,) = ledger.record(tmp_path / "ledger.csv", ledger.lines(rows_in(tmp_path)))
     wanted = ("final_accuracy", "30", "", "", "unpublished")
     names = ("metric", "ours", "published", "tolerance", "verdict")
     assert tuple(line[name] for name in names) == wanted
@@ -258,14 +356,14 @@ def test_a_run_that_is_begun_says_what_a_whole_one_takes(tmp_path: Path) -> None
     made(tmp_path / "begun", 1, 0.40, status="running")
     saved = Checkpoint(2, False, {}, {"seconds": {"train": 15.0}}, epoch=1, of=4)
     saved.save(tmp_path / "begun", "latest")  # the first of four visits, and an epoch of three
-    found = begun(read([tmp_path / "begun"])[1])
+    found = begun(read([tmp_path / "begun"])[1], {})
     (line,) = ledger.record(path, found)
     assert (line["extent"], line["seconds"], line["seeds"]) == ("begun", "45", "")
     assert (line["published"], line["ours"], line["verdict"]) == ("39.3", "", "")
     assert line["command"] == "lifelong reproduce lasem/cifar100_ours"
     assert ledger.told(line).endswith("begun; a run takes about 45 s of training")
     made(tmp_path / "done", 1, 0.40)
-    (after,) = ledger.record(path, ledger.lines(groups_in(tmp_path / "done")))
+    (after,) = ledger.record(path, ledger.lines(rows_in(tmp_path / "done")))
     assert after["options"] == line["options"]
     assert after["extent"] == "full"
     assert ledger.record(path, found) == [after]  # what is finished stays
@@ -278,7 +376,7 @@ def test_of_some_runs_nothing_can_be_said(tmp_path: Path, ways: dict[str, int]) 
     Checkpoint(finished=False, strategy={}, record={"seconds": {"train": 9.0}}, **saved).save(  # type: ignore[arg-type]
         tmp_path / "begun", "latest"
     )
-    assert not begun(read([tmp_path / "begun"])[1])
+    assert not begun(read([tmp_path / "begun"])[1], {})
 
 
 def test_finished_runs_are_taken_in_by_the_command(tmp_path: Path, capsys: Any) -> None:

@@ -46,6 +46,16 @@ def test_a_ticket_is_paired_with_the_run_that_found_it(tmp_path: Path) -> None:
     assert pair.difference == pytest.approx(-0.175)  # retrain 0.45, 0.50; found 0.6, 0.7
 
 
+def test_tickets_of_other_methods_are_not_averaged(tmp_path: Path) -> None:
+    for name, em in (("td", "paper"), ("bu", "other")):
+        run(tmp_path / name, f"tickets_{name}", 1, 0.5, em=em)
+        run(tmp_path / f"of_{name}", "retrain", 1, 0.4)
+        path = tmp_path / f"of_{name}" / "config.yaml"
+        path.write_text(path.read_text().replace("em: paper", f"em: paper, run: {name}"))
+    both = [tmp_path / "of_td", tmp_path / "of_bu"]
+    assert [len(group.runs) for group in groups_in(*both)] == [1, 1]
+
+
 def test_a_method_with_a_seed_of_its_own_is_paired_with_others(tmp_path: Path) -> None:
     for seed in (1, 2):
         run(tmp_path / f"plain{seed}", "er", seed, 0.5 + seed / 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,20 @@ def asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
     return found
 
 
+REFUSED = [2]  # exit status of what is refused
+
+
+@pytest.fixture
+def refused() -> Iterator[list[int]]:
+    """The exit status of what is refused; 2 again after the test."""
+    yield REFUSED
+    REFUSED[:] = [2]
+
+
 def finish(job: Job) -> int:
     """The run as it would leave its folder; `sgd` is refused, and `ewc` fails."""
     if job.row.endswith("sgd"):
-        return 2
+        return REFUSED[0]
     if job.row.endswith("ewc"):
         return 1
     run(job.folder, "ours", job.seed, 0.40 + job.seed / 100)
@@ -102,12 +113,58 @@ def test_a_row_that_fails_is_passed_over_and_told_at_the_end(asked: list[Any]) -
     assert reproduce.main(["--todo", fails, "hours=1"]) == 1
 
 
-def test_where_a_run_is_refused_so_is_its_stream(asked: list[Any]) -> None:
-    """Its images may be missing."""
+def test_where_images_are_missing_a_stream_is_passed_over(
+    asked: list[Any], refused: list[int]
+) -> None:
     assert reproduce.main([ROWS[1], ROWS[0], "field/cifar10_er"]) == 0
+    assert [row for row, _, _ in asked] == [ROWS[1], ROWS[0], "field/cifar10_er"]
+    del asked[:]
+    refused[:] = [3]
+    assert reproduce.main([ROWS[1], ROWS[0], "field/cifar10_er", "out=more"]) == 0
     assert [row for row, _, _ in asked] == [ROWS[1], "field/cifar10_er"]
     assert reproduce.main([ROWS[1], "out=other"]) == 2
     assert reproduce.main(["--todo", ROWS[1], "hours=1", "out=other"]) == 2
+
+
+def test_a_run_that_another_command_works_on_is_left_to_it(
+    asked: list[Any], refused: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused[:] = [4]
+    begun = Path(f"outputs/reproduced/{ROWS[1]}/seed=1")
+    begun.mkdir(parents=True)
+    begun.joinpath("config.yaml").write_text("seed: 1\n")
+    assert reproduce.main([ROWS[1], ROWS[0], "seeds=1,2"]) == 0
+    assert [row for row, _, _ in asked] == [ROWS[1], ROWS[1], ROWS[0], ROWS[0]]
+    out = capsys.readouterr().out
+    assert f"{ROWS[1]}, seed 1: another command is at work on it, passed over" in out
+    assert "remove" not in out
+
+
+def test_the_folder_of_ones_home(asked: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(Path.cwd() / "home"))
+    assert reproduce.main([ROWS[0], "out=~/rep"]) == 0
+    assert ledger.read(Path("home/rep/ledger.csv"))[0]["seeds"] == "1"
+    assert compare.main(["~/rep", "out=~/made"]) == 0
+    assert Path("home/made/comparison.csv").exists()
+    assert not Path("~").exists()
+
+
+def test_a_run_that_left_nothing_is_no_success(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "run", lambda *given: given[0].mkdir(parents=True))
+    monkeypatch.setitem(globals(), "added", lambda *given: None)
+    assert reproduce.main([ROWS[0]]) == 1
+
+
+def test_what_cannot_be_read_or_written_is_told_before_the_first_run(
+    asked: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("mine_curves.csv").write_text("a,b\n1,2\n")
+    assert reproduce.main([ROWS[0], "ledger=mine.csv"]) == 2
+    assert "mine_curves.csv: another table" in capsys.readouterr().err
+    assert reproduce.main([ROWS[0], "ledger=/proc/none/x.csv"]) == 2
+    assert not asked
 
 
 def test_where_a_begun_run_is_refused_its_seed_alone_is_passed_over(

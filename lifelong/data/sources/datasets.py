@@ -20,6 +20,7 @@ from lifelong.data.sources.arrays import Part, from_arrays, uint8
 from lifelong.data.sources.decoding import array_of, known_formats
 from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source, prepared, room
+from lifelong.errors import Missing
 
 # Values of torchvision's `split`, by part, those that are tried first standing first.
 SPLITS = {
@@ -187,10 +188,10 @@ class _Official:
         except Exception as error:  # of many kinds: no network, a full disk
             raise self._missing(error) from None
 
-    def _missing(self, error: Exception) -> ValueError:
+    def _missing(self, error: Exception) -> Missing:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         how = "and the download failed" if self.download else "and nothing was fetched"
-        return ValueError(
+        return Missing(
             f"data.name={self.kind.__name__}: no images in paths.data_dir={self.folder}, {how} "
             f"({reason})"
         )

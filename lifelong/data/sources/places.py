@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from lifelong.data.sources.source import Source, newest_copy, prepared
+from lifelong.errors import Missing
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,9 @@ def _there(folder: Path, places: Sequence[Place]) -> Source | None:
     return None
 
 
-def _missing(
-    name: str, folder: Path, places: Sequence[Place], address: str, why: str
-) -> ValueError:
+def _missing(name: str, folder: Path, places: Sequence[Place], address: str, why: str) -> Missing:
     looked = ", ".join(str(folder / place.path) for place in places)
-    return ValueError(
+    return Missing(
         f"{name}: no images in paths.data_dir={folder}{why}. Looked for {looked}. The official "
         f"data set is at {address}; data=digits runs at once without any"
     )
