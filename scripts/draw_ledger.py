@@ -117,7 +117,8 @@ class Results:
 
     def fits(self, row: str, wanted: dict[str, str]) -> bool:
         """Whether a row is one of those that a page wants."""
-        chosen = {"row": row} | tables.chosen(self.rows[row]["config"])
+        config = self.rows[row]["config"] if row in self.rows else {}  # a row of one's own
+        chosen = {"row": row} | tables.chosen(config)
         return all(
             any(fnmatchcase(chosen.get(key, ""), one) for one in patterns.split(","))
             for key, patterns in wanted.items()

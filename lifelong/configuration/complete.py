@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -73,6 +74,7 @@ def complete(config: DictConfig) -> None:
         if config[key] not in allowed:
             raise ValueError(f"{key}={config[key]}: give {' or '.join(map(str, allowed))}")
     _check_fidelity(config)
+    _check_published(config.get("published"))
     if config.checkpoint_every % max(config.evaluate_every, 1):
         raise ValueError(
             f"checkpoint_every={config.checkpoint_every}: give a multiple of "
@@ -115,6 +117,27 @@ def _check_evaluation(config: DictConfig) -> None:
             f"evaluate_images={images}: has no effect beside evaluate_every_steps=0; give a number "
             "of steps"
         )
+
+
+def _check_published(figures: Any) -> None:
+    """Refuses figures that no table could be made of, before the run."""
+    if figures is not None and not OmegaConf.is_dict(figures):
+        raise ValueError(f"published={figures}: give {{metric: [mean, deviation]}}")
+    for metric in figures or ():
+        pair = figures[metric]
+        if not (OmegaConf.is_dict(pair) or _is_pair(pair)):  # by task, or of all
+            raise ValueError(
+                f"published.{metric}={pair}: give its mean and deviation, such as [62.8, 1.2], or "
+                "[62.8, null]"
+            )
+
+
+def _is_pair(pair: Any) -> bool:
+    """A figure and more: its deviation, to which method a time is relative, those of more visits."""
+    try:
+        return OmegaConf.is_list(pair) and len(pair) > 1 and math.isfinite(float(pair[0]))
+    except (TypeError, ValueError):
+        return False
 
 
 def _check_groups(groups: Any) -> None:

@@ -254,7 +254,7 @@ def test_a_sweep_is_alone_in_its_folder(tmp_path: Path) -> None:
     with held(tmp_path / "sweep"):
         done = Command(tmp_path, "-m", *QUICK, "seed=1,2", "paths.output_dir=sweep")
         _, stderr = done.communicate()
-    assert done.returncode == 2
+    assert done.returncode == 4
     who = f"process {os.getpid()} on {platform.node()}"
     assert stderr == f"error: sweep: {who} is at work in it; wait for its end\n"
     assert not list((tmp_path / "sweep").iterdir())
