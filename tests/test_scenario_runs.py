@@ -20,7 +20,7 @@ from lifelong.measures.matrix import anytime, forward_transfer
 from lifelong.networks import IncrementalHead, Network, SingleHead
 from lifelong.parts.distillation import distillation
 from lifelong.storage.checkpoint import latest
-from lifelong.strategies import MAS, LwF, Strategy
+from lifelong.strategies import ER, MAS, LwF, Strategy
 from tests.conftest import execute, results_of, small_body, toy_visit
 from tests.test_contract import ADAM, FAST, alike, assert_resumes
 
@@ -184,6 +184,26 @@ def test_forward_transfer_by_hand() -> None:
     assert forward_transfer(ahead, untrained, [0, 1, 2]) == pytest.approx((0.1 + 0.3) / 2)
     again = np.array([[nan, 0.6], [nan, 0.9], [nan, nan]])  # task 1 is met at the third visit
     assert forward_transfer(again, untrained[:2], [0, 0, 1]) == pytest.approx(0.4)
+
+
+def test_why_a_run_failed_is_told_within_a_visit_that_is_tested(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests of a visit that does not end are no part of the results of those that did."""
+    step, done = ER.training_loss, list[int]()
+
+    def failing(self: ER, *given: Any) -> Any:
+        done.append(1)
+        if len(done) > 14:  # in the second visit
+            raise RuntimeError("CUDA out of memory")
+        return step(self, *given)
+
+    monkeypatch.setattr(ER, "training_loss", failing)
+    options = ["strategy=er", "data=digits", "tasks=2", "epochs=1", "evaluate_every_steps=3"]
+    assert execute(tmp_path, *options, "batch_size=32", "logger=none") == 1
+    assert "CUDA out of memory" in capsys.readouterr().err
+    results = results_of(tmp_path)
+    assert (results["status"], len(results["visits"])) == ("failed", 2)
 
 
 def test_anytime_metrics_by_hand() -> None:

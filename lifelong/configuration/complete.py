@@ -133,7 +133,7 @@ def _check_published(figures: Any) -> None:
 
 
 def _is_pair(pair: Any) -> bool:
-    """A figure and more: its deviation, to which method a time is relative, those of more visits."""
+    """A figure and more: its deviation, what a time is relative to, those of more visits."""
     try:
         return OmegaConf.is_list(pair) and len(pair) > 1 and math.isfinite(float(pair[0]))
     except (TypeError, ValueError):

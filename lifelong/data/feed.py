@@ -85,7 +85,7 @@ class ShuffledBatchSampler(Sampler[Rows]):
     """Batches of shuffled indices; the order is a function of `seed` and the epoch alone.
 
     It goes to the device of the images at once, not batch by batch. Pixels that lie apart are read
-    ahead.
+    ahead. A last batch that is smaller is left out with `drop_last`, unless it is the only one.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class ShuffledBatchSampler(Sampler[Rows]):
 
     def __len__(self) -> int:
         whole, rest = divmod(self.size, self.batch_size)
-        return whole + (rest > 0 and not self.drop_last)
+        return whole + (rest > 0 and not (self.drop_last and whole))
 
     def __iter__(self) -> Iterator[Rows]:
         return islice(self._drawn(self._begun()), len(self))

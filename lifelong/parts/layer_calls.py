@@ -231,6 +231,8 @@ class LayerTracer(TorchFunctionMode):
         plain = z.dim() >= 2 if linear else z.dim() == 4 and given.get("groups", 1) == 1
         if (weight, bias) == (None, None) or not plain:
             return None
+        if None not in (weight, bias) and rows != bias_rows:
+            return None
         if isinstance(given.get("padding"), str):
             given |= _padded(given)
         options = {

@@ -232,6 +232,8 @@ class Memory(nn.Module):
             like.y.new_zeros(slots),
             torch.zeros(slots).long(),
         ).served_as(like)
+        if like.features is not None:  # of a body that stays as it is
+            made.features = like.features.new_zeros(slots, *like.features.shape[1:])
         if not self._alike or like.scale.dim() == 4:
             made.scale = like.scale.new_ones(slots, *moments)
             made.shift = like.shift.new_zeros(slots, *moments)
@@ -245,6 +247,9 @@ class Memory(nn.Module):
             part = self._images[task].part(self.rows[here])
             there = here.to(kept.x.device)
             kept.x[there], kept.y[there] = part.x[:].to(kept.x.device), part.y
+            if kept.features is not None:
+                assert part.features is not None
+                kept.features[there] = part.features.to(kept.features.device)
             if kept.scale.dim() == 4:
                 kept.scale[there], kept.shift[there] = part.moments()
             kept.t[here], kept.row[here] = part.t, part.row

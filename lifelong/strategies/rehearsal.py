@@ -94,6 +94,8 @@ class Rehearsal(Strategy):
             alone = self(first.x, first.t)
             drew = generators.drew(before)
         known = alone.isfinite()
+        if not known.any():  # it diverged, which the loss is going to tell
+            return False
         off = (alone - together[:, : alone.shape[1]])[known].abs().max()  # the rest is others'
         rounded = torch.is_autocast_enabled(alone.device.type) or alone.dtype.itemsize < 4
         close = CLOSE[rounded] * alone[known].abs().max()

@@ -167,8 +167,11 @@ class Record:
             found[f"forward_transfer{end}"] = None if math.isnan(value) else value
         if self.anytime and self.steps:
             last = self.visits[self.steps - 1]
-            rows = [(visit, self._shares(counts)) for visit, _, counts in self.anytime]
-            done = self.visits[: self.steps]
+            done = self.visits[: self.steps]  # of one that is not finished nothing counts yet
+            rows = [
+                (visit, self._shares(counts)) for visit, _, counts in self.anytime
+                if visit <= self.steps
+            ]  # fmt: skip
             found |= anytime(rows, done, float(self.matrix()[-1, last]))
         for name, split in self.auxiliary.items():
             found[f"final_accuracy_{name}"] = self._of(split)["final_accuracy"]

@@ -64,7 +64,7 @@ class Session:
     def fail(self) -> None:
         """Notes in the results that the run failed."""
         if self.experiment is not None:
-            with suppress(OSError, ValueError):  # what cannot be written now stays as it was
+            with suppress(Exception):  # which would hide what the run failed by
                 method = self.experiment.strategy.method
                 self.experiment.record.write(self.folder, "failed", method)
 

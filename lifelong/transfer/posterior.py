@@ -224,7 +224,8 @@ class ActiveConfigurations(nn.Module):
         now = torch.zeros_like(self.kept)
         now[rows] = True
         same = torch.equal(now, self.kept)
-        self.waits[1] = min(2 * int(self.waits[1]), self.narrowing.recheck) if same else 1
+        longer = min(2 * int(self.waits[1]), self.narrowing.recheck)
+        self.waits[1] = max(longer, 1) if same else 1
         self.waits[0] = max(int(self.waits[1]) - 1, 0)
         self.kept.copy_(now)
 

@@ -115,7 +115,7 @@ def test_of_several_processes_one_gets_the_folder(tmp_path: Path) -> None:
 
 def test_a_second_process_is_refused(tmp_path: Path, capsys: Any) -> None:
     with held(tmp_path):
-        assert execute(tmp_path, *QUICK) == 2
+        assert execute(tmp_path, *QUICK) == 4
     assert " is at work in it; wait for its end" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
     assert execute(tmp_path, *QUICK) == 0

@@ -23,6 +23,9 @@ def test_batches_cover_an_epoch() -> None:
     assert [len(batch.y) for batch in batches] == [5, 5, 5, 5, 4]
     whole = [len(batch.y) for batch in stream(drop_last=True).train_dataloader()]
     assert whole == [5, 5, 5, 5]
+    few = ShuffledBatchSampler(images(4), 5, True, 1, 0)  # such as what a memory holds
+    assert [len(rows.host) for rows in few] == [4]
+    assert len(few) == 1
 
 
 def test_order_of_batches_is_a_function_of_seed_and_epoch() -> None:

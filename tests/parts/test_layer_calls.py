@@ -100,6 +100,27 @@ def test_weights_with_other_uses_are_not_taken_for_used_once() -> None:
     assert once(module, tracer, x) == []
 
 
+class Shifted(nn.Module):
+    """Other rows of the bias than of the weight."""
+
+    def __init__(self, whole: bool) -> None:
+        super().__init__()
+        self.w, self.b = (
+            nn.Parameter(torch.randn(3 if whole else 6, 3)),
+            nn.Parameter(torch.randn(6)),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.w if len(self.w) == 3 else self.w[1:4], self.b[2:5])
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_bias_of_other_rows_than_the_weight_is_not_taken_for_one_of_them(whole: bool) -> None:
+    module, x = Shifted(whole), torch.randn(5, 3)
+    tracer, _ = traced(module, x)
+    assert tracer.covered(once(module, tracer, x)) == set()
+
+
 class Named(nn.Module):
     """Attention that is asked with the names of its arguments."""
 

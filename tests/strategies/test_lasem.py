@@ -233,6 +233,9 @@ def test_what_stays_unlikely_is_asked_at_growing_distances() -> None:
     strategy.begin_task(toy_visit())
     ahead(strategy, 3)
     assert asked(strategy, 30) == [0, 1, 2, 4, 8, 16, 24]
+    all_stay = lasem(narrowing=Narrowing(1e-30, recheck=8))
+    all_stay.begin_task(toy_visit())
+    assert asked(all_stay, 30) == [0, 1, 2, 4, 8, 16, 24]
     each = lasem(narrowing=Narrowing(1e-3))
     each.begin_task(toy_visit())
     assert asked(ahead(each, 3), 4) == [0, 1, 2, 3]
