@@ -106,7 +106,9 @@ def test_a_run_on_a_set_of_torchvision(digits: Path, capsys: pytest.CaptureFixtu
         ("FakeData", "torchvision has no such data set"),
         ("CIFAR10", "data.name=CIFAR10: no images in paths.data_dir"),
     ):
-        assert execute(digits / "other", *options, f"data.name={name}") == (3 if "no images" in message else 2)
+        assert execute(digits / "other", *options, f"data.name={name}") == (
+            3 if "no images" in message else 2
+        )
         assert message in capsys.readouterr().err
 
 
