@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lifelong.comparison.ledger import Line, described, figures, judged, place_of
-from lifelong.comparison.runs import options_of
-from lifelong.configuration.stored import SEEDS, read_plain
+from lifelong.comparison.runs import options_of, unseeded
+from lifelong.configuration.stored import read_plain
 from lifelong.errors import reason
 
 
@@ -38,7 +38,7 @@ def _lines(place: Path) -> list[Line]:
     seconds = expected(place, int(config["epochs"])) if row else None
     if seconds is None:
         return []
-    options = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
+    options = unseeded(options_of(config))
     names = {"row": str(row), "stream": str(config["data"].get("name"))}
     on_test = config.get("measure_on", "test") == "test"
     published = (config.get("published") or {}) if on_test else {}

@@ -8,7 +8,8 @@ from typing import Any
 
 from lifelong.comparison import ledger
 from lifelong.comparison.groups import Group
-from lifelong.comparison.ledger import Line, changes, digest
+from lifelong.comparison.ledger import Line, changes
+from lifelong.comparison.runs import digest
 from lifelong.measures.matrix import from_rows, mean_of_seen
 from lifelong.storage.results import visited
 

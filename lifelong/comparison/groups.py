@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,11 +20,13 @@ from lifelong.comparison.runs import (
     ORDERS,
     SCENARIO,
     Run,
+    digest,
     images_of,
     many,
     options_of,
     stream_of,
     table_of,
+    unseeded,
 )
 from lifelong.comparison.statistics import summarize
 from lifelong.configuration.overrides import key_of
@@ -94,7 +95,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     if unknown:
         raise ValueError(f"by={unknown[0]}: no run has such an option; table and page name them")
     for run, table in zip(runs, places, strict=True):
-        options = {key: value for key, value in run.options.items() if key not in (*SEEDS, "name")}
+        options = unseeded(run.options)
         if RETRAINED in run.options:
             options[RETRAINED] = _source(run)
         name = run.results["strategy"]
@@ -103,15 +104,16 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         key = json.dumps([table, name, told], default=str, sort_keys=True)
         on_test = run.results.get("measured_on", "test") == "test"
         published = (run.config.get("published") or {}) if on_test else {}
-        group = groups.setdefault(key, Group(name, name, table, options, published))
-        known_figures = figures.setdefault(key, [])
-        known_figures += [published] if published and published not in known_figures else []
+        group = groups.setdefault(key, Group(name, name, table, options, {}))
+        if published and published not in figures.setdefault(key, []):
+            figures[key].append(published)
         _check_alike(group, run, options)
         if _is_new(group, run):
             group.runs.append(run)
     made = [groups[key] for key in sorted(groups)]
     for key, group in zip(sorted(groups), made, strict=True):
-        group.published = figures[key][0] if len(figures[key]) == 1 else {}  # one is meant
+        said = figures.get(key, [])
+        group.published = said[0] if len(said) == 1 else {}  # of several nobody knows which
         group.runs.sort(key=lambda run: str(run.seeds))
     _tell_apart(made, by)
     return made
@@ -128,12 +130,10 @@ def _source(run: Run) -> str:
     folder = told if (told / "config.yaml").exists() else beside
     try:
         config = read_plain(folder / "config.yaml")
-        found = {k: v for k, v in options_of(config).items() if k not in (*SEEDS, "name")}
         name = (config.get("choices") or {}).get("strategy", "")
     except (OSError, ValueError, KeyError, AttributeError):
         return str(told)
-    text = json.dumps(found, sort_keys=True, default=str)
-    return f"{name} {zlib.crc32(text.encode()):08x}".strip()
+    return f"{name} {digest(options_of(config))}".strip()
 
 
 @dataclass

@@ -11,10 +11,7 @@ import io
 import json
 import math
 import shlex
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +20,14 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lifelong.comparison.groups import Group, grouped
-from lifelong.comparison.runs import Run, options_of
+from lifelong.comparison.runs import Run, digest, options_of
 from lifelong.comparison.statistics import summarize, tolerance
 from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published_of
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
 from lifelong.configuration.overrides import spelled
 from lifelong.configuration.plain import as_dict
-from lifelong.configuration.stored import DEVICE, SEEDS, read_environment
+from lifelong.configuration.stored import read_environment
 from lifelong.errors import reason
 from lifelong.storage.files import write_text
 
@@ -40,7 +37,6 @@ COLUMNS = (
     *("options", "commit", "machine", "device", "seconds"),
 )
 SAME = ("row", "metric", "changed", "machine", "device")  # a ledger has one line of them
-UNNAMED = (*SEEDS, *DEVICE, "name")  # options that make no other row
 Line = dict[str, str]
 
 
@@ -53,10 +49,10 @@ def lines(groups: Iterable[Group]) -> list[Line]:
     comes last.
     """
     return [
-        _line(part, place, metric)
-        for part, place in sorted(chain.from_iterable(map(_by_place, groups)), key=_finished)
-        for metric in figures(part.published)
-        if part.values(metric)
+        _line(group, place, metric)
+        for group, place in ((group, _place(group)) for group in sorted(groups, key=_finished))
+        for metric in figures(group.published)
+        if group.values(metric)
     ]
 
 
@@ -99,19 +95,11 @@ def published_figures(published: Mapping[str, Any] | None) -> list[str]:
     ]  # fmt: skip
 
 
-def _by_place(group: Group) -> list[tuple[Group, Line]]:
-    """Its runs of each machine, device and change of the row, and where these were made."""
-    parts: dict[tuple[str, str, str], tuple[list[Run], dict[str, None]]] = {}
-    for run in group.runs:
-        made = place_of(run.folder, run.config)
-        key = made["machine"], made["device"], changes(run.config)
-        runs, commits = parts.setdefault(key, ([], {}))
-        runs.append(run)
-        commits.update(dict.fromkeys(made["commit"].split()))
-    return [
-        (replace(group, runs=runs), {"machine": m, "device": d, "commit": " ".join(commits)})
-        for (m, d, _), (runs, commits) in parts.items()
-    ]
+def _place(group: Group) -> Line:
+    """Machine and device of a group of `of_rows`, and the commits of its runs."""
+    places = [place_of(run.folder, run.config) for run in group.runs]
+    commits = dict.fromkeys(commit for place in places for commit in place["commit"].split())
+    return places[0] | {"commit": " ".join(commits)}
 
 
 def changes(config: Mapping[str, Any]) -> str:
@@ -119,9 +107,9 @@ def changes(config: Mapping[str, Any]) -> str:
     return shlex.join(sorted(map(spelled, config.get("changed") or ())))
 
 
-def _finished(part: tuple[Group, Line]) -> float:
+def _finished(group: Group) -> float:
     """When the last run of a group ended."""
-    return max((run.folder / "results.json").stat().st_mtime for run in part[0].runs)
+    return max((run.folder / "results.json").stat().st_mtime for run in group.runs)
 
 
 def _line(group: Group, place: Line, metric: str) -> Line:
@@ -163,17 +151,6 @@ def published_cells(found: tuple[float | str, float | None] | None) -> Line:
         for value in (mean, deviation)
     )  # fmt: skip
     return dict(zip(("published", "published_deviation"), texts, strict=True))
-
-
-def digest(options: Mapping[str, Any]) -> str:
-    """Of all options but seeds, the device and the name: a row of another one is another row.
-
-    What is false, zero or empty is left out, so that an option that is new, and that a row does not
-    use, makes no other row of it.
-    """
-    said = {key: value for key, value in options.items() if value and key not in UNNAMED}
-    text = json.dumps(said, sort_keys=True, default=str)
-    return f"{zlib.crc32(text.encode()):08x}"
 
 
 def digest_now(line: Line) -> str | None:
@@ -318,6 +295,8 @@ def record(
         if before is not None and before["options"] != line["options"]:
             others.append(before)
         now = digest_now(line) if others else line["options"]
+        if now is None and before not in others:  # of other machines, and nobody knows
+            now, others = line["options"], []
         if now != line["options"]:
             note(_left_out(line, path, now))
             continue

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Required, TypedDict
 
 from lifelong.configuration.folders import FAILURES
-from lifelong.configuration.stored import SEEDS, plain_leaves, read_plain
+from lifelong.configuration.stored import DEVICE, SEEDS, plain_leaves, read_plain
 from lifelong.errors import reason
 from lifelong.storage.files import read_json
 from lifelong.storage.results import check_results, check_shape
 
+UNNAMED = (*SEEDS, *DEVICE, "name")  # options that make no other row
 FIDELITY = {"clean": "", "authors": ", official implementation"}
 ASKED = {"task": "", "both": "", "class": ", class-incremental"}
 MEASURED = {"test": "", "validation": ", measured on validation images"}
@@ -146,6 +149,22 @@ class _Config(TypedDict, total=False):
     choices: dict[str, str] | None
     changed: list[str] | None
     published: dict[str, Any] | None
+
+
+def digest(options: Mapping[str, Any]) -> str:
+    """Of all options but seeds, the device and the name: a row of another one is another row.
+
+    What is false, zero or empty is left out, so that an option that is new, and that a row does not
+    use, makes no other row of it.
+    """
+    said = {key: value for key, value in options.items() if value and key not in UNNAMED}
+    text = json.dumps(said, sort_keys=True, default=str)
+    return f"{zlib.crc32(text.encode()):08x}"
+
+
+def unseeded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options but for the seeds and the name, by which runs that are averaged may differ."""
+    return {key: value for key, value in options.items() if key not in (*SEEDS, "name")}
 
 
 def options_of(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lifelong.configuration import tables
-from lifelong.configuration.arguments import Argument, parse
+from lifelong.configuration.arguments import Argument, at_home, parse
 from lifelong.configuration.compose import FOLDER
 from lifelong.errors import command
 from lifelong.storage.files import write_text
@@ -72,8 +72,7 @@ def own_folder(argument: str) -> str:
     ('--config-dir=here', 'lr=1', False)
     """
     name, sign, value = argument.partition("=")
-    home = name in ("--config-dir", "-cd") and value.startswith("~")
-    return f"{name}{sign}{Path(value).expanduser()}" if home else argument
+    return f"{name}{sign}{at_home(value)}" if name in ("--config-dir", "-cd") else argument
 
 
 def groups(config_dir: str | None = None) -> list[str]:

@@ -19,7 +19,7 @@ from scipy.stats import ttest_ind_from_stats
 
 from lifelong.comparison import curves, ledger
 from lifelong.comparison.begun import begun
-from lifelong.comparison.runs import options_of, read
+from lifelong.comparison.runs import digest, options_of, read
 from lifelong.comparison.statistics import summarize, tolerance
 from lifelong.comparison.tables import published_of
 from lifelong.configuration.complete import complete
@@ -125,8 +125,8 @@ def test_an_option_that_is_new_and_not_used_makes_no_other_row() -> None:
     before = {"strategy.em": "paper", "lr": 0.1}
     new = {"strategy.joint": None, "compile": False, "restore_best": 0, "strategy.on": []}
     same = {"seed": 3, "data.seed": 4, "name": "x", "trainer.accelerator": "gpu"}
-    assert ledger.digest({**before, **new, **same}) == ledger.digest(before)
-    assert ledger.digest({**before, "strategy.joint": True}) != ledger.digest(before)
+    assert digest({**before, **new, **same}) == digest(before)
+    assert digest({**before, "strategy.joint": True}) != digest(before)
 
 
 def test_runs_of_other_seeds_than_the_row_s_are_not_the_row(tmp_path: Path) -> None:
@@ -446,7 +446,7 @@ def test_the_ledger_is_of_rows_as_they_are(lines: list[ledger.Line]) -> None:
     figures = {} if config.published is None else OmegaConf.to_container(config.published)
     OmegaConf.set_struct(config, False)
     complete(config)
-    options = ledger.digest(options_of(as_dict(config)))
+    options = digest(options_of(as_dict(config)))
     for line in lines:
         assert line["metric"] in ledger.figures(figures)  # type: ignore[arg-type]
         published = published_of(figures, line["metric"])  # type: ignore[arg-type]
