@@ -25,7 +25,7 @@ from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
 DEBUG = "LIFELONG_FULL_ERROR"
 EMPTY = "is empty (a shell variable that is not set?); give a folder"
 _LOST = (errno.EPIPE, errno.EIO)  # nobody reads any more: a closed pipe, a terminal that is gone
-_PROCESSES = "joblib.externals.loky.process_executor"
+_POOL = "joblib.externals.loky.reusable_executor"  # where joblib keeps its processes
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 _ADVICE = {
     errno.ENOSPC: "free some space",
@@ -93,7 +93,7 @@ def program(work: Callable[[], None]) -> None:
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):  # a closed pipe, of which the command has told
                 stream.flush()
-        if _PROCESSES not in sys.modules:
+        if getattr(sys.modules.get(_POOL), "_executor", None) is None:
             os._exit(status[0])
 
     atexit.register(leave)
