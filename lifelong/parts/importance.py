@@ -83,8 +83,9 @@ def statistics(importances: Mapping[str, Tensor]) -> dict[str, Any]:
     """What a report shows of a task's importances.
 
     Returns:
-        `shares`: of each parameter in their sum; `histogram`: how many entries there are in each of
-        the equal steps of their decimal logarithm that `HISTOGRAM` (from, to, steps) says; `zeros`.
+        `shares`: of each parameter in their sum, but for those that have none, such as heads of
+        other tasks; `histogram`: how many entries there are in each of the equal steps of their
+        decimal logarithm that `HISTOGRAM` (from, to, steps) says; `zeros`.
     """
     every = torch.cat([value.flatten() for value in importances.values()]).float().cpu()
     sums = {name: float(value.sum()) for name, value in importances.items()}
@@ -92,7 +93,7 @@ def statistics(importances: Mapping[str, Tensor]) -> dict[str, Any]:
     first, last, steps = HISTOGRAM
     logarithms = every[every > 0].log10().clamp(first, last)
     return {
-        "shares": {name: round(value / total, 6) for name, value in sums.items()},
+        "shares": {name: round(value / total, 6) for name, value in sums.items() if value},
         "histogram": torch.histc(logarithms, steps, first, last).long().tolist(),
         "zeros": int((every <= 0).sum()),
     }

@@ -111,7 +111,28 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def write_json(path: Path, content: Any) -> None:
     """Writes `content` to `path` as JSON, atomically. NaN is not JSON: say null."""
-    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_text(path, _lines(content) + "\n")
+
+
+def _lines(content: Any, depth: int = 3, margin: str = "") -> str:
+    """JSON with a line for each item, down to such a depth; lists of numbers stand in one.
+
+    What lies deeper is left to the encoder in C, which knows no lines: the one in Python, which
+    does, takes a second for what a thousand tasks have to tell.
+    """
+    if depth and isinstance(content, dict) and all(isinstance(key, str) for key in content):
+        ends, names = "{}", [f"{json.dumps(key)}: " for key in content]
+        values = list(content.values())
+    elif depth and isinstance(content, list) and any(isinstance(x, dict | list) for x in content):
+        ends, names, values = "[]", [""] * len(content), content
+    else:
+        return json.dumps(content, allow_nan=False)
+    inner = margin + " "
+    items = ",\n".join(
+        f"{inner}{name}{_lines(value, depth - 1, inner)}"
+        for name, value in zip(names, values, strict=True)
+    )
+    return f"{ends[0]}\n{items}\n{margin}{ends[1]}" if items else ends
 
 
 def known(value: Any, name: str = "") -> Any:

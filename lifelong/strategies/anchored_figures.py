@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from lifelong.drawing import Drawing, Drawings, Results, hue, legend, single, stride
 from lifelong.measures.history import HISTOGRAM
+
+HEADS = "heads"  # module of a network that holds one for each task
+MOST_LINES, MOST_LAYERS, MOST_BARS = 10, 30, 20  # that can be told apart
 
 
 def drawings(results: Results) -> Drawings:
@@ -25,13 +32,13 @@ def drawings(results: Results) -> Drawings:
 
 
 def importance_histogram(results: Results) -> Figure:
-    """How many weights are of what importance, after each visit (EWC, MAS, SI)."""
+    """How many weights are of what importance after each visit, or some (EWC, MAS, SI)."""
     described = results["method"]["importances"]
     (first, last, steps), share = HISTOGRAM, 100.0
     edges = np.linspace(first, last, steps + 1)
     figure, axes = single(7, 3.2)
     filled = np.zeros(steps, dtype=bool)
-    for step, entry in described.items():
+    for step, entry in list(described.items())[:: math.ceil(len(described) / MOST_LINES)]:
         counts = np.array(entry["histogram"])
         filled |= counts > 0
         task = results["visits"][int(step) - 1]
@@ -42,28 +49,24 @@ def importance_histogram(results: Results) -> Figure:
         low, high = np.flatnonzero(filled)[[0, -1]]
         axes.set_xlim(edges[max(low - 1, 0)], edges[min(high + 2, steps)])
     axes.set(xlabel="importance, decimal logarithm", ylabel="share of the weights, %")
-    if len(described) <= 10:
-        legend(axes)
+    legend(axes)
     return figure
 
 
 def importance_shares(results: Results) -> Figure:
     """Each layer's part in the sum of importances after each visit (EWC, MAS, SI)."""
     described = results["method"]["importances"]
-    layers: dict[str, dict[str, float]] = {}  # by layer, then by visit
-    for step, entry in described.items():
-        for name, share in entry["shares"].items():
-            layer = layers.setdefault(name.rpartition(".")[0], {})
-            layer[step] = layer.get(step, 0.0) + 100 * share
-    figure, axes = single(2.6 + 0.5 * len(described), max(2.6, 0.2 * len(layers)))
+    layers = _layers(described)
+    wide = 2.6 + 0.5 * min(len(described), MOST_BARS)
+    figure, axes = single(wide, max(2.6, 0.2 * len(layers)))
+    places = np.arange(len(described))
     below = np.zeros(len(described))
-    for number, (name, shares) in enumerate(layers.items()):
-        heights = np.array([shares.get(step, 0.0) for step in described])
-        label = name if len(layers) <= 30 else None
-        axes.bar(
-            range(len(described)), heights, bottom=below, color=hue(number), width=0.75,
-            edgecolor="white", lw=0.4, label=label,
-        )  # fmt: skip
+    for number, (name, heights) in enumerate(layers.items()):
+        look: dict[str, Any] = {"color": hue(number), "label": name}
+        if len(described) <= MOST_BARS:
+            axes.bar(places, heights, bottom=below, width=0.75, edgecolor="white", lw=0.4, **look)
+        else:
+            axes.fill_between(places, below, below + heights, step="mid", lw=0, **look)
         below += heights
     ticks = range(0, len(described), stride(len(described)))
     visited = [str(results["visits"][int(step) - 1]) for step in described]
@@ -75,3 +78,18 @@ def importance_shares(results: Results) -> Figure:
         frameon=False,
     )  # fmt: skip
     return figure
+
+
+def _layers(described: dict[str, Any]) -> dict[str, NDArray[np.float64]]:
+    """Of each layer its share in % after each visit: all heads as one, the smallest as one."""
+    found: dict[str, NDArray[np.float64]] = {}
+    for place, entry in enumerate(described.values()):
+        for name, share in entry["shares"].items():
+            layer = HEADS if name.startswith(f"{HEADS}.") else name.rpartition(".")[0]
+            found.setdefault(layer, np.zeros(len(described)))[place] += 100 * share
+    if len(found) <= MOST_LAYERS:
+        return found
+    large = sorted(found, key=lambda name: -found[name].sum())[: MOST_LAYERS - 1]
+    rest = [found[name] for name in found if name not in large]
+    shown = {name: heights for name, heights in found.items() if name in large}
+    return shown | {f"{len(rest)} other layers": np.sum(rest, axis=0)}

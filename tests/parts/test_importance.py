@@ -31,8 +31,9 @@ def test_an_importance_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_what_a_report_shows_of_importances() -> None:
-    found = statistics({"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]])})
-    assert found["zeros"] == 1
+    of = {"a": torch.tensor([0.0, 1e-3, 10.0]), "b": torch.tensor([[1e-20]]), "c": torch.zeros(2)}
+    found = statistics(of)
+    assert found["zeros"] == 3
     assert found["shares"] == {"a": 1.0, "b": 0.0}
     first, last, steps = HISTOGRAM
     edges = torch.linspace(first, last, steps + 1)

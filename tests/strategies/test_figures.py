@@ -79,6 +79,31 @@ def test_shares_of_importance_are_stacked_by_layer() -> None:
     assert [bar.get_y() for bar in axes.containers[1]] == [75.0, 100.0]
 
 
+def test_importances_of_many_tasks_and_layers_are_put_together() -> None:
+    """Heads are one layer, so that a stream of many tasks does not have as many."""
+    of_task = {
+        str(n + 1): {
+            "zeros": 0, "histogram": [1] + [0] * 63,
+            "shares": {f"heads.all.{n}.1.weight": 0.3, f"heads.all.{n}.1.bias": 0.1}
+            | {f"body.{k}.weight": 0.6 / 40 for k in range(40)},
+        }
+        for n in range(100)
+    }  # fmt: skip
+    many = results({"importances": of_task}) | {"visits": list(range(1, 101))}
+    figure = anchored_figures.importance_shares(many)
+    [axes] = figure.axes
+    labels = axes.get_legend_handles_labels()[1]
+    assert len(labels) == anchored_figures.MOST_LAYERS
+    assert "heads" in labels and labels[-1] == "12 other layers"
+    top = max(path.vertices[:, 1].max() for c in axes.collections for path in c.get_paths())
+    assert top == pytest.approx(100)
+    assert figure.get_size_inches()[0] <= 14
+    [axes] = anchored_figures.importance_histogram(many).axes
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert [text.split()[1] for text in told] == [str(n) for n in range(1, 101, 10)]
+
+
+
 def test_layers_and_candidates_lie_where_they_belong() -> None:
     [axes] = architecture_search_figures.chosen_layers(results(SEARCH)).axes
     assert np.asarray(axes.images[0].get_array()).tolist() == [[1, 0], [1, 1]]  # input layer first
