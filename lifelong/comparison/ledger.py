@@ -153,10 +153,15 @@ def published_cells(found: tuple[float | str, float | None] | None) -> Line:
     return dict(zip(("published", "published_deviation"), texts, strict=True))
 
 
-def digest_now(line: Line) -> str | None:
-    """The digest of a line's row as it is today; None if there is no such row any more."""
+def digest_now(line: Line, home: str | None = None) -> str | None:
+    """The digest of a line's row as it is today; None if there is no such row any more.
+
+    Args:
+        line: of the ledger.
+        home: folder of a person's own members, of which the row may be.
+    """
     try:
-        config = composed([f"experiment={line['row']}", *shlex.split(line["changed"])])
+        config = composed([f"experiment={line['row']}", *shlex.split(line["changed"])], home)
         OmegaConf.set_struct(config, False)
         complete(config)
     except (HydraException, OmegaConfBaseException, ValueError):
@@ -275,7 +280,10 @@ def write(path: Path, lines: Iterable[Line], columns: Sequence[str] = COLUMNS) -
 
 
 def record(
-    path: Path, new: Sequence[Line], note: Callable[[str], Any] = lambda text: None
+    path: Path,
+    new: Sequence[Line],
+    note: Callable[[str], Any] = lambda text: None,
+    home: str | None = None,
 ) -> list[Line]:
     """Puts lines into a ledger, which is written anew; gives them as they stand there.
 
@@ -287,6 +295,7 @@ def record(
         path: of the ledger.
         new: lines of runs.
         note: told what is taken out or left out.
+        home: folder of a person's own members, of which rows may be.
     """
     kept, taken = _by_key(read(path), path), list[Line]()
     for line in new:
@@ -294,7 +303,7 @@ def record(
         others = [each for each in kept.values() if _differs(each, line)]
         if before is not None and before["options"] != line["options"]:
             others.append(before)
-        now = digest_now(line) if others else line["options"]
+        now = digest_now(line, home) if others else line["options"]
         if now is None and before not in others:  # of other machines, and nobody knows
             now, others = line["options"], []
         if now != line["options"]:
@@ -322,7 +331,8 @@ def _left_out(line: Line, path: Path, now: str | None) -> str:
         return f"{line['row']}: left out, since it is of the row as it was before"
     return (
         f"{line['row']}: left out: {path} has runs of it with other options, and it is no row of "
-        "lifelong, which would know those of today; to take it in, remove its line there"
+        "lifelong, which would know those of today; give its config_dir=DIR, or remove its line "
+        "there"
     )
 
 

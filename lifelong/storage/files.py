@@ -44,6 +44,24 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Refuses a path that could not be written when there is something to write.
+
+    Raises:
+        OSError: why not.
+    """
+    new = absent(path.parent)
+    with suppress(_Tried), replacing(path) as temporary:
+        temporary.touch()
+        raise _Tried
+    for place in new:
+        place.rmdir()
+
+
+class _Tried(Exception):
+    """Ends the block in which a file was to be replaced."""
+
+
 @contextmanager
 def appearing(folder: Path) -> Iterator[Path]:
     """Gives a folder beside `folder`, which takes its name when the block ends well, or goes."""

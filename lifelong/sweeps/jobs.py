@@ -39,12 +39,14 @@ class Job:
         seed: of the run.
         out: folder of the rows.
         overrides: of the row.
+        home: folder of a person's own members, of which the row may be.
     """
 
     row: str
     seed: int
     out: Path
     overrides: tuple[str, ...] = ()
+    home: str | None = None
 
     @cached_property
     def folder(self) -> Path:
@@ -70,7 +72,8 @@ class Job:
         given = {key_of(text) for text in self.overrides}
         more = [text for text in (INSIDE,) if key_of(text) not in given]
         here = [f"seed={self.seed}", f"paths.output_dir={quoted(str(self.folder))}", "resume=auto"]
-        call = [sys.executable, "-m", "lifelong.run", f"experiment={self.row}"]
+        home = [] if self.home is None else [f"--config-dir={self.home}"]
+        call = [sys.executable, "-m", "lifelong.run", *home, f"experiment={self.row}"]
         return [*call, *here, *more, *self.overrides]
 
 

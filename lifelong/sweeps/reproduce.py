@@ -5,9 +5,10 @@
 our mean and deviation, the paper's, their difference, and whether it is within the tolerance that
 both deviations give. Several rows may be given, also by pattern (`'tag/cifar100_*'`). With
 hours=0.5 the runs that are not done by then are stopped; the same call goes on. cores=2 runs two at
-a time. The verdicts go into a ledger, ledger=FILE, by default ledger.csv in the folder `out`; runs
-on other seeds join those that it has. Beside it, curves.csv (of FILE.csv FILE_curves.csv) says how
-accuracy went.
+a time. config_dir=DIR has rows of one's own: its files `experiment/<row>.yaml`, which may say what
+is `published`. The verdicts go into a ledger, ledger=FILE, by default ledger.csv in the folder
+`out`; runs on other seeds join those that it has. Beside it, curves.csv (of FILE.csv
+FILE_curves.csv) says how accuracy went.
 
 `lifelong reproduce --todo [ROW ...]` lists what of the published tables the ledger does not have,
 by the figures that an hour of a core gives: by the times that the ledger has of the row, or of
@@ -28,12 +29,15 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from lifelong.comparison import curves
 from lifelong.comparison.begun import begun
-from lifelong.comparison.ledger import Line, lines, of_rows, record, told
+from lifelong.comparison.ledger import Line, lines, of_rows, published_figures, record, told
 from lifelong.comparison.ledger import read as read_ledger
-from lifelong.comparison.runs import read
+from lifelong.comparison.runs import ORDERS, many, read
 from lifelong.configuration import tables
 from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.compose import FOLDER
@@ -42,6 +46,7 @@ from lifelong.configuration.mistakes import near
 from lifelong.configuration.overrides import key_of
 from lifelong.configuration.stored import SEEDS
 from lifelong.errors import Busy, Missing, command, plain, reason
+from lifelong.storage.files import check_writable
 from lifelong.storage.locks import in_turn
 from lifelong.sweeps.jobs import Job, run_jobs
 from lifelong.sweeps.todo import Agenda, Open, stream_of, table, todo
@@ -55,6 +60,7 @@ OPTIONS = {
         "file of the verdicts; by default ledger.csv in the folder of the runs", folder=True
     ),
     "from": Argument("folders with runs: nothing is run", many=True, folder=True),
+    "config_dir": Argument("a folder of members of one's own", folder=True),
 }
 TODO = "--todo"
 REFUSED = (2, Missing.status)  # exit statuses of a run: a mistake in what was given
@@ -76,47 +82,80 @@ def _reproduced(arguments: Sequence[str]) -> int:
     overrides = tuple(text for text in asked if text not in own)
     given = parse(own, OPTIONS)
     out = Path(given["out"])
-    ledger = Path(given["ledger"] or out / "ledger.csv")
-    rows = _named(given[""])
+    ledger, home = Path(given["ledger"] or out / "ledger.csv"), given["config_dir"]
+    rows = _named(given[""], home)
     if given["from"]:
         _check_alone(arguments)
-        return _recorded([Path(text) for text in given["from"]], ledger)
-    known = _readable(ledger)
-    until = time.monotonic() + _seconds(given["hours"])
-    if TODO in arguments:
-        cells = tables.rows(FOLDER / "tables")
-        wanted = {row: cell["config"] for row, cell in cells.items() if not rows or row in rows}
-        left = todo(wanted, known, _seeds(given["seeds"] or WANTED), _device(overrides))
-        if given["hours"] is None:
-            print(table(left))
-            return 0
-        return _Runs(out, ledger, overrides).all_of(Agenda(left), given["cores"], until)
-    if not rows:
+        return _recorded([Path(text) for text in given["from"]], ledger, home)
+    if TODO not in arguments and not rows:
         raise ValueError(
             "ROW: give one or more, such as tag/cifar100_er, or from=FOLDER, or --todo; --help"
         )
-    runs = _Runs(out, ledger, overrides)
-    return runs.of(rows, _seeds(given["seeds"] or WANTED[:1]), given["cores"], until)
+    known, until = _readable(ledger), time.monotonic() + _seconds(given["hours"])
+    runs, seeds = _Runs(out, ledger, overrides, home), _seeds(given["seeds"] or WANTED)
+    if TODO not in arguments:
+        return runs.of(rows, seeds if given["seeds"] else seeds[:1], given["cores"], until)
+    left = _open(rows, known, seeds, _device(overrides), home)
+    if given["hours"] is None:
+        print(table(left))
+        return 0
+    return runs.all_of(Agenda(left), given["cores"], until)
+
+
+def _open(
+    rows: Sequence[str], known: list[Line], seeds: list[int], device: str, home: str | None
+) -> list[Open]:
+    """What is left of some rows, or of all; says of which nothing is published."""
+    cells = _configs(home)
+    for row in rows:
+        if not published_figures(cells.get(row, {}).get("published")):
+            print(plain(f"{row}: of it nothing is published; lifelong reproduce {row} runs it"))
+    return todo({row: cells[row] for row in rows or cells if row in cells}, known, seeds, device)
+
+
+def _configs(home: str | None) -> dict[str, dict[str, Any]]:
+    """The configurations of rows that may have published figures, of one's own folder, too."""
+    found = {row: cell["config"] for row, cell in tables.rows(FOLDER / "tables").items()}
+    for name, member in members("experiment", home).items() if home else ():
+        if member.path.is_relative_to(Path(home or "")):
+            own = _mapping(member.path)
+            usual = [part for part in own.get("defaults") or () if isinstance(part, dict)]
+            found[name] = own | {"defaults": usual}  # without `_self_`
+    return found
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: is no YAML ({error})") from None
+    return found if isinstance(found, dict) else {}
 
 
 def _readable(ledger: Path) -> list[Line]:
     """The lines of a ledger; what cannot be read or written is refused before hours of work."""
     with _alone(ledger):
         curves.read(curves.beside(ledger))
-        return read_ledger(ledger)
+        found = read_ledger(ledger)
+    check_writable(ledger)
+    return found
 
 
-def _named(given: Sequence[str]) -> list[str]:
+def _named(given: Sequence[str], home: str | None) -> list[str]:
     """The rows that names and patterns stand for.
 
     Raises:
-        ValueError: of one there is no row.
+        ValueError: of one there is no row, or no such folder.
     """
-    known, found = members("experiment"), list[str]()
+    if home is not None and not Path(home).is_dir():
+        raise ValueError(f"config_dir={home}: is no folder")
+    known, found = members("experiment", home), list[str]()
     for text in given:
         meant = [row for row in known if row == text or fnmatchcase(row, text)]
         if not meant:
-            how = near(text, known) or "; lifelong list experiments names them"
+            how = near(text, known) or (
+                "; lifelong list experiments names them, config_dir=DIR has those of one's own"
+            )
             raise ValueError(f"{text}: there is no such row{how}")
         found += meant
     return list(dict.fromkeys(found))
@@ -146,7 +185,8 @@ def _device(overrides: Sequence[str]) -> str:
 
 def _check_alone(arguments: Sequence[str]) -> None:
     """Refuses beside `from=` what is for runs."""
-    idle = [each for each in arguments if each.partition("=")[0] not in ("from", "ledger", "out")]
+    used = ("from", "ledger", "out", "config_dir")
+    idle = [each for each in arguments if each.partition("=")[0] not in used]
     if idle:
         raise ValueError(f"{idle[0]}: has no effect beside from=, which runs nothing")
 
@@ -158,24 +198,28 @@ class _Runs:
         out: folder of the runs.
         ledger: of the verdicts.
         overrides: of all rows.
+        home: folder of a person's own members.
     """
 
-    def __init__(self, out: Path, ledger: Path, overrides: tuple[str, ...]) -> None:
+    def __init__(
+        self, out: Path, ledger: Path, overrides: tuple[str, ...], home: str | None
+    ) -> None:
         how = {"paths.output_dir": "give out=", "experiment": "give the name of the row"}
-        how |= dict.fromkeys(SEEDS, "the seeds of a row follow from its seed; give seeds=")
+        free = {*SEEDS} - {*ORDERS}  # a stream's order is a part of what a row is
+        how |= dict.fromkeys(free, "the seeds of a row follow from its seed; give seeds=")
         taken = [text for text in overrides if key_of(text) in how]
         if taken:
             raise ValueError(f"{taken[0]}: {how[key_of(taken[0])]}")
-        self.out, self.ledger, self.overrides = out, ledger, overrides
+        self.out, self.ledger, self.overrides, self.home = out, ledger, overrides, home
         self.tell = True  # each run's verdict as it ends
 
     def _job(self, row: str, seed: int) -> Job:
-        return Job(row, seed, self.out, self.overrides)
+        return Job(row, seed, self.out, self.overrides, self.home)
 
     def of(self, rows: Sequence[str], seeds: Sequence[int], cores: int, until: float) -> int:
         """Runs rows one after the other, and compares all at the end."""
-        cells = tables.rows(FOLDER / "tables")
-        streams = {row: stream_of(cells[row]["config"]) for row in rows if row in cells}
+        cells = _configs(self.home)
+        streams = {row: stream_of(cells[row]) for row in rows if row in cells}
         wanted = [Open(row, streams.get(row, row), 0, 0, list(seeds)) for row in rows]
         self.tell = len(rows) * len(seeds) > 1  # of one the end tells it
         status = self.all_of(Agenda(wanted, by_value=False), cores, until)
@@ -186,7 +230,7 @@ class _Runs:
         from lifelong.comparison.compare import main as compare
 
         compared = compare([*map(str, folders), f"out={self.out}", "against=paper"])
-        return status or compared or _recorded(folders, self.ledger)
+        return status or compared or _recorded(folders, self.ledger, self.home)
 
     def all_of(self, agenda: Agenda, cores: int, until: float) -> int:
         """Runs what is left until the time is up.
@@ -198,7 +242,7 @@ class _Runs:
         Returns:
             The exit status: 1 where a run failed, 2 where all were refused.
         """
-        chosen, statuses = dict[Job, Open](), set[int]()
+        chosen, statuses, stopped = dict[Job, Open](), set[int](), list[Job]()
 
         def next_job(left: float) -> Job | None:
             while (found := agenda.next(left)) is not None:
@@ -213,12 +257,17 @@ class _Runs:
             return None
 
         def ended(job: Job, status: int | None) -> bool:
+            if status is None:
+                stopped.append(job)
             if status == 0 and not job.done:
                 status = 1  # of whose results nothing is where they belong
             statuses.add(self._told(job, status or 0, agenda, chosen[job]))
             return not status or status < KILLED
 
         status = run_jobs(next_job, ended, cores, until)
+        left = len(stopped) + sum(len(row.left) for row in agenda.rows)
+        if left and not status:
+            print(f"the time is up, {many(left, 'run')} left; the same command goes on", flush=True)
         some = 1 if 1 in statuses else 0
         return status or (2 if statuses and statuses <= {*REFUSED} else some)
 
@@ -245,7 +294,7 @@ class _Runs:
         if not (job.folder / "environment.json").exists():
             return  # stopped before it began
         try:
-            found, _ = _taken([job.folder], self.ledger)
+            found, _ = _taken([job.folder], self.ledger, self.home)
         except (OSError, ValueError) as error:  # other runs go on
             later = f"lifelong reproduce from={job.folder} does it later"
             print(plain(f"{job.row}: not taken in ({reason(error)}); {later}"), flush=True)
@@ -259,20 +308,22 @@ def _alone(ledger: Path) -> AbstractContextManager[None]:
     return in_turn(ledger.with_name(f".{ledger.name}.lock"), lambda who: None)
 
 
-def _taken(folders: Sequence[Path], ledger: Path) -> tuple[list[Line], dict[Path, str]]:
+def _taken(
+    folders: Sequence[Path], ledger: Path, home: str | None
+) -> tuple[list[Line], dict[Path, str]]:
     """Takes runs into a ledger; gives their lines there, and what of the runs is damaged."""
     runs, unfinished, damaged = read(folders)
     groups = of_rows(runs, damaged)
     with _alone(ledger):
         made = [*begun(unfinished, damaged), *lines(groups)]
-        found = record(ledger, made, lambda text: print(plain(text)))
+        found = record(ledger, made, lambda text: print(plain(text)), home)
         curves.record(curves.beside(ledger), curves.curves(groups), read_ledger(ledger))
     return found, damaged
 
 
-def _recorded(folders: Sequence[Path], ledger: Path) -> int:
+def _recorded(folders: Sequence[Path], ledger: Path, home: str | None) -> int:
     """Takes runs into a ledger, and tells the verdicts."""
-    found, damaged = _taken(folders, ledger)
+    found, damaged = _taken(folders, ledger, home)
     if not found:
         raise ValueError(f"{folders[0]}: holds no run of a row")
     for line in found:

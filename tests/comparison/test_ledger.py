@@ -99,7 +99,7 @@ def test_seeds_come_together_and_other_options_stay_apart(
     new = ledger.lines(rows_in(tmp_path / "other"))
     assert ledger.record(path, new, notes.append) == []  # of a row that is not ours nobody knows
     assert "no row of lifelong" in notes.pop()
-    monkeypatch.setattr(ledger, "digest_now", lambda line: new[0]["options"])
+    monkeypatch.setattr(ledger, "digest_now", lambda line, home: new[0]["options"])
     ledger.record(path, new, notes.append)
     assert [line["seeds"] for line in ledger.read(path)] == ["4", "1"]
     assert notes == [
@@ -114,7 +114,7 @@ def test_a_run_of_a_row_as_it_was_before_is_left_out(
     path, notes = tmp_path / "ledger.csv", list[str]()
     made(tmp_path / "now", 1, 0.40)
     (line,) = ledger.record(path, ledger.lines(rows_in(tmp_path / "now")))
-    monkeypatch.setattr(ledger, "digest_now", lambda asked: line["options"])
+    monkeypatch.setattr(ledger, "digest_now", lambda asked, home: line["options"])
     made(tmp_path / "before", 2, 0.30, em="other")
     assert ledger.record(path, ledger.lines(rows_in(tmp_path / "before")), notes.append) == []
     assert [each["seeds"] for each in ledger.read(path)] == ["1"]
@@ -206,7 +206,7 @@ def test_a_row_that_changed_replaces_what_other_machines_had_of_it(
         ledger.lines(rows_in(tmp_path / place)) for place in ("old/1", "new/2", "old/3")
     )
     ledger.record(path, old)
-    monkeypatch.setattr(ledger, "digest_now", lambda line: new[0]["options"])
+    monkeypatch.setattr(ledger, "digest_now", lambda line, home: new[0]["options"])
     ledger.record(path, new, notes.append)
     assert [line["device"] for line in ledger.read(path)] == ["cpu"]
     assert notes == ["lasem/cifar100_ours: what Linux had is of the row as it was before"]
@@ -249,7 +249,7 @@ def test_of_two_versions_of_a_row_the_later_one_stays(
     made(tmp_path / "old", 2, 0.30, em="old")
     os.utime(tmp_path / "old" / "results.json", (1, 1))
     new = ledger.lines(rows_in(tmp_path))
-    monkeypatch.setattr(ledger, "digest_now", lambda line: new[-1]["options"])
+    monkeypatch.setattr(ledger, "digest_now", lambda line, home: new[-1]["options"])
     found = ledger.record(tmp_path / "ledger.csv", new)
     assert [line["seeds"] for line in found] == ["1"]
 

@@ -94,14 +94,14 @@ def test_importances_of_many_tasks_and_layers_are_put_together() -> None:
     [axes] = figure.axes
     labels = axes.get_legend_handles_labels()[1]
     assert len(labels) == anchored_figures.MOST_LAYERS
-    assert "heads" in labels and labels[-1] == "12 other layers"
+    assert "heads" in labels
+    assert labels[-1] == "12 other layers"
     top = max(path.vertices[:, 1].max() for c in axes.collections for path in c.get_paths())
     assert top == pytest.approx(100)
     assert figure.get_size_inches()[0] <= 14
     [axes] = anchored_figures.importance_histogram(many).axes
     told = [text.get_text() for text in axes.get_legend().get_texts()]
     assert [text.split()[1] for text in told] == [str(n) for n in range(1, 101, 10)]
-
 
 
 def test_layers_and_candidates_lie_where_they_belong() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from hydra._internal.utils import get_args_parser
 
 from lifelong.sweeps import jobs
 from lifelong.sweeps.jobs import Job, run_jobs
@@ -56,6 +57,9 @@ def test_a_job_is_a_run_that_goes_on_in_a_folder_of_its_own(tmp_path: Path) -> N
         "checkpoint_every=10", "epochs=3", "logger=none", "paths.data_dir=/data",
     ]  # fmt: skip
     assert "checkpoint_every=10" not in Job("a", 1, tmp_path, ("checkpoint_every=2",)).command()
+    own = Job("mine", 1, tmp_path, home="/my own").command()[3:]
+    assert own[:2] == ["--config-dir=/my own", "experiment=mine"]
+    assert get_args_parser().parse_args(own).config_dir == "/my own"
     assert not job.done
     job.folder.mkdir(parents=True)
     (job.folder / "results.json").write_text(json.dumps({"status": "finished"}))

@@ -163,8 +163,42 @@ def test_what_cannot_be_read_or_written_is_told_before_the_first_run(
     Path("mine_curves.csv").write_text("a,b\n1,2\n")
     assert reproduce.main([ROWS[0], "ledger=mine.csv"]) == 2
     assert "mine_curves.csv: another table" in capsys.readouterr().err
-    assert reproduce.main([ROWS[0], "ledger=/proc/none/x.csv"]) == 2
+    for place in ("/proc/none/x.csv", "/sys/x.csv"):  # no such folder, no permission
+        assert reproduce.main([ROWS[0], f"ledger={place}"]) == 2
     assert not asked
+    assert reproduce.main(["--todo", ROWS[0], "ledger=new/x.csv"]) == 0
+    assert not Path("new").exists()
+
+
+def test_what_the_clock_leaves_is_told(
+    asked: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(next_job: Any, ended: Any, cores: int, until: float) -> int:
+        return int(not ended(next_job(1.0), None))
+
+    monkeypatch.setattr(reproduce, "run_jobs", stopped)
+    assert reproduce.main([*ROWS, "seeds=1,2", "hours=0.1"]) == 0
+    assert "the time is up, 4 runs left; the same command goes on" in capsys.readouterr().out
+
+
+def test_a_row_of_ones_own(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+    own = Path("mine/experiment/deep")
+    own.mkdir(parents=True)
+    own.joinpath("er.yaml").write_text(
+        "# @package _global_\ndefaults:\n  - override /data: digits\n  - _self_\nepochs: 1\n"
+        "published: {final_accuracy: [90.0, 1.0]}\n"
+    )
+    assert reproduce.main(["deep/er"]) == 2
+    assert "config_dir=DIR has those of one's own" in capsys.readouterr().err
+    assert reproduce.main(["deep/er", "config_dir=mine", "seeds=1,2", "data.order_seed=3"]) == 0
+    assert asked == [("deep/er", seed, ("data.order_seed=3",)) for seed in (1, 2)]
+    [line] = ledger.read(Path("outputs/reproduced/ledger.csv"))
+    assert (line["row"], line["seeds"]) == ("deep/er", "1,2")
+    assert reproduce.main(["--todo", "deep/*", "config_dir=mine", "out=other"]) == 0
+    assert "deep/er " in capsys.readouterr().out
+    assert reproduce.main(["deep/er", "config_dir=nowhere"]) == 2
+    assert ledger.digest_now(line | {"changed": ""}) is None
+    assert ledger.digest_now(line | {"changed": ""}, "mine") is not None
 
 
 def test_where_a_begun_run_is_refused_its_seed_alone_is_passed_over(
@@ -204,7 +238,9 @@ def test_all_published_rows_can_be_left_to_do(capsys: pytest.CaptureFixture[str]
     assert set(told) <= set(members("experiment"))
     assert "tag/cub_er" in told
     assert reproduce.main(["--todo", "lasem_short"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("0 rows; ")
+    said, _, end = capsys.readouterr().out.splitlines()
+    assert said.startswith("lasem_short: of it nothing is published; lifelong reproduce")
+    assert end.startswith("0 rows; ")
 
 
 @pytest.mark.parametrize(
