@@ -12,6 +12,7 @@ from hydra.errors import InstantiationException
 
 from lifelong.data import Images, folders, permuted, rotated, sequence
 from lifelong.data.sources import Source
+from lifelong.errors import Missing
 from tests.data.plain_files import tasks_of, write_folder
 from tests.data.small_files import (
     drawn,
@@ -172,7 +173,7 @@ def test_folders_one_after_the_other(tmp_path: Path) -> None:
     assert made.tasks[1].class_names == ("class 0", "class 1")
     assert [len(task.train) for task in made.tasks] == [18, 12]
     assert [len(task.test) for task in made.tasks] == [9, 6]
-    with pytest.raises(ValueError, match=r"data\.roots=nothing: no such folder"):
+    with pytest.raises(Missing, match=r"data\.roots=nothing: no such folder"):
         folders(
             ["nothing"], data_dir=str(tmp_path), shape=[3, 16, 16], fraction=1.0, validation=0.0,
             standardize="none", seed=0, name="x", batch_size=1,

@@ -13,6 +13,7 @@ from lifelong.data.sources.folder import Test, image_folder
 from lifelong.data.sources.places import located
 from lifelong.data.sources.source import Source
 from lifelong.data.sources.tree import left_by_programs
+from lifelong.errors import Missing
 
 
 def domain_folders(
@@ -83,7 +84,7 @@ def _found(roots: Sequence[str], data_dir: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for root, place in zip(roots, located(roots, data_dir), strict=False):
         if not place.is_dir():
-            raise ValueError(
+            raise Missing(
                 f"data.roots={root}: no such folder, as it stands or in paths.data_dir={data_dir}; "
                 "give one with <domain>/<class>/*"
             )

@@ -19,7 +19,7 @@ from rich.progress import track
 from lifelong.data.sources.decoding import pixels
 from lifelong.data.sources.source import Source, evenly, prepared, room
 from lifelong.data.sources.tree import ENDINGS, open_tree, same_text, told
-from lifelong.errors import check_named
+from lifelong.errors import Missing, check_named
 
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -62,7 +62,7 @@ def image_folder(
     path = Path(root).expanduser()
     check_named(option, str(root))
     if not path.exists():
-        raise ValueError(
+        raise Missing(
             f"{option}={root}: no such folder or zip file; give one that holds "
             "train/<class>/*.png and test/<class>/*.png, or <class>/*.png"
         )
