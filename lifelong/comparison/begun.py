@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lifelong.comparison.ledger import Line, described, figures, judged, place_of
-from lifelong.comparison.runs import options_of, unseeded
+from lifelong.comparison.runs import options_of, said_of, unseeded
 from lifelong.configuration.stored import read_plain
 from lifelong.errors import reason
 
@@ -40,8 +40,7 @@ def _lines(place: Path) -> list[Line]:
         return []
     options = unseeded(options_of(config))
     names = {"row": str(row), "stream": str(config["data"].get("name"))}
-    on_test = config.get("measure_on", "test") == "test"
-    published = (config.get("published") or {}) if on_test else {}
+    published = said_of(config, config.get("measure_on", "test"))
     here = place_of(place, config) | names
     said = (described(m, published, config, options, seconds) for m in figures(published))
     return [judged(here | each, {}) for each in said]

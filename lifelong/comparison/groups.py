@@ -24,6 +24,7 @@ from lifelong.comparison.runs import (
     images_of,
     many,
     options_of,
+    said_of,
     stream_of,
     table_of,
     unseeded,
@@ -102,8 +103,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         known = {**run.choices, **options}
         told = {key: known.get(key) for key in by} if by else options
         key = json.dumps([table, name, told], default=str, sort_keys=True)
-        on_test = run.results.get("measured_on", "test") == "test"
-        published = (run.config.get("published") or {}) if on_test else {}
+        published = said_of(run.config, run.results.get("measured_on", "test"))
         group = groups.setdefault(key, Group(name, name, table, options, {}))
         if published and published not in figures.setdefault(key, []):
             figures[key].append(published)

@@ -12,6 +12,7 @@ import json
 import math
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lifelong.comparison.groups import Group, grouped
 from lifelong.comparison.runs import Run, digest, options_of
 from lifelong.comparison.statistics import summarize, tolerance
-from lifelong.comparison.tables import TIMES, WEIGHTS_LEFT, column, published_of
+from lifelong.comparison.tables import IN_PERCENT, TIMES, WEIGHTS_LEFT, column
 from lifelong.configuration.complete import complete
 from lifelong.configuration.compose import composed
 from lifelong.configuration.overrides import spelled
@@ -133,17 +134,26 @@ def described(
     seconds: float,
 ) -> Line:
     """Of a figure of a row what a line says beside its names, its place and what came out."""
-    published: tuple[float | str, float | None] | None = published_of(figures, metric)
-    printed = figures[metric][0] if metric in figures else None
-    if published is not None and isinstance(printed, str) and float(printed) == published[0]:
-        published = printed, published[1]
+    pair = figures[metric][:2] if metric in figures else ()
+    published = [_printed(figure, metric in IN_PERCENT) for figure in pair]
     return {
         "metric": metric, **published_cells(published), "changed": changes(config),
         "options": digest(options), "seconds": f"{seconds:.0f}",
     }  # fmt: skip
 
 
-def published_cells(found: tuple[float | str, float | None] | None) -> Line:
+def _printed(figure: float | str | None, percent: bool) -> float | str | None:
+    """A figure of a paper as tables give it, a text with the digits that it has.
+
+    >>> _printed("0.10", True), _printed(0.1, True), _printed("52.0", False), _printed(None, True)
+    ('10', 10.0, '52.0', None)
+    """
+    if isinstance(figure, str):
+        return f"{Decimal(figure).scaleb(2 * percent):f}"
+    return None if figure is None else (100 if percent else 1) * float(figure)
+
+
+def published_cells(found: Sequence[float | str | None] | None) -> Line:
     """Mean and deviation as a line has them; a text as it stands, zeros at its end included."""
     mean, deviation = found or (None, None)
     texts = (

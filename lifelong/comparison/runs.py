@@ -151,6 +151,11 @@ class _Config(TypedDict, total=False):
     published: dict[str, Any] | None
 
 
+def said_of(config: Mapping[str, Any], measured_on: str) -> dict[str, Any]:
+    """What a paper says of a run, if it is measured on what papers measure on: test images."""
+    return (config.get("published") or {}) if measured_on == "test" else {}
+
+
 def digest(options: Mapping[str, Any]) -> str:
     """Of all options but seeds, the device and the name: a row of another one is another row.
 

@@ -215,7 +215,9 @@ def test_a_row_that_changed_replaces_what_other_machines_had_of_it(
 
 
 def test_a_published_figure_has_the_digits_that_were_printed() -> None:
-    published = {"final_accuracy": ["59.0", None]}
+    published = {"final_accuracy": ["59.0", None], "forgetting": ["0.100", "0.00"]}
+    line = ledger.described("forgetting", published, {}, {}, 1)
+    assert (line["published"], line["published_deviation"]) == ("10.0", "0")
     line = ledger.described("final_accuracy", published, {}, {}, 1)
     assert line["published"] == "59.0"
     assert ledger.rounding(line["published"], line["published_deviation"]) == 0.05
