@@ -89,8 +89,12 @@ def image(figure: Figure, kind: str = "png") -> bytes:
 
 
 def legend(axes: Axes) -> None:
-    """To the right of a panel."""
-    axes.legend(fontsize=7, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    """To the right of a panel, if anything in it has a name."""
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(
+            fontsize=7, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False,
+            handlelength=2.6,
+        )  # fmt: skip
 
 
 def hue(task: int) -> str:

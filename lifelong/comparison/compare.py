@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import Progress
 
-from lifelong.comparison.groups import Group, best, curves, grouped, refer, tables
-from lifelong.comparison.runs import read
+from lifelong.comparison.groups import Group, best, curves, grouped, is_number, refer, tables
+from lifelong.comparison.runs import Run, read
 from lifelong.comparison.tables import Grid, grids, latex, markdown, tidy
 from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.arguments import page as page_of_help
@@ -21,6 +21,10 @@ from lifelong.storage.files import write_bytes, write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# Names of figures, of which those of an earlier comparison are removed.
+MADE = re.compile(r"(accuracy_(along_stream|against|matrices)\w*|critical_difference)")
 
 
 def compare(
@@ -58,26 +62,38 @@ def compare(
         runs, unfinished, damaged = read(
             folders, lambda done, total: progress.update(task, completed=done, total=total)
         )
-        if not runs:
-            others = len(unfinished) + len(damaged)
-            raise ValueError(
-                f"{folders[0]}: holds no finished run, {others} others"
-                + "".join(f"; {why}" for why in list(damaged.values())[:1])
-            )
+        _check_some(folders, runs, unfinished, damaged)
         if references:
-            refer(runs, grouped(read(references)[0]))
+            others, open_ones, wrong = read(references)
+            _check_some(references, others, open_ones, wrong, "reference=")
+            refer(runs, grouped(others))
+            unfinished, damaged = [*unfinished, *open_ones], damaged | wrong
         groups = grouped(runs, by)
         if only_best:
             groups = best(groups)
         found = grids(groups, against_paper, columns)
         text = markdown(found)
-        written = {"md": text, "csv": tidy(groups), "tex": latex(found)}
+        written = {"md": text, "csv": tidy(groups, columns), "tex": latex(found)}
         for ending, content in written.items():
             write_text(out / f"comparison.{ending}", content)
         files = [out / f"comparison.{ending}" for ending in written]
         left_out = len(unfinished) + len(damaged)
         files.append(_page(out, groups, found, len(runs), left_out, pdf))
     return text, files, unfinished, damaged
+
+
+def _check_some(
+    folders: Sequence[Path],
+    runs: Sequence[Run],
+    unfinished: Sequence[Path],
+    damaged: Mapping[Path, str],
+    option: str = "",
+) -> None:
+    if not runs:
+        raise ValueError(
+            f"{option}{folders[0]}: holds no finished run, {len(unfinished) + len(damaged)} others"
+            + "".join(f"; {why}" for why in list(damaged.values())[:1])
+        )
 
 
 def _page(
@@ -89,7 +105,7 @@ def _page(
     from lifelong.drawing import image
 
     folder = out / "comparison_figures"
-    former = {*folder.glob("*.png"), *folder.glob("*.pdf")}
+    former = {path for path in folder.glob("*.p[nd][gf]") if MADE.fullmatch(path.stem)}
 
     def drawn_as(name: str, figure: Figure) -> bytes:
         made = image(figure)
@@ -163,28 +179,42 @@ def _compared(given: dict[str, Any]) -> int:
             "figure: draws all runs; leave out by, best, against, reference and columns"
         )
     if given["figure"]:
-        print(f"figure: {_against_option(folders, given['figure'], out, given['pdf'])}")
-        return 0
-    text, files, unfinished, damaged = compare(
-        folders, out, by, given["best"], given["against"] == "paper", references,
-        given["columns"] or [], given["pdf"],
-    )  # fmt: skip
-    print(plain(text))
+        text, files = "", list[Path]()
+        path, unfinished, damaged = _against_option(folders, given["figure"], out, given["pdf"])
+        print(f"figure: {path}")
+    else:
+        text, files, unfinished, damaged = compare(
+            folders, out, by, given["best"], given["against"] == "paper", references,
+            given["columns"] or [], given["pdf"],
+        )  # fmt: skip
+        print(plain(text))
     for folder in unfinished:
         print(plain(f"not finished: {folder}"), file=sys.stderr)
     for why in damaged.values():
         print(plain(f"left out: {why}"), file=sys.stderr)
-    print(f"written: {', '.join(map(str, files))}")
+    if files:
+        print(f"written: {', '.join(map(str, files))}")
     return 0
 
 
-def _against_option(folders: Sequence[Path], option: str, out: Path, pdf: bool) -> Path:
+def _against_option(
+    folders: Sequence[Path], option: str, out: Path, pdf: bool
+) -> tuple[Path, list[Path], dict[Path, str]]:
+    """Draws the figure; gives its file, and the runs that are not in it as `read` does."""
     from lifelong.drawing import image
     from lifelong.report.figures import against_option
 
-    runs, _, _ = read(folders)
-    figure = against_option(curves(grouped(runs), option), option)
+    runs, unfinished, damaged = read(folders)
+    _check_some(folders, runs, unfinished, damaged)
+    groups = grouped(runs)
+    others = [group for group in groups if not is_number(group.options.get(option))]
+    if len(others) == len(groups):
+        raise ValueError(f"figure={option}: no run has a number there; table and page name options")
+    for group in others:
+        said = f"{group.label}: {option} is {group.options.get(option)}"
+        print(plain(f"left out: {said}, no number"), file=sys.stderr)
+    figure = against_option(curves(groups, option), option)
     name, kind = re.sub(r"[^\w.-]", "_", option), "pdf" if pdf else "png"
     path = out / f"against_{name}.{kind}"
     write_bytes(path, image(figure, kind))
-    return path
+    return path, unfinished, damaged

@@ -31,6 +31,7 @@ from lifelong.measures.metrics import WITH_TASK, WITHOUT_TASK
 from lifelong.storage.results import visited
 
 ACCURACY = "accuracy"  # key of the matrix in results.json
+MOST_BANDS = 8  # groups
 MOST_MAPS = 12  # heat maps that are drawn side by side
 
 
@@ -59,6 +60,8 @@ def comparison_figures(groups: Sequence[Group]) -> dict[str, Figure]:
 def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figure:
     """Mean accuracy of the seen tasks after each visit; bands: 95 % confidence over seeds.
 
+    Of more than `MOST_BANDS` groups there are no bands, which would lie on each other.
+
     Args:
         groups: of one table.
         key: of the matrix in results.json.
@@ -77,9 +80,13 @@ def accuracy_along_stream(groups: Sequence[Group], key: str = ACCURACY) -> Figur
         if len(steps) == 1 < len(found):  # learned at once: measured at the end
             steps, mean, half = list(range(len(found))), mean.repeat(len(found)), half[[0]]
         style = "--" if len(half) < len(steps) else f"{marker(number)}-"
-        axes.plot(steps, mean, style, color=hue(number), lw=1.6, ms=4, label=labels[number])
-        low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
-        axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
+        axes.plot(
+            steps, mean, style, color=hue(number), lw=1.6, ms=4, label=labels[number],
+            markevery=stride(len(steps)),
+        )  # fmt: skip
+        if len(groups) <= MOST_BANDS:
+            low, high = np.maximum(mean - half, 0), np.minimum(mean + half, 100)
+            axes.fill_between(steps, low, high, color=hue(number), alpha=0.15, lw=0)
     asked = _asked(groups, key)
     if chance := chance_of(asked):
         axes.plot(range(len(chance)), chance, ":", color=INK, lw=1, label="by chance")
@@ -103,9 +110,11 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
         y = summarize([100 * value for value in group.values("final_accuracy")])
         if x.n and y.n:
             axes.errorbar(
-                x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt=marker(number),
-                color=hue(number), ms=6, capsize=2, lw=1, label=labels[number],
+                x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt="none", color=hue(number),
+                capsize=2, lw=1,
             )  # fmt: skip
+            look = {"marker": marker(number), "color": hue(number), "label": labels[number]}
+            axes.plot(x.mean, y.mean, ls="none", ms=6, **look)
             lowest = min(lowest, x.mean)
     _frontier(axes, groups, metric, factor)
     values = [factor * group.mean(metric) for group in groups if group.values(metric)]

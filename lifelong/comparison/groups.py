@@ -92,11 +92,9 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     groups: dict[str, Group] = {}
     figures: dict[str, list[dict[str, Any]]] = {}  # published ones
     places = _places(runs)
-    unknown = [key for key in by if not any(key in {**run.choices, **run.options} for run in runs)]
-    if unknown:
-        raise ValueError(f"by={unknown[0]}: no run has such an option; table and page name them")
+    _check_by(by, runs)
     for run, table in zip(runs, places, strict=True):
-        options = unseeded(run.options)
+        options = {k: v for k, v in unseeded(run.options).items() if not _measures(k)}
         if RETRAINED in run.options:
             options[RETRAINED] = _source(run)
         name = run.results["strategy"]
@@ -110,13 +108,39 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         _check_alike(group, run, options)
         if _is_new(group, run):
             group.runs.append(run)
-    made = [groups[key] for key in sorted(groups)]
-    for key, group in zip(sorted(groups), made, strict=True):
+    order = sorted(groups, key=_natural)
+    made = [groups[key] for key in order]
+    for key, group in zip(order, made, strict=True):
         said = figures.get(key, [])
         group.published = said[0] if len(said) == 1 else {}  # of several nobody knows which
         group.runs.sort(key=lambda run: str(run.seeds))
     _tell_apart(made, by)
     return made
+
+
+def _check_by(by: Sequence[str], runs: Sequence[Run]) -> None:
+    for key in by:
+        if key in (*SEEDS, "name"):
+            raise ValueError(
+                f"by={key}: runs are averaged over it; lifelong.results(folder) has a row for each"
+            )
+        if not any(key in {**run.choices, **run.options} for run in runs):
+            raise ValueError(f"by={key}: no run has such an option; table and page name them")
+
+
+def _measures(key: str) -> bool:
+    """Whether an option only says what is measured beside accuracy, which changes nothing."""
+    return key in ("costs", "plasticity", "measure") or key.startswith("measure.")
+
+
+def _natural(text: str) -> list[str | float]:
+    """By which texts are in the order of the numbers in them.
+
+    >>> sorted(["n=10", "n=9", "n=1e-05"], key=_natural)
+    ['n=1e-05', 'n=9', 'n=10']
+    """
+    parts = re.split(r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)", text)
+    return [float(part) if place % 2 else part for place, part in enumerate(parts)]
 
 
 def _source(run: Run) -> str:
@@ -324,8 +348,9 @@ def best(groups: Sequence[Group]) -> list[Group]:
     """Of the groups of each method in a table the one of the highest mean final accuracy."""
     chosen: dict[tuple[str, str], Group] = {}
     for group in groups:
-        key = group.table, group.name
-        if key not in chosen or group.mean("final_accuracy") > chosen[key].mean("final_accuracy"):
+        key, value = (group.table, group.name), group.mean("final_accuracy")
+        known = chosen[key].mean("final_accuracy") if key in chosen else math.nan
+        if key not in chosen or value > known or math.isnan(known):
             chosen[key] = group
     return list(chosen.values())
 
@@ -344,7 +369,7 @@ def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, 
     """
     families: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
-        if isinstance(group.options.get(option), int | float):
+        if is_number(group.options.get(option)):
             data = str(group.runs[0].results["data"])
             families.setdefault((group.name, data), []).append(group)
     made: dict[str, list[tuple[float, list[Any]]]] = {}
@@ -360,6 +385,11 @@ def curves(groups: Sequence[Group], option: str) -> dict[str, list[tuple[float, 
             metrics = [run.results["metrics"] for run in group.runs]
             made.setdefault(name, []).append((float(group.options[option]), metrics))
     return made
+
+
+def is_number(value: Any) -> bool:
+    """Whether an option's value can stand on an axis."""
+    return isinstance(value, int | float)
 
 
 def _follows(groups: Sequence[Group], key: str, option: str) -> bool:

@@ -122,7 +122,7 @@ def _line(group: Group, place: Line, metric: str) -> Line:
     }
     seconds = summarize([run.value("seconds") for run in group.runs]).mean
     names = {"row": first.choices["experiment"], "stream": str(first.results["data"])}
-    said = described(metric, group.published, first.config, group.options, seconds)
+    said = described(metric, group.published, first.config, first.options, seconds)
     return judged(place | names | said, found)
 
 

@@ -13,7 +13,7 @@ from lifelong.report import html
 
 CAPTIONS = {
     "accuracy_along_stream": "Mean accuracy of the seen tasks after each task was learned; bands: "
-    "95 % confidence interval over seeds.",
+    "95 % confidence interval over seeds (of up to eight rows).",
     "accuracy_against_forgetting": "Final accuracy against forgetting; bars: standard deviations; "
     "dotted, here and in the next: what no other beats in both.",
     "accuracy_against_time": "Final accuracy against the seconds of training.",

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 from lifelong.comparison.groups import Group
@@ -50,9 +51,7 @@ def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]
         first = max(groups, key=lambda group: group.mean(metric))
         asked = [(first, group) for group in groups if group is not first]
     for one, other in asked:
-        ours, theirs = _by_seeds(one, metric), _by_seeds(other, metric)
-        both = [(value, theirs[seeds]) for seeds, value in ours.items() if seeds in theirs]
-        both = [pair for pair in both if not any(map(math.isnan, pair))]
+        both = max((_both(one, other, metric, own) for own in (True, False)), key=len)
         if len(both) < 2:
             continue
         differences = summarize([a - b for a, b in both])
@@ -68,10 +67,20 @@ def pairs(groups: Sequence[Group], metric: str = "final_accuracy") -> list[Pair]
     ]
 
 
-def _by_seeds(group: Group, metric: str) -> dict[tuple[Any, ...], float]:
-    """A metric by all seeds but those that other methods do not have, if they tell runs apart."""
-    common = [place for place, key in enumerate(SEEDS) if not key.startswith("strategy.")]
-    found = {tuple(run.seeds[p] for p in common): run.value(metric) for run in group.runs}
-    if len(found) < len(group.runs):
-        return {run.seeds: run.value(metric) for run in group.runs}
-    return found
+def _both(one: Group, other: Group, metric: str, own: bool) -> list[tuple[float, float]]:
+    """A metric of two groups at each of the seeds that both have.
+
+    Args:
+        one: of the groups.
+        other: likewise.
+        metric: of their runs.
+        own: by all seeds; else by those that every method has, over whose others is averaged.
+    """
+    keys = [place for place, key in enumerate(SEEDS) if own or not key.startswith("strategy.")]
+    found: list[dict[tuple[Any, ...], list[float]]] = [{}, {}]
+    for group, values in zip((one, other), found, strict=True):
+        for run in group.runs:
+            if not math.isnan(value := run.value(metric)):
+                values.setdefault(tuple(run.seeds[place] for place in keys), []).append(value)
+    ours, theirs = found
+    return [(fmean(ours[seeds]), fmean(theirs[seeds])) for seeds in ours if seeds in theirs]

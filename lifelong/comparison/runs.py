@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Run:
 # What a run costs, from the content of results.json.
 COSTS: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "seconds": lambda found: found["seconds"].get("train"),
-    "parameters": lambda found: found["parameters"],
+    "parameters": lambda found: found.get("parameters"),
     "bytes": lambda found: (found.get("bytes_after_visit") or [{}])[-1].get("total"),
     "multiply_adds": lambda found: found.get("multiply_adds", {}).get("training_step"),
     "peak_memory": lambda found: found.get("peak_memory", {}).get("process"),
@@ -72,7 +73,8 @@ def _capacity(of_visits: Any) -> float | None:
     if not isinstance(of_visits, dict) or not of_visits:
         return None
     last = of_visits[max(of_visits, key=int)]
-    return fmean(last.values()) if isinstance(last, dict) else float(last)
+    values = [*last.values()] if isinstance(last, dict) else [last]
+    return fmean(values) if values and None not in values else None
 
 
 def read(
@@ -91,15 +93,16 @@ def read(
         ValueError: a folder without runs.
     """
     places: dict[Path, None] = {}
+    damaged: dict[Path, str] = {}
     for folder in folders:
-        found = _places(folder)
+        found = _places(folder, damaged)
         if not found:
             there = "there is no such folder"
             if folder.exists():
                 there = "holds no runs (no results.json)"
             raise ValueError(f"{folder}: {there}; give folders of runs, such as outputs/sweep")
         places |= dict.fromkeys(found)
-    runs, unfinished, damaged = [], [], {}
+    runs, unfinished = [], []
     for number, place in enumerate(places, 1):
         try:
             run = _run(place)
@@ -107,19 +110,36 @@ def read(
                 unfinished.append(place)
             else:
                 runs.append(run)
-        except ValueError as error:
-            damaged[place] = str(error)
+        except (OSError, ValueError) as error:
+            damaged[place] = reason(error)
         step(number, len(places))
     return runs, unfinished, damaged
 
 
-def _places(folder: Path) -> list[Path]:
-    """Folders of runs below a folder, whatever became of them."""
-    begun = (path.parent for path in folder.rglob("environment.json"))
-    measured = (path.parent for path in folder.rglob("results.json"))
-    known = {path for path in (*begun, *measured) if (path / "config.yaml").exists()}
-    refused = {path.parent.parent / path.stem for path in folder.rglob(f"{FAILURES}/*.txt")}
-    return sorted(path.resolve() for path in known | refused)
+def _places(folder: Path, damaged: dict[Path, str]) -> list[Path]:
+    """Folders of runs below a folder, whatever became of them.
+
+    Args:
+        folder: that holds runs, or links to them.
+        damaged: gets folders that cannot be read, and why.
+    """
+    known, met = set[Path](), set[Path]()
+
+    def unreadable(error: OSError) -> None:
+        if Path(str(error.filename)).exists():
+            damaged[Path(str(error.filename))] = reason(error)
+
+    for name, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
+        place = Path(name).resolve()
+        if place in met:  # by a link, which may lead round in circles
+            folders.clear()
+            continue
+        met.add(place)
+        if "config.yaml" in files and {"environment.json", "results.json"} & {*files}:
+            known.add(place)
+        if place.name == FAILURES:
+            known |= {place.parent / Path(file).stem for file in files if file.endswith(".txt")}
+    return sorted(known)
 
 
 def _run(place: Path) -> Run | None:

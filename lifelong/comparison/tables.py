@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import math
 import re
@@ -11,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from lifelong.comparison.groups import Group, differing, tables
-from lifelong.comparison.paired import Pair, pairs
-from lifelong.comparison.runs import ORDERS
+from lifelong.comparison.paired import MOST_PAIRED, Pair, pairs
+from lifelong.comparison.runs import ORDERS, Run
 from lifelong.comparison.statistics import Summary, summarize
+from lifelong.configuration.stored import SEEDS
 from lifelong.measures.metrics import (
     APART,
     WITHOUT_TASK,
@@ -60,7 +62,8 @@ NOTE = (
 HEADS = "heads._target_"
 PAIRED = (
     "Final accuracy of one method less that of the other over the seeds that both have, in points "
-    "[95 % confidence interval]; p of the paired t-test, and adjusted by Holm."
+    "[95 % confidence interval]; p of the paired t-test, and adjusted by Holm. Of more than "
+    f"{MOST_PAIRED} rows the best one is compared with each other."
 )
 
 
@@ -152,10 +155,14 @@ def grids(
     Raises:
         ValueError: a column that no run has.
     """
+    asked = _asked(columns, groups) if columns else []
+    return [_grid(title, some, against_paper, asked) for title, some in tables(groups)]
+
+
+def _asked(columns: Sequence[str], groups: Sequence[Group]) -> list[str]:
     there = [*_metrics(groups), *_costs(groups)]
     more = (name for group in groups for run in group.runs for name in run.results["metrics"])
-    asked = chosen(columns, list(dict.fromkeys([*there, *more]))) if columns else []
-    return [_grid(title, some, against_paper, asked) for title, some in tables(groups)]
+    return chosen(columns, list(dict.fromkeys([*there, *more])))
 
 
 def _metrics(groups: Sequence[Group]) -> list[str]:
@@ -175,11 +182,16 @@ def chosen(columns: Sequence[str], there: Sequence[str]) -> list[str]:
     """
     found = []
     for asked in columns:
-        meant = [name for name in there if name in (asked, f"{asked}_accuracy")]
+        meant = [name for name in there if asked in _names_of(name)]
         if not meant:
             raise ValueError(f"columns={asked}: no run has it; give some of {', '.join(there)}")
         found += [name for name in meant if name not in found]
     return found if columns else list(there)
+
+
+def _names_of(name: str) -> tuple[str, ...]:
+    """A metric, also without `_accuracy`, and as its column's head says it."""
+    return name, name.removesuffix("_accuracy"), column(name).heading.removesuffix(" %")
 
 
 COST_COLUMNS = ("parameters", *MORE_COSTS, "seconds")
@@ -215,6 +227,11 @@ def _grid(
     notes += _apart(groups) if any(WITHOUT_TASK in name for name in asked) else []
     if against_paper:
         notes += [_weights_left(group) for group in groups if WEIGHTS_LEFT in group.published]
+    if against_paper and not any(group.published for group in groups):
+        notes.append(
+            "against=paper: a paper's figures are known of none of these rows as it was run"
+        )
+    notes += _other_images(groups)
     return Grid(title, heads, rows, keys, pairs(groups), (["method", *told], options), notes, best)
 
 
@@ -260,7 +277,8 @@ def _fewer(found: Summary, group: Group) -> str:
 def _cost(name: str, groups: Sequence[Group]) -> Column:
     if name == "parameters":
         sizes = [group.mean(name) for group in groups]
-        return [name], [[(f"{size:,.0f}", size)] for size in sizes], _unmarked(groups)
+        shown = ["-" if math.isnan(size) else f"{size:,.0f}" for size in sizes]
+        return [name], [[pair] for pair in zip(shown, sizes, strict=True)], _unmarked(groups)
     heading, unit = MORE_COSTS[name]
     found = [group.mean(name) / unit for group in groups]
     cells = [[("-" if math.isnan(each) else f"{each:,.2f}", each)] for each in found]
@@ -294,6 +312,21 @@ def _best(name: str, found: Sequence[Summary]) -> list[bool]:
 
 def _published_by_any(groups: Sequence[Group], key: str) -> bool:
     return any(key in group.published for group in groups)
+
+
+def _other_images(groups: Sequence[Group]) -> list[str]:
+    """Of runs on the same stream with the same seeds of it whose images are not the same."""
+    first: dict[tuple[Any, ...], Run] = {}
+    for run in (run for group in groups for run in group.runs):
+        own = (run.options.get(key) for key in (*SEEDS, "data.shape") if key.startswith("data."))
+        other = first.setdefault(tuple(map(str, own)), run)
+        sums = [each.results.get("images", {}).get("checksum") for each in (other, run)]
+        if None not in sums and sums[0] != sums[1]:
+            return [
+                f"not the same images: those of {other.folder} and {run.folder} differ, though "
+                "stream and seeds are the same (changed files, or another version that reads them)"
+            ]
+    return []
 
 
 def _apart(groups: Sequence[Group]) -> list[str]:
@@ -415,7 +448,8 @@ def markdown(found: Sequence[Grid]) -> str:
             _quoted([f"**{cell}**" if mark else cell for cell, mark in zip(*both, strict=True)], 1)
             for both in zip(grid.rows, grid.best, strict=True)
         ]
-        parts.append(f"{grid.title}\n\n{_markdown(grid.heads, rows)}")
+        title = html.escape(grid.title, quote=False)
+        parts.append(f"{title}\n\n{_markdown(grid.heads, rows)}")
         if grid.tests:
             heads, rows = tests(grid)
             parts.append(f"{PAIRED}\n\n{_markdown(heads, [_quoted(row, 2) for row in rows])}")
@@ -448,15 +482,21 @@ def _markdown(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in escaped)
 
 
-def tidy(groups: Sequence[Group]) -> str:
-    """CSV, a row for each group and metric; nothing that depends on the machine's speed."""
+def tidy(groups: Sequence[Group], columns: Sequence[str] = ()) -> str:
+    """CSV, a row for each group and metric.
+
+    Args:
+        groups: of all tables.
+        columns: as of `grids`; by default nothing that depends on the machine's speed.
+    """
     out = io.StringIO()
     table = csv.writer(out, lineterminator="\n")
     table.writerow([
         *("table", "method", "metric", "unit", "n", "mean", "deviation", "ci95_low", "ci95_high"),
         *("published", "published_deviation", "difference"),
     ])  # fmt: skip
-    names = (*COLUMNS, *_of_measures(groups), "bytes", "multiply_adds")
+    usual = (*COLUMNS, *_of_measures(groups), "parameters", "bytes", "multiply_adds", "capacity")
+    names = _asked(columns, groups) if columns else usual
     for group in groups:
         for metric in names:
             ours, theirs = scaled(group, metric), published(group, metric)
@@ -523,7 +563,7 @@ _LATEX = {
 }
 
 
-NUMBER = r"-?[\d.,]*\d(?:e[-+]\d+)?"
+NUMBER = r"[-+]?[\d.,]*\d(?:e[-+]\d+)?"
 
 
 def _escaped(cell: str) -> str:
@@ -539,7 +579,7 @@ def _escaped(cell: str) -> str:
     if not re.match(rf"{NUMBER}($| \+- | \[| \()", cell):
         return cell
     cell = re.sub(rf"^({NUMBER}) \+- ({NUMBER})", r"$\1 \\pm \2$", cell)
-    cell = re.sub(r"(?<![\w.$])(-[\d.,]*\d|[\d.]+(?=e))(e[-+]\d+)?(?=[],)]|$)", r"$\1\2$", cell)
+    cell = re.sub(r"(?<![\w.$])([-+][\d.,]*\d|[\d.]+(?=e))(e[-+]\d+)?(?=[],)]|$)", r"$\1\2$", cell)
     return re.sub(r"e([-+])0*(\d+)", lambda found: _power(*found.groups()), cell)
 
 

@@ -153,6 +153,8 @@ def anytime(
 ) -> dict[str, float | None]:
     """Average anytime, minimum and worst-case accuracy (De Lange et al., ICLR 2023, section 3).
 
+    The latter two are None if a task but the last was never tested inside a later visit.
+
     Args:
         rows: of each test the number of its visit, and by task the accuracy on the tasks seen.
         visits: task of each visit until then.
@@ -164,8 +166,8 @@ def anytime(
         for task, value in found.items():
             if task in visits[: visit - 1] and task not in (visits[visit - 1], visits[-1]):
                 lowest[task] = min(value, lowest.get(task, math.inf))
-    minimum = _mean(list(lowest.values()))
-    count = len(set(visits))
+    count, wanted = len(set(visits)), set(visits) - {visits[-1]}
+    minimum = _mean(list(lowest.values())) if wanted <= set(lowest) else math.nan
     worst = last if count == 1 else last / count + (1 - 1 / count) * minimum
     values = {
         "anytime_accuracy": average, "minimum_accuracy": minimum, "worst_case_accuracy": worst

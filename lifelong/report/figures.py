@@ -28,6 +28,7 @@ from lifelong.measures.metrics import METRICS, other_way
 from lifelong.storage.results import visited
 
 Curves = dict[str, list[tuple[float, list[dict[str, float]]]]]
+MOST_LINES = 20  # tasks that can be told apart
 WIDEST = 9  # inches of many tasks side by side
 LOWEST = 1.4  # inches of a map, beside which its scale is named
 TALLEST = 8.0  # and of many visits one above the other
@@ -92,28 +93,28 @@ def accuracy_curves(results: Results) -> Figure:
     matrix = 100 * matrix_of(results)
     figure, axes = single(7, 3.8)
     steps = np.arange(len(matrix))
+    many = matrix.shape[1] > MOST_LINES
     for task in range(matrix.shape[1]):
         measured = ~np.isnan(matrix[:, task])
+        color, look, width = ("#b8b8b8", "-", 0.5) if many else (hue(task), "o-", 1.2)
+        label = f"task {task + 1}" if matrix.shape[1] <= 10 else None
         axes.plot(
-            steps[measured],
-            matrix[measured, task],
-            "o-",
-            color=hue(task),
-            lw=1.2,
-            ms=3,
-            label=f"task {task + 1}" if matrix.shape[1] <= 10 else None,
+            steps[measured], matrix[measured, task], look, color=color, lw=width, ms=3, label=label
         )
     means = np.array(mean_of_seen(matrix))
     known_means = ~np.isnan(means)
     axes.plot(
-        steps[known_means], means[known_means], "s--", color=INK, lw=2, ms=5, label="mean so far"
-    )
+        steps[known_means], means[known_means], "--" if many else "s--", color=INK, lw=2, ms=5,
+        label="mean so far",
+    )  # fmt: skip
     if chance := chance_of(results):
         axes.plot(steps, chance, ":", color=INK, lw=1, label="mean by chance")
     one = way_of(results) == "class"  # there is one point alone
     for number, (name, line) in enumerate(references(results).items()):
         color = hue(8 - number)
-        axes.plot(steps, line, "D-." if one else "-.", color=color, lw=2, label=words(name))
+        axes.plot(
+            steps, line, "D-." if one else "-.", color=color, lw=2, label=words(name), zorder=3
+        )
     after = results.get("published", {}).get("average_accuracy_after", {})
     known = sorted((int(visits) - 1, value) for visits, value in after.items())
     if known := [point for point in known if point[0] < len(matrix)]:
@@ -193,7 +194,7 @@ def validation_curves(results: Results) -> Figure:
                 curve["epochs"], values, color=hue(task - 1), lw=1.1, marker=alone, label=label
             )
     axes.set(xlabel="epoch of the task", ylabel="validation accuracy, %", ylim=(0, 102))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if len(results["tasks"]) <= 10:
         legend(axes)
     return figure
@@ -211,7 +212,8 @@ def plasticity(results: Results) -> Figure:
     layers = zip(*(entry["dormant"] for entry in found), strict=True)
     for number, shares in enumerate(layers):
         middle.plot(visits, 100 * np.array(shares), color=hue(number), lw=1.0, label=number + 1)
-    middle.set(ylabel="dormant units of each layer, %", xlabel="visit", ylim=(0, None))
+    middle.set(ylabel="dormant units of each layer, %", xlabel="visit")
+    middle.set_ylim(0, max(middle.get_ylim()[1], 1))
     if 1 < len(found[0]["dormant"]) <= 10:
         legend(middle)
     right.plot(visits, [entry["effective_rank"] for entry in found], color=INK, lw=1.2)
@@ -293,7 +295,9 @@ def against_option(curves: Curves, option: str) -> Figure:
     """
     values = sorted({value for points in curves.values() for value, _ in points})
     if len(values) < 2:
-        raise ValueError(f"{option}: the runs have no two values of it; they have {values}")
+        raise ValueError(
+            f"figure={option}: give an option of which the runs have two values; they have {values}"
+        )
     figure, grid = panels(1, 2, 9, 3.2)
     for axes, metric in zip(grid, ("final_accuracy", "forgetting"), strict=True):
         for number, (name, points) in enumerate(sorted(curves.items())):

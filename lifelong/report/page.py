@@ -50,7 +50,7 @@ _CAPTIONS = {
     "dotted: the mean by chance; dash-dotted: the mean that a reference has at its end; crosses: "
     "the mean that a paper published.",
     "anytime_accuracy": "Accuracy of each task seen in the tests inside visits, on a few images; "
-    "dotted: where a visit ends.",
+    "dotted: the last test inside a visit.",
     "confusion": "How the test images of each class were answered after the last visit.",
     "forgetting_by_task": "Best accuracy of each task less that at the end.",
     "plasticity": "How well each task is learned; units of each layer that hardly answer; "

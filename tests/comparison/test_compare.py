@@ -22,7 +22,9 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     assert capsys.readouterr().err == told
     run(tmp_path / "1", "ours", 1, 0.4)
     assert main(["figure=strategy.em", str(tmp_path)]) == 2
-    assert "strategy.em: the runs have no two values of it" in capsys.readouterr().err
+    assert "figure=strategy.em: no run has a number there" in capsys.readouterr().err
+    assert main(["figure=seed", str(tmp_path)]) == 2
+    assert "figure=seed: no run has a number there" in capsys.readouterr().err
     (tmp_path / "1" / "results.json").write_text("{")
     assert main([str(tmp_path)]) == 2
     assert "results.json: cannot be read" in capsys.readouterr().err
@@ -34,6 +36,32 @@ def test_tables_and_pages_need_no_pytorch() -> None:
     code = f"import sys, lifelong.comparison.compare, lifelong.report.page; print({heavy})"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert told.stdout == "set()\n"
+
+
+def test_what_is_left_out_is_told_beside_a_figure_and_references_too(
+    tmp_path: Path, capsys: Any
+) -> None:
+    for seed, em in ((1, 0.1), (2, 0.2), (3, "paper")):
+        run(tmp_path / "a" / str(seed), "ours", seed, 0.4, em)
+    run(tmp_path / "a" / "4", "ours", 4, 0.4, 0.1, status="stopped")
+    run(tmp_path / "b" / "1", "joint", 1, 0.6, status="stopped")
+    assert main([str(tmp_path / "a"), "figure=strategy.em"]) == 0
+    told = capsys.readouterr().err
+    assert f"not finished: {tmp_path / 'a' / '4'}" in told
+    assert "left out: ours strategy.em=paper: strategy.em is paper, no number" in told
+    assert main([str(tmp_path / "a"), f"reference={tmp_path / 'b'}"]) == 2
+    assert f"reference={tmp_path / 'b'}: holds no finished run, 1 others" in capsys.readouterr().err
+
+
+def test_figures_of_ones_own_stay(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    folder = tmp_path / "comparison_figures"
+    folder.mkdir()
+    for name in ("mine.png", "accuracy_along_stream_2.png"):
+        (folder / name).touch()
+    assert main([str(tmp_path)]) == 0
+    assert (folder / "mine.png").exists()
+    assert not (folder / "accuracy_along_stream_2.png").exists()
 
 
 @pytest.fixture

@@ -227,3 +227,30 @@ def test_options_that_follow_the_one_that_is_drawn_make_no_curves(tmp_path: Path
         config.write_text(text)
     (points,) = curves(groups_in(tmp_path), "strategy.em").values()
     assert [value for value, _ in points] == [1.0, 3.0]
+
+
+def test_what_is_measured_beside_accuracy_makes_no_row(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        run(tmp_path / str(seed), "ours", seed, 0.4)
+    added(tmp_path / "2", "costs: true\nplasticity: true\nmeasure: {loss: {_target_: x}}\n")
+    [group] = groups_in(tmp_path)
+    assert (group.label, len(group.runs)) == ("ours", 2)
+
+
+def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for em in (1000, 20, 5, 0.5):
+        run(tmp_path / str(em), "ours", 1, 0.4, em)
+    found = [group.options["strategy.em"] for group in groups_in(tmp_path)]
+    assert [float(value) for value in found] == [0.5, 5, 20, 1000]
+
+
+def test_runs_are_averaged_over_seeds_and_not_told_apart_by_them(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    with pytest.raises(ValueError, match=r"by=seed: runs are averaged over it"):
+        grouped(read([tmp_path])[0], ["seed"])
+
+
+def test_of_options_without_a_value_the_best_has_one(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4, 0.1, metrics={"final_accuracy": None})
+    run(tmp_path / "2", "ours", 1, 0.4, 0.2)
+    assert [group.options["strategy.em"] for group in best(groups_in(tmp_path))] == [0.2]

@@ -64,3 +64,15 @@ def test_a_method_with_a_seed_of_its_own_is_paired_with_others(tmp_path: Path) -
         path.write_text(path.read_text().replace("em: paper", f"em: paper, seed: {seed}"))
     [pair] = pairs(groups_in(tmp_path))
     assert pair.n == 2
+
+
+def test_seeds_that_one_method_has_more_of_are_averaged_before(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        run(tmp_path / f"a{seed}", "plain", seed, 0.5)
+        for own in (1, 2):
+            place = tmp_path / f"b{seed}{own}"
+            run(place, "seeded", seed, 0.5 + seed / 100 + own / 10)
+            text = (place / "config.yaml").read_text()
+            (place / "config.yaml").write_text(text.replace("em: paper", f"em: paper, seed: {own}"))
+    [pair] = pairs(groups_in(tmp_path))
+    assert (pair.n, round(pair.difference, 6)) == (3, -0.17)

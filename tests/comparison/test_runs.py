@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from lifelong.comparison import runs
 from lifelong.comparison.compare import main
 from lifelong.comparison.runs import read
 from tests.comparison.finished_runs import run
@@ -34,3 +37,33 @@ def test_results_of_an_earlier_version_are_told(tmp_path: Path) -> None:
     assert "was written by an earlier version, which numbered tasks from 0" in "".join(
         damaged.values()
     )
+
+
+def test_linked_runs_are_found_and_unreadable_ones_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "a" / "1", "ours", 1, 0.4)
+    run(tmp_path / "b" / "2", "ours", 2, 0.6)
+    (tmp_path / "a" / "2").symlink_to(tmp_path / "b" / "2")
+    (tmp_path / "a" / "round").symlink_to(tmp_path / "a")
+    (tmp_path / "a" / "again").symlink_to(tmp_path / "a" / "1")
+    found, _, damaged = read([tmp_path / "a"])
+    assert [each.results["seed"] for each in found] == [1, 2]
+    assert not damaged
+    read_json = runs.read_json
+
+    def refused(path: Path, keys: set[str]) -> Any:
+        if path.parent.name == "2":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read_json(path, keys)
+
+    monkeypatch.setattr(runs, "read_json", refused)
+    found, _, damaged = read([tmp_path / "a"])
+    assert [each.results["seed"] for each in found] == [1]
+    assert list(damaged) == [tmp_path / "b" / "2"]
+
+
+def test_costs_that_nobody_knows(tmp_path: Path, capsys: Any) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4, parameters=None, method={"capacity": {"1": {"a": None}}})
+    assert main([str(tmp_path)]) == 0
+    assert "nan" not in capsys.readouterr().out

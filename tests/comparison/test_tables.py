@@ -172,3 +172,24 @@ def test_columns_are_those_asked_for_in_their_order(tmp_path: Path, capsys: Any)
     assert "error: columns=speed: no run has it; give some of final_accuracy" in (
         capsys.readouterr().err
     )
+
+
+def test_the_csv_file_has_the_columns_asked_for(tmp_path: Path) -> None:
+    run(tmp_path / "1", "ours", 1, 0.4)
+    groups = groups_in(tmp_path)
+    rows = csv.DictReader(io.StringIO(tidy(groups, ["ratio", "seconds"])))
+    assert [row["metric"] for row in rows] == ["forgetting_ratio", "seconds"]
+    assert ",parameters," in tidy(groups)
+    assert ",seconds," not in tidy(groups)
+
+
+def test_other_images_under_the_same_seeds_are_told(tmp_path: Path) -> None:
+    for name, checksum in (("ours", 1), ("theirs", 2)):
+        run(tmp_path / name, name, 1, 0.4, images={"checksum": checksum})
+    [grid] = grids(groups_in(tmp_path), against_paper=True)
+    assert any(note.startswith("not the same images: ") for note in grid.notes)
+    run(tmp_path / "third", "theirs", 2, 0.4, images={"checksum": 2})
+    [grid] = grids(groups_in(tmp_path / "theirs", tmp_path / "third"), against_paper=True)
+    assert grid.notes == [
+        "against=paper: a paper's figures are known of none of these rows as it was run"
+    ]

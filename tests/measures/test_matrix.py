@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from lifelong.measures.matrix import Matrix, average_accuracy, in_part, metrics
+from lifelong.measures.matrix import Matrix, anytime, average_accuracy, in_part, metrics
 
 N = math.nan
 HAND = np.array([[0.8, N, N], [0.6, 0.9, N], [0.7, 0.85, 0.75]])
@@ -92,3 +92,13 @@ def test_the_last_task_has_kept_all_of_what_it_knows() -> None:
 
 def test_zero_accuracy_makes_no_ratio() -> None:
     assert metrics(np.array([[0.0, N], [0.1, 0.5]]), [0, 1], [0, 0.5])["forgetting_ratio"] is None
+
+
+def test_a_task_never_tested_inside_a_later_visit_has_no_minimum() -> None:
+    first = [(1, {0: 0.9}), (2, {0: 0.2, 1: 0.9})]
+    found = anytime(first, [0, 1, 2], 0.9)
+    assert found["minimum_accuracy"] is None
+    assert found["worst_case_accuracy"] is None
+    found = anytime([*first, (3, {0: 0.5, 1: 0.4})], [0, 1, 2], 0.9)
+    assert found["minimum_accuracy"] == pytest.approx(0.3)
+    assert found["worst_case_accuracy"] == pytest.approx(0.9 / 3 + 0.2)
