@@ -24,11 +24,12 @@ class Anchor(nn.Module):
 
     def extend(self, named: Named) -> None:
         """Takes in parameters that are new, with importance 0."""
-        for name, p in named.items():
-            if name not in self.names:
-                self.names.append(name)
-                self.register_buffer(f"importance_{key(name)}", torch.zeros_like(p))
-                self.register_buffer(f"weight_{key(name)}", p.detach().clone())
+        known = {*self.names}
+        for name in (name for name in named if name not in known):
+            p = named[name].detach()
+            self.names.append(name)
+            self.register_buffer(f"importance_{key(name)}", torch.zeros_like(p))
+            self.register_buffer(f"weight_{key(name)}", p.clone())
 
     def importance(self, name: str) -> Tensor:
         return buffer_of(self, f"importance_{key(name)}")

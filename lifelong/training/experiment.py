@@ -92,7 +92,7 @@ class Experiment:
     digest: str = ""
     notes: Sequence[str] = ()
     _rounds: list[dict[str, float]] = field(default_factory=list)
-    _there: dict[str, str] = field(default_factory=dict)  # modules, parameters when a task began
+    _there: dict[str, str] | None = None  # modules, parameters as a task began, of own methods
 
     def run(self) -> Record:
         """Learns the tasks one after the other; writes the record after each."""
@@ -152,12 +152,17 @@ class Experiment:
         self.strategy.train()
         self.strategy.begin_task(visit)
         self.strategy.keep_still()
-        self._there = self._parts()
+        self._there = None if self._ours else self._parts()
         if self.strategy.visit != visit.number:
             raise ValueError(
                 f"strategy={type(self.strategy).__name__}: its begin_task does not call "
                 "super().begin_task(visit), which makes the head of the task and the like"
             )
+
+    @property
+    def _ours(self) -> bool:
+        """Whether the method is one of the framework's own."""
+        return type(self.strategy).__module__.startswith("lifelong.")
 
     def _parts(self) -> dict[str, str]:
         """Modules and parameters by name, and of what kind they are."""
@@ -171,12 +176,14 @@ class Experiment:
 
         A run that goes on, or is loaded, has what the constructor and `begin_task` make.
         """
-        kind, now = type(self.strategy), self._parts()
+        if self._there is None:
+            return
+        now = self._parts()
         new = {name for name, what in now.items() if self._there.get(name) != what}
         made = sorted(name for name in new if name.rpartition(".")[0] not in new)
-        if made and not kind.__module__.startswith("lifelong."):
+        if made:
             raise ValueError(
-                f"strategy={kind.__name__}: has made the {now[made[0]]} {made[0]} while it "
+                f"strategy={type(self.strategy).__name__}: has made the {now[made[0]]} {made[0]} while it "
                 "learned, which a run that goes on could not have; make it in __init__ or in "
                 "begin_task, which is called again for the earlier tasks"
             )
