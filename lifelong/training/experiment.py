@@ -183,8 +183,8 @@ class Experiment:
         made = sorted(name for name in new if name.rpartition(".")[0] not in new)
         if made:
             raise ValueError(
-                f"strategy={type(self.strategy).__name__}: has made the {now[made[0]]} {made[0]} while it "
-                "learned, which a run that goes on could not have; make it in __init__ or in "
+                f"strategy={type(self.strategy).__name__}: has made the {now[made[0]]} {made[0]} "
+                "while it learned, which a run that goes on could not have; make it in __init__ or in "
                 "begin_task, which is called again for the earlier tasks"
             )
 
