@@ -47,8 +47,8 @@ _HEADLINES = (
 _CAPTIONS = {
     "accuracy_matrix": "Test accuracy of each task (columns) after each task was learned (rows).",
     "accuracy_curves": "Test accuracy of each task along the stream; dashed: the mean of those "
-    "met; dotted: the mean by chance; dash-dotted: the mean that a reference has at its end; crosses: "
-    "the mean that a paper published.",
+    "met; dotted: the mean by chance; dash-dotted: the mean that a reference has at its end; "
+    "crosses: the mean that a paper published.",
     "anytime_accuracy": "Accuracy of each task seen in the tests inside visits, on a few images; "
     "dotted: the last test inside a visit.",
     "confusion": "How the test images of each class were answered after the last visit.",

@@ -184,8 +184,8 @@ class Experiment:
         if made:
             raise ValueError(
                 f"strategy={type(self.strategy).__name__}: has made the {now[made[0]]} {made[0]} "
-                "while it learned, which a run that goes on could not have; make it in __init__ or in "
-                "begin_task, which is called again for the earlier tasks"
+                "while it learned, which a run that goes on could not have; make it in __init__ or "
+                "in begin_task, which is called again for the earlier tasks"
             )
 
     def _train(self, visit: Visit, saved: Checkpoint | None) -> bool:
