@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lifelong.comparison.ledger import Line, described, figures, judged, place_of
-from lifelong.comparison.runs import options_of, said_of, unseeded
+from lifelong.comparison.runs import options_of, said_of
 from lifelong.configuration.stored import read_plain
 from lifelong.errors import reason
 
@@ -38,7 +38,7 @@ def _lines(place: Path) -> list[Line]:
     seconds = expected(place, int(config["epochs"])) if row else None
     if seconds is None:
         return []
-    options = unseeded(options_of(config))
+    options = options_of(config)
     names = {"row": str(row), "stream": str(config["data"].get("name"))}
     published = said_of(config, config.get("measure_on", "test"))
     here = place_of(place, config) | names

@@ -16,6 +16,7 @@ from lifelong.comparison.runs import Run, read
 from lifelong.comparison.tables import Grid, grids, latex, markdown, tidy
 from lifelong.configuration.arguments import Argument, parse
 from lifelong.configuration.arguments import page as page_of_help
+from lifelong.configuration.stored import SEEDS
 from lifelong.errors import command, plain
 from lifelong.storage.files import write_bytes, write_text
 
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 
 # Names of figures, of which those of an earlier comparison are removed.
-MADE = re.compile(r"(accuracy_(along_stream|against|matrices)\w*|critical_difference)")
+MADE = re.compile(
+    r"accuracy_(along_stream|matrices)(_class|_task)?(_\d+)?|critical_difference|"
+    r"accuracy_against_(forgetting|time|parameters|bytes|multiply_adds)(_\d+)?"
+)
 
 
 def compare(
@@ -67,7 +71,6 @@ def compare(
             others, open_ones, wrong = read(references)
             _check_some(references, others, open_ones, wrong, "reference=")
             refer(runs, grouped(others))
-            unfinished, damaged = [*unfinished, *open_ones], damaged | wrong
         groups = grouped(runs, by)
         if only_best:
             groups = best(groups)
@@ -79,6 +82,9 @@ def compare(
         files = [out / f"comparison.{ending}" for ending in written]
         left_out = len(unfinished) + len(damaged)
         files.append(_page(out, groups, found, len(runs), left_out, pdf))
+        if references:
+            unfinished = [*dict.fromkeys([*unfinished, *open_ones])]
+            damaged |= wrong
     return text, files, unfinished, damaged
 
 
@@ -206,6 +212,8 @@ def _against_option(
 
     runs, unfinished, damaged = read(folders)
     _check_some(folders, runs, unfinished, damaged)
+    if option in SEEDS:
+        raise ValueError(f"figure={option}: runs are averaged over it; give another option")
     groups = grouped(runs)
     others = [group for group in groups if not is_number(group.options.get(option))]
     if len(others) == len(groups):

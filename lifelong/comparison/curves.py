@@ -36,7 +36,7 @@ def curves(groups: Iterable[Group]) -> list[Line]:
     return [
         {
             "row": str(run.choices["experiment"]), "changed": changes(run.config),
-            "seed": str(run.results["seed"]), "options": digest(group.options),
+            "seed": str(run.results["seed"]), "options": digest(run.options),
             **_curves(run.results),
         }
         for group in groups for run in group.runs

@@ -113,9 +113,7 @@ def scatter(groups: Sequence[Group], metric: str, label: str, factor: float) -> 
                 x.mean, y.mean, xerr=_bar(x.std), yerr=_bar(y.std), fmt="none", color=hue(number),
                 capsize=2, lw=1,
             )  # fmt: skip
-            axes.plot(
-                x.mean, y.mean, marker(number), color=hue(number), ms=6, label=labels[number]
-            )
+            axes.plot(x.mean, y.mean, marker(number), color=hue(number), ms=6, label=labels[number])
             lowest = min(lowest, x.mean)
     _frontier(axes, groups, metric, factor)
     values = [factor * group.mean(metric) for group in groups if group.values(metric)]

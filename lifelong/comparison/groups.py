@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def grouped(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     places = _places(runs)
     _check_by(by, runs)
     for run, table in zip(runs, places, strict=True):
-        options = {k: v for k, v in unseeded(run.options).items() if not _measures(k)}
+        options = {k: v for k, v in unseeded(run.options).items() if k in by or not _measures(k)}
         if RETRAINED in run.options:
             options[RETRAINED] = _source(run)
         name = run.results["strategy"]
@@ -294,14 +294,21 @@ def _check_alike(group: Group, run: Run, options: dict[str, Any]) -> None:
 
 
 def _is_new(group: Group, run: Run) -> bool:
-    """Whether no run of these seeds is there; a copy of one does not count twice."""
-    for other in group.runs:
+    """Whether no run of these seeds is there; a copy of one does not count twice.
+
+    What was measured in one of them alone is taken from it.
+    """
+    for place, other in enumerate(group.runs):
         if other.seeds == run.seeds:
             if other.results["accuracy"] != run.results["accuracy"]:
                 raise ValueError(
                     f"{other.folder} and {run.folder}: the same options and seeds gave different "
                     "results (other versions, or another machine?); leave one of them out"
                 )
+            ours, more = other.results, run.results
+            both = {key: ours.get(key) or more.get(key) for key in more | ours}
+            both["metrics"] = more["metrics"] | ours["metrics"]
+            group.runs[place] = replace(other, results=both)
             return False
     return True
 

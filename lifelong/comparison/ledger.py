@@ -149,6 +149,7 @@ def _printed(figure: float | str | None, percent: bool) -> float | str | None:
     ('10', 10.0, '52.0', None)
     """
     if isinstance(figure, str):
+        float(figure)  # or a ValueError
         return f"{Decimal(figure).scaleb(2 * percent):f}"
     return None if figure is None else (100 if percent else 1) * float(figure)
 
@@ -313,7 +314,7 @@ def record(
         others = [each for each in kept.values() if _differs(each, line)]
         if before is not None and before["options"] != line["options"]:
             others.append(before)
-        now = digest_now(line, home) if others else line["options"]
+        now = digest_now(line, home) if others or home else line["options"]
         if now is None and before not in others:  # of other machines, and nobody knows
             now, others = line["options"], []
         if now != line["options"]:
@@ -338,7 +339,10 @@ def record(
 
 def _left_out(line: Line, path: Path, now: str | None) -> str:
     if now is not None:
-        return f"{line['row']}: left out, since it is of the row as it was before"
+        return (
+            f"{line['row']}: left out, since it is of the row as it was before; to run it anew, "
+            "give another out="
+        )
     return (
         f"{line['row']}: left out: {path} has runs of it with other options, and it is no row of "
         "lifelong, which would know those of today; give its config_dir=DIR, or remove its line "

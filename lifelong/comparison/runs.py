@@ -99,7 +99,7 @@ def read(
         if not found:
             there = "there is no such folder"
             if folder.exists():
-                there = "holds no runs (no results.json)"
+                there = next(iter(damaged.values()), "holds no runs (no results.json)")
             raise ValueError(f"{folder}: {there}; give folders of runs, such as outputs/sweep")
         places |= dict.fromkeys(found)
     runs, unfinished = [], []
@@ -123,15 +123,16 @@ def _places(folder: Path, damaged: dict[Path, str]) -> list[Path]:
         folder: that holds runs, or links to them.
         damaged: gets folders that cannot be read, and why.
     """
-    known, met = set[Path](), set[Path]()
+    known, met, whole = set[Path](), set[Path](), folder.resolve()
 
     def unreadable(error: OSError) -> None:
-        if Path(str(error.filename)).exists():
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
             damaged[Path(str(error.filename))] = reason(error)
 
     for name, folders, files in os.walk(folder, onerror=unreadable, followlinks=True):
         place = Path(name).resolve()
-        if place in met:  # by a link, which may lead round in circles
+        above = place != whole and whole.is_relative_to(place)
+        if above or place in met:  # by a link, which may lead out or round in circles
             folders.clear()
             continue
         met.add(place)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
 import re
@@ -190,7 +189,7 @@ def chosen(columns: Sequence[str], there: Sequence[str]) -> list[str]:
 
 
 def _names_of(name: str) -> tuple[str, ...]:
-    """A metric, also without `_accuracy`, and as its column's head says it."""
+    """A metric, also without `_accuracy`, and by its column's head, such as `ratio`."""
     return name, name.removesuffix("_accuracy"), column(name).heading.removesuffix(" %")
 
 
@@ -448,8 +447,7 @@ def markdown(found: Sequence[Grid]) -> str:
             _quoted([f"**{cell}**" if mark else cell for cell, mark in zip(*both, strict=True)], 1)
             for both in zip(grid.rows, grid.best, strict=True)
         ]
-        title = html.escape(grid.title, quote=False)
-        parts.append(f"{title}\n\n{_markdown(grid.heads, rows)}")
+        parts.append(f"{grid.title}\n\n{_markdown(grid.heads, rows)}")
         if grid.tests:
             heads, rows = tests(grid)
             parts.append(f"{PAIRED}\n\n{_markdown(heads, [_quoted(row, 2) for row in rows])}")
@@ -579,7 +577,9 @@ def _escaped(cell: str) -> str:
     if not re.match(rf"{NUMBER}($| \+- | \[| \()", cell):
         return cell
     cell = re.sub(rf"^({NUMBER}) \+- ({NUMBER})", r"$\1 \\pm \2$", cell)
-    cell = re.sub(r"(?<![\w.$])([-+][\d.,]*\d|[\d.]+(?=e))(e[-+]\d+)?(?=[],)]|$)", r"$\1\2$", cell)
+    cell = re.sub(
+        r"(?<![\w.$])([-+][\d.,]*\d|[\d.]+(?=e))(e[-+]\d+)?(?=[],)]| \(|$)", r"$\1\2$", cell
+    )
     return re.sub(r"e([-+])0*(\d+)", lambda found: _power(*found.groups()), cell)
 
 

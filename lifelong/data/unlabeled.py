@@ -17,7 +17,6 @@ from lifelong.data.sources.pixels import brought
 from lifelong.data.sources.source import Source
 from lifelong.data.sources.tree import open_tree
 from lifelong.data.task import Images
-from lifelong.errors import Missing
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,7 @@ def unlabeled(origin: Origin, like: Images, used: Collection[int] = ()) -> Image
     else:
         path = Path(origin).expanduser()
         if not path.exists():
-            raise Missing(f"{origin}: no such folder, zip file or array file of images")
+            raise ValueError(f"{origin}: no such folder, zip file or array file of images")
         read = _READERS.get(path.suffix, _tree)
         x = read(path, shape)
     images = Images(x, torch.zeros(len(x)).long(), like.t[:1].expand(len(x)))

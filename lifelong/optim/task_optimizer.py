@@ -85,6 +85,7 @@ class TaskOptimizer(Optimizer):
         """Called after the training of each task."""
 
 
+OWN = "state_dict"  # no parameter has this name
 Named = Mapping[str, nn.Parameter]
 Groups = Mapping[str, Mapping[str, Any]]  # options by a part of parameters' names
 
@@ -154,11 +155,17 @@ class Shelf:
 def state_by_name(optimizer: Optimizer, named: Named) -> dict[str, Any]:
     """The state of each parameter, by its name and in the optimizer's order; of named ones alone.
 
-    A parameter that has not been stepped has an empty state.
+    A parameter that has not been stepped has an empty state. What else a `state_dict` of one's own
+    says stands under `OWN`.
     """
     names = {id(p): name for name, p in named.items()}
     ordered = [p for group in optimizer.param_groups for p in group["params"] if id(p) in names]
-    return {names[id(p)]: dict(optimizer.state.get(p, {})) for p in ordered}
+    found = {names[id(p)]: dict(optimizer.state.get(p, {})) for p in ordered}
+    if type(optimizer).state_dict is not Optimizer.state_dict:
+        more = optimizer.state_dict()
+        own = {key: more[key] for key in more if key not in ("state", "param_groups")}
+        found |= {OWN: own} if own else {}
+    return found
 
 
 def of_groups(optimizer: Optimizer) -> dict[str | None, dict[str, Any]]:
@@ -211,4 +218,4 @@ def load_by_name(optimizer: Optimizer, named: Named, states: Mapping[str, Any]) 
     ordered = [names.get(id(p), "") for group in optimizer.param_groups for p in group["params"]]
     now = optimizer.state_dict()
     now["state"] |= {index: states[name] for index, name in enumerate(ordered) if states.get(name)}
-    optimizer.load_state_dict(now)
+    optimizer.load_state_dict(now | states.get(OWN, {}))

@@ -58,8 +58,9 @@ def tried(
     estimate: Callable[[TaskNetwork, list[Batch], Named], object],
 ) -> None:
     """Estimates of a few images of the first task, under a copy of the network, as a trial."""
-    network = copy.deepcopy(network).eval()
+    network = copy.deepcopy(network)
     network.add_task(0, tasks[0].classes)
+    network.eval()  # the new head, too
     few = tasks[0].train[torch.arange(min(3, len(tasks[0].train)))]
     estimate(network, [few], shared(network))
 

@@ -96,17 +96,18 @@ def accuracy_curves(results: Results) -> Figure:
     many = matrix.shape[1] > MOST_LINES
     for task in range(matrix.shape[1]):
         measured = ~np.isnan(matrix[:, task])
-        color, look, width = ("#b8b8b8", "-", 0.5) if many else (hue(task), "o-", 1.2)
+        thin = "-" if measured.sum() > 1 else "."
+        color, look, width = ("#b8b8b8", thin, 0.5) if many else (hue(task), "o-", 1.2)
         label = f"task {task + 1}" if matrix.shape[1] <= 10 else None
         axes.plot(
             steps[measured], matrix[measured, task], look, color=color, lw=width, ms=3, label=label
         )
     means = np.array(mean_of_seen(matrix))
     known_means = ~np.isnan(means)
+    look = "--" if many and known_means.sum() > 1 else "s--"
     axes.plot(
-        steps[known_means], means[known_means], "--" if many else "s--", color=INK, lw=2, ms=5,
-        label="mean so far",
-    )  # fmt: skip
+        steps[known_means], means[known_means], look, color=INK, lw=2, ms=5, label="mean so far"
+    )
     if chance := chance_of(results):
         axes.plot(steps, chance, ":", color=INK, lw=1, label="mean by chance")
     one = way_of(results) == "class"  # there is one point alone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -246,8 +247,11 @@ def save(path: Path, content: Any) -> None:
     """Writes `content` to `path` atomically, in PyTorch's format."""
     import torch
 
+    # A signal that ends the run, come while PyTorch writes to a file, would be lost in its C++.
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
     with replacing(path) as temporary, temporary.open("wb") as file:
-        torch.save(content, file)
+        file.write(buffer.getbuffer())
 
 
 def load_error(error: Exception) -> str:

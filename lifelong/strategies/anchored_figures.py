@@ -23,7 +23,7 @@ def drawings(results: Results) -> Drawings:
     return {
         "importance_histogram": Drawing(
             importance_histogram(results),
-            "How many of the shared weights are of what importance for each task.",
+            "How many of the shared weights are of what importance for each task, or for some.",
         ),
         "importance_shares": Drawing(
             importance_shares(results), "Each layer's part in the sum of a task's importances."
@@ -38,7 +38,8 @@ def importance_histogram(results: Results) -> Figure:
     edges = np.linspace(first, last, steps + 1)
     figure, axes = single(7, 3.2)
     filled = np.zeros(steps, dtype=bool)
-    for step, entry in list(described.items())[:: math.ceil(len(described) / MOST_LINES)]:
+    apart = math.ceil(len(described) / MOST_LINES)
+    for step, entry in list(described.items())[::-1][::apart][::-1]:
         counts = np.array(entry["histogram"])
         filled |= counts > 0
         task = results["visits"][int(step) - 1]

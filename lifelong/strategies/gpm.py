@@ -139,9 +139,12 @@ def spanned(inputs: Tensor, basis: Tensor | None, share: float) -> Tensor:
         basis = basis.to(inputs)
         rest = inputs - basis @ (basis.T @ inputs)
         known = whole - rest.square().sum()
-    # The left singular vectors, by the smaller of the two products.
-    values, vectors = torch.linalg.eigh(rest @ rest.T)
-    values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    try:  # the left singular vectors, by a product that is smaller where columns are many
+        values, vectors = torch.linalg.eigh(rest @ rest.T)
+        values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined] # of squares, badly conditioned
+        vectors, roots, _ = torch.linalg.svd(rest, full_matrices=False)
+        values = roots.square()
     reached = known + values.cumsum(0)
     more = int((reached < share * whole).sum()) + 1 if known < share * whole else 0
     room = len(inputs) - (0 if basis is None else basis.shape[1])

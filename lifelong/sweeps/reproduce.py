@@ -26,12 +26,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lifelong.comparison import curves
 from lifelong.comparison.begun import begun
@@ -40,10 +42,11 @@ from lifelong.comparison.ledger import read as read_ledger
 from lifelong.comparison.runs import ORDERS, many, read
 from lifelong.configuration import tables
 from lifelong.configuration.arguments import Argument, parse
-from lifelong.configuration.compose import FOLDER
+from lifelong.configuration.compose import FOLDER, composed
 from lifelong.configuration.members import members
 from lifelong.configuration.mistakes import near
 from lifelong.configuration.overrides import key_of
+from lifelong.configuration.plain import as_dict
 from lifelong.configuration.stored import SEEDS
 from lifelong.errors import Busy, Missing, command, plain, reason
 from lifelong.storage.files import check_writable
@@ -106,39 +109,35 @@ def _open(
     rows: Sequence[str], known: list[Line], seeds: list[int], device: str, home: str | None
 ) -> list[Open]:
     """What is left of some rows, or of all; says of which nothing is published."""
-    cells = _configs(home)
+    cells = _configs(rows, home)
     for row in rows:
         if not published_figures(cells.get(row, {}).get("published")):
             print(plain(f"{row}: of it nothing is published; lifelong reproduce {row} runs it"))
-    return todo({row: cells[row] for row in rows or cells if row in cells}, known, seeds, device)
+    return todo(cells, known, seeds, device)
 
 
-def _configs(home: str | None) -> dict[str, dict[str, Any]]:
-    """The configurations of rows that may have published figures, of one's own folder, too."""
+def _configs(rows: Sequence[str], home: str | None) -> dict[str, dict[str, Any]]:
+    """The configurations of rows, or of all, as far as they may have published figures.
+
+    Of one's own rows, which may stand on others, what `lifelong.sweeps.todo` asks for; one that
+    cannot be composed says so when it is run.
+    """
     found = {row: cell["config"] for row, cell in tables.rows(FOLDER / "tables").items()}
-    for name, member in members("experiment", home).items() if home else ():
-        if member.path.is_relative_to(Path(home or "")):
-            own = _mapping(member.path)
-            usual = [part for part in own.get("defaults") or () if isinstance(part, dict)]
-            found[name] = own | {"defaults": usual}  # without `_self_`
-    return found
-
-
-def _mapping(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: is no YAML ({error})") from None
-    return found if isinstance(found, dict) else {}
+    own = {*members("experiment", home)} - {*members("experiment")} if home else set[str]()
+    for row in own & {*rows} if rows else own:
+        with suppress(HydraException, OmegaConfBaseException, YAMLError, ValueError):
+            config = as_dict(composed([f"experiment={row}"], home))
+            chosen = [{f"override /{key}": name} for key, name in config["choices"].items()]
+            told = {key: config.get(key) or {} for key in ("published", "protocol")}
+            found[row] = {"defaults": chosen, "epochs": config["epochs"], **told}
+    return {row: config for row, config in found.items() if not rows or row in rows}
 
 
 def _readable(ledger: Path) -> list[Line]:
-    """The lines of a ledger; what cannot be read or written is refused before hours of work."""
+    """The lines of a ledger; what cannot be read is refused before hours of work."""
     with _alone(ledger):
         curves.read(curves.beside(ledger))
-        found = read_ledger(ledger)
-    check_writable(ledger)
-    return found
+        return read_ledger(ledger)
 
 
 def _named(given: Sequence[str], home: str | None) -> list[str]:
@@ -218,7 +217,7 @@ class _Runs:
 
     def of(self, rows: Sequence[str], seeds: Sequence[int], cores: int, until: float) -> int:
         """Runs rows one after the other, and compares all at the end."""
-        cells = _configs(self.home)
+        cells = _configs(rows, self.home)
         streams = {row: stream_of(cells[row]) for row in rows if row in cells}
         wanted = [Open(row, streams.get(row, row), 0, 0, list(seeds)) for row in rows]
         self.tell = len(rows) * len(seeds) > 1  # of one the end tells it
@@ -242,6 +241,7 @@ class _Runs:
         Returns:
             The exit status: 1 where a run failed, 2 where all were refused.
         """
+        check_writable(self.ledger)
         chosen, statuses, stopped = dict[Job, Open](), set[int](), list[Job]()
 
         def next_job(left: float) -> Job | None:
@@ -265,7 +265,8 @@ class _Runs:
             return not status or status < KILLED
 
         status = run_jobs(next_job, ended, cores, until)
-        left = len(stopped) + sum(len(row.left) for row in agenda.rows)
+        later = [self._job(row.row, seed) for row in agenda.rows for seed in row.left]
+        left = len(stopped) + sum(not job.done for job in later)
         if left and not status:
             print(f"the time is up, {many(left, 'run')} left; the same command goes on", flush=True)
         some = 1 if 1 in statuses else 0

@@ -172,7 +172,7 @@ def _member(key: str, value: Any) -> tuple[str, str]:
             )
         return _base_of(value), value.__name__
     if key == "backbone" and isinstance(value, nn.Module):
-        return "", type(value).__name__
+        return "module", type(value).__name__
     wanted = {"data": "a TaskStream", "strategy": "a subclass of Strategy", "backbone": "a module"}
     raise ValueError(f"{key}: give the name of a member or {wanted[key]}, not {value!r}")
 

@@ -24,7 +24,7 @@ def test_mistakes(tmp_path: Path, capsys: Any) -> None:
     assert main(["figure=strategy.em", str(tmp_path)]) == 2
     assert "figure=strategy.em: no run has a number there" in capsys.readouterr().err
     assert main(["figure=seed", str(tmp_path)]) == 2
-    assert "figure=seed: no run has a number there" in capsys.readouterr().err
+    assert "figure=seed: runs are averaged over it" in capsys.readouterr().err
     (tmp_path / "1" / "results.json").write_text("{")
     assert main([str(tmp_path)]) == 2
     assert "results.json: cannot be read" in capsys.readouterr().err
@@ -57,10 +57,11 @@ def test_figures_of_ones_own_stay(tmp_path: Path) -> None:
     run(tmp_path / "1", "ours", 1, 0.4)
     folder = tmp_path / "comparison_figures"
     folder.mkdir()
-    for name in ("mine.png", "accuracy_along_stream_2.png"):
+    for name in ("mine.png", "accuracy_matrices_mine.png", "accuracy_along_stream_2.png"):
         (folder / name).touch()
     assert main([str(tmp_path)]) == 0
     assert (folder / "mine.png").exists()
+    assert (folder / "accuracy_matrices_mine.png").exists()
     assert not (folder / "accuracy_along_stream_2.png").exists()
 
 

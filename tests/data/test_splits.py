@@ -256,6 +256,7 @@ def test_a_folder_is_divided_by_classes(tmp_path: Path) -> None:
         (painted, {"tasks": 5}, "data.tasks=5: mine has 4 classes"),
         (lambda root: painted(root, ("",)), {"test": 1.5}, "data.test=1.5"),
         (lambda root: bad_image(painted(root)), {}, "is not a readable image"),
+        (lambda root: listed(painted(root)), {"test": "list.txt"}, "has a folder of test images"),
     ],
 )
 def test_folders_that_are_refused(
@@ -265,6 +266,10 @@ def test_folders_that_are_refused(
     prepare(root)
     with pytest.raises(ValueError, match=message):
         made(root, **options)
+
+
+def listed(root: Path) -> None:
+    (root / "list.txt").write_text("train/class 0/00.png\n")
 
 
 def bad_image(root: Path) -> None:

@@ -25,6 +25,7 @@ OPTIONS = [
     "optimizer=tag_rmsprop lr=0.0005 strategy=single_task data.order=[1,2,1]",
     "optimizer=sgd optimizer._target_=tests.optim.test_lifetime.Warmed lr=0.05",
     "optimizer=sgd optimizer._target_=tests.optim.test_lifetime.Warmed optimizer_lifetime=stream",
+    "optimizer=sgd optimizer._target_=tests.optim.test_lifetime.Told lr=0.05",
 ]
 
 
@@ -36,6 +37,27 @@ class Warmed(torch.optim.SGD):
             group["steps"] = group.get("steps", 0) + 1
             group["momentum"] = 0.9 / group["steps"]
         return super().step(closure)
+
+
+class Told(Warmed):
+    """Counts its steps itself, and says so in its state_dict."""
+
+    def __init__(self, *given: Any, **options: Any) -> None:
+        super().__init__(*given, **options)
+        self.count = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.count += 1
+        for group in self.param_groups:
+            group["steps"] = self.count
+        return super().step(closure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count = state_dict["count"]
+        super().load_state_dict({k: v for k, v in state_dict.items() if k != "count"})
 
 
 @pytest.mark.parametrize("options", OPTIONS)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lifelong.data import Visit
 from lifelong.measures.history import HISTOGRAM
@@ -42,3 +42,21 @@ def test_what_a_report_shows_of_importances() -> None:
     assert counts[0] == 1  # below the lowest
     for value in (-3.0, 1.0):
         assert counts[int((edges <= value).sum()) - 1] == 1
+
+
+class Bare(nn.Module):
+    """Of parameters without layers, whose gradients are taken image by image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(64, 8) / 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x.flatten(1) @ self.w)
+
+
+def test_a_trial_draws_nothing_in_the_head_of_the_task(tmp_path: Path) -> None:
+    """Its dropout made the trial refuse bodies that draw nothing."""
+    options = ["data=digits", "tasks=2", "epochs=1", "logger=none", "strategy=ewc", "heads=multi"]
+    body = ["backbone=module", "backbone.module._target_=tests.parts.test_importance.Bare"]
+    assert execute(tmp_path / "a", *options, *body, "heads.dropout=0.5") == 0

@@ -245,6 +245,20 @@ def test_the_basis_is_that_of_a_singular_value_decomposition() -> None:
     assert spanned(inputs, found, 0.5).shape == found.shape  # which it holds already
 
 
+def test_a_basis_where_eigenvalues_do_not_converge(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with far more entries than columns: by singular values then, with the same span."""
+    torch.manual_seed(0)
+    inputs = torch.randn(40, 6, dtype=torch.float64)
+    usual = spanned(inputs, None, 0.9)
+
+    def fails(matrix: Tensor) -> None:
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    other = spanned(inputs, None, 0.9)
+    torch.testing.assert_close(other @ other.T, usual @ usual.T)
+
+
 def test_patches_stand_in_the_order_of_the_weights_entries() -> None:
     u, weight = torch.randn(2, 3, 6, 6), torch.randn(4, 3, 3, 3)
     options = {"stride": (1, 1), "padding": (1, 1), "dilation": (1, 1)}

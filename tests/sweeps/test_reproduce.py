@@ -181,7 +181,9 @@ def test_what_the_clock_leaves_is_told(
     assert "the time is up, 4 runs left; the same command goes on" in capsys.readouterr().out
 
 
-def test_a_row_of_ones_own(asked: list[Any], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_row_of_ones_own(
+    asked: list[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = Path("mine/experiment/deep")
     own.mkdir(parents=True)
     own.joinpath("er.yaml").write_text(
@@ -190,12 +192,22 @@ def test_a_row_of_ones_own(asked: list[Any], capsys: pytest.CaptureFixture[str])
     )
     assert reproduce.main(["deep/er"]) == 2
     assert "config_dir=DIR has those of one's own" in capsys.readouterr().err
-    assert reproduce.main(["deep/er", "config_dir=mine", "seeds=1,2", "data.order_seed=3"]) == 0
+    given = ["deep/er", "config_dir=mine", "seeds=1,2", "data.order_seed=3"]
+    assert reproduce.main([*given, "out=before"]) == 2  # the runs are not of what is there now
+    assert "left out, since it is of the row as it was before" in capsys.readouterr().out
+    del asked[:]
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "digest_now", lambda line, home: line["options"])
+        assert reproduce.main(given) == 0
     assert asked == [("deep/er", seed, ("data.order_seed=3",)) for seed in (1, 2)]
     [line] = ledger.read(Path("outputs/reproduced/ledger.csv"))
     assert (line["row"], line["seeds"]) == ("deep/er", "1,2")
+    own.joinpath("child.yaml").write_text("# @package _global_\ndefaults: [er, _self_]\n")
+    own.joinpath("broken.yaml").write_text("{")
     assert reproduce.main(["--todo", "deep/*", "config_dir=mine", "out=other"]) == 0
-    assert "deep/er " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "deep/broken: of it nothing is published" in told
+    assert [line.split()[0] for line in told.splitlines()[2:4]] == ["deep/child", "deep/er"]
     assert reproduce.main(["deep/er", "config_dir=nowhere"]) == 2
     assert ledger.digest_now(line | {"changed": ""}) is None
     assert ledger.digest_now(line | {"changed": ""}, "mine") is not None

@@ -130,6 +130,7 @@ def test_objects_stand_for_members(tmp_path: Path) -> None:
     assert all(torch.equal(value, before[name]) for name, value in body.state_dict().items())
     moved = run.body.state_dict()
     assert any(not torch.equal(moved[f"module.{name}"], before[name]) for name in before)
+    assert (run.config.heads.hidden, run.config.heads.dropout) == ([], 0.0)  # as backbone=module
     again = lifelong.load_run(tmp_path / "run", trust=True, backbone=module())
     assert torch.equal(
         again.scores(given.tasks[0].test.x[:3], 0), run.scores(given.tasks[0].test.x[:3], 0)

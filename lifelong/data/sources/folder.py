@@ -128,6 +128,11 @@ def _parts(
             f"{root}: has a folder train of classes, {passed_over[BESIDE]} images in folders "
             "beside it, and none for testing; if train is a class, give it another name"
         )
+    if found["test"] and isinstance(test, str):
+        raise ValueError(
+            f"data.test={test}: {root} has a folder of test images; leave data.test out, or give a "
+            "folder without one"
+        )
     return (found if found["test"] else _divided(found, 1, test, root)), 1
 
 
