@@ -93,6 +93,8 @@ def by_class(
     source = _source(source, y, shape)
     stay = source.stays_on_disk(stream.get("images_on", "auto"))
     drawn = derive(seed if class_seed is None else class_seed, "classes")
+    if classes is not None and not isinstance(classes, str):  # arrays, too
+        classes = [each.tolist() if isinstance(each, np.ndarray) else each for each in classes]
     groups = _groups(source, classes, tasks, drawn if shuffle_classes else None)
     groups = _cut_groups(groups, classes_per_task)
     _check_shares(fraction, validation)

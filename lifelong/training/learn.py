@@ -220,6 +220,17 @@ def _check_of_module(name: str, texts: Sequence[str]) -> None:
             )
 
 
+def _check_made(body: Any, shape: Sequence[int]) -> None:
+    """Refuses a module that has no weights yet: those of the first call tell runs apart."""
+    from torch.nn.parameter import is_lazy
+
+    if any(map(is_lazy, (*body.parameters(), *body.buffers()))):
+        raise ValueError(
+            f"backbone={type(body).__name__}: has weights that are made at its first call; call it "
+            f"once before, module(torch.zeros(2, {', '.join(map(str, shape))}))"
+        )
+
+
 def _place(config: DictConfig, objects: Mapping[str, Any], keys: Sequence[str]) -> None:
     """Puts objects into the configuration, in place of what their members say."""
     from lifelong.networks.given import keep
@@ -234,6 +245,7 @@ def _place(config: DictConfig, objects: Mapping[str, Any], keys: Sequence[str]) 
         config.choices.data = stream.name
         config.protocol.batch_size = stream.batch_size
     if objects.get("backbone") is not None:
+        _check_made(objects["backbone"], config.data.shape)
         told = [key for key in OF_MODULES if f"backbone.{key}" in keys]
         config.backbone = {key: config.backbone[key] for key in told} | {
             "_target_": "lifelong.networks.given.given", "_partial_": True, "kind": "backbone",

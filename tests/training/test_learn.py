@@ -340,3 +340,10 @@ def test_public_names_are_there() -> None:
     assert not [name for name, text in texts.items() if ">>>" not in text]  # an example
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         lifelong.nonsense  # noqa: B018
+
+
+def test_a_module_without_weights_yet_is_refused(tmp_path: Path) -> None:
+    body = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(8))
+    with pytest.raises(ValueError, match=r"call it once before, module\(torch.zeros\(2, 1, 8, 8\)"):
+        lifelong.learn(data="digits", backbone=body, paths={"output_dir": tmp_path / "run"})
+    assert not (tmp_path / "run").exists()

@@ -60,10 +60,19 @@ def from_arrays(
     (('cat', 'dog'), (1, 8, 8), 2)
     """
     images, labels = _checked(train, name, "training")
-    known, number = np.unique(labels, return_inverse=True)
+    try:
+        known, number = np.unique(labels, return_inverse=True)
+    except TypeError:
+        kinds = ", ".join(sorted({type(label).__name__ for label in labels.tolist()}))
+        raise ValueError(
+            f"{name}: the labels are of several kinds ({kinds}); give whole numbers or texts"
+        ) from None
     if classes is not None and len(classes) != len(known):
         raise ValueError(f"{name}: has {len(known)} labels and {len(classes)} names of classes")
     names = tuple(map(str, known if classes is None else classes))
+    if len(set(names)) < len(names):
+        twice = next(each for each in names if names.count(each) > 1)
+        raise ValueError(f"{name}: two classes are called {twice}; give each a name of its own")
     others = [
         None
         if part is None
@@ -149,6 +158,9 @@ def uint8(images: Any, name: str) -> NDArray[np.uint8]:
     Raises:
         ValueError: another number of dimensions or channels, or values without a range.
     """
+    if hasattr(images, "detach"):  # a tensor, maybe of a kind that NumPy does not know
+        images = images.detach().cpu()
+        images = images.float() if str(images.dtype) == "torch.bfloat16" else images
     found = np.asarray(images)
     if found.ndim == 3:
         found = found[:, None]
@@ -177,7 +189,9 @@ def _checked(
 ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     """Images in uint8 and labels (n,), as many of the one as of the other."""
     images, labels = uint8(part[0], name), np.asarray(part[1]).reshape(-1)
-    if len(images) != len(labels) or not len(images):
+    if not len(images) and not len(labels):
+        raise ValueError(f"{name}: holds no {title} images; give some, or leave the part out")
+    if len(images) != len(labels):
         raise ValueError(f"{name}: {len(images)} {title} images but {len(labels)} labels")
     if labels.dtype.kind in "fc" or any(label is None for label in labels.tolist()):
         kind = "missing for some images" if labels.dtype.kind == "O" else labels.dtype

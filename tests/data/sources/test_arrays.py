@@ -29,6 +29,8 @@ LABELS = np.arange(20) % 4
         (torch.from_numpy(GREY), GREY[:, None]),
         (GREY / 255, GREY[:, None]),
         ((GREY / 255).astype(np.float32), GREY[:, None]),
+        (torch.from_numpy(GREY / 255).requires_grad_(), GREY[:, None]),
+        (torch.from_numpy(GREY // 255 * 1.0).bfloat16(), GREY[:, None] // 255 * 255),
     ],
 )
 def test_layouts_and_kinds_of_numbers(images: Any, wanted: Any) -> None:
@@ -57,6 +59,18 @@ def test_labels_of_any_kind_number_the_classes_in_order() -> None:
     assert gaps.test_labels.tolist() == [3, 0]
 
 
+def test_two_classes_of_one_name_are_refused() -> None:
+    """By which a stream would choose the first of them."""
+    with pytest.raises(ValueError, match="two classes are called dog"):
+        from_arrays((GREY, LABELS), classes=["cat", "dog", "dog", "cow"])
+
+
+def test_groups_of_classes_in_arrays() -> None:
+    source = from_arrays((GREY, LABELS))
+    stream = lifelong.data.by_class(source, classes=np.array([[0, 1], [2, 3]]), batch_size=4)
+    assert [task.classes for task in stream.tasks] == [(0, 1), (2, 3)]
+
+
 @pytest.mark.parametrize(
     ("train", "test", "message"),
     [
@@ -67,7 +81,9 @@ def test_labels_of_any_kind_number_the_classes_in_order() -> None:
         ((GREY, LABELS[:9]), (GREY, LABELS), "20 training images but 9 labels"),
         ((GREY, LABELS[:9]), None, "20 training images but 9 labels"),
         ((GREY, np.eye(4)[LABELS]), None, "20 training images but 80 labels"),
-        ((GREY[:0], LABELS[:0]), None, "0 training images"),
+        ((GREY[:0], LABELS[:0]), None, "holds no training images"),
+        ((GREY, LABELS), (GREY[:0], []), "holds no test images; give some, or leave the part out"),
+        ((GREY, np.array([1, "a"] * 10, object)), None, r"of several kinds \(int, str\)"),
         ((GREY, LABELS / 2), None, "the labels are float64; give whole numbers or texts"),
         ((GREY, LABELS), (GREY[:, :4], LABELS), r"the test images are \[1, 4, 5\] and those for"),
         ((GREY, LABELS), (COLOUR, LABELS), r"the test images are \[3, 6, 5\] and those for"),
