@@ -81,7 +81,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 
 def _of_disk(error: BaseException | None) -> OSError | None:
-    """What the file system said, if that began it; torch.save raises something else after it."""
+    """What the file system said, if that began it; some writers raise something else after it."""
     while error is not None and not isinstance(error, OSError):
         error = error.__context__
     return error

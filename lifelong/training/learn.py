@@ -64,7 +64,7 @@ def learn(*overrides: str, config_dir: str | Path | None = None, **members: Any)
     objects = {key: value for key, value in members.items() if _is_object(key, value)}
     texts = [*_texts({k: v for k, v in members.items() if k not in objects}), *overrides]
     names = {key: _member(key, value) for key, value in objects.items()}
-    base = [f"{key}={member}" for key, (member, _) in names.items() if member]
+    base = [f"{key}={member}" for key, (member, _) in names.items()]
     if "strategy=finetune" in base and not {"heads", "experiment"} & {key_of(t) for t in texts}:
         base.append("heads=multi")  # as nearly every method; single is fine-tuning's on some data
     texts = renamed(texts, warnings.warn, own=objects)
@@ -152,7 +152,7 @@ def _text(value: Any) -> str:
 
 
 def _member(key: str, value: Any) -> tuple[str, str]:
-    """The member that an object stands in for, if its configuration is to begin with one; a name.
+    """The member with whose configuration that of an object begins; a name for the object.
 
     Raises:
         ValueError: an object of another kind than the group's.
